@@ -1,0 +1,1 @@
+"""Tunes, tracks and promotes image classifiers."""

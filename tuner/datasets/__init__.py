@@ -1,0 +1,1 @@
+"""Data sets: arrays in, a folder of verified arrays out. The test rows lie apart."""

@@ -1,0 +1,80 @@
+"""The errors tuner raises on purpose, and the exit code that each one means.
+
+A failed trial is data (`TrialResult.error`), not an exception. An exception here is
+something a person has to act on, so its message says where, which rule and which value.
+
+    TunerError                exit 1
+    ├── RefusedError          exit 1   understood and turned down: a gate, a study in use
+    ├── UsageError            exit 2   a command line or a study file that cannot be meant
+    │   └── SpecError         exit 2   in the study file: file, key, rule, value
+    ├── UnavailableError      exit 3   a database, server, device or folder is missing or refuses
+    ├── DataError             exit 4   a data set or an image that cannot be used
+    └── ModelError            exit 4   a model that cannot be built, loaded or trusted
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the `tuner` command returns."""
+
+    OK = 0
+    REFUSED = 1
+    USAGE = 2
+    UNAVAILABLE = 3
+    DATA_OR_MODEL = 4
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class TunerError(Exception):
+    """The root of every error that tuner raises on purpose."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class RefusedError(TunerError):
+    """The request was understood and turned down; nothing was changed."""
+
+
+class UsageError(TunerError):
+    """A command line or a configuration that cannot be meant as written."""
+
+    exit_code = ExitCode.USAGE
+
+
+class SpecError(UsageError):
+    """A study file breaks a rule: `file: key: rule, got value`."""
+
+    def __init__(self, source: str, problems: Iterable[str]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        super().__init__("\n".join(f"{source}: {problem}" for problem in self.problems))
+
+
+class UnavailableError(TunerError):
+    """Something outside the program is missing or refuses."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
+class DataError(TunerError):
+    """A data set or an image that cannot be used as it is."""
+
+    exit_code = ExitCode.DATA_OR_MODEL
+
+
+class ModelError(TunerError):
+    """A model that cannot be built, loaded or trusted."""
+
+    exit_code = ExitCode.DATA_OR_MODEL
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """Says that `name` is no known `kind`, lists the known ones and names the nearest."""
+    names = sorted(known)
+    nearest = get_close_matches(name, names, n=1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    return f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})"

@@ -1,0 +1,1 @@
+"""Networks: functions of their hyperparameters. Keras is imported when one is built."""

@@ -1,0 +1,1 @@
+"""Judges candidates on held-out data and moves the registry alias, or says why not."""

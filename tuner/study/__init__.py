@@ -1,0 +1,1 @@
+"""Drives studies: asks Optuna, hands plans to trainers, tells, and loses nothing."""

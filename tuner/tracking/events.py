@@ -1,0 +1,145 @@
+"""What a driver writes into a spool, and a shipper turns into MLflow runs.
+
+Every event carries its own time (`at_ms`, Unix milliseconds), frozen when it happened, so
+that shipping it twice adds nothing.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from tuner.datasets.store import DatasetInfo
+from tuner.spec.search_space import Frozen, Scalar
+from tuner.training.plan import EpochReport, SystemSample, TrainerInfo, TrialPlan, TrialResult
+
+Outcome = Literal["completed", "pruned", "failed", "interrupted", "lost"]
+"""How an attempt ended. The last two hand the trial back: another attempt follows."""
+
+
+class StudyOpened(Frozen):
+    """A driver opened the study; it becomes the parent run, or goes on with it."""
+
+    kind: Literal["study-opened"] = "study-opened"
+    at_ms: int
+    study: str
+    study_file: str
+    """The study file as it was validated, YAML."""
+    params: dict[str, str]
+    tags: dict[str, str]
+    uncommitted: str = ""
+    """The difference between the working tree and the git revision, empty when clean."""
+
+
+class TrialSummary(Frozen):
+    """One row of the study's summary table."""
+
+    number: int
+    slot: int
+    state: str
+    params: dict[str, Scalar]
+    value: float | None
+    epochs: int
+    duration_s: float | None
+    run_id: str | None
+
+
+class StudyProgressed(Frozen):
+    """Where the study stands; the newest one replaces the older ones' artifacts."""
+
+    kind: Literal["study-progressed"] = "study-progressed"
+    at_ms: int
+    metric: str
+    direction: Literal["maximize", "minimize"]
+    trials: tuple[TrialSummary, ...]
+    importance: dict[str, float]
+    """Share of the objective's variance each searched parameter explains; may be empty."""
+    metrics: dict[str, float]
+    """Counts by state, the best value and the like, logged on the parent run."""
+
+
+class StudyClosed(Frozen):
+    """The driver left the study; `complete` says whether every slot reached an end."""
+
+    kind: Literal["study-closed"] = "study-closed"
+    at_ms: int
+    complete: bool
+    failed: bool = False
+    """Every trial failed."""
+
+
+class AttemptStarted(Frozen):
+    """One attempt at one trial began; it becomes a child run."""
+
+    kind: Literal["attempt-started"] = "attempt-started"
+    at_ms: int
+    uid: str
+    """Unique among all attempts of all studies and machines."""
+    number: int
+    """Optuna's number of the trial."""
+    plan: TrialPlan
+    dataset: DatasetInfo
+    trainer: TrainerInfo
+    tags: dict[str, str]
+    source: dict[str, str] = Field(default_factory=dict)
+    """The user's own functions: file name to content."""
+    predecessor: str | None = None
+    """The uid of the attempt before this one."""
+
+
+class EpochEnded(Frozen):
+    """The attempt finished an epoch."""
+
+    kind: Literal["epoch-ended"] = "epoch-ended"
+    report: EpochReport
+
+
+class SystemSampled(Frozen):
+    """The trainer's machine was measured."""
+
+    kind: Literal["system-sampled"] = "system-sampled"
+    sample: SystemSample
+
+
+class ModelKept(Frozen):
+    """The attempt's model is among the best so far and goes to the run's artifacts."""
+
+    kind: Literal["model-kept"] = "model-kept"
+    at_ms: int
+    path: Path
+    sha256: str
+
+
+class ModelDisplaced(Frozen):
+    """Better models came; this one leaves the run's artifacts."""
+
+    kind: Literal["model-displaced"] = "model-displaced"
+    at_ms: int
+
+
+class AttemptEnded(Frozen):
+    """The attempt is over. `result` is None when its trainer never said one."""
+
+    kind: Literal["attempt-ended"] = "attempt-ended"
+    at_ms: int
+    outcome: Outcome
+    reason: str = ""
+    result: TrialResult | None
+    log: Path | None
+    """The attempt's captured standard output and error."""
+
+
+Event = Annotated[
+    StudyOpened
+    | StudyProgressed
+    | StudyClosed
+    | AttemptStarted
+    | EpochEnded
+    | SystemSampled
+    | ModelKept
+    | ModelDisplaced
+    | AttemptEnded,
+    Field(discriminator="kind"),
+]
+
+event_adapter: TypeAdapter[Event] = TypeAdapter(Event)

@@ -1,0 +1,155 @@
+"""What a trainer is told and what it says: plan, epoch reports, result.
+
+All of it is frozen and goes to JSON and back unchanged, so that a plan can cross a pipe, a
+file or a network. A plan holds everything a trainer needs; a result everything it found.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from tuner.spec.recipe import Recipe
+from tuner.spec.search_space import Frozen, Scalar
+from tuner.spec.study import Objective
+
+Precision = Literal["float32", "bfloat16"]
+
+
+class TrialState(StrEnum):
+    """How a trial ended."""
+
+    COMPLETED = "completed"
+    PRUNED = "pruned"
+    FAILED = "failed"
+
+
+class ModelPlan(Frozen):
+    """Which function builds the network, and what it is called with."""
+
+    name: str
+    params: dict[str, Scalar]
+    code_path: tuple[Path, ...] = ()
+    """Folders that the user's own modules are imported from."""
+
+
+class TrialPlan(Frozen):
+    """One attempt at one trial."""
+
+    study: str
+    slot: int
+    attempt: int
+    params: dict[str, Scalar]
+    """Every parameter of the trial, as the search space names it."""
+    model: ModelPlan
+    recipe: Recipe
+    dataset: Path
+    """A folder with `images.npy` and `labels.npy`, training rows only."""
+    validation: int
+    split_seed: int
+    seed: int
+    epochs: int
+    objective: Objective
+    precision: Precision
+    deterministic: bool = False
+    """Ask for bit-equal results on one thread; slower."""
+    folder: Path
+    """Where the attempt's model and log go."""
+
+
+class EpochReport(Frozen):
+    """One trained epoch. `epoch` counts from 1; metrics are those of `METRICS`."""
+
+    epoch: int
+    metrics: dict[str, float]
+    train_s: float
+    validation_s: float
+    finished_ms: int
+    """Unix time in milliseconds at which the epoch ended."""
+
+
+class ClassScores(Frozen):
+    """Precision, recall and F1 of one class, or their unweighted means (macro)."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+class Evaluation(Frozen):
+    """Predictions held against labels; `confusion[true][predicted]` counts images."""
+
+    accuracy: float
+    loss: float
+    confusion: tuple[tuple[int, ...], ...]
+    classes: tuple[ClassScores, ...]
+    macro: ClassScores
+
+
+class Timings(Frozen):
+    """Where the attempt's seconds went."""
+
+    build_s: float
+    train_s: float
+    validation_s: float
+    total_s: float
+
+
+class TrialError(Frozen):
+    """Why a trial failed."""
+
+    type: str
+    message: str
+    traceback: str
+
+
+class SystemSample(Frozen):
+    """How busy a trainer's machine is; `values` are named as MLflow names system metrics."""
+
+    at_ms: int
+    values: dict[str, float]
+
+
+class KeptModel(Frozen):
+    """The weights of the best epoch, as a `.keras` file."""
+
+    path: Path
+    sha256: str
+    parameters: int
+
+
+class TrainerInfo(Frozen):
+    """The process and machine that trained."""
+
+    host: str
+    pid: int
+    device: str
+    backend: str
+    versions: dict[str, str]
+
+
+class TrialResult(Frozen):
+    """How an attempt ended, with everything it found.
+
+    A trial that finished at least one epoch has `best_epoch` and a `model`, pruned ones
+    included; with a validation split it has an `evaluation` at the best epoch too.
+    """
+
+    state: TrialState
+    epochs: tuple[EpochReport, ...]
+    best_epoch: int | None
+    evaluation: Evaluation | None
+    model: KeptModel | None
+    timings: Timings
+    peak_memory_mb: float
+    error: TrialError | None = None
+
+    @property
+    def best(self) -> EpochReport | None:
+        """The report of the best epoch."""
+        return None if self.best_epoch is None else self.epochs[self.best_epoch - 1]
+
+    def value(self, objective: Objective) -> float | None:
+        """The objective at the best epoch."""
+        return None if self.best is None else self.best.metrics[objective.metric]

@@ -1,0 +1,1 @@
+"""Trainer processes: the pool that a driver holds, and the trainer itself."""
