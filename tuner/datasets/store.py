@@ -1,16 +1,33 @@
 """Prepared data sets on disk: the only form in which anyone reads one.
 
-    ROOT/<name>-<digest>/dataset.json      a DatasetInfo
+    ROOT/<name>-<digest>/dataset.json      a DatasetInfo without its folder
                         /train/images.npy  labels.npy
                         /test/images.npy   labels.npy
 
 A trainer is handed the `train` folder and cannot reach a test row by accident.
 """
 
+import hashlib
+import json
+import re
+import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from tuner.datasets.appearance import Background, measure
+from tuner.datasets.atomic import durable, exclusive
+from tuner.datasets.dataset import Dataset, Split
+from tuner.datasets.registry import load
+from tuner.errors import DataError, UnavailableError
 from tuner.spec.search_space import Frozen
+from tuner.spec.study import DatasetReference
+
+Array = npt.NDArray[Any]
+
+_INFO, _IMAGES, _LABELS = "dataset.json", "images.npy", "labels.npy"
 
 
 class DatasetInfo(Frozen):
@@ -27,7 +44,7 @@ class DatasetInfo(Frozen):
     classes: tuple[str, ...]
     train_count: int
     test_count: int
-    background: Literal["dark", "light", "mixed"]
+    background: Background
     """Whether the images' borders are plainly dark or light, for reading photographs."""
     content_fraction: float
     """Median share of the height or width, whichever is larger, that the content covers."""
@@ -41,3 +58,115 @@ class DatasetInfo(Frozen):
     def test(self) -> Path:
         """The folder of the test rows; only promotion and evaluation open it."""
         return self.folder / "test"
+
+
+def prepare(reference: DatasetReference, root: Path) -> DatasetInfo:
+    """Loads a data set and lays it out below `root`, or finds it there already.
+
+    The folder appears whole or not at all, and processes that prepare at once share it. One
+    whose bytes are no longer those of its digest is written again.
+
+    Raises:
+        UsageError, DataError, UnavailableError: as `registry.load` says, or `root` cannot be
+            written.
+    """
+    dataset = load(reference)
+    digest = dataset_digest(dataset.train, dataset.test)
+    folder = root / f"{_file_name(reference.name)}-{digest[:12]}"
+    try:
+        with exclusive(root / ".lock"):
+            if not _is_whole(folder, digest):
+                _write(folder, _describe(reference.name, dataset, digest, folder), dataset)
+    except OSError as error:
+        raise UnavailableError(
+            f"{root}: cannot keep the data set {reference.name!r} here ({error.strerror})"
+        ) from error
+    return read_info(folder)
+
+
+def read_info(folder: Path) -> DatasetInfo:
+    """Reads what is known of the data set in `folder`, wherever the folder was moved to.
+
+    Raises:
+        DataError: there is no prepared data set.
+    """
+    path = folder / _INFO
+    try:
+        known = json.loads(path.read_bytes())
+        return DatasetInfo.model_validate({**known, "folder": folder.absolute()})
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: not a prepared data set: {error}") from error
+
+
+def read_arrays(folder: Path) -> tuple[Array, Array]:
+    """Opens the images and labels of one split, read-only and without reading them yet.
+
+    Args:
+        folder: `DatasetInfo.train` or `DatasetInfo.test`.
+
+    Raises:
+        DataError: an array is missing, truncated or holds objects.
+    """
+    return _open(folder / _IMAGES), _open(folder / _LABELS)
+
+
+def dataset_digest(train: Split, test: Split) -> str:
+    """SHA-256 over shapes, types and bytes of the four arrays, hexadecimal."""
+    digest = hashlib.sha256()
+    for array in (train.images, train.labels, test.images, test.labels):
+        digest.update(f"{array.shape} {array.dtype.str}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _describe(name: str, dataset: Dataset, digest: str, folder: Path) -> DatasetInfo:
+    appearance = measure(dataset.train.images)
+    height, width, channels = dataset.train.images.shape[1:]
+    return DatasetInfo(
+        name=name,
+        digest=digest,
+        source=dataset.source,
+        folder=folder,
+        image_shape=(height, width, channels),
+        classes=dataset.classes,
+        train_count=len(dataset.train.labels),
+        test_count=len(dataset.test.labels),
+        background=appearance.background,
+        content_fraction=appearance.content_fraction,
+    )
+
+
+def _write(folder: Path, info: DatasetInfo, dataset: Dataset) -> None:
+    """Builds the folder beside its place; the caller holds the lock, so one name is enough."""
+    partial = folder.with_name(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    for name, split in (("train", dataset.train), ("test", dataset.test)):
+        (partial / name).mkdir(parents=True)
+        for file_name, array in ((_IMAGES, split.images), (_LABELS, split.labels)):
+            with durable(partial / name / file_name) as file:
+                np.save(file, array, allow_pickle=False)
+    with durable(partial / _INFO) as file:
+        file.write(info.model_dump_json(indent=2, exclude={"folder"}).encode())
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.replace(folder)
+
+
+def _is_whole(folder: Path, digest: str) -> bool:
+    try:
+        info = read_info(folder)
+        train, test = Split(*read_arrays(info.train)), Split(*read_arrays(info.test))
+    except DataError:
+        return False
+    return dataset_digest(train, test) == digest
+
+
+def _open(path: Path) -> Array:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: not a readable array of numbers: {error}") from error
+
+
+def _file_name(name: str) -> str:
+    """`name` with every character that a path could stumble over replaced."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:100] or "data"

@@ -6,25 +6,42 @@ paper's recipe; everything the paper does not mention is off.
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from tuner.spec.search_space import Frozen
+from tuner.spec.problems import problems_in
+from tuner.spec.search_space import Scalar
+from tuner.spec.section import Real, Section, Whole
 
 
-class Recipe(Frozen):
-    """How one network is trained.
+class Recipe(Section):
+    """How one network is trained."""
 
-    `optimizer` is the name of a Keras optimizer; `shift` is a fraction of height and width;
-    `rotate` is in degrees to either side; `patience` is in epochs without a better
-    objective, None for no early stopping.
-    """
-
-    learning_rate: float = Field(default=0.001, gt=0, allow_inf_nan=False)
-    batch_size: int = Field(default=128, ge=1)
+    learning_rate: Real = Field(default=0.001, gt=0)
+    """Step size of the optimizer, at the start of the schedule."""
+    batch_size: Whole = Field(default=128, ge=1)
+    """Images per training step; the last, smaller batch is trained too."""
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop", "nadam", "lion"] = "adam"
-    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Name of the Keras optimizer."""
+    weight_decay: Real = Field(default=0.0, ge=0)
+    """Decoupled weight decay of the optimizer, 0 for none."""
+    label_smoothing: Real = Field(default=0.0, ge=0, lt=1)
+    """Share of each label spread evenly over all classes, 0 for none."""
     schedule: Literal["constant", "cosine"] = "constant"
-    patience: int | None = Field(default=None, ge=1)
-    shift: float = Field(default=0.0, ge=0, lt=1)
-    rotate: float = Field(default=0.0, ge=0, le=180)
+    """Whether the learning rate stays, or falls to 0 along a cosine."""
+    patience: Whole | None = Field(default=None, ge=1)
+    """Stop after so many epochs without a better objective; left out, never."""
+    shift: Real = Field(default=0.0, ge=0, lt=1)
+    """Random shifts by up to this fraction of height and width, 0 for none."""
+    rotate: Real = Field(default=0.0, ge=0, le=180)
+    """Random turns by up to so many degrees to either side, 0 for none."""
+
+
+def recipe_problem(name: str, value: Scalar) -> str | None:
+    """The rule that `value` breaks as the recipe's `name`; None too for any other name."""
+    if name not in Recipe.model_fields:
+        return None
+    try:
+        Recipe.model_validate({name: value})
+    except ValidationError as error:
+        return problems_in(error, Recipe.model_fields)[0].rule
+    return None

@@ -4,229 +4,154 @@ Whether a data set, a model or a parameter name exists is checked where those ar
 this module knows only what a file may say.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from tuner.errors import unknown
+from tuner.spec.dataset import DatasetEntry, DatasetReference
+from tuner.spec.names import FunctionName, StudyName
+from tuner.spec.objective import SELECTION_METRICS, TRAINING_METRICS, Objective, ObjectiveEntry
+from tuner.spec.problems import Problem, broken, shown
+from tuner.spec.promotion import Gates, Promotion
+from tuner.spec.rules import checked_space, study_problems
 from tuner.spec.samplers import Grid, MedianPruner, Pruner, Sampler, Tpe
-from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, Frozen, IntDomain, Scalar
+from tuner.spec.search_space import Domain, Entry, Scalar, Value, grid_size
+from tuner.spec.section import Section, Whole
 
-SELECTION_METRICS = ("val_loss", "val_accuracy", "val_macro_f1")
-"""What may choose the best epoch of a trial when a validation split is held out."""
+__all__ = [
+    "SELECTION_METRICS",
+    "TRAINING_METRICS",
+    "DatasetReference",
+    "Gates",
+    "Objective",
+    "Point",
+    "Promotion",
+    "StudySpec",
+]
 
-TRAINING_METRICS = ("loss", "accuracy", "macro_f1")
-"""What a study without a validation split may report; its last epoch counts, unselected."""
-
-
-def _file_name(name: str) -> str:
-    if not name or len(name.encode()) > 250:
-        raise ValueError(f"must have 1 to 250 bytes, got {len(name.encode())}")
-    if "/" in name or "\\" in name or name.startswith(".") or not name.isprintable():
-        raise ValueError(
-            f"must hold printable characters, no slash and no leading dot, got {name!r}"
-        )
-    return name
-
-
-def _registry_name(name: str) -> str:
-    if not name.strip() or any(mark in name for mark in "/:"):
-        raise ValueError(f"must be non-empty without '/' and ':', got {name!r}")
-    return name
-
-
-Name = Annotated[str, AfterValidator(_file_name)]
 Point = Mapping[str, Scalar]
 
 
-class Objective(Frozen):
-    """The metric whose value at a trial's best epoch is the trial's value."""
-
-    metric: Literal["val_accuracy", "val_macro_f1", "val_loss", "accuracy", "macro_f1", "loss"] = (
-        "val_accuracy"
-    )
-    direction: Literal["maximize", "minimize"] = "maximize"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _complete(cls, value: Any) -> Any:
-        stated = {"metric": value} if isinstance(value, str) else value
-        if not isinstance(stated, Mapping) or "direction" in stated:
-            return stated
-        return {**stated, "direction": _direction(str(stated.get("metric", "val_accuracy")))}
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.direction != _direction(self.metric):
-            raise ValueError(
-                f"direction of {self.metric} must be {_direction(self.metric)}, "
-                f"got {self.direction}"
-            )
-        return self
-
-    def better(self, value: float, than: float) -> bool:
-        """Whether `value` is strictly better, so that the earliest epoch wins a tie."""
-        return value > than if self.direction == "maximize" else value < than
+def _checked_workers(value: object) -> object:
+    count = isinstance(value, int) and not isinstance(value, bool)
+    if value == "auto" or (count and value >= 1):  # type: ignore[operator]
+        return value
+    raise broken(Problem((), f"must be auto or a whole number >= 1, got {shown(value)}"))
 
 
-def _direction(metric: str) -> str:
-    return "minimize" if metric.endswith("loss") else "maximize"
+def _implied_trials(validated: dict[str, Any]) -> int:
+    """One where nothing is searched, every point of a grid; else the file has to say."""
+    whole_grid = isinstance(validated["sampler"], Grid)
+    size = grid_size(_domains(validated["search_space"]).values()) if whole_grid else None
+    return size or 1
 
 
-class DatasetReference(Frozen):
-    """The data set's name, and what its function is called with."""
-
-    name: str = Field(min_length=1)
-    args: Mapping[str, Scalar] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
+def _domains(space: Mapping[str, Domain | Scalar]) -> dict[str, Domain]:
+    return {name: entry for name, entry in space.items() if not isinstance(entry, Scalar)}
 
 
-class Gates(Frozen):
-    """What a candidate must reach to be promoted; a gate left out is not checked.
-
-    `test_accuracy` is a lower limit, the others are upper ones.
-    """
-
-    test_accuracy: float | None = Field(default=None, ge=0, le=1)
-    train_test_gap: float | None = Field(default=None, ge=0, le=1)
-    latency_p95_ms: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    train_time_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-
-
-class Promotion(Frozen):
-    """The registered model that a champion becomes a version of, and what it takes."""
-
-    model: Annotated[str, AfterValidator(_registry_name)]
-    gates: Gates = Gates()
-
-
-class StudySpec(Frozen):
+class StudySpec(Section):
     """A study: a claim turned into trials.
 
-    A name in `search_space` is a parameter of the model function or of the recipe; a scalar
-    there is a fixed value. `trials` counts points; each is trained with `seeds` seeds, so
-    the study has `trials * seeds` slots. `validation` images are split off, stratified;
-    with 0 every trial trains on all images for all epochs and its last epoch counts.
+    `trials` counts points; each is trained with `seeds` seeds, so the study has
+    `trials * seeds` slots.
     """
 
-    name: Name
-    dataset: DatasetReference
-    model: str = Field(min_length=1)
-    search_space: Mapping[str, Domain | Scalar] = Field(default_factory=dict)
-    baseline: tuple[Point, ...] = ()
-    objective: Objective = Objective()
+    name: StudyName
+    """What the study is called everywhere: on the command line, in MLflow, on disk."""
+    dataset: DatasetEntry
+    """The images: `mnist`, `fashion-mnist`, `digits`, or `package.module:function`."""
+    model: FunctionName
+    """The network: `paper-cnn`, or `package.module:function`."""
+    search_space: Annotated[Mapping[str, Entry], AfterValidator(checked_space)] = Field(
+        default_factory=dict
+    )
+    """Parameters of the model and of the recipe; a domain is searched, a scalar is fixed."""
+    baseline: tuple[Mapping[str, Value], ...] = ()
+    """Points tried first; each may leave parameters to the sampler."""
+    objective: ObjectiveEntry = Objective()
+    """The metric that says which trial is better."""
     sampler: Sampler = Tpe()
+    """How points are chosen."""
     pruner: Pruner = MedianPruner()
-    trials: int = Field(default=1, ge=1, strict=True)
-    seeds: int = Field(default=1, ge=1, strict=True)
-    epochs: int = Field(ge=1, strict=True)
-    validation: int = Field(ge=0, strict=True)
-    seed: int = Field(default=0, ge=0, lt=2**32, strict=True)
+    """How hopeless trials are stopped early."""
+    trials: Whole = Field(default_factory=_implied_trials, ge=1)
+    """How many points; may be left out where nothing is searched and with a grid."""
+    seeds: Whole = Field(default=1, ge=1)
+    """How often each point is trained, each time with another seed."""
+    epochs: Whole = Field(ge=1)
+    """Passes over the training images, at most."""
+    validation: Whole = Field(ge=0)
+    """Images split off the training set, stratified; with 0 the last epoch counts."""
+    seed: Whole = Field(default=0, ge=0, lt=2**32)
+    """What every random draw of the study follows from."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    workers: Annotated[int, Field(ge=1, strict=True)] | Literal["auto"] = "auto"
-    max_retries: int = Field(default=2, ge=0, strict=True)
-    keep_models: int = Field(default=3, ge=1, strict=True)
-    promotion: Promotion
+    """The arithmetic of training."""
+    workers: Annotated[
+        Annotated[Whole, Field(ge=1)] | Literal["auto"], BeforeValidator(_checked_workers)
+    ] = "auto"
+    """Trials trained at a time on this machine."""
+    max_retries: Whole = Field(default=2, ge=0)
+    """How often a trial whose trainer died is tried again."""
+    keep_models: Whole = Field(default=3, ge=1)
+    """How many of the best trials keep their model in MLflow."""
+    promotion: Promotion = Field(default=Promotion(), validate_default=True)
+    """What becomes of the best trial."""
 
-    @model_validator(mode="before")
+    @field_validator("promotion")
     @classmethod
-    def _complete(cls, value: Any) -> Any:
+    def _name_model(cls, promotion: Promotion, info: ValidationInfo) -> Promotion:
         """The registered model is named after the study unless the file says otherwise."""
-        if not isinstance(value, Mapping):
-            return value
-        promotion = value.get("promotion") or {}
-        if isinstance(promotion, Mapping) and "model" not in promotion and value.get("name"):
-            promotion = {**promotion, "model": value["name"]}
-        return {**value, "promotion": promotion}
+        if promotion.model or "name" not in info.data:
+            return promotion
+        return promotion.model_copy(update={"model": info.data["name"]})
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        problems = [
-            *self._objective_problems(),
-            *self._baseline_problems(),
-            *self._budget_problems(),
-        ]
-        if problems:
-            raise ValueError("\n".join(problems))
+        if problems := list(study_problems(self)):
+            raise broken(*problems)
         return self
 
     @property
     def domains(self) -> dict[str, Domain]:
         """What is searched."""
-        return {
-            name: value
-            for name, value in self.search_space.items()
-            if isinstance(value, FloatDomain | IntDomain | ChoiceDomain)
-        }
+        return _domains(self.search_space)
 
     @property
     def fixed(self) -> dict[str, Scalar]:
         """What every trial shares."""
-        return {
-            name: value
-            for name, value in self.search_space.items()
-            if not isinstance(value, FloatDomain | IntDomain | ChoiceDomain)
-        }
+        return {k: entry for k, entry in self.search_space.items() if isinstance(entry, Scalar)}
 
     @property
     def slots(self) -> int:
         """How many logical trials the study has in all."""
         return self.trials * self.seeds
 
+    def value_problem(self, name: str, value: Scalar) -> str | None:
+        """The rule that keeps `name` from having `value`, or None."""
+        if name not in self.search_space:
+            return unknown("parameter", name, self.search_space)
+        entry = self.search_space[name]
+        if not isinstance(entry, Scalar):
+            return None if value in entry else f"must be {entry.describe()}, got {shown(value)}"
+        if value == entry and isinstance(value, bool) == isinstance(entry, bool):
+            return None
+        return f"is fixed at {shown(entry)}, got {shown(value)}"
+
     def point_problems(self, point: Point) -> list[str]:
         """What keeps `point` from being a point of the search space; it may be partial."""
-        problems = []
-        for name, value in point.items():
-            if name not in self.search_space:
-                problems.append(unknown("parameter", name, self.search_space))
-            elif name in self.fixed and value != self.fixed[name]:
-                problems.append(f"{name}: is fixed at {self.fixed[name]!r}, got {value!r}")
-            elif name in self.domains and value not in self.domains[name]:
-                problems.append(f"{name}: must lie in the search space, got {value!r}")
-        return problems
+        rules = {name: self.value_problem(name, value) for name, value in point.items()}
+        return [f"{name}: {rule}" for name, rule in rules.items() if rule]
 
     def grid_size(self) -> int | None:
         """How many points the grid has, or None if a domain has no finite one."""
-        sizes = [domain.grid() for domain in self.domains.values()]
-        return math.prod(len(size) for size in sizes if size) if all(sizes) else None
-
-    def _objective_problems(self) -> list[str]:
-        known = SELECTION_METRICS if self.validation else TRAINING_METRICS
-        if self.objective.metric in known:
-            return []
-        return [
-            f"objective.metric: with validation: {self.validation} must be one of "
-            f"{', '.join(known)}, got {self.objective.metric!r}"
-        ]
-
-    def _baseline_problems(self) -> list[str]:
-        problems = [
-            f"baseline[{index}]: {problem}"
-            for index, point in enumerate(self.baseline)
-            for problem in self.point_problems(point)
-        ]
-        if len(self.baseline) > self.trials:
-            problems.append(
-                f"trials: must cover the {len(self.baseline)} baseline points, got {self.trials}"
-            )
-        return problems
-
-    def _budget_problems(self) -> list[str]:
-        if not isinstance(self.sampler, Grid):
-            return []
-        endless = [name for name, domain in self.domains.items() if domain.grid() is None]
-        if endless:
-            return [
-                f"search_space.{name}: a grid needs a step or choices, got neither"
-                for name in endless
-            ]
-        size = self.grid_size()
-        if size is not None and self.trials > size:
-            return [f"trials: the grid has {size} points, got {self.trials}"]
-        return []
+        return grid_size(self.domains.values())

@@ -44,14 +44,13 @@ class TrialPlan(Frozen):
     recipe: Recipe
     dataset: Path
     """A folder with `images.npy` and `labels.npy`, training rows only."""
+    classes: tuple[str, ...]
     validation: int
     split_seed: int
     seed: int
     epochs: int
     objective: Objective
     precision: Precision
-    deterministic: bool = False
-    """Ask for bit-equal results on one thread; slower."""
     folder: Path
     """Where the attempt's model and log go."""
 

@@ -1,0 +1,137 @@
+"""Data sets from files of one's own: `npz` and `image-folder`."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tuner.datasets.dataset import Dataset
+from tuner.datasets.registry import load
+from tuner.errors import DataError, UsageError
+from tuner.spec.study import DatasetReference
+
+
+def load_npz(path: Path | str) -> Dataset:
+    return load(DatasetReference(name="npz", args={"path": str(path)}))
+
+
+def load_folder(path: Path, **args: Any) -> Dataset:
+    return load(DatasetReference(name="image-folder", args={"path": str(path), **args}))
+
+
+@pytest.fixture
+def arrays_by_name(arrays: Any) -> dict[str, Any]:
+    return dict(arrays._asdict())
+
+
+def test_npz_is_read_relative_to_the_current_folder(
+    tmp_path: Path, arrays_by_name: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez(tmp_path / "mine.npz", **arrays_by_name)
+    monkeypatch.chdir(tmp_path)
+    dataset = load_npz("mine.npz")
+    assert np.array_equal(dataset.test.images[..., 0], arrays_by_name["x_test"])
+    assert dataset.classes == ("0", "1", "2")
+    assert dataset.source == "mine.npz"
+
+
+def test_npz_with_objects_is_refused(tmp_path: Path, arrays_by_name: dict[str, Any]) -> None:
+    pickled = {**arrays_by_name, "y_train": np.array([{}, []], dtype=object)}
+    np.savez(tmp_path / "mine.npz", **pickled)
+    with pytest.raises(DataError, match=r"mine.npz: not a readable .npz file of numbers: Object"):
+        load_npz(tmp_path / "mine.npz")
+
+
+def test_npz_without_an_array_names_it(tmp_path: Path, arrays_by_name: dict[str, Any]) -> None:
+    del arrays_by_name["y_test"]
+    np.savez(tmp_path / "mine.npz", **arrays_by_name)
+    with pytest.raises(DataError, match="y_test missing among x_train, y_train, x_test"):
+        load_npz(tmp_path / "mine.npz")
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04cut"])
+def test_what_is_no_npz_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "mine.npz").write_bytes(content)
+    with pytest.raises(DataError, match=r"mine.npz: not a readable"):
+        load_npz(tmp_path / "mine.npz")
+
+
+def test_single_array_and_missing_file_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "mine.npy", np.zeros(3))
+    with pytest.raises(DataError, match=r"mine.npy: not a readable"):
+        load_npz(tmp_path / "mine.npy")
+    with pytest.raises(DataError, match=r"none.npz: No such file"):
+        load_npz(tmp_path / "none.npz")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Two classes, three pictures each in train and one in test; cats are red."""
+    for split, count in (("train", 3), ("test", 1)):
+        for name, color in (("cat", (255, 0, 0)), ("dog", (0, 0, 255))):
+            folder = tmp_path / "pictures" / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                Image.new("RGB", (6, 4), color).save(folder / f"{index}.png")
+    return tmp_path / "pictures"
+
+
+def test_pictures_are_read_in_order_with_their_classes(pictures: Path) -> None:
+    (pictures / "train/cat/.hidden").touch()
+    dataset = load_folder(pictures)
+    assert dataset.classes == ("cat", "dog")
+    assert dataset.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert dataset.test.images.shape == (2, 4, 6, 3)
+    assert dataset.test.images[:, 0, 0].tolist() == [[255, 0, 0], [0, 0, 255]]
+
+
+def test_pictures_are_made_grey_and_brought_to_one_size(pictures: Path) -> None:
+    Image.new("L", (9, 9)).save(pictures / "train/dog/large.png")
+    dataset = load_folder(pictures, size=5, grey=True)
+    assert dataset.train.images.shape == (7, 5, 5, 1)
+
+
+def test_pictures_of_two_sizes_need_the_argument(pictures: Path) -> None:
+    Image.new("RGB", (9, 9)).save(pictures / "train/dog/large.png")
+    with pytest.raises(DataError, match=r"large.png: must be as large as 0.png.*argument size"):
+        load_folder(pictures)
+
+
+@pytest.mark.parametrize("size", [0, -1, True, 2.5, "big"])
+def test_size_is_a_positive_whole_number(pictures: Path, size: Any) -> None:
+    with pytest.raises(UsageError, match="size: must be a whole number > 0"):
+        load_folder(pictures, size=size)
+
+
+def test_an_unreadable_picture_is_named(pictures: Path) -> None:
+    file = pictures / "train/dog/1.png"
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(DataError, match=r"train/dog/1.png: not a readable picture"):
+        load_folder(pictures)
+    file.write_text("no picture")
+    with pytest.raises(DataError, match=r"train/dog/1.png: not a readable picture"):
+        load_folder(pictures)
+
+
+def test_more_than_eight_bits_are_refused(pictures: Path) -> None:
+    deep = Image.fromarray(np.full((4, 6), 40000, np.uint16))
+    deep.save(pictures / "test/cat/0.png")
+    with pytest.raises(DataError, match=r"test/cat/0.png: must have 8 bits a channel"):
+        load_folder(pictures)
+
+
+def test_a_class_of_the_test_set_alone_is_refused(pictures: Path) -> None:
+    (pictures / "test/bird").mkdir()
+    with pytest.raises(DataError, match=r"test: must hold only .* cat, dog, got 'bird'"):
+        load_folder(pictures)
+
+
+def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"train: No such file or directory"):
+        load_folder(tmp_path)
+    (tmp_path / "train").mkdir()
+    (tmp_path / "test").mkdir()
+    with pytest.raises(DataError, match=r"train: must hold pictures .* got none"):
+        load_folder(tmp_path)

@@ -1,0 +1,31 @@
+"""What a data set function returns: images and labels, with the test rows already apart."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images and their labels, row by row.
+
+    `images` has shape (N, height, width) or (N, height, width, channels) and holds either
+    whole numbers in [0, 255] or floating-point numbers in [0, 1]. `labels` has shape (N,)
+    and holds whole numbers that index the data set's classes.
+    """
+
+    images: npt.NDArray[Any]
+    labels: npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Training and test rows, the names of the classes, and where it all came from."""
+
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+    """Their names in the order of the labels; empty when they are just numbered."""
+    source: str
+    """For people: an address, a file, a package."""

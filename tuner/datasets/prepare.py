@@ -1,0 +1,169 @@
+"""Prepares a data set in a process of its own, since a user's function may import anything.
+
+`python -m tuner.datasets.prepare` reads a `Request` as one line of JSON from standard input
+and answers with one line on standard output: a `DatasetInfo`, or
+`{"error": {"type": ..., "message": ...}}`. Everything that is printed meanwhile, by whomever,
+goes to standard error. The process ends when its standard input does, so it never outlives
+the one who asked.
+"""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, cast
+
+from tuner.datasets.store import DatasetInfo, prepare
+from tuner.errors import DataError, TunerError, UnavailableError, UsageError
+from tuner.spec.search_space import Frozen
+from tuner.spec.study import DatasetReference
+
+_COMMAND = (sys.executable, "-P", "-u", "-X", "faulthandler", "-m", "tuner.datasets.prepare")
+_GRACE_S = 5.0
+"""How long the process may take to leave once it has answered."""
+
+_ERRORS = {error.__name__: error for error in (DataError, UsageError, UnavailableError)}
+
+
+class Request(Frozen):
+    """What to prepare, and where."""
+
+    reference: DatasetReference
+    root: Path
+    code_path: tuple[Path, ...] = ()
+    """Folders put first where modules are searched for."""
+
+
+def prepare_apart(
+    reference: DatasetReference,
+    root: Path,
+    code_path: Sequence[Path],
+    log: Callable[[str], None],
+) -> DatasetInfo:
+    """Does what `prepare` does, in another process.
+
+    Args:
+        reference: the data set.
+        root: the folder below which prepared data sets lie.
+        code_path: folders that the user's own modules are imported from.
+        log: is given each line that the process says, from another thread.
+
+    Raises:
+        UsageError, DataError, UnavailableError: as `prepare` says; a process that dies without
+            an answer is a `DataError`.
+    """
+    request = Request(reference=reference, root=root, code_path=tuple(code_path))
+    with _process(log) as (process, questions, answers):
+        with suppress(BrokenPipeError):  # it died already; its exit code says more
+            questions.write(request.model_dump_json() + "\n")
+            questions.flush()
+        answer = answers.readline()
+        code = _exit_code(process)
+    if not answer:
+        raise DataError(
+            f"data set {reference.name!r}: the process preparing it ended with exit code {code} "
+            "before it answered; what it said is in the log"
+        )
+    return _understood(answer)
+
+
+@contextmanager
+def _process(
+    log: Callable[[str], None],
+) -> Iterator[tuple[subprocess.Popen[str], IO[str], IO[str]]]:
+    """Starts the process in a group of its own, which is gone when the block ends."""
+    process = subprocess.Popen(
+        _COMMAND,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+    )
+    streams = (process.stdin, process.stdout, process.stderr)
+    questions, answers, sayings = cast("tuple[IO[str], IO[str], IO[str]]", streams)
+    listener = threading.Thread(target=_pass_on, args=(sayings, log), daemon=True)
+    listener.start()
+    try:
+        yield process, questions, answers
+    finally:
+        _kill_group(process.pid)
+        process.wait()
+        listener.join()
+        for stream in (questions, answers, sayings):
+            stream.close()
+
+
+def _pass_on(stream: IO[str], log: Callable[[str], None]) -> None:
+    for line in stream:
+        log(line.rstrip("\n"))
+
+
+def _exit_code(process: subprocess.Popen[str]) -> int | None:
+    """The exit code, or None for a process that answered and does not leave."""
+    try:
+        return process.wait(_GRACE_S)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _kill_group(leader: int) -> None:
+    with suppress(ProcessLookupError):  # all of it has ended by itself
+        os.killpg(leader, signal.SIGKILL)
+
+
+def _understood(answer: str) -> DatasetInfo:
+    content = json.loads(answer)
+    if error := content.get("error"):
+        raise _ERRORS.get(error["type"], DataError)(error["message"])
+    return DatasetInfo.model_validate(content)
+
+
+def main() -> None:
+    """Answers one request and ends."""
+    questions, answers = _take_standard_streams()
+    with os.fdopen(questions, encoding="utf-8", closefd=False) as lines:
+        request = Request.model_validate_json(lines.readline())
+    threading.Thread(target=_end_with, args=(questions,), daemon=True).start()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    sys.path[:0] = [str(folder) for folder in request.code_path]
+    with os.fdopen(answers, "w", encoding="utf-8") as lines:
+        lines.write(_answer(request) + "\n")
+
+
+def _answer(request: Request) -> str:
+    try:
+        return prepare(request.reference, request.root).model_dump_json()
+    except TunerError as error:
+        return json.dumps({"error": {"type": type(error).__name__, "message": str(error)}})
+
+
+def _take_standard_streams() -> tuple[int, int]:
+    """Keeps standard input and output for us; a user's code gets nothing and stderr instead."""
+    questions, answers = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return questions, answers
+
+
+def _end_with(questions: int) -> None:
+    """Waits until whoever asked is gone, then ends this process and all it started."""
+    while os.read(questions, 1):
+        pass
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

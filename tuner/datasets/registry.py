@@ -1,0 +1,90 @@
+"""The data sets a study can name, and the one way to call a data set function.
+
+`tuner datasets` lists the names, so nothing heavy is imported until one is loaded.
+"""
+
+import inspect
+import traceback
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from tuner.errors import DataError, TunerError, UsageError
+from tuner.references import is_import_path, resolve
+
+if TYPE_CHECKING:
+    from tuner.datasets.dataset import Dataset
+    from tuner.spec.study import DatasetReference
+
+GROUP = "tuner.datasets"
+"""The entry point group under which a package registers data set functions."""
+
+BUILTIN = {
+    "mnist": "tuner.datasets.mnist:load",
+    "fashion-mnist": "tuner.datasets.fashion_mnist:load",
+    "digits": "tuner.datasets.digits:load",
+    "npz": "tuner.datasets.npz:load",
+    "image-folder": "tuner.datasets.image_folder:load",
+}
+
+_DESCRIPTIONS = {
+    "mnist": "70,000 handwritten digits, 28x28 grey; fetched once and verified",
+    "fashion-mnist": "70,000 pieces of clothing, 28x28 grey; fetched once and verified",
+    "digits": "1,797 handwritten digits, 8x8 grey; ships with scikit-learn",
+    "npz": "a NumPy file with x_train, y_train, x_test, y_test; args: path",
+    "image-folder": "pictures in train/<class>/ and test/<class>/; args: path, size, grey",
+}
+
+
+def names() -> dict[str, str]:
+    """Every name that a study can use, with one line about it, sorted; imports no data set."""
+    registered = {point.name: f"registered as {point.value}" for point in entry_points(group=GROUP)}
+    return dict(sorted({**registered, **_DESCRIPTIONS}.items()))
+
+
+def load(reference: "DatasetReference") -> "Dataset":
+    """Calls the data set function that `reference` names, and checks what it returns.
+
+    Importing and calling it runs whatever code it holds; the driver uses `prepare_apart`.
+
+    Returns:
+        The data set in the form that `standardize` describes.
+
+    Raises:
+        UsageError: there is no such function, or it does not take these arguments.
+        DataError: the function failed, or what it returned breaks a rule.
+    """
+    from tuner.datasets.validation import standardize
+
+    try:
+        function = resolve(reference.name, BUILTIN, GROUP, UsageError)
+        _check_arguments(reference.name, function, reference.args)
+        returned = function(**reference.args)
+    except TunerError:
+        raise
+    except Exception as error:  # a data set function is anyone's code
+        raise DataError(f"data set {reference.name!r}: {_told(error)}") from error
+    return standardize(reference.name, returned, _source(reference.name, function))
+
+
+def _check_arguments(name: str, function: Callable[..., Any], args: Mapping[str, Any]) -> None:
+    signature = inspect.signature(function)
+    try:
+        signature.bind(**args)
+    except TypeError as error:
+        accepted = ", ".join(signature.parameters) or "none"
+        raise UsageError(
+            f"data set {name!r}: {error}; got args {', '.join(args) or 'none'} "
+            f"(accepted: {accepted})"
+        ) from error
+
+
+def _told(error: Exception) -> str:
+    """The error in one line, with the line of code that raised it."""
+    message = f"{type(error).__name__}: {error}"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{message} ({frames[-1].filename}:{frames[-1].lineno})" if frames else message
+
+
+def _source(name: str, function: Callable[..., Any]) -> str:
+    return name if is_import_path(name) else f"{function.__module__}:{function.__qualname__}"

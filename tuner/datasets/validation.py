@@ -1,0 +1,145 @@
+"""The rules every data set keeps, and the one form it has once it keeps them."""
+
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from tuner.datasets.dataset import Dataset, Split
+from tuner.errors import DataError
+
+Array = npt.NDArray[Any]
+
+PLAIN_FORM = "((x_train, y_train), (x_test, y_test))"
+
+
+def standardize(name: str, returned: object, source: str) -> Dataset:
+    """Checks what a data set function returned and brings it into the standard form.
+
+    Args:
+        name: the data set, as messages name it.
+        returned: a `Dataset`, or Keras' plain form `((x_train, y_train), (x_test, y_test))`,
+            whose classes are numbered "0" to "k-1" for k different labels.
+        source: where the plain form came from, since it does not say.
+
+    Returns:
+        Images as uint8 or float32 of shape (N, height, width, channels), labels as int64 of
+        shape (N,), both contiguous.
+
+    Raises:
+        DataError: a rule is broken; the message names data set, part, rule and value.
+    """
+    where = f"data set {name!r}"
+    given = _unpack(where, returned, source)
+    train = _standardize_split(f"{where}: train", given.train)
+    test = _standardize_split(f"{where}: test", given.test)
+    _check_alike(where, train, test)
+    classes = tuple(str(label) for label in given.classes) or _numbered_classes(train, test)
+    _check_classes(where, classes, train, test)
+    return Dataset(train, test, classes, given.source)
+
+
+def _unpack(where: str, returned: object, source: str) -> Dataset:
+    if isinstance(returned, Dataset):
+        return returned
+    try:
+        (x_train, y_train), (x_test, y_test) = cast("Any", returned)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{where}: its function must return a Dataset or {PLAIN_FORM}, "
+            f"got {type(returned).__name__}"
+        ) from error
+    return Dataset(Split(x_train, y_train), Split(x_test, y_test), (), source)
+
+
+def _standardize_split(where: str, split: Split) -> Split:
+    images = _standardize_images(f"{where} images", split.images)
+    labels = _standardize_labels(f"{where} labels", split.labels)
+    if len(images) != len(labels):
+        raise DataError(
+            f"{where}: images and labels must be equally many, "
+            f"got {len(images)} images and {len(labels)} labels"
+        )
+    return Split(images, labels)
+
+
+def _standardize_images(where: str, given: object) -> Array:
+    images = _array(where, given)
+    if images.ndim not in (3, 4):
+        raise DataError(
+            f"{where}: must have shape (N, height, width) or (N, height, width, channels), "
+            f"got {images.shape}"
+        )
+    if images.size == 0:
+        raise DataError(f"{where}: must not be empty, got shape {images.shape}")
+    whole = np.issubdtype(images.dtype, np.integer)
+    if not whole and not np.issubdtype(images.dtype, np.floating):
+        raise DataError(f"{where}: must be whole or floating-point numbers, got {images.dtype}")
+    _check_pixels(where, images, 255 if whole else 1)
+    channels = images if images.ndim == 4 else images[..., np.newaxis]
+    return np.ascontiguousarray(channels, dtype=np.uint8 if whole else np.float32)
+
+
+def _check_pixels(where: str, images: Array, highest: int) -> None:
+    low, high = images.min(), images.max()  # a NaN anywhere comes through as NaN
+    if not (np.isfinite(low) and np.isfinite(high)):
+        bad = low if not np.isfinite(low) else high
+        raise DataError(f"{where}: must be finite, got {bad}")
+    if low < 0 or high > highest:
+        raise DataError(
+            f"{where}: {images.dtype} pixels must lie in [0, {highest}], "
+            f"got {low if low < 0 else high}"
+        )
+
+
+def _standardize_labels(where: str, given: object) -> Array:
+    labels = _array(where, given)
+    column = labels.ndim == 2 and labels.shape[1] == 1
+    if labels.ndim != 1 and not column:
+        raise DataError(f"{where}: must have shape (N,) or (N, 1), got {labels.shape}")
+    if labels.size == 0:
+        raise DataError(f"{where}: must not be empty, got shape {labels.shape}")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(f"{where}: must be whole numbers, got {labels.dtype}")
+    return np.ascontiguousarray(labels.reshape(-1), dtype=np.int64)
+
+
+def _array(where: str, given: object) -> Array:
+    try:
+        return np.asarray(given)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: must be an array, got {type(given).__name__}") from error
+
+
+def _check_alike(where: str, train: Split, test: Split) -> None:
+    if train.images.shape[1:] != test.images.shape[1:]:
+        raise DataError(
+            f"{where}: training and test images must have one shape, "
+            f"got {train.images.shape[1:]} and {test.images.shape[1:]}"
+        )
+    if train.images.dtype != test.images.dtype:
+        raise DataError(
+            f"{where}: training and test images must have one type, "
+            f"got {train.images.dtype} and {test.images.dtype}"
+        )
+
+
+def _numbered_classes(train: Split, test: Split) -> tuple[str, ...]:
+    labels = np.union1d(train.labels, test.labels)
+    return tuple(str(index) for index in range(len(labels)))
+
+
+def _check_classes(where: str, classes: tuple[str, ...], train: Split, test: Split) -> None:
+    if len(set(classes)) != len(classes):
+        raise DataError(f"{where}: class names must differ, got {', '.join(classes)}")
+    for part, labels in (("train", train.labels), ("test", test.labels)):
+        low, high = labels.min(), labels.max()
+        if low < 0 or high >= len(classes):
+            raise DataError(
+                f"{where}: {part} labels: must lie in [0, {len(classes)}) for "
+                f"{len(classes)} classes, got {low if low < 0 else high}"
+            )
+    if train.labels.min() == train.labels.max():
+        raise DataError(
+            f"{where}: train labels: must hold at least two classes, got only {train.labels[0]}"
+        )

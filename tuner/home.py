@@ -1,0 +1,73 @@
+"""Where tuner keeps its state on this machine: one folder, laid out in one place.
+
+HOME/tuner.db                           studies, unless TUNER_STORAGE_URL names a database
+    /mlflow.db  mlartifacts/            the local tracking store, unless a server is named
+    /datasets/<name>-<digest>/          prepared arrays
+    /studies/<study>/parent/            the study's spool
+                    /attempts/<slot>-<attempt>/   one try of a trial: spool, log, model
+                    /trainers/          what trainers printed outside of trials
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuner.errors import UnavailableError
+
+
+@dataclass(frozen=True)
+class Home:
+    """The state folder. An absolute path."""
+
+    root: Path
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Home":
+        """`TUNER_HOME`, or `.tuner` in the current folder."""
+        values = os.environ if environment is None else environment
+        return cls(Path(values.get("TUNER_HOME") or ".tuner").absolute())
+
+    @property
+    def datasets(self) -> Path:
+        """The folder of prepared data sets."""
+        return self.root / "datasets"
+
+    @property
+    def database(self) -> Path:
+        """The default database."""
+        return self.root / "tuner.db"
+
+    def study(self, name: str) -> Path:
+        """Everything that this machine holds of one study."""
+        return self.root / "studies" / name
+
+    def parent(self, name: str) -> Path:
+        """The folder of the study's own spool."""
+        return self.study(name) / "parent"
+
+    def attempt(self, name: str, slot: int, number: int) -> Path:
+        """The folder of one attempt."""
+        return self.study(name) / "attempts" / f"{slot}-{number}"
+
+    def trainer_logs(self, name: str) -> Path:
+        """What trainers printed outside of trials."""
+        return self.study(name) / "trainers"
+
+    def create(self) -> None:
+        """Makes the folder.
+
+        Raises:
+            UnavailableError: it cannot be made or written.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UnavailableError(
+                f"{self.root}: cannot be made: {error.strerror}; set TUNER_HOME to a folder "
+                "that can be written"
+            ) from error
+        if not os.access(self.root, os.W_OK):
+            raise UnavailableError(
+                f"{self.root}: cannot be written; set TUNER_HOME to a folder that can"
+            )

@@ -1,0 +1,84 @@
+"""Which models exist, what they can be called with, and the building of one.
+
+A model is a function with the keyword parameters `input_shape` (height, width, channels)
+and `classes`, and any hyperparameters of its own with defaults. It returns an uncompiled
+`keras.Model` that takes float pixels in [0, 1], shape (N, *input_shape), and returns class
+probabilities, shape (N, classes). It is named in a study as `package.module:function`, or
+registered under the entry point group `tuner.models`.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from tuner.errors import ModelError
+from tuner.references import resolve
+from tuner.spec.search_space import Scalar
+
+if TYPE_CHECKING:
+    import keras
+
+GROUP = "tuner.models"
+BUILTIN = {
+    "paper-cnn": "tuner.models.paper_cnn:build",
+    "dense": "tuner.models.dense:build",
+}
+_GIVEN = ("input_shape", "classes")
+
+
+def hyperparameters(name: str) -> dict[str, Scalar | None]:
+    """The model function's own parameters and their defaults, None where it has none.
+
+    Importing a user's module runs the user's code; the shipped models import no Keras here.
+
+    Raises:
+        ModelError: there is no such function, or it does not take what every model takes.
+    """
+    function = _function(name)
+    parameters = inspect.signature(function).parameters
+    missing = [given for given in _GIVEN if given not in parameters]
+    if missing:
+        raise ModelError(f"{name}: must take the keyword {missing[0]!r}, see docs/extending.md")
+    return {
+        key: None if parameter.default is parameter.empty else parameter.default
+        for key, parameter in parameters.items()
+        if key not in _GIVEN and parameter.kind is not parameter.VAR_KEYWORD
+    }
+
+
+def build(
+    name: str, params: Mapping[str, Scalar], input_shape: tuple[int, int, int], classes: int
+) -> "keras.Model":
+    """Builds the model and checks that its output has one column a class.
+
+    Raises:
+        ModelError: the function refuses its arguments, or what it returns is no such model.
+    """
+    import keras
+
+    try:
+        model = _function(name)(input_shape=input_shape, classes=classes, **params)
+    except (TypeError, ValueError) as refused:
+        raise ModelError(f"{name}: cannot be built with {dict(params)}: {refused}") from refused
+    if not isinstance(model, keras.Model):
+        raise ModelError(f"{name}: must return a keras.Model, got {type(model).__name__}")
+    if not model.built:
+        model.build((None, *input_shape))
+    shape = tuple(model.output_shape)
+    if shape != (None, classes):
+        raise ModelError(f"{name}: must output shape (None, {classes}), got {shape}")
+    return model
+
+
+def source_of(name: str) -> dict[str, str]:
+    """File name and text of the module that defines a user's function; shipped ones have none."""
+    if name in BUILTIN:
+        return {}
+    module = inspect.getmodule(_function(name))
+    if module is None or module.__file__ is None:
+        return {}
+    return {f"{module.__name__}.py": inspect.getsource(module)}
+
+
+def _function(name: str) -> Callable[..., Any]:
+    return resolve(name, BUILTIN, GROUP, ModelError)

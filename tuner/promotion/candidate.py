@@ -1,0 +1,22 @@
+"""The trial that stands for promotion, as data."""
+
+from tuner.datasets.store import DatasetInfo
+from tuner.spec.search_space import Frozen, Scalar
+from tuner.spec.study import Promotion
+
+
+class Candidate(Frozen):
+    """One completed trial and everything that judging and registering it takes."""
+
+    study: str
+    number: int
+    """Optuna's number of the trial."""
+    run_id: str
+    """Its MLflow run, whose artifacts hold `model/model.keras`."""
+    params: dict[str, Scalar]
+    metric: str
+    value: float
+    model_sha256: str
+    train_time_s: float
+    dataset: DatasetInfo
+    promotion: Promotion

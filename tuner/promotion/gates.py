@@ -1,0 +1,37 @@
+"""Gates: what a candidate must reach. Pure: evidence and limits in, results out."""
+
+from tuner.promotion.evidence import Evidence
+from tuner.spec.search_space import Frozen
+from tuner.spec.study import Gates
+
+_LOWER_LIMITS = frozenset({"test_accuracy"})
+
+
+class GateResult(Frozen):
+    """One gate held against its value."""
+
+    name: str
+    passed: bool
+    value: float
+    limit: float
+
+    @property
+    def shortfall(self) -> float:
+        """By how much the value misses the limit, in the gate's own unit; 0 when it passed."""
+        return 0.0 if self.passed else abs(self.value - self.limit)
+
+
+def check(evidence: Evidence, gates: Gates) -> tuple[GateResult, ...]:
+    """Holds the evidence against every gate that the study states, in the spec's order.
+
+    A value at its limit passes; a value that is not a number does not.
+    """
+    values = evidence.metrics
+    return tuple(
+        _result(name, values[name], limit) for name, limit in gates if limit is not None
+    )
+
+
+def _result(name: str, value: float, limit: float) -> GateResult:
+    passed = value >= limit if name in _LOWER_LIMITS else value <= limit
+    return GateResult(name=name, passed=passed, value=value, limit=limit)

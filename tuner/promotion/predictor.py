@@ -1,0 +1,89 @@
+"""Asking a model: pixels in, class probabilities out, many at once or one with little delay."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.errors import DataError
+
+if TYPE_CHECKING:
+    import keras
+
+Images = NDArray[Any]
+Probabilities = NDArray[np.float32]
+_Call = Callable[[NDArray[np.float32]], Probabilities]
+
+
+class Predictor:
+    """A model compiled for prediction: dropout off, one graph for batches, one for single images.
+
+    Images are uint8 pixels in [0, 255], or floats in [0, 1]. Both graphs are traced once, in
+    the constructor, so that no call pays for it. Not safe to share between threads.
+    """
+
+    def __init__(self, model: "keras.Model", batch_size: int = 512) -> None:
+        self._model = model  # a traced graph does not keep its variables alive
+        self._batch_size = batch_size
+        self.image_shape: tuple[int, int, int] = tuple(model.input_shape[1:])
+        self._many = _compiled(model, None)
+        self._one = _compiled(model, 1)
+
+    def probabilities(self, images: Images) -> Probabilities:
+        """Class probabilities, float32 of shape (N, classes), for images (N, H, W, C).
+
+        Raises:
+            DataError: no images, another shape, no numbers, or not finite.
+        """
+        self._check_shape(images.shape[1:])
+        if len(images) == 0:
+            raise DataError("must be at least one image, got none")
+        starts = range(0, len(images), self._batch_size)
+        batches = (images[start : start + self._batch_size] for start in starts)
+        return np.concatenate([self._many(pixels(batch)) for batch in batches])
+
+    def predict_one(self, image: Images) -> Probabilities:
+        """Class probabilities, float32 of shape (classes,), for one image (H, W, C).
+
+        Raises:
+            DataError: another shape, no numbers, or not finite.
+        """
+        self._check_shape(image.shape)
+        return self._one(pixels(image[np.newaxis]))[0]
+
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
+        if shape != self.image_shape:
+            raise DataError(f"an image must have the shape {self.image_shape}, got {shape}")
+
+
+def pixels(images: Images) -> NDArray[np.float32]:
+    """The images as float32, with uint8 brought from [0, 255] to [0, 1].
+
+    Raises:
+        DataError: the array holds no numbers, or some that are not finite.
+    """
+    if images.dtype == np.uint8:
+        return images.astype(np.float32) / np.float32(255)
+    if not np.issubdtype(images.dtype, np.floating):
+        raise DataError(f"images must be uint8 or float, got {images.dtype}")
+    floats = images.astype(np.float32)
+    if not np.isfinite(floats).all():
+        raise DataError("pixels must be finite, got NaN or infinity")
+    return floats
+
+
+def _compiled(model: "keras.Model", batch: int | None) -> _Call:
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return lambda batch_pixels: np.asarray(
+            model.predict_on_batch(batch_pixels), dtype=np.float32
+        )
+    import tensorflow as tf
+
+    signature = tf.TensorSpec((batch, *model.input_shape[1:]), tf.float32)
+    graph = tf.function(
+        lambda tensor: model(tensor, training=False), input_signature=[signature]
+    ).get_concrete_function()
+    return lambda batch_pixels: graph(tf.constant(batch_pixels)).numpy().astype(np.float32)

@@ -1,0 +1,185 @@
+"""Finds what is drawn on a plain ground, and frames it as a data set does.
+
+The ground is a plane fitted to the picture's border, so that light which falls off across
+the paper does not matter; what lies clearly off that plane is the subject.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+if TYPE_CHECKING:
+    from tuner.promotion.photo import Look
+
+Pixels = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+_WORKING_SIDE = 1024
+"""Larger pictures are made this many pixels on the larger side before the search."""
+_SMOOTHED_TO = 256
+"""Detail finer than this many parts of the larger side is noise, not a stroke."""
+_BORDER = 0.04
+"""Width of the border strip, as a share of the smaller side."""
+_LEAST_CONTRAST = 0.06
+"""Of full scale. Pencil on paper has 0.3, what paper shows of itself less than 0.03."""
+_LEAST_AREA = 1e-4
+"""Share of the picture that the subject covers at least; less is dust."""
+_NOISE_SIGMAS = 5.0
+_TRIMMED = 0.002
+"""Share of the subject's pixels that each side of its box may leave out: specks."""
+_FULL_INK = 90
+"""The percentile of the subject's contrast that becomes full scale."""
+
+
+class _Box(NamedTuple):
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+def framed(picture: Pixels, look: "Look") -> Pixels | None:
+    """The subject of a picture (H, W, C) with the data's polarity, scale and position.
+
+    Returns:
+        Pixels of shape `look.image_shape`, or None when nothing stands out. A picture that
+        has the data's shape and polarity already comes back as it is.
+    """
+    small = _reduced(picture)
+    deviation = small - _ground(small)
+    smooth = _smooth(deviation.mean(axis=2))
+    noise = _NOISE_SIGMAS * _spread(smooth[_border(smooth.shape)])
+    threshold = max(_otsu(np.abs(smooth)), noise, _LEAST_CONTRAST)
+    subject = np.abs(smooth) > threshold
+    if subject.mean() < _LEAST_AREA:
+        return None
+    lighter = float(smooth[subject].sum()) > 0
+    if picture.shape == look.image_shape and lighter == (look.background == "dark"):
+        return picture
+    contrast = deviation if lighter else -deviation
+    full = float(np.percentile(contrast.mean(axis=2)[subject], _FULL_INK))
+    faintest = min(max(noise, _LEAST_CONTRAST / 2), full / 2)
+    ink = np.clip((contrast - faintest) / (full - faintest), 0, 1)
+    toned = smooth if lighter else -smooth
+    placed = _placed(ink, _box(toned > max(threshold / 2, faintest)), look)
+    return placed if look.background == "dark" else 1 - placed
+
+
+def _reduced(picture: Pixels) -> Pixels:
+    height, width = picture.shape[:2]
+    scale = _WORKING_SIDE / max(height, width)
+    return picture if scale >= 1 else _resized(picture, round(height * scale), round(width * scale))
+
+
+def _resized(picture: Pixels, height: int, width: int) -> Pixels:
+    """Resizes each channel with antialiasing; sides are at least one pixel."""
+    size = (max(width, 1), max(height, 1))
+    channels = (Image.fromarray(np.ascontiguousarray(channel)) for channel in picture.T)
+    # A channel of `picture.T` lies on its side, so its height and width are swapped.
+    resized = [
+        np.asarray(channel.resize(size[::-1], Image.Resampling.BICUBIC)) for channel in channels
+    ]
+    return np.clip(np.stack(resized).T, 0, 1)
+
+
+def _border(shape: tuple[int, ...]) -> Mask:
+    """The strip along the edges, as a mask of shape (H, W)."""
+    width = max(1, round(_BORDER * min(shape[:2])))
+    mask = np.ones(shape[:2], dtype=bool)
+    mask[width:-width, width:-width] = False
+    return mask
+
+
+def _ground(picture: Pixels) -> Pixels:
+    """The plane through each channel's border pixels that what is drawn there cannot tilt."""
+    rows, columns = np.indices(picture.shape[:2], dtype=np.float64) / max(picture.shape[:2])
+    positions = np.stack([np.ones_like(rows), rows, columns], axis=-1)
+    border = _border(picture.shape)
+    planes = [
+        positions @ _robust_plane(positions[border], channel[border].astype(np.float64))
+        for channel in np.moveaxis(picture, -1, 0)
+    ]
+    return np.stack(planes, axis=-1).astype(np.float32)
+
+
+def _robust_plane(
+    positions: NDArray[np.float64], values: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Least squares, repeated without the values that lie far off: three rounds settle it."""
+    plane = np.array([np.median(values), 0.0, 0.0])
+    for _ in range(3):
+        off = np.abs(values - positions @ plane)
+        kept = off <= 3 * 1.4826 * np.median(off) + 1 / 255
+        plane = np.linalg.lstsq(positions[kept], values[kept], rcond=None)[0]
+    return plane
+
+
+def _smooth(deviation: Pixels) -> Pixels:
+    """Averages out what is finer than a stroke in a large picture."""
+    height, width = deviation.shape
+    factor = max(height, width) // _SMOOTHED_TO
+    if factor <= 1:
+        return deviation
+    coarse = (max(1, width // factor), max(1, height // factor))
+    image = Image.fromarray(deviation).resize(coarse, Image.Resampling.BOX)
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _spread(values: Pixels) -> float:
+    """The standard deviation of a normal distribution with these values' median deviation."""
+    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
+
+
+def _otsu(strengths: Pixels) -> float:
+    """The level that parts two classes best: largest variance between them.
+
+    Source: N. Otsu, IEEE Trans. SMC 9 (1979), 62-66.
+    """
+    counts, edges = np.histogram(strengths, bins=256)
+    middles = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)
+    above = below[-1] - below
+    sums = np.cumsum(counts * middles)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance = sums / below - (sums[-1] - sums) / above
+    variance = np.nan_to_num(below * above * distance**2)
+    return float(edges[1 + int(variance.argmax())])
+
+
+def _box(subject: Mask) -> _Box:
+    """The rows and columns that hold all of the subject but for specks."""
+    return _Box(*_extent(subject.sum(axis=1)), *_extent(subject.sum(axis=0)))
+
+
+def _extent(counts: NDArray[np.integer]) -> tuple[int, int]:
+    allowed = _TRIMMED * counts.sum()
+    first = int(np.argmax(np.cumsum(counts) > allowed))
+    last = len(counts) - int(np.argmax(np.cumsum(counts[::-1]) > allowed))
+    return first, last
+
+
+def _placed(ink: Pixels, box: _Box, look: "Look") -> Pixels:
+    """Scales the box to the data's share of the frame, its centre of mass in the middle."""
+    height, width, channels = look.image_shape
+    crop = ink[box.top : box.bottom, box.left : box.right]
+    scale = look.content_fraction * min(height / crop.shape[0], width / crop.shape[1])
+    content = _resized(
+        crop, min(height, round(crop.shape[0] * scale)), min(width, round(crop.shape[1] * scale))
+    )
+    top = _offset(content.sum(axis=(1, 2)), height)
+    left = _offset(content.sum(axis=(0, 2)), width)
+    frame = np.zeros((height, width, channels), dtype=np.float32)
+    frame[top : top + content.shape[0], left : left + content.shape[1]] = content
+    return frame
+
+
+def _offset(masses: Pixels, frame: int) -> int:
+    """Where content starts so that its mass is centred, as far as it fits into the frame.
+
+    As in MNIST the centre is the pixel `frame // 2`, half a pixel past the geometric one.
+    """
+    positions = np.arange(len(masses))
+    centre = float(np.average(positions, weights=masses)) if masses.any() else len(masses) / 2
+    return int(np.clip(round(frame // 2 - centre), 0, frame - len(masses)))

@@ -1,0 +1,154 @@
+"""The domains that a searched parameter draws from."""
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from tuner.spec.problems import Problem, broken, shown
+from tuner.spec.section import Flag, Real, Section, Whole
+from tuner.spec.values import Scalar, Value
+
+
+class FloatDomain(Section):
+    """Real numbers from `low` to `high`, both included."""
+
+    type: Literal["float"]
+    low: Real
+    """The smallest value."""
+    high: Real
+    """The largest value."""
+    log: Flag = False
+    """Draw evenly on a logarithmic scale; `low` must then be above 0."""
+    step: Real | None = None
+    """Only `low`, `low + step`, `low + 2 step` and so on."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_range(self.low, self.high, self.log, self.step)
+        return self
+
+    def __contains__(self, value: Scalar) -> bool:
+        if isinstance(value, bool | str) or not self.low <= value <= self.high:
+            return False
+        return self.step is None or self._is_counted(value, self.step)
+
+    def count(self) -> int | None:
+        """How many values there are, or None when there is no `step` to count by."""
+        if self.step is None:
+            return None
+        return (_exact(self.high) - _exact(self.low)) // _exact(self.step) + 1
+
+    def grid(self) -> tuple[Scalar, ...] | None:
+        """Every value in order, or None when there is no `step` to count by."""
+        count = self.count()
+        if self.step is None or count is None:
+            return None
+        low, step = _exact(self.low), _exact(self.step)
+        return tuple(float(low + index * step) for index in range(count))
+
+    def describe(self) -> str:
+        """The domain in words, to follow "must be"."""
+        by = "" if self.step is None else f" in steps of {self.step}"
+        return f"a number from {self.low} to {self.high}{by}"
+
+    def _is_counted(self, value: float, step: float) -> bool:
+        index = round((Fraction(value) - _exact(self.low)) / _exact(step))
+        nearest = float(_exact(self.low) + index * _exact(step))
+        return math.isclose(value, nearest, rel_tol=1e-9, abs_tol=1e-8 * step)
+
+
+class IntDomain(Section):
+    """Whole numbers from `low` to `high`, both included."""
+
+    type: Literal["int"]
+    low: Whole
+    """The smallest value."""
+    high: Whole
+    """The largest value."""
+    log: Flag = False
+    """Draw evenly on a logarithmic scale; `low` must then be above 0."""
+    step: Whole = 1
+    """Only `low`, `low + step`, `low + 2 step` and so on."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_range(self.low, self.high, self.log, None if self.step == 1 else self.step)
+        return self
+
+    def __contains__(self, value: Scalar) -> bool:
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return whole and value in range(self.low, self.high + 1, self.step)
+
+    def count(self) -> int:
+        """How many values there are."""
+        return (self.high - self.low) // self.step + 1
+
+    def grid(self) -> tuple[Scalar, ...] | None:
+        """Every value in order."""
+        return tuple(range(self.low, self.high + 1, self.step))
+
+    def describe(self) -> str:
+        """The domain in words, to follow "must be"."""
+        by = "" if self.step == 1 else f" in steps of {self.step}"
+        return f"a whole number from {self.low} to {self.high}{by}"
+
+
+class ChoiceDomain(Section):
+    """One of a few values."""
+
+    type: Literal["choice"]
+    choices: tuple[Value, ...] = Field(min_length=1)
+    """The values, all different; `1`, `1.0` and `true` count as equal."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for index, choice in enumerate(self.choices):
+            # Python's own equality, because samplers look a choice up by it.
+            if choice in self.choices[:index]:
+                twin = self.choices[self.choices.index(choice)]
+                raise broken(Problem(("choices",), f"must differ, got {_pair(twin, choice)}"))
+        return self
+
+    def __contains__(self, value: Scalar) -> bool:
+        return any(type(value) is type(choice) and value == choice for choice in self.choices)
+
+    def count(self) -> int:
+        """How many values there are."""
+        return len(self.choices)
+
+    def grid(self) -> tuple[Scalar, ...] | None:
+        """The choices as written."""
+        return self.choices
+
+    def describe(self) -> str:
+        """The domain in words, to follow "must be"."""
+        return f"one of {', '.join(map(shown, self.choices))}"
+
+
+def _check_range(low: float, high: float, log: bool, step: float | None) -> None:
+    if problems := list(_range_problems(low, high, log, step)):
+        raise broken(*problems)
+
+
+def _range_problems(low: float, high: float, log: bool, step: float | None) -> Iterator[Problem]:
+    if low > high:
+        yield Problem((), f"low <= high must hold, got low={low}, high={high}")
+    if log and low <= 0:
+        yield Problem(("low",), f"must be > 0 on a log scale, got {low}")
+    if step is not None and step <= 0:
+        yield Problem(("step",), f"must be > 0, got {step}")
+    if step is not None and log:
+        yield Problem(("step",), f"must be left out on a log scale, got {step}")
+
+
+def _exact(number: float) -> Fraction:
+    """The decimal that was written, so that 0.1 counts as a tenth."""
+    return Fraction(repr(float(number)))
+
+
+def _pair(first: Scalar, second: Scalar) -> str:
+    same = type(first) is type(second)
+    return f"{shown(first)} twice" if same else f"{shown(first)} and {shown(second)}"

@@ -1,0 +1,52 @@
+"""Names that a study file gives: of the study, a function, a parameter, a registered model."""
+
+from keyword import iskeyword
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from tuner.spec.problems import Problem, broken, shown
+
+_LONGEST_NAME = 250
+
+
+def _study_name(name: str) -> str:
+    # It names folders, a row in the database, an MLflow run and by default a registered model.
+    if not name.isprintable():
+        raise broken(Problem((), f"must hold no control characters, got {shown(name)}"))
+    if not 1 <= len(name.encode()) <= _LONGEST_NAME:
+        length = len(name.encode())
+        raise broken(Problem((), f"must have 1 to {_LONGEST_NAME} bytes, got {length}"))
+    if any(mark in name for mark in "/\\:") or name.startswith(".") or name != name.strip():
+        rule = "must hold no slash or colon and neither start with a dot nor touch a space"
+        raise broken(Problem((), f"{rule}, got {shown(name)}"))
+    return name
+
+
+def _registry_name(name: str) -> str:
+    if not name.strip() or not name.isprintable() or any(mark in name for mark in "/:"):
+        rule = "must be non-empty text without '/', ':' and control characters"
+        raise broken(Problem((), f"{rule}, got {shown(name)}"))
+    return name
+
+
+def _function_name(name: str) -> str:
+    module, colon, function = name.partition(":")
+    dotted = all(part.isidentifier() for part in module.split("."))
+    if (
+        not name.strip()
+        or not name.isprintable()
+        or (colon and not (dotted and function.isidentifier()))
+    ):
+        raise broken(Problem((), f"must be a name or package.module:function, got {shown(name)}"))
+    return name
+
+
+def is_parameter_name(name: str) -> bool:
+    """Whether a function can have a parameter of that name."""
+    return name.isidentifier() and not iskeyword(name)
+
+
+StudyName = Annotated[str, AfterValidator(_study_name)]
+RegistryName = Annotated[str, AfterValidator(_registry_name)]
+FunctionName = Annotated[str, AfterValidator(_function_name)]

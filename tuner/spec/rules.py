@@ -1,0 +1,106 @@
+"""The rules that hold between entries of a study file.
+
+Each function takes the study, whose entries are valid one by one, and yields what is wrong
+between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from tuner.spec.names import is_parameter_name
+from tuner.spec.objective import SELECTION_METRICS, TRAINING_METRICS
+from tuner.spec.problems import Problem, broken, shown
+from tuner.spec.recipe import recipe_problem
+from tuner.spec.samplers import Grid
+from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, IntDomain, Scalar
+
+if TYPE_CHECKING:
+    from tuner.spec.study import StudySpec
+
+MOST_GRID_POINTS = 100_000
+"""A grid is enumerated in memory, and nobody trains more."""
+
+
+def checked_space(space: Mapping[str, Domain | Scalar]) -> Mapping[str, Domain | Scalar]:
+    """`space` itself, once its names can be parameters and the recipe takes its values.
+
+    Raises:
+        ValidationError: all that is wrong with it.
+    """
+    problems = [*_name_problems(space), *_recipe_problems(space)]
+    if problems:
+        raise broken(*problems)
+    return space
+
+
+def study_problems(spec: StudySpec) -> Iterator[Problem]:
+    """Everything that does not fit together."""
+    yield from _objective_problems(spec)
+    yield from _baseline_problems(spec)
+    yield from _budget_problems(spec)
+
+
+def _name_problems(space: Mapping[str, Domain | Scalar]) -> Iterator[Problem]:
+    for name in space:
+        if not is_parameter_name(name):
+            rule = "must be a parameter's name of letters, digits and '_'"
+            yield Problem((), f"{rule}, got {shown(name)}")
+
+
+def _recipe_problems(space: Mapping[str, Domain | Scalar]) -> Iterator[Problem]:
+    for name, entry in space.items():
+        for at, lead, value in _extremes(entry):
+            if rule := recipe_problem(name, value):
+                yield Problem((name, *at), f"{lead}{rule}")
+
+
+def _extremes(entry: Domain | Scalar) -> Iterator[tuple[tuple[str, ...], str, Scalar]]:
+    """The values that decide whether all of `entry` is allowed, with location and subject."""
+    if isinstance(entry, FloatDomain | IntDomain):
+        yield ("low",), "", entry.low
+        yield ("high",), "", entry.high
+    elif isinstance(entry, ChoiceDomain):
+        yield from (((), "choices ", choice) for choice in entry.choices)
+    else:
+        yield (), "", entry
+
+
+def _objective_problems(spec: StudySpec) -> Iterator[Problem]:
+    known = SELECTION_METRICS if spec.validation else TRAINING_METRICS
+    if spec.objective.metric not in known:
+        rule = f"with validation: {spec.validation} must be one of {', '.join(known)}"
+        yield Problem(("objective", "metric"), f"{rule}, got {shown(spec.objective.metric)}")
+
+
+def _baseline_problems(spec: StudySpec) -> Iterator[Problem]:
+    for index, point in enumerate(spec.baseline):
+        for name, value in point.items():
+            if rule := spec.value_problem(name, value):
+                yield Problem(("baseline", index, name), rule)
+
+
+def _budget_problems(spec: StudySpec) -> Iterator[Problem]:
+    if isinstance(spec.sampler, Grid):
+        yield from _grid_problems(spec)
+    elif spec.domains and "trials" not in spec.model_fields_set:
+        yield Problem(("trials",), "is required when something is searched")
+        return
+    if len(spec.baseline) > spec.trials:
+        rule = f"must cover the {len(spec.baseline)} baseline points, got {spec.trials}"
+        yield Problem(("trials",), rule)
+
+
+def _grid_problems(spec: StudySpec) -> Iterator[Problem]:
+    for name, domain in spec.domains.items():
+        if domain.count() is None:
+            yield Problem(("search_space", name), "a grid needs a step or choices, got neither")
+    size = spec.grid_size()
+    if size is None:
+        return
+    if size > MOST_GRID_POINTS:
+        rule = f"a grid may have {MOST_GRID_POINTS} points, got {size}"
+        yield Problem(("search_space",), rule)
+    elif spec.trials > size:
+        yield Problem(("trials",), f"the grid has {size} points, got {spec.trials}")

@@ -1,0 +1,244 @@
+"""The driver: claims slots, asks, hands plans to trainers, reports, prunes and tells.
+
+It keeps a fixed order where an end is written: Optuna's row, then the spool, then the
+ledger. A driver that dies in between leaves an open attempt, and `recovery` finishes what
+the row and the spool already say.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tuner.home import Home
+from tuner.spec.recipe import Recipe
+from tuner.spec.search_space import Scalar
+from tuner.study import points
+from tuner.study.catalog import StudyRecord
+from tuner.study.journal import Journal
+from tuner.study.keeping import BestModels
+from tuner.study.ledger import Claim, Ledger
+from tuner.study.progress import EpochDone, Notify, TrialBegan, TrialDone, TrialHandedBack
+from tuner.study.summary import StudySummary, summarise
+from tuner.study.trials import OpenTrial, Trials
+from tuner.tracking.events import Outcome
+from tuner.training.plan import EpochReport, ModelPlan, TrialPlan, TrialResult, TrialState
+from tuner.workers.messages import Described
+from tuner.workers.pool import Finished, Lost, Measured, Reported, TrainerPool, TrainerReady
+
+_PULSE_S = 0.5
+"""How long the driver waits for an event before it looks around."""
+
+
+@dataclass
+class _Active:
+    """An attempt in a trainer's hands."""
+
+    claim: Claim
+    opened: OpenTrial
+    plan: TrialPlan
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+
+class Driver:
+    """Runs the free slots of one study on one pool."""
+
+    def __init__(
+        self,
+        *,
+        home: Home,
+        record: StudyRecord,
+        trials: Trials,
+        ledger: Ledger,
+        pool: TrainerPool,
+        journal: Journal,
+        described: Described,
+        notify: Notify,
+    ) -> None:
+        self._home = home
+        self._record = record
+        self._spec = record.spec
+        self._trials = trials
+        self._ledger = ledger
+        self._pool = pool
+        self._journal = journal
+        self._described = described
+        self._notify = notify
+        self._models = BestModels(home, self._spec, ledger, journal)
+        self._models.consider(self.summary())
+        self._active: dict[tuple[int, int], _Active] = {}
+
+    def run(self, stopped: Callable[[], bool]) -> StudySummary:
+        """Trains until no slot is free, or until `stopped`; what is in progress is handed back.
+
+        `stopped` is asked at least every half second.
+        """
+        try:
+            while not stopped():
+                self._fill()
+                if not self._active and not self._any_free():
+                    break
+                self._hear()
+        finally:
+            self._hand_back("the driver stopped")
+        return self.summary()
+
+    def summary(self) -> StudySummary:
+        """Where the study stands, other drivers' trials included."""
+        return summarise(self._spec, self._trials, self._ledger)
+
+    def plan(self, slot: int, attempt: int, params: dict[str, Scalar]) -> TrialPlan:
+        """What a trainer needs to train `params` in `slot`."""
+        spec = self._spec
+        model = {name: params[name] for name in self._described.hyperparameters if name in params}
+        recipe = {name: params[name] for name in Recipe.model_fields if name in params}
+        return TrialPlan(
+            study=spec.name,
+            slot=slot,
+            attempt=attempt,
+            params=params,
+            model=ModelPlan(name=spec.model, params=model, code_path=self._record.code_path),
+            recipe=Recipe.model_validate(recipe),
+            dataset=self._record.dataset.train,
+            classes=self._record.dataset.classes,
+            validation=spec.validation,
+            split_seed=spec.seed,
+            seed=points.trial_seed(spec, slot),
+            epochs=spec.epochs,
+            objective=spec.objective,
+            precision=spec.precision,
+            folder=self._home.attempt(spec.name, slot, attempt),
+        )
+
+    def _any_free(self) -> bool:
+        latest = self._ledger.latest()
+        return any(
+            slot not in latest or latest[slot].handed_back for slot in range(self._spec.slots)
+        )
+
+    def _fill(self) -> None:
+        while self._pool.idle and (claim := self._claim()):
+            self._begin(claim)
+
+    def _claim(self) -> Claim | None:
+        """A replicate waits until the first slot of its point has a row to copy."""
+        opened = set(self._trials.by_slot())
+        return self._ledger.claim(
+            self._spec.slots,
+            ready=lambda slot: points.leader(self._spec, slot) in opened | {slot},
+            takes_queued=lambda slot: points.takes_queued(self._spec, slot),
+        )
+
+    def _begin(self, claim: Claim) -> None:
+        opened = self._trials.open(claim)
+        plan = self.plan(claim.slot, claim.number, opened.params)
+        self._active[claim.slot, claim.number] = _Active(claim, opened, plan)
+        trainer = self._pool.submit(plan)
+        self._journal.attempt_started(
+            uid=claim.uid,
+            number=opened.number,
+            plan=plan,
+            trainer=trainer,
+            source=self._described.source,
+            predecessor=claim.predecessor,
+        )
+        self._notify(
+            TrialBegan(opened.number, claim.number, opened.params, trainer.device, plan.epochs)
+        )
+
+    def _hear(self) -> None:
+        match self._pool.next_event(_PULSE_S):
+            case Reported(plan=plan, report=report):
+                self._report(self._active[plan.slot, plan.attempt], report)
+            case Measured(plan=plan, sample=sample):
+                self._journal.system_sampled(plan, sample)
+            case Finished(plan=plan, result=result):
+                self._finish(self._active.pop((plan.slot, plan.attempt)), result)
+            case Lost(plan=plan, reason=reason):
+                self._lose(self._active.pop((plan.slot, plan.attempt)), reason)
+            case TrainerReady() | None:
+                pass
+
+    def _report(self, active: _Active, report: EpochReport) -> None:
+        self._journal.epoch_ended(active.plan, report)
+        self._notify(
+            EpochDone(
+                active.opened.number,
+                report.epoch,
+                active.plan.epochs,
+                report.metrics,
+                report.train_s + report.validation_s,
+            )
+        )
+        if self._trials.report(active.opened, report) and report.epoch < active.plan.epochs:
+            self._pool.prune(active.plan)
+
+    def _finish(self, active: _Active, result: TrialResult) -> None:
+        self._trials.tell(active.opened, result)
+        outcome: Outcome = result.state.value
+        self._end(active, outcome, result)
+        if result.state is TrialState.COMPLETED:
+            self._models.consider(self.summary())
+        self._progressed()
+        self._notify(
+            TrialDone(
+                number=active.opened.number,
+                state=result.state,
+                value=result.value(self._spec.objective),
+                best_epoch=result.best_epoch,
+                seconds=active.seconds,
+                reason=_first_line(f"{result.error.type}: {result.error.message}")
+                if result.error
+                else "",
+            )
+        )
+
+    def _lose(self, active: _Active, reason: str) -> None:
+        """The trainer died: another attempt follows, unless this slot has had its share."""
+        earlier = [
+            attempt
+            for attempt in self._ledger.attempts()
+            if attempt.slot == active.claim.slot and attempt.outcome == "lost"
+        ]
+        if len(earlier) < self._spec.max_retries:
+            self._end(active, "lost", None, reason)
+            self._notify(TrialHandedBack(active.opened.number, _first_line(reason)))
+            return
+        told = f"its trainer died in each of {len(earlier) + 1} attempts: {reason}"
+        self._trials.fail(active.opened, told)
+        self._end(active, "failed", None, told)
+        self._progressed()
+        self._notify(
+            TrialDone(
+                number=active.opened.number,
+                state=TrialState.FAILED,
+                value=None,
+                best_epoch=None,
+                seconds=active.seconds,
+                reason=_first_line(told),
+            )
+        )
+
+    def _hand_back(self, reason: str) -> None:
+        for active in list(self._active.values()):
+            self._end(active, "interrupted", None, reason)
+            self._notify(TrialHandedBack(active.opened.number, reason))
+        self._active.clear()
+
+    def _end(
+        self, active: _Active, outcome: Outcome, result: TrialResult | None, reason: str = ""
+    ) -> None:
+        folder: Path = active.plan.folder
+        self._journal.attempt_ended(folder, outcome, result, reason)
+        self._ledger.close(active.claim.uid, outcome)
+
+    def _progressed(self) -> None:
+        self._journal.study_progressed(self.summary(), self._trials.importance())
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0] if text.strip() else ""

@@ -1,0 +1,164 @@
+"""Writes what happens in a study into its spools; shipping them is another process's work."""
+
+import time
+from pathlib import Path
+from typing import Literal
+
+from tuner.datasets.store import DatasetInfo
+from tuner.home import Home
+from tuner.spec.writer import to_yaml
+from tuner.study.catalog import StudyRecord
+from tuner.study.provenance import Provenance
+from tuner.study.summary import StudySummary
+from tuner.tracking import events
+from tuner.tracking.events import Outcome
+from tuner.tracking.spool import SpoolWriter, read_events
+from tuner.training.plan import EpochReport, SystemSample, TrainerInfo, TrialPlan, TrialResult
+
+
+class Journal:
+    """The spools of one study in one home folder."""
+
+    def __init__(self, home: Home, record: StudyRecord, code: Provenance) -> None:
+        self._home = home
+        self._record = record
+        self._code = code
+        self._writers: dict[Path, SpoolWriter] = {}
+
+    def study_opened(self) -> None:
+        """A driver opened the study."""
+        spec = self._record.spec
+        self._parent.append(
+            events.StudyOpened(
+                at_ms=now_ms(),
+                study=spec.name,
+                study_file=to_yaml(spec),
+                params={
+                    "dataset": spec.dataset.name,
+                    "model": spec.model,
+                    "sampler": spec.sampler.type,
+                    "pruner": spec.pruner.type,
+                    "objective": spec.objective.metric,
+                    "epochs": str(spec.epochs),
+                    "seed": str(spec.seed),
+                },
+                tags={
+                    **self._code.tags(),
+                    "tuner.study_uid": self._record.uid,
+                    "mlflow.source.name": self._record.source,
+                },
+                uncommitted=self._code.uncommitted,
+            )
+        )
+
+    def study_progressed(self, summary: StudySummary, importance: dict[str, float]) -> None:
+        """A trial ended."""
+        metrics = {f"trials_{state}": float(count) for state, count in summary.counts.items()}
+        if summary.best is not None and summary.best.value is not None:
+            metrics[f"best_{summary.metric}"] = summary.best.value
+        direction: Literal["maximize", "minimize"] = self._record.spec.objective.direction
+        self._parent.append(
+            events.StudyProgressed(
+                at_ms=now_ms(),
+                metric=summary.metric,
+                direction=direction,
+                trials=summary.trials,
+                importance=importance,
+                metrics=metrics,
+            )
+        )
+
+    def study_closed(self, summary: StudySummary) -> None:
+        """The driver leaves."""
+        self._parent.append(
+            events.StudyClosed(at_ms=now_ms(), complete=summary.done, failed=summary.all_failed)
+        )
+
+    def attempt_started(
+        self,
+        *,
+        uid: str,
+        number: int,
+        plan: TrialPlan,
+        trainer: TrainerInfo,
+        source: dict[str, str],
+        predecessor: str | None,
+    ) -> None:
+        """A trainer got a plan."""
+        self._spool(plan.folder).append(
+            events.AttemptStarted(
+                at_ms=now_ms(),
+                uid=uid,
+                number=number,
+                plan=plan,
+                dataset=self._dataset,
+                trainer=trainer,
+                tags={**self._code.tags(), "mlflow.source.name": self._record.source},
+                source=source,
+                predecessor=predecessor,
+            )
+        )
+
+    def epoch_ended(self, plan: TrialPlan, report: EpochReport) -> None:
+        """A trainer reported an epoch."""
+        self._spool(plan.folder).append(events.EpochEnded(report=report))
+
+    def system_sampled(self, plan: TrialPlan, sample: SystemSample) -> None:
+        """A trainer measured its machine."""
+        self._spool(plan.folder).append(events.SystemSampled(sample=sample))
+
+    def attempt_ended(
+        self, folder: Path, outcome: Outcome, result: TrialResult | None, reason: str = ""
+    ) -> None:
+        """An attempt is over. One that never wrote a start has no run to end."""
+        told, _ = read_events(folder, 0)
+        if not told or any(isinstance(event, events.AttemptEnded) for event in told):
+            return
+        log = folder / "output.log"
+        self._spool(folder).append(
+            events.AttemptEnded(
+                at_ms=now_ms(),
+                outcome=outcome,
+                reason=reason,
+                result=result,
+                log=log if log.exists() else None,
+            )
+        )
+        self._writers.pop(folder).close()
+
+    def close(self) -> None:
+        """Closes every spool."""
+        while self._writers:
+            self._writers.popitem()[1].close()
+
+    def model_kept(self, folder: Path, path: Path, sha256: str) -> None:
+        """An attempt's model is among the best."""
+        self._spool(folder).append(events.ModelKept(at_ms=now_ms(), path=path, sha256=sha256))
+
+    def model_displaced(self, folder: Path) -> None:
+        """An attempt's model is among the best no longer."""
+        self._spool(folder).append(events.ModelDisplaced(at_ms=now_ms()))
+
+    def keeps_model(self, folder: Path) -> bool:
+        """Whether an attempt's model was kept and has not been displaced since."""
+        told, _ = read_events(folder, 0)
+        models = [e for e in told if isinstance(e, events.ModelKept | events.ModelDisplaced)]
+        return bool(models) and isinstance(models[-1], events.ModelKept)
+
+    @property
+    def _dataset(self) -> DatasetInfo:
+        return self._record.dataset
+
+    @property
+    def _parent(self) -> SpoolWriter:
+        return self._spool(self._home.parent(self._record.name))
+
+    def _spool(self, folder: Path) -> SpoolWriter:
+        if folder not in self._writers:
+            self._writers[folder] = SpoolWriter(folder)
+        return self._writers[folder]
+
+
+def now_ms() -> int:
+    """Unix time in milliseconds."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,189 @@
+"""The ledger of attempts: who tries which slot, so that N slots give exactly N trials.
+
+A slot is claimed by inserting its next attempt; the primary key lets one claimant win. A
+slot is done when an attempt at it ended for good, and free again when one handed it back.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from tuner.spec.search_space import Scalar
+from tuner.study.database import Database
+from tuner.study.processes import ProcessId, this_process
+from tuner.study.tables import attempts, queued_points
+from tuner.tracking.events import Outcome
+
+HANDED_BACK: tuple[Outcome, ...] = ("interrupted", "lost")
+"""Outcomes after which another attempt follows."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One row of the ledger."""
+
+    slot: int
+    number: int
+    uid: str
+    owner: ProcessId
+    outcome: Outcome | None
+    run_id: str | None
+    started_ms: int
+    ended_ms: int | None
+
+    @property
+    def handed_back(self) -> bool:
+        """Whether the slot is free again."""
+        return self.outcome in HANDED_BACK
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A slot that is ours to try."""
+
+    slot: int
+    number: int
+    uid: str
+    predecessor: str | None
+    """The uid of the attempt before."""
+    queued: dict[str, Scalar] = field(default_factory=dict)
+    """The point that was waiting in line for this slot; may be partial or empty."""
+
+
+class Ledger:
+    """The attempts of one study."""
+
+    def __init__(self, database: Database, study: str) -> None:
+        self._engine = database.engine
+        self._study = study
+
+    def attempts(self) -> list[Attempt]:
+        """Every attempt, by slot and number."""
+        with self._engine.begin() as connection:
+            return self._attempts(connection)
+
+    def latest(self) -> dict[int, Attempt]:
+        """The newest attempt of each slot that has one."""
+        return {attempt.slot: attempt for attempt in self.attempts()}
+
+    def claim(
+        self, slots: int, ready: Callable[[int], bool], takes_queued: Callable[[int], bool]
+    ) -> Claim | None:
+        """Claims the first free slot in [0, `slots`), or None when there is none.
+
+        Args:
+            slots: how many logical trials the study has.
+            ready: whether a slot may be tried yet.
+            takes_queued: whether a slot that is tried for the first time takes the first
+                point in line.
+        """
+        while True:
+            try:
+                with self._engine.begin() as connection:
+                    latest = {attempt.slot: attempt for attempt in self._attempts(connection)}
+                    free = (slot for slot in range(slots) if _is_free(latest.get(slot)))
+                    slot = next((slot for slot in free if ready(slot)), None)
+                    if slot is None:
+                        return None
+                    return self._insert(connection, slot, latest.get(slot), takes_queued(slot))
+            except IntegrityError:
+                continue  # another driver was quicker; look again
+
+    def close(self, uid: str, outcome: Outcome) -> bool:
+        """Writes how an attempt ended; False when someone else had closed it."""
+        statement = (
+            update(attempts)
+            .where(attempts.c.uid == uid, attempts.c.outcome.is_(None))
+            .values(outcome=outcome, ended_ms=_now_ms())
+        )
+        with self._engine.begin() as connection:
+            return connection.execute(statement).rowcount == 1
+
+    def name_run(self, uid: str, run_id: str) -> None:
+        """Writes which MLflow run shows an attempt."""
+        with self._engine.begin() as connection:
+            connection.execute(update(attempts).where(attempts.c.uid == uid).values(run_id=run_id))
+
+    def enqueue(self, params: dict[str, Scalar]) -> None:
+        """Puts a point in line; the next slot that is tried for the first time takes it."""
+        with self._engine.begin() as connection:
+            connection.execute(insert(queued_points).values(study=self._study, params=params))
+
+    def queued(self) -> int:
+        """How many points wait in line."""
+        with self._engine.begin() as connection:
+            return len(connection.execute(self._waiting()).all())
+
+    def _attempts(self, connection: Connection) -> list[Attempt]:
+        statement = (
+            select(attempts)
+            .where(attempts.c.study == self._study)
+            .order_by(attempts.c.slot, attempts.c.number)
+        )
+        return [_attempt(row._mapping) for row in connection.execute(statement)]
+
+    def _insert(
+        self, connection: Connection, slot: int, before: Attempt | None, takes_queued: bool
+    ) -> Claim:
+        number = 0 if before is None else before.number + 1
+        uid = uuid.uuid4().hex
+        owner = this_process()
+        values = {"study": self._study, "slot": slot, "number": number, "uid": uid}
+        values |= {"host": owner.host, "boot": owner.boot}
+        values |= {"pid": owner.pid, "pid_started": owner.started, "started_ms": _now_ms()}
+        connection.execute(insert(attempts).values(values))
+        if takes_queued and before is None:
+            self._assign_queued(connection, slot)
+        return Claim(
+            slot=slot,
+            number=number,
+            uid=uid,
+            predecessor=None if before is None else before.uid,
+            queued=self._assigned(connection, slot),
+        )
+
+    def _waiting(self) -> Any:
+        return (
+            select(queued_points.c.id)
+            .where(queued_points.c.study == self._study, queued_points.c.slot.is_(None))
+            .order_by(queued_points.c.id)
+            .with_for_update()
+        )
+
+    def _assign_queued(self, connection: Connection, slot: int) -> None:
+        first: Sequence[Any] | None = connection.execute(self._waiting()).first()
+        if first is not None:
+            where = queued_points.c.id == first[0]
+            connection.execute(update(queued_points).where(where).values(slot=slot))
+
+    def _assigned(self, connection: Connection, slot: int) -> dict[str, Scalar]:
+        statement = select(queued_points.c.params).where(
+            queued_points.c.study == self._study, queued_points.c.slot == slot
+        )
+        return connection.execute(statement).scalar() or {}
+
+
+def _is_free(latest: Attempt | None) -> bool:
+    return latest is None or latest.handed_back
+
+
+def _attempt(row: Any) -> Attempt:
+    return Attempt(
+        slot=row["slot"],
+        number=row["number"],
+        uid=row["uid"],
+        owner=ProcessId(row["host"], row["boot"], row["pid"], row["pid_started"]),
+        outcome=row["outcome"],
+        run_id=row["run_id"],
+        started_ms=row["started_ms"],
+        ended_ms=row["ended_ms"],
+    )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

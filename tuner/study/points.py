@@ -1,0 +1,82 @@
+"""Which point and which seed belong to a slot. Pure functions of the study file.
+
+Slot `s` trains point `s // seeds` with replicate `s % seeds`. The replicates of all points
+share their seeds, so that points can be compared pairwise.
+"""
+
+import itertools
+
+import numpy as np
+
+from tuner.spec.samplers import Grid
+from tuner.spec.search_space import Scalar
+from tuner.spec.study import StudySpec
+
+
+def point_of(spec: StudySpec, slot: int) -> int:
+    """The number of the slot's point."""
+    return slot // spec.seeds
+
+
+def leader(spec: StudySpec, slot: int) -> int:
+    """The first slot of the slot's point, whose parameters the others copy."""
+    return slot - slot % spec.seeds
+
+
+def leads(spec: StudySpec, slot: int) -> bool:
+    """Whether the slot is the first of its point."""
+    return slot == leader(spec, slot)
+
+
+def trial_seed(spec: StudySpec, slot: int) -> int:
+    """What the slot's weights, shuffling and dropout are drawn from, in [0, 2**32)."""
+    replicate = slot if spec.seeds == 1 else slot % spec.seeds
+    return _mixed(spec.seed, 0, replicate)
+
+
+def sampler_seed(spec: StudySpec, slot: int) -> int:
+    """What the slot's point is drawn from, in [0, 2**32)."""
+    return _mixed(spec.seed, 1, point_of(spec, slot))
+
+
+def takes_queued(spec: StudySpec, slot: int) -> bool:
+    """Whether the slot's point comes from the line of waiting ones, if any waits."""
+    stated = point_of(spec, slot) < len(spec.baseline) or isinstance(spec.sampler, Grid)
+    return leads(spec, slot) and not stated
+
+
+def stated_point(spec: StudySpec, slot: int) -> dict[str, Scalar]:
+    """What the study file itself says of the slot's point: its baseline or its place in the grid.
+
+    Empty when the sampler decides; may be partial.
+    """
+    point = point_of(spec, slot)
+    if point < len(spec.baseline):
+        return searched(spec, dict(spec.baseline[point]))
+    if isinstance(spec.sampler, Grid):
+        return _grid(spec)[point - len(spec.baseline)]
+    return {}
+
+
+def searched(spec: StudySpec, point: dict[str, Scalar]) -> dict[str, Scalar]:
+    """The part of a point that the search space leaves open, floats as floats."""
+    return {
+        name: float(value) if spec.domains[name].type == "float" else value
+        for name, value in point.items()
+        if name in spec.domains
+    }
+
+
+def _grid(spec: StudySpec) -> list[dict[str, Scalar]]:
+    """Every point of the grid that is no baseline, shuffled by the study's seed."""
+    names = list(spec.domains)
+    axes = [spec.domains[name].grid() or () for name in names]
+    known = [searched(spec, dict(point)) for point in spec.baseline]
+    points = [dict(zip(names, values, strict=True)) for values in itertools.product(*axes)]
+    fresh = [point for point in points if point not in known]
+    order = np.random.default_rng((spec.seed, 2)).permutation(len(fresh))
+    return [fresh[index] for index in order]
+
+
+def _mixed(seed: int, purpose: int, index: int) -> int:
+    return int(np.random.SeedSequence((seed, purpose, index)).generate_state(1)[0])

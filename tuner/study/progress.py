@@ -1,0 +1,85 @@
+"""What a driver tells whoever watches: frozen events, in order, to one callback."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tuner.spec.search_space import Scalar
+
+
+@dataclass(frozen=True)
+class Step:
+    """The driver is about to do something that takes a while, or has a remark."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The study is about to begin, or to go on."""
+
+    study: str
+    metric: str
+    direction: str
+    slots: int
+    done: int
+    """Slots that earlier runs have ended."""
+    epochs: int
+    epoch_s: float
+    """Seconds of one epoch, measured on one trainer."""
+    trainers: int
+
+    @property
+    def seconds(self) -> float:
+        """How long what is left takes when nothing is pruned."""
+        return (self.slots - self.done) * self.epochs * self.epoch_s / self.trainers
+
+
+@dataclass(frozen=True)
+class TrialBegan:
+    """A trainer got an attempt at a trial."""
+
+    number: int
+    attempt: int
+    params: Mapping[str, Scalar]
+    device: str
+    epochs: int
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """A trial finished an epoch."""
+
+    number: int
+    epoch: int
+    epochs: int
+    metrics: Mapping[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrialDone:
+    """A trial reached its end."""
+
+    number: int
+    state: str
+    value: float | None
+    best_epoch: int | None
+    seconds: float
+    reason: str = ""
+    """Why it failed, in one line."""
+
+
+@dataclass(frozen=True)
+class TrialHandedBack:
+    """An attempt ended without an end of its trial; another one follows."""
+
+    number: int
+    reason: str
+
+
+ProgressEvent = Step | Planned | TrialBegan | EpochDone | TrialDone | TrialHandedBack
+Notify = Callable[[ProgressEvent], None]
+
+
+def ignore(_event: ProgressEvent) -> None:
+    """For whoever does not watch."""

@@ -1,0 +1,74 @@
+"""Our tables, beside Optuna's in the same database.
+
+Optuna has one row a logical trial. What it has no words for is kept here: the study file,
+who is trying which slot, points that wait in line, and every look at a test set.
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+studies = Table(
+    "tuner_studies",
+    metadata,
+    Column("name", String(250), primary_key=True),
+    Column("uid", String(32), nullable=False, unique=True),
+    Column("spec", Text, nullable=False),  # YAML
+    Column("source", Text, nullable=False),  # the study file's path
+    Column("code_path", JSON, nullable=False),  # folders of the user's modules
+    Column("dataset", JSON, nullable=False),  # DatasetInfo
+    Column("backend", String(20), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("stop_requested", Boolean, nullable=False, default=False),
+)
+
+attempts = Table(
+    "tuner_attempts",
+    metadata,
+    Column("study", ForeignKey("tuner_studies.name", ondelete="CASCADE"), primary_key=True),
+    Column("slot", Integer, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("uid", String(32), nullable=False, unique=True),
+    Column("host", String(255), nullable=False),
+    Column("boot", String(64), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("pid_started", Float, nullable=False),
+    Column("started_ms", BigInteger, nullable=False),
+    Column("ended_ms", BigInteger),
+    Column("outcome", String(20)),  # null while it runs
+    Column("run_id", String(64)),
+)
+
+queued_points = Table(
+    "tuner_queued_points",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("study", ForeignKey("tuner_studies.name", ondelete="CASCADE"), nullable=False),
+    Column("params", JSON, nullable=False),
+    Column("slot", Integer),  # null while it waits
+)
+
+looks = Table(
+    "tuner_looks",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("study", String(250), nullable=False),
+    Column("trial", Integer, nullable=False),
+    Column("command", String(20), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("evidence", JSON),  # null until the look has told something
+    ForeignKeyConstraint(["study"], ["tuner_studies.name"], ondelete="CASCADE"),
+)

@@ -1,0 +1,154 @@
+"""The logical trials: one Optuna row a slot, from its creation until it is told."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, Scalar
+from tuner.spec.study import StudySpec
+from tuner.study import points, search
+from tuner.study.ledger import Claim
+from tuner.training import plan as training
+from tuner.training.plan import EpochReport, TrialResult
+
+SLOT = "slot"
+"""The user attribute that ties a row to its slot."""
+
+_STATES = {
+    training.TrialState.COMPLETED: TrialState.COMPLETE,
+    training.TrialState.PRUNED: TrialState.PRUNED,
+    training.TrialState.FAILED: TrialState.FAIL,
+}
+
+
+@dataclass(frozen=True)
+class OpenTrial:
+    """A row in state RUNNING, held by whoever claimed its slot."""
+
+    trial: Trial
+    params: dict[str, Scalar]
+    """Every parameter of the trial, the fixed ones included."""
+    reported: frozenset[int]
+    """Epochs that an earlier attempt reported."""
+
+    @property
+    def number(self) -> int:
+        """Optuna's number of the trial."""
+        return int(self.trial.number)
+
+
+class Trials:
+    """The rows of one study."""
+
+    def __init__(self, storage: RDBStorage, spec: StudySpec) -> None:
+        self._storage = storage
+        self._spec = spec
+        self._distributions = search.distributions(spec)
+        self._pruner = search.pruner(spec)
+        self._study_id = storage.get_study_id_from_name(spec.name)
+
+    def all(self) -> list[FrozenTrial]:
+        """Every row, by number."""
+        return self._storage.get_all_trials(self._study_id, deepcopy=False)
+
+    def by_slot(self) -> dict[int, FrozenTrial]:
+        """Every row by its slot."""
+        return {trial.user_attrs[SLOT]: trial for trial in self.all() if SLOT in trial.user_attrs}
+
+    def open(self, claim: Claim) -> OpenTrial:
+        """The claimed slot's row: the one an earlier attempt left, or a new one.
+
+        A row is made in one transaction with its slot; its point is asked of the sampler, as
+        far as neither the study file nor the line of waiting points states it.
+        """
+        row = self.by_slot().get(claim.slot)
+        trial_id = self._create(claim) if row is None else self._row_id(row)
+        study = self._study(search.sampler(self._spec, points.sampler_seed(self._spec, claim.slot)))
+        trial = Trial(study, trial_id)
+        params = {
+            name: _suggested(trial, name, domain) for name, domain in self._spec.domains.items()
+        }
+        known = frozenset() if row is None else frozenset(row.intermediate_values)
+        return OpenTrial(trial, {**self._spec.fixed, **params}, known)
+
+    def report(self, opened: OpenTrial, report: EpochReport) -> bool:
+        """Writes an epoch's objective; True when the pruner wants the trial to end."""
+        value = report.metrics[self._spec.objective.metric]
+        if report.epoch not in opened.reported:
+            opened.trial.report(value, step=report.epoch)
+        return bool(opened.trial.should_prune())
+
+    def tell(self, opened: OpenTrial, result: TrialResult) -> None:
+        """Ends the row with everything that promotion and reports read later."""
+        for name, value in _facts(result, self._spec).items():
+            opened.trial.set_user_attr(name, value)
+        completed = result.state is training.TrialState.COMPLETED
+        value = result.value(self._spec.objective) if completed else None
+        self._study().tell(opened.trial, value, state=_STATES[result.state])
+
+    def fail(self, opened: OpenTrial, reason: str) -> None:
+        """Ends the row as failed."""
+        opened.trial.set_user_attr("error", reason)
+        self._study().tell(opened.trial, state=TrialState.FAIL)
+
+    def importance(self) -> dict[str, float]:
+        """The share of the objective's variance that each parameter explains, the largest first.
+
+        Empty until at least two trials with different values have completed.
+        """
+        values = {trial.value for trial in self.all() if trial.state is TrialState.COMPLETE}
+        if len(values) < 2 or not self._distributions:
+            return {}
+        return dict(optuna.importance.get_param_importances(self._study()))
+
+    def _study(self, sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
+        return optuna.load_study(
+            study_name=self._spec.name, storage=self._storage, sampler=sampler, pruner=self._pruner
+        )
+
+    def _create(self, claim: Claim) -> int:
+        stated = self._stated_point(claim)
+        template = create_trial(
+            state=TrialState.RUNNING,
+            params=stated,
+            distributions={name: self._distributions[name] for name in stated},
+            user_attrs={SLOT: claim.slot, "seed": points.trial_seed(self._spec, claim.slot)},
+        )
+        return int(self._storage.create_new_trial(self._study_id, template))
+
+    def _stated_point(self, claim: Claim) -> dict[str, Scalar]:
+        if points.leads(self._spec, claim.slot):
+            return claim.queued or points.stated_point(self._spec, claim.slot)
+        return self.by_slot()[points.leader(self._spec, claim.slot)].params
+
+    def _row_id(self, row: FrozenTrial) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, row.number)
+
+
+def _suggested(trial: Trial, name: str, domain: Domain) -> Scalar:
+    if isinstance(domain, ChoiceDomain):
+        return cast("Scalar", trial.suggest_categorical(name, domain.choices))
+    if isinstance(domain, FloatDomain):
+        return trial.suggest_float(name, domain.low, domain.high, step=domain.step, log=domain.log)
+    return trial.suggest_int(name, domain.low, domain.high, step=domain.step, log=domain.log)
+
+
+def _facts(result: TrialResult, spec: StudySpec) -> dict[str, Any]:
+    """What a row keeps of its result, small enough for a database."""
+    facts: dict[str, Any] = {
+        "epochs": len(result.epochs),
+        "train_time_s": result.timings.train_s,
+        "total_time_s": result.timings.total_s,
+    }
+    if result.best is not None:
+        facts |= {"best_epoch": result.best_epoch, "value": result.value(spec.objective)}
+        facts |= {"best_metrics": result.best.metrics}
+    if result.model is not None:
+        facts |= {"model_sha256": result.model.sha256, "model_path": str(result.model.path)}
+        facts |= {"parameters": result.model.parameters}
+    if result.error is not None:
+        facts |= {"error": f"{result.error.type}: {result.error.message}"}
+    return facts

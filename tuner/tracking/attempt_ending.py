@@ -1,0 +1,92 @@
+"""What is left of an attempt when it is over: best values, timings, curves and reports."""
+
+from collections.abc import Sequence
+
+from tuner.tracking.events import AttemptEnded
+from tuner.tracking.figures import confusion_figure, curves_figure
+from tuner.tracking.tables import confusion_csv, curves_csv, report_json, report_text
+from tuner.tracking.updates import Artifact, Point
+from tuner.training.plan import EpochReport, Evaluation, TrialResult
+
+
+def ending_points(event: AttemptEnded) -> tuple[Point, ...]:
+    """The attempt's single values, all at step 0."""
+    if event.result is None:
+        return ()
+    values = {**_best_values(event.result), **_cost_values(event.result)}
+    return tuple(Point(key, value, event.at_ms) for key, value in values.items())
+
+
+def _best_values(result: TrialResult) -> dict[str, float]:
+    if result.best is None:
+        return {}
+    scores = _macro_values(result.evaluation) if result.evaluation else {}
+    best = {**scores, **result.best.metrics}
+    return {"best_epoch": result.best.epoch} | {f"best_{key}": best[key] for key in best}
+
+
+def _macro_values(evaluation: Evaluation) -> dict[str, float]:
+    macro = evaluation.macro
+    return {
+        "val_macro_precision": macro.precision,
+        "val_macro_recall": macro.recall,
+        "val_macro_f1": macro.f1,
+    }
+
+
+def _cost_values(result: TrialResult) -> dict[str, float]:
+    timings = result.timings
+    values: dict[str, float] = {
+        "build_time_s": timings.build_s,
+        "train_time_s": timings.train_s,
+        "validation_time_s": timings.validation_s,
+        "total_time_s": timings.total_s,
+        "peak_memory_mb": result.peak_memory_mb,
+        "epochs_trained": len(result.epochs),
+    }
+    if result.model is not None:
+        values["parameters"] = result.model.parameters
+    return values
+
+
+def ending_tags(event: AttemptEnded) -> dict[str, str]:
+    """The outcome, and why it came to that."""
+    tags: dict[str, str] = {"tuner.state": event.outcome}
+    if event.reason:
+        tags["tuner.reason"] = event.reason
+    error = event.result.error if event.result else None
+    if error is not None:
+        tags["tuner.error"] = f"{error.type}: {error.message}"
+    elif event.outcome == "failed":
+        tags["tuner.error"] = event.reason or "the trainer ended without a result"
+    return tags
+
+
+def ending_artifacts(
+    event: AttemptEnded, epochs: Sequence[EpochReport], name: str
+) -> tuple[Artifact, ...]:
+    """Pictures and data of the whole attempt; `epochs` are all that it trained."""
+    artifacts: list[Artifact] = []
+    result = event.result
+    if epochs:
+        best = result.best_epoch if result else None
+        artifacts += [
+            Artifact("curves.csv", curves_csv(epochs)),
+            Artifact("curves.png", curves_figure(epochs, best, name)),
+        ]
+    if result and result.evaluation:
+        artifacts += _evaluation_artifacts(result.evaluation, name)
+    if result and result.error:
+        artifacts.append(Artifact("error.txt", result.error.traceback))
+    if event.log is not None and event.log.exists():
+        artifacts.append(Artifact("output.log", event.log))
+    return tuple(artifacts)
+
+
+def _evaluation_artifacts(evaluation: Evaluation, name: str) -> list[Artifact]:
+    return [
+        Artifact("confusion_matrix.csv", confusion_csv(evaluation)),
+        Artifact("confusion_matrix.png", confusion_figure(evaluation, name)),
+        Artifact("classification_report.json", report_json(evaluation)),
+        Artifact("classification_report.txt", report_text(evaluation)),
+    ]

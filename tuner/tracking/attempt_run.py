@@ -1,0 +1,190 @@
+"""What an attempt's events mean for its child run.
+
+MLflow knows five statuses and a study six outcomes. Completed and pruned trials are
+FINISHED, failed ones FAILED, attempts whose trial was handed back (interrupted or lost) are
+KILLED; the tag `tuner.state` names the outcome itself.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Final, Self
+
+from tuner.errors import RefusedError
+from tuner.tracking.attempt_ending import ending_artifacts, ending_points, ending_tags
+from tuner.tracking.events import (
+    AttemptEnded,
+    AttemptStarted,
+    EpochEnded,
+    Event,
+    ModelDisplaced,
+    ModelKept,
+    Outcome,
+    SystemSampled,
+)
+from tuner.tracking.study_run import STUDY_UID_TAG
+from tuner.tracking.tables import as_json
+from tuner.tracking.updates import Artifact, Point, RunOpening, RunStatus, RunUpdate
+from tuner.training.plan import EpochReport, SystemSample
+
+MODEL_ARTIFACT = "model/model.keras"
+MODEL_SHA256_TAG = "tuner.model.sha256"
+_MODEL_MISSING_TAG: Final = "tuner.model.missing"
+
+_STATUS: dict[Outcome, RunStatus] = {
+    "completed": "FINISHED",
+    "pruned": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+    "lost": "KILLED",
+}
+
+
+@dataclass(frozen=True)
+class AttemptRun:
+    """An attempt as far as its spool has been read."""
+
+    started: AttemptStarted
+    epochs: tuple[EpochReport, ...] = ()
+    samples: int = 0
+
+    @property
+    def opening(self) -> RunOpening:
+        """The child run."""
+        plan = self.started.plan
+        name = f"trial {self.started.number}"
+        return RunOpening(
+            uid=self.started.uid,
+            name=f"{name} attempt {plan.attempt}" if plan.attempt else name,
+            started_ms=self.started.at_ms,
+            tags=self.started.tags,
+            parent_uid=self.started.tags.get(STUDY_UID_TAG),
+            predecessor_uid=self.started.predecessor,
+        )
+
+    def after(self, event: Event) -> Self:
+        """The attempt once `event` has been read too."""
+        match event:
+            case EpochEnded(report=report) if not self._knows(report):
+                return replace(self, epochs=(*self.epochs, report))
+            case SystemSampled():
+                return replace(self, samples=self.samples + 1)
+        return self
+
+    def update(self, event: Event, *, superseded: bool) -> RunUpdate:
+        """What `event` changes; a `superseded` model is not uploaded."""
+        match event:
+            case AttemptStarted():
+                return _started(event)
+            case EpochEnded(report=report):
+                return RunUpdate(points=() if self._knows(report) else _epoch_points(report))
+            case SystemSampled(sample=sample):
+                return RunUpdate(points=_sample_points(sample, self.samples))
+            case ModelKept():
+                return RunUpdate() if superseded else _kept(event)
+            case ModelDisplaced():
+                return RunUpdate(
+                    removed_tags=(MODEL_SHA256_TAG, _MODEL_MISSING_TAG),
+                    removed_artifacts=(PurePosixPath(MODEL_ARTIFACT).parts[0],),
+                )
+            case AttemptEnded():
+                return self._ended(event)
+        raise RefusedError(f"{event.kind}: must stand in the parent's spool, not in an attempt's")
+
+    def _knows(self, report: EpochReport) -> bool:
+        return any(known.epoch == report.epoch for known in self.epochs)
+
+    def _ended(self, event: AttemptEnded) -> RunUpdate:
+        missed = [
+            report
+            for report in (event.result.epochs if event.result else ())
+            if not self._knows(report)
+        ]
+        points = [point for report in missed for point in _epoch_points(report)]
+        epochs = sorted((*self.epochs, *missed), key=lambda report: report.epoch)
+        return RunUpdate(
+            points=(*points, *ending_points(event)),
+            tags=ending_tags(event),
+            artifacts=ending_artifacts(event, epochs, self.opening.name),
+            status=_STATUS[event.outcome],
+            ended_ms=event.at_ms,
+        )
+
+
+def _started(event: AttemptStarted) -> RunUpdate:
+    return RunUpdate(
+        params=attempt_params(event),
+        tags=_attempt_tags(event),
+        artifacts=(
+            Artifact("plan.json", as_json(event.plan.model_dump(mode="json"))),
+            *(Artifact(_source_path(name), text) for name, text in event.source.items()),
+        ),
+        dataset=event.dataset,
+    )
+
+
+def attempt_params(event: AttemptStarted) -> dict[str, str]:
+    """The params of a child run: the same names in every run of a study, for comparing."""
+    plan = event.plan
+    own = {
+        **plan.recipe.model_dump(),
+        "dataset": event.dataset.name,
+        "model": plan.model.name,
+        "epochs": plan.epochs,
+        "precision": plan.precision,
+        "validation": plan.validation,
+        "seed": plan.seed,
+    }
+    theirs = {**plan.params, **plan.model.params}
+    added = {key: value for key, value in theirs.items() if key not in own}
+    return {key: str(value) for key, value in {**added, **own}.items()}
+
+
+def _attempt_tags(event: AttemptStarted) -> dict[str, str]:
+    plan, trainer = event.plan, event.trainer
+    versions = {f"tuner.version.{name}": text for name, text in trainer.versions.items()}
+    tags = {
+        "tuner.kind": "trial",
+        "tuner.state": "running",
+        "tuner.study": plan.study,
+        "tuner.trial": str(event.number),
+        "tuner.slot": str(plan.slot),
+        "tuner.attempt": str(plan.attempt),
+        "tuner.seed": str(plan.seed),
+        "tuner.host": trainer.host,
+        "tuner.pid": str(trainer.pid),
+        "tuner.device": trainer.device,
+        "tuner.backend": trainer.backend,
+        "tuner.dataset_digest": event.dataset.digest,
+    }
+    predecessor = {"tuner.predecessor": event.predecessor} if event.predecessor else {}
+    return {**event.tags, **versions, **tags, **predecessor}
+
+
+def _source_path(name: str) -> str:
+    parts = [part for part in PurePosixPath(name).parts if part not in ("/", "..")]
+    return str(PurePosixPath("source", *parts))
+
+
+def _epoch_points(report: EpochReport) -> tuple[Point, ...]:
+    seconds = {"epoch_train_s": report.train_s, "epoch_validation_s": report.validation_s}
+    return tuple(
+        Point(key, value, report.finished_ms, report.epoch)
+        for key, value in {**report.metrics, **seconds}.items()
+    )
+
+
+def _sample_points(sample: SystemSample, ordinal: int) -> tuple[Point, ...]:
+    """Named and counted as MLflow's own system metrics are, so that its UI finds them."""
+    return tuple(
+        Point(f"system/{key.removeprefix('system/')}", value, sample.at_ms, ordinal)
+        for key, value in sample.values.items()
+    )
+
+
+def _kept(event: ModelKept) -> RunUpdate:
+    if not event.path.exists():
+        return RunUpdate(tags={_MODEL_MISSING_TAG: str(event.path)})
+    return RunUpdate(
+        tags={MODEL_SHA256_TAG: event.sha256},
+        artifacts=(Artifact(MODEL_ARTIFACT, event.path),),
+    )

@@ -1,0 +1,64 @@
+"""How far a spool has been shipped: `shipped.json` beside it.
+
+It only saves work. Without it a spool is shipped again from its beginning, which finds the
+run by its uid and adds nothing.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from tuner.spec.search_space import Frozen
+from tuner.tracking.spool import read_lines, spool_folders
+
+FILE_NAME = "shipped.json"
+
+
+class Progress(Frozen):
+    """What MLflow already has of one spool."""
+
+    destination: str
+    """Which experiment of which store; progress towards another one counts for nothing."""
+    uid: str = ""
+    run_id: str | None = None
+    offset: int = 0
+    """Bytes of the spool that need no more shipping."""
+    refused: tuple[str, ...] = ()
+    """Events that MLflow turned down, each with its reason."""
+
+
+def load_progress(folder: Path) -> Progress | None:
+    """Returns the progress of the spool in `folder`, None when nothing usable is there."""
+    try:
+        return Progress.model_validate_json((folder / FILE_NAME).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def save_progress(folder: Path, progress: Progress) -> None:
+    """Replaces the progress of the spool in `folder`; a reader sees the old or the new."""
+    temporary = folder / f".{FILE_NAME}"
+    temporary.write_text(progress.model_dump_json())
+    temporary.replace(folder / FILE_NAME)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a study's spools say of themselves, without asking MLflow."""
+
+    runs: dict[str, str]
+    """The MLflow run of every uid that has one."""
+    pending: int
+    """Events that are not in MLflow yet."""
+
+
+def survey(study_folder: Path) -> Survey:
+    """Reads the progress of every spool of a study."""
+    runs, pending = {}, 0
+    for folder in spool_folders(study_folder):
+        progress = load_progress(folder)
+        if progress and progress.run_id:
+            runs[progress.uid] = progress.run_id
+        pending += sum(1 for _ in read_lines(folder, progress.offset if progress else 0))
+    return Survey(runs, pending)

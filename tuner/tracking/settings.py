@@ -1,0 +1,86 @@
+"""Where runs go: the tracking settings, from the environment or local defaults.
+
+Imports no MLflow, so that the driver and the command line may read it.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit, urlunsplit
+
+from tuner.errors import UsageError
+
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+
+
+@dataclass(frozen=True)
+class TrackingSettings:
+    """The MLflow store that a study's runs go to."""
+
+    uri: str = field(repr=False)
+    """A server's address or a database URL; may hold a password, so show `shown_uri`."""
+    artifact_root: str
+    """The folder for artifacts; empty when a server decides."""
+    experiment: str
+
+    @classmethod
+    def from_environment(cls, home: Path, environment: Mapping[str, str] = os.environ) -> Self:
+        """Reads `MLFLOW_TRACKING_URI` and `MLFLOW_EXPERIMENT_NAME`.
+
+        Without the first, runs go to `home/mlflow.db` and `home/mlartifacts`; without the
+        second, to the experiment `tuner`.
+
+        Raises:
+            UsageError: the address is neither a server's nor a database's.
+        """
+        home = home.resolve()
+        uri = environment.get("MLFLOW_TRACKING_URI", "").strip() or f"sqlite:///{home}/mlflow.db"
+        experiment = environment.get("MLFLOW_EXPERIMENT_NAME", "").strip() or "tuner"
+        root = "" if _is_server(uri) else str(home / "mlartifacts")
+        if not (_is_server(uri) or _is_database(uri)):
+            raise UsageError(
+                "MLFLOW_TRACKING_URI: must be a server's address (http://...) or a database URL "
+                f"(sqlite:///..., postgresql://...), got {uri!r}"
+            )
+        return cls(uri, root, experiment)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the store is a SQLite file, used without a server."""
+        return urlsplit(self.uri).scheme.startswith("sqlite")
+
+    @property
+    def server_url(self) -> str | None:
+        """The address of the MLflow server, None when there is none."""
+        return self.uri if _is_server(self.uri) else None
+
+    @property
+    def shown_uri(self) -> str:
+        """The address with its password masked."""
+        parts = urlsplit(self.uri)
+        if parts.password is None:
+            return self.uri
+        host = parts.netloc.rpartition("@")[2]
+        return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}"))
+
+
+def _is_server(uri: str) -> bool:
+    return urlsplit(uri).scheme in ("http", "https")
+
+
+def _is_database(uri: str) -> bool:
+    return urlsplit(uri).scheme.partition("+")[0] in _DATABASES
+
+
+def prepare_mlflow_environment() -> None:
+    """Sets what MLflow reads from the environment; to be called before it is imported.
+
+    MLflow must not send a request twice by itself: a create-run whose answer was lost would
+    make a second run. Whoever calls asks again, after looking for what is there already.
+    A time-out that the environment already states is kept.
+    """
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")

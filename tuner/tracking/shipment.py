@@ -1,0 +1,218 @@
+"""One spool on its way into one run: in order, in batches, each of them at least once.
+
+Progress is written after each batch, so that a shipper killed at any point goes on where
+it was or repeats one batch, which adds nothing.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from tuner.errors import RefusedError
+from tuner.tracking.attempt_run import AttemptRun
+from tuner.tracking.events import (
+    AttemptStarted,
+    EpochEnded,
+    Event,
+    ModelDisplaced,
+    ModelKept,
+    StudyOpened,
+    StudyProgressed,
+    SystemSampled,
+)
+from tuner.tracking.mlflow_store import MlflowStore
+from tuner.tracking.progress import Progress, load_progress, save_progress
+from tuner.tracking.spool import SpoolLine, read_lines
+from tuner.tracking.study_run import StudyRun
+from tuner.tracking.updates import RunOpening, RunUpdate
+
+REFUSED_TAG = "tuner.refused_events"
+"""On a run that misses something: how many of its events MLflow turned down."""
+
+_BATCH = 100
+"""Epochs and samples that go to MLflow in one call, at most."""
+
+_SUPERSEDED_BY: dict[type, type] = {StudyProgressed: StudyProgressed, ModelKept: ModelDisplaced}
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    event: Event | ValidationError
+    """What the line says, or why it says nothing."""
+    end: int
+    superseded: bool = False
+    """A later event of the same spool makes this one's artifacts pointless."""
+
+
+class Shipment:
+    """The spool in `folder`, on its way to `store`."""
+
+    def __init__(self, folder: Path, store: MlflowStore) -> None:
+        self.folder = folder
+        self._store = store
+        known = load_progress(folder)
+        usable = known is not None and known.destination == store.destination
+        self.progress = known if known and usable else Progress(destination=store.destination)
+        self._run = self._recalled()
+
+    @property
+    def pending(self) -> int:
+        """Events that are not shipped yet."""
+        return sum(1 for _ in read_lines(self.folder, self.progress.offset))
+
+    def ship(self, parent_id: str | None, go_on: Callable[[], bool]) -> int:
+        """Ships what is new and returns how many events that were.
+
+        Nothing is shipped as long as the run's parent is missing: another machine ships it.
+
+        Args:
+            parent_id: the parent run of this study folder, if it has one.
+            go_on: asked before each batch; False ends the shipping early.
+
+        Raises:
+            UnavailableError: MLflow does not answer; what is left waits in the spool.
+        """
+        shipped = 0
+        for batch in _batches(self._entries()):
+            if not go_on() or not self._ship(batch, parent_id):
+                break
+            shipped += len(batch)
+        return shipped
+
+    def _recalled(self) -> StudyRun | AttemptRun | None:
+        """What the shipped events told; later ones build on it."""
+        run = None
+        for line in read_lines(self.folder, 0):
+            if line.end > self.progress.offset:
+                break
+            event = _decoded(line)
+            if not isinstance(event, ValidationError):
+                run = run.after(event) if run else _beginning(event)
+        return run
+
+    def _entries(self) -> list[_Entry]:
+        lines = read_lines(self.folder, self.progress.offset)
+        entries = [_Entry(_decoded(line), line.end) for line in lines]
+        last: dict[type, int] = {type(entry.event): at for at, entry in enumerate(entries)}
+        return [
+            replace(entry, superseded=last.get(_successor(entry), -1) > at)
+            for at, entry in enumerate(entries)
+        ]
+
+    def _ship(self, batch: Sequence[_Entry], parent_id: str | None) -> bool:
+        """Ships a batch, if need be one by one, and skips what is refused twice.
+
+        Another writer's insert in the same instant can look like a refusal, so once is not
+        enough.
+        """
+        try:
+            return self._apply(batch, parent_id)
+        except RefusedError:
+            if len(batch) > 1:
+                return all(self._ship([entry], parent_id) for entry in batch)
+        try:
+            return self._apply(batch, parent_id)
+        except RefusedError as error:
+            self._skip(batch[0], error)
+            return True
+
+    def _apply(self, batch: Sequence[_Entry], parent_id: str | None) -> bool:
+        run, updates = self._run, []
+        for entry in batch:
+            if isinstance(entry.event, ValidationError):
+                raise RefusedError(f"not an event: {entry.event}") from entry.event
+            run = run or _beginning(entry.event)
+            if run is None:
+                raise RefusedError(f"{entry.event.kind}: comes before its run was opened")
+            updates.append(run.update(entry.event, superseded=entry.superseded))
+            run = run.after(entry.event)
+        assert run is not None
+        run_id = self.progress.run_id or self._open(run.opening, parent_id)
+        if run_id is None:
+            return False
+        self._update(run_id, _merged(updates))
+        self._run = run
+        self._advance(offset=batch[-1].end)
+        return True
+
+    def _open(self, opening: RunOpening, parent_id: str | None) -> str | None:
+        """The id of the run, None when its parent has none yet."""
+        if opening.parent_uid is not None and parent_id is None:
+            parent_id = self._store.find(opening.parent_uid)
+            if parent_id is None:
+                return None
+        if opening.predecessor_uid is not None:
+            predecessor = self._store.find(opening.predecessor_uid) or ""
+            tags = {**opening.tags, "tuner.predecessor_run_id": predecessor}
+            opening = replace(opening, tags=tags)
+        run_id = self._store.find_or_create(opening, parent_id)
+        self._advance(uid=opening.uid, run_id=run_id)
+        return run_id
+
+    def _update(self, run_id: str, update: RunUpdate) -> None:
+        self._store.apply(run_id, update)
+        if update.ended_ms is not None:
+            self._store.remove_doubles(self.progress.uid, run_id)
+
+    def _skip(self, entry: _Entry, error: RefusedError) -> None:
+        """Goes on without the entry, and says so in the log, the progress and the run."""
+        note = f"event up to byte {entry.end}: {error}"
+        _logger.error("%s: %s", self.folder, note)
+        refused = (*self.progress.refused, note)
+        if self.progress.run_id is not None:
+            self._tag(self.progress.run_id, {REFUSED_TAG: str(len(refused))})
+        self._advance(offset=entry.end, refused=refused)
+
+    def _tag(self, run_id: str, tags: dict[str, str]) -> None:
+        try:
+            self._store.apply(run_id, RunUpdate(tags=tags))
+        except RefusedError as error:
+            _logger.error("%s: cannot tag its run: %s", self.folder, error)  # noqa: TRY400
+
+    def _advance(self, **changes: object) -> None:
+        self.progress = self.progress.model_copy(update=changes)
+        save_progress(self.folder, self.progress)
+
+
+def _successor(entry: _Entry) -> type:
+    return _SUPERSEDED_BY.get(type(entry.event), type(None))
+
+
+def _beginning(event: Event) -> StudyRun | AttemptRun | None:
+    match event:
+        case StudyOpened():
+            return StudyRun(event)
+        case AttemptStarted():
+            return AttemptRun(event)
+    return None
+
+
+def _decoded(line: SpoolLine) -> Event | ValidationError:
+    try:
+        return line.event()
+    except ValidationError as error:
+        return error
+
+
+def _batches(entries: Iterable[_Entry]) -> Iterator[list[_Entry]]:
+    """Measurements in a row together, everything else alone."""
+    for measured, group in groupby(entries, lambda entry: _is_measurement(entry.event)):
+        rows = list(group)
+        size = _BATCH if measured else 1
+        yield from (rows[start : start + size] for start in range(0, len(rows), size))
+
+
+def _is_measurement(event: object) -> bool:
+    return isinstance(event, EpochEnded | SystemSampled)
+
+
+def _merged(updates: Sequence[RunUpdate]) -> RunUpdate:
+    if len(updates) == 1:
+        return updates[0]
+    return RunUpdate(points=tuple(point for update in updates for point in update.points))

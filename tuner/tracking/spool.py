@@ -1,0 +1,144 @@
+"""The spool: a study's events on disk, one JSON line each, until MLflow has them.
+
+    STUDY/parent/spool.jsonl                      what becomes the parent run
+    STUDY/attempts/<slot>-<attempt>/spool.jsonl   what becomes one child run
+
+Owns the file format. A spool has one writer, which only appends, and a line counts from
+the moment its newline is there: whatever follows the last newline is a write that was cut
+off, left alone by readers and removed by the next writer.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tuner.errors import UnavailableError
+from tuner.tracking.events import (
+    AttemptEnded,
+    AttemptStarted,
+    Event,
+    StudyClosed,
+    StudyOpened,
+    event_adapter,
+)
+
+FILE_NAME = "spool.jsonl"
+
+_SYNCED = (StudyOpened, StudyClosed, AttemptStarted, AttemptEnded)
+
+
+def parent_folder(study_folder: Path) -> Path:
+    """The folder of the spool that becomes the parent run."""
+    return study_folder / "parent"
+
+
+def attempt_folder(study_folder: Path, slot: int, attempt: int) -> Path:
+    """The folder of the spool that becomes the child run of one attempt."""
+    return study_folder / "attempts" / f"{slot}-{attempt}"
+
+
+def spool_folders(study_folder: Path) -> list[Path]:
+    """Every folder that holds a spool: the parent's, then attempts by slot and number."""
+    attempts = sorted((study_folder / "attempts").glob("*"), key=_slot_and_attempt)
+    folders = [parent_folder(study_folder), *attempts]
+    return [folder for folder in folders if (folder / FILE_NAME).exists()]
+
+
+def _slot_and_attempt(folder: Path) -> tuple[list[int], str]:
+    return [int(part) for part in folder.name.split("-") if part.isdigit()], folder.name
+
+
+def encode(event: Event) -> bytes:
+    """One line of JSON; NaN and infinity survive, which pydantic's own JSON makes null."""
+    return json.dumps(event.model_dump(mode="json")).encode() + b"\n"
+
+
+class SpoolWriter:
+    """Appends events to the spool in `folder`, which is made when it is missing.
+
+    An appended event has reached the operating system when `append` returns, so it
+    survives the end of this process; the beginnings and ends of runs have reached the disk.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / FILE_NAME
+        self._file = self.path.open("ab", buffering=0)
+        os.ftruncate(self._file.fileno(), _last_line_end(self.path))
+
+    def append(self, event: Event) -> None:
+        """Writes `event` whole or not at all.
+
+        Raises:
+            UnavailableError: the disk is full or gone; the spool is as it was before.
+        """
+        start = self.path.stat().st_size
+        try:
+            self._write(encode(event))
+            if isinstance(event, _SYNCED):
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            os.ftruncate(self._file.fileno(), start)
+            raise UnavailableError(
+                f"{self.path}: cannot append {event.kind}: {error.strerror}; MLflow will miss it"
+            ) from error
+
+    def close(self) -> None:
+        """Closes the file; appending is over."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _write(self, line: bytes) -> None:
+        rest = memoryview(line)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+
+def _last_line_end(path: Path) -> int:
+    return path.read_bytes().rfind(b"\n") + 1
+
+
+@dataclass(frozen=True)
+class SpoolLine:
+    """One complete line of a spool; `end` is the offset in bytes just behind it."""
+
+    text: bytes
+    end: int
+
+    def event(self) -> Event:
+        """The event in it. Raises pydantic's ValidationError when there is none."""
+        return event_adapter.validate_json(self.text)
+
+
+def read_lines(folder: Path, offset: int) -> Iterator[SpoolLine]:
+    """Yields the complete lines behind `offset` bytes; none when there is no spool yet."""
+    path = folder / FILE_NAME
+    if not path.exists() or path.stat().st_size <= offset:
+        return
+    with path.open("rb") as file:
+        file.seek(offset)
+        for text in file:
+            if not text.endswith(b"\n"):
+                return
+            offset += len(text)
+            yield SpoolLine(text, offset)
+
+
+def read_events(folder: Path, offset: int = 0) -> tuple[list[Event], int]:
+    """Returns the events behind `offset` bytes, and the offset at which to go on later."""
+    lines = list(read_lines(folder, offset))
+    return [line.event() for line in lines], lines[-1].end if lines else offset

@@ -1,0 +1,96 @@
+"""All spools of one study folder on their way to MLflow, the parent's first."""
+
+import fcntl
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from tuner.errors import UnavailableError
+from tuner.tracking.mlflow_store import MlflowStore
+from tuner.tracking.progress import Survey, survey
+from tuner.tracking.settings import TrackingSettings
+from tuner.tracking.shipment import Shipment
+from tuner.tracking.spool import parent_folder, spool_folders
+
+_logger = logging.getLogger(__name__)
+
+
+class StudyShipper:
+    """Ships the spools of `folder`; of several shippers, the one that holds the lock."""
+
+    def __init__(self, folder: Path, settings: TrackingSettings, go_on: Callable[[], bool]) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._go_on = go_on
+        self._lock = (folder / "shipper.lock").open("w")
+        self._locked = False
+        self._store: MlflowStore | None = None
+        self._shipments: dict[Path, Shipment] = {}
+        self._held_up: set[Path] = set()
+
+    def ship(self) -> int:
+        """Ships what is new, unless another shipper is at work; returns how many events.
+
+        Raises:
+            UnavailableError: MLflow does not answer.
+        """
+        if not self._is_locked():
+            return 0
+        store = self._store = self._store or self._open_store()
+        for folder in spool_folders(self._folder):
+            if folder not in self._shipments:
+                self._shipments[folder] = Shipment(folder, store)
+        shipments = list(self._shipments.values())
+        return sum(self._ship(shipment, store) for shipment in shipments if self._go_on())
+
+    def survey(self) -> Survey:
+        """The runs that are known, and how many events are left."""
+        if self._store is None:
+            return survey(self._folder)
+        shipments = self._shipments.values()
+        progress = [shipment.progress for shipment in shipments]
+        runs = {each.uid: each.run_id for each in progress if each.run_id is not None}
+        return Survey(runs, sum(shipment.pending for shipment in shipments))
+
+    def close(self) -> None:
+        """Removes the scratch folder and lets the next shipper in."""
+        if self._locked:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+        self._lock.close()
+
+    @property
+    def _scratch(self) -> Path:
+        return self._folder / "shipping"
+
+    def _ship(self, shipment: Shipment, store: MlflowStore) -> int:
+        """One run that cannot be updated holds up no other, unless MLflow itself is away."""
+        try:
+            shipped = shipment.ship(self._parent_id(shipment), self._go_on)
+        except UnavailableError as error:
+            store.ping()
+            if shipment.folder not in self._held_up:
+                _logger.warning("%s is held up: %s", shipment.folder, error)
+                self._held_up.add(shipment.folder)
+            return 0
+        self._held_up.discard(shipment.folder)
+        return shipped
+
+    def _parent_id(self, shipment: Shipment) -> str | None:
+        parent = self._shipments.get(parent_folder(self._folder))
+        return parent.progress.run_id if parent and parent is not shipment else None
+
+    def _is_locked(self) -> bool:
+        if not self._locked:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            self._locked = True
+        return True
+
+    def _open_store(self) -> MlflowStore:
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.mkdir()
+        settings = self._settings
+        return MlflowStore(settings.uri, settings.experiment, settings.artifact_root, self._scratch)

@@ -1,0 +1,53 @@
+"""The rows a trainer works on: training and validation, split once and kept in memory."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.datasets.split import stratified_split
+from tuner.datasets.store import read_arrays
+from tuner.training.plan import TrialPlan
+
+Images = NDArray[np.uint8] | NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Images, shape (N, height, width, channels), and their labels, shape (N,).
+
+    uint8 pixels lie in [0, 255], float32 pixels in [0, 1].
+    """
+
+    images: Images
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What one study trains and validates on. Holds no test row."""
+
+    train: Rows
+    validation: Rows
+    classes: int
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        height, width, channels = self.train.images.shape[1:]
+        return height, width, channels
+
+
+def load(plan: TrialPlan) -> TrainingData:
+    """Reads the plan's training folder and splits off its validation rows, stratified."""
+    images, labels = read_arrays(plan.dataset)
+    train, held_out = stratified_split(labels, plan.validation, plan.split_seed)
+    return TrainingData(
+        train=Rows(images[train], np.asarray(labels[train])),
+        validation=Rows(images[held_out], np.asarray(labels[held_out])),
+        classes=len(plan.classes),
+    )

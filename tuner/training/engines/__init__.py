@@ -1,0 +1,1 @@
+"""Engines: what trains one network on one backend, behind one small interface."""

@@ -1,0 +1,69 @@
+"""The interface between the training loop and a backend."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.training.data import TrainingData
+from tuner.training.plan import TrialPlan
+from tuner.training.scores import Confusion
+
+
+@dataclass(frozen=True)
+class TrainedEpoch:
+    """What one pass over the training rows gave, measured while the weights moved.
+
+    `loss` is the mean per row of what the optimizer minimised.
+    """
+
+    loss: float
+    confusion: Confusion
+
+
+class Session(Protocol):
+    """One network in training. The weights and the optimizer's state live in here."""
+
+    @property
+    def parameters(self) -> int:
+        """How many weights the network has, trainable or not."""
+        ...
+
+    def train_epoch(self, order: NDArray[np.int32]) -> TrainedEpoch:
+        """Trains on the rows that `order` lists, in batches, the last one possibly smaller."""
+        ...
+
+    def probabilities(self) -> NDArray[np.float32]:
+        """Class probabilities for every validation row, shape (N, classes), without dropout."""
+        ...
+
+    def weights(self) -> list[NDArray[np.generic]]:
+        """A copy of every weight."""
+        ...
+
+    def save(self, weights: list[NDArray[np.generic]], path: Path) -> None:
+        """Writes the network with `weights` as a `.keras` file, atomically."""
+        ...
+
+
+class Engine(Protocol):
+    """Makes sessions on one device, which it owns until its process ends."""
+
+    @property
+    def backend(self) -> str:
+        """The Keras backend: `tensorflow` or `jax`."""
+        ...
+
+    def session(self, plan: TrialPlan, data: TrainingData) -> Session:
+        """Builds the plan's network, seeded, ready for its first epoch.
+
+        Raises:
+            ModelError: the model function refuses its parameters.
+        """
+        ...
+
+    def versions(self) -> dict[str, str]:
+        """The versions of the packages that the results depend on."""
+        ...

@@ -1,0 +1,243 @@
+"""The training loop: from a plan to a result, on whatever engine there is."""
+
+import math
+import resource
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.errors import ModelError
+from tuner.training import scores
+from tuner.training.checksum import sha256_of
+from tuner.training.data import TrainingData
+from tuner.training.engines.base import Engine, Session, TrainedEpoch
+from tuner.training.plan import (
+    EpochReport,
+    Evaluation,
+    KeptModel,
+    Timings,
+    TrialError,
+    TrialPlan,
+    TrialResult,
+    TrialState,
+)
+
+_PROBE_SHARE = 0.1
+_PROBABILITY_TOLERANCE = 0.05
+"""Wide enough for a softmax computed in bfloat16."""
+
+
+class Listener(Protocol):
+    """Who follows a trial while it trains, and may end it early."""
+
+    def epoch_ended(self, report: EpochReport) -> None:
+        """Hears of every epoch once, in order."""
+        ...
+
+    def pruned(self) -> bool:
+        """Whether the trial is to stop. An epoch in progress is then left out."""
+        ...
+
+
+class DivergedError(Exception):
+    """The loss stopped being a finite number."""
+
+
+def train(
+    plan: TrialPlan,
+    load: Callable[[TrialPlan], TrainingData],
+    engine: Engine,
+    listener: Listener,
+) -> TrialResult:
+    """Trains one trial to its end.
+
+    Whatever goes wrong in the trial, the user's own code included, is a failed result with
+    its traceback, never an exception: a failed trial is data.
+    """
+    progress = _Progress(plan, engine, listener)
+    try:
+        state = progress.run(load)
+        return progress.result(state)
+    except Exception as error:  # noqa: BLE001 - the trial's failure is its result
+        return progress.failure(error)
+
+
+def epoch_seconds(plan: TrialPlan, data: TrainingData, engine: Engine) -> float:
+    """How long one epoch of `plan` takes here, from a tenth of one that is warmed up first."""
+    session = engine.session(plan, data)
+    rows = max(plan.recipe.batch_size, round(len(data.train) * _PROBE_SHARE))
+    order = _order(plan.seed, 0, len(data.train))[:rows]
+    session.train_epoch(order[: plan.recipe.batch_size])
+    started = time.perf_counter()
+    session.train_epoch(order)
+    per_row = (time.perf_counter() - started) / len(order)
+    # A row's forward pass costs about a third of its training.
+    return per_row * (len(data.train) + len(data.validation) / 3)
+
+
+@dataclass
+class _Progress:
+    """What has happened so far in one trial."""
+
+    plan: TrialPlan
+    engine: Engine
+    listener: Listener
+    started: float = field(default_factory=time.perf_counter)
+    build_s: float = 0.0
+    reports: list[EpochReport] = field(default_factory=list)
+    best_epoch: int | None = None
+    best_weights: list[NDArray[np.generic]] = field(default_factory=list)
+    best_probabilities: NDArray[np.float32] | None = None
+    session: Session | None = None
+
+    def run(self, load: Callable[[TrialPlan], TrainingData]) -> TrialState:
+        self.data = load(self.plan)
+        self.session = self.engine.session(self.plan, self.data)
+        self.build_s = time.perf_counter() - self.started
+        for epoch in range(1, self.plan.epochs + 1):
+            if not self._epoch(self.session, epoch) or self.listener.pruned():
+                return TrialState.PRUNED
+            if self._patience_spent():
+                break
+        return TrialState.COMPLETED
+
+    def _epoch(self, session: Session, epoch: int) -> bool:
+        """Trains and reports one epoch; False when it was cut short by pruning."""
+        started = time.perf_counter()
+        trained = session.train_epoch(_order(self.plan.seed, epoch, len(self.data.train)))
+        validating = time.perf_counter()
+        if epoch > 1 and self.listener.pruned():
+            return False
+        probabilities = session.probabilities() if self.plan.validation else None
+        ended = time.perf_counter()
+        report = EpochReport(
+            epoch=epoch,
+            metrics=self._metrics(trained, probabilities),
+            train_s=validating - started,
+            validation_s=ended - validating,
+            finished_ms=time.time_ns() // 1_000_000,
+        )
+        self.reports.append(report)
+        self.listener.epoch_ended(report)
+        _check_finite(report)
+        _check_distribution(self.plan.model.name, probabilities)
+        if self._is_best(report):
+            self.best_epoch = epoch
+            self.best_weights = session.weights()
+            self.best_probabilities = probabilities
+        return True
+
+    def _metrics(
+        self, trained: TrainedEpoch, probabilities: NDArray[np.float32] | None
+    ) -> dict[str, float]:
+        metrics = {
+            "loss": trained.loss,
+            "accuracy": scores.accuracy(trained.confusion),
+            "macro_f1": scores.macro_f1(trained.confusion),
+        }
+        if probabilities is not None:
+            labels = self.data.validation.labels
+            confusion = scores.confusion_matrix(
+                labels, probabilities.argmax(axis=1), self.data.classes
+            )
+            metrics |= {
+                "val_loss": scores.cross_entropy(probabilities, labels),
+                "val_accuracy": scores.accuracy(confusion),
+                "val_macro_f1": scores.macro_f1(confusion),
+            }
+        return metrics
+
+    def _is_best(self, report: EpochReport) -> bool:
+        """Without a validation split nothing is selected: the last epoch counts."""
+        if self.best_epoch is None or not self.plan.validation:
+            return True
+        metric = self.plan.objective.metric
+        best = self.reports[self.best_epoch - 1].metrics[metric]
+        return self.plan.objective.better(report.metrics[metric], than=best)
+
+    def _patience_spent(self) -> bool:
+        patience = self.plan.recipe.patience
+        if patience is None or self.best_epoch is None:
+            return False
+        return len(self.reports) - self.best_epoch >= patience
+
+    def result(self, state: TrialState) -> TrialResult:
+        return TrialResult(
+            state=state,
+            epochs=tuple(self.reports),
+            best_epoch=self.best_epoch,
+            evaluation=self._evaluation(),
+            model=self._kept_model(),
+            timings=self._timings(),
+            peak_memory_mb=_peak_memory_mb(),
+        )
+
+    def failure(self, error: Exception) -> TrialResult:
+        return TrialResult(
+            state=TrialState.FAILED,
+            epochs=tuple(self.reports),
+            best_epoch=self.best_epoch,
+            evaluation=None,
+            model=None,
+            timings=self._timings(),
+            peak_memory_mb=_peak_memory_mb(),
+            error=TrialError(
+                type=type(error).__name__,
+                message=str(error),
+                traceback="".join(traceback.format_exception(error)),
+            ),
+        )
+
+    def _evaluation(self) -> Evaluation | None:
+        if self.best_probabilities is None:
+            return None
+        labels = self.data.validation.labels
+        return scores.evaluate_predictions(self.best_probabilities, labels, self.plan.classes)
+
+    def _kept_model(self) -> KeptModel | None:
+        if self.session is None or self.best_epoch is None:
+            return None
+        path = self.plan.folder / "model.keras"
+        self.session.save(self.best_weights, path)
+        return KeptModel(path=path, sha256=sha256_of(path), parameters=self.session.parameters)
+
+    def _timings(self) -> Timings:
+        return Timings(
+            build_s=self.build_s,
+            train_s=sum(report.train_s for report in self.reports),
+            validation_s=sum(report.validation_s for report in self.reports),
+            total_s=time.perf_counter() - self.started,
+        )
+
+
+def _order(seed: int, epoch: int, rows: int) -> NDArray[np.int32]:
+    """The shuffled row numbers of one epoch, a function of seed and epoch alone."""
+    return np.random.default_rng((seed, epoch)).permutation(rows).astype(np.int32)
+
+
+def _check_finite(report: EpochReport) -> None:
+    for name, value in report.metrics.items():
+        if not math.isfinite(value):
+            raise DivergedError(f"diverged: {name} is {value} after epoch {report.epoch}")
+
+
+def _check_distribution(model: str, probabilities: NDArray[np.float32] | None) -> None:
+    """A model that ends without a softmax would train on a loss that means nothing."""
+    if probabilities is None:
+        return
+    total = float(probabilities[0].sum())
+    if abs(total - 1) > _PROBABILITY_TOLERANCE:
+        raise ModelError(
+            f"{model}: must output class probabilities that sum to 1, got a sum of {total:.3g}; "
+            "end the network with a softmax"
+        )
+
+
+def _peak_memory_mb() -> float:
+    """The most memory this process has held since it started."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,78 @@
+"""Turns predictions into scores: the quick ones of every epoch and the full evaluation."""
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import precision_recall_fscore_support
+
+from tuner.training.plan import ClassScores, Evaluation
+
+Confusion = NDArray[np.int64]
+
+
+def confusion_matrix(
+    labels: NDArray[np.integer], predicted: NDArray[np.integer], classes: int
+) -> Confusion:
+    """Counts images by true class (row) and predicted class (column)."""
+    cells = labels.astype(np.int64) * classes + predicted
+    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+
+
+def accuracy(confusion: Confusion) -> float:
+    """Share of images on the diagonal."""
+    return float(np.trace(confusion) / confusion.sum())
+
+
+def macro_f1(confusion: Confusion) -> float:
+    """Unweighted mean of F1 = 2 TP / (2 TP + FP + FN) over the classes that occur.
+
+    A class that is neither present nor predicted is left out, as scikit-learn does.
+    """
+    true_positives = np.diag(confusion)
+    occurrences = confusion.sum(axis=0) + confusion.sum(axis=1)
+    present = occurrences > 0
+    return float(np.mean(2 * true_positives[present] / occurrences[present]))
+
+
+def cross_entropy(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+    """Mean cross-entropy in nats, probabilities clipped to [1e-7, 1] as Keras does.
+
+    A probability that is not a number makes the loss one too, so that divergence shows.
+    """
+    likelihood = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(likelihood.clip(1e-7, 1.0)).mean())
+
+
+def evaluate_predictions(
+    probabilities: NDArray[np.floating], labels: NDArray[np.integer], classes: tuple[str, ...]
+) -> Evaluation:
+    """Scores class probabilities, shape (N, classes), against labels, shape (N,).
+
+    A class without a prediction has precision 0.
+    """
+    predicted = probabilities.argmax(axis=1)
+    confusion = confusion_matrix(labels, predicted, len(classes))
+    scores = np.array(
+        precision_recall_fscore_support(
+            labels, predicted, labels=range(len(classes)), zero_division=0
+        )
+    )
+    return Evaluation(
+        accuracy=accuracy(confusion),
+        loss=cross_entropy(probabilities, labels),
+        confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+        classes=tuple(
+            _scores(label, column) for label, column in zip(classes, scores.T, strict=True)
+        ),
+        macro=_scores("macro", np.append(scores[:3].mean(axis=1), len(labels))),
+    )
+
+
+def _scores(label: str, column: NDArray[np.floating]) -> ClassScores:
+    precision, recall, f1, support = column
+    return ClassScores(
+        label=label,
+        precision=float(precision),
+        recall=float(recall),
+        f1=float(f1),
+        support=int(support),
+    )

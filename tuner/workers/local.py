@@ -1,0 +1,234 @@
+"""A pool of trainer processes on this machine, one a device."""
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from tuner import errors
+from tuner.errors import UnavailableError
+from tuner.training.plan import ModelPlan, TrainerInfo, TrialPlan
+from tuner.workers.devices import Device
+from tuner.workers.messages import (
+    Answer,
+    Describe,
+    Described,
+    Ended,
+    EpochReported,
+    Probe,
+    Probed,
+    Prune,
+    Ready,
+    Refused,
+    Request,
+    Sampled,
+    Train,
+    answer_adapter,
+)
+from tuner.workers.pool import Finished, Lost, Measured, PoolEvent, Reported, TrainerReady
+
+_TRAINER = "tuner.workers.trainer"
+_LOG_TAIL = 2000
+_EXIT_WAIT_S = 5.0
+
+
+class LocalPool:
+    """Trainer processes, each started before it is needed and reused from plan to plan."""
+
+    def __init__(self, devices: Sequence[Device], logs: Path) -> None:
+        """Starts a trainer for every device; they load their engine while others work.
+
+        Args:
+            devices: what the trainers own, one each.
+            logs: the folder for what trainers print outside of trials.
+        """
+        logs.mkdir(parents=True, exist_ok=True)
+        self._events: queue.SimpleQueue[tuple[_TrainerProcess, Answer | None]] = queue.SimpleQueue()
+        self._held_back: list[PoolEvent] = []
+        self._trainers = [
+            _TrainerProcess(device, logs / f"trainer-{os.getpid()}-{index}.log", self._events)
+            for index, device in enumerate(devices)
+        ]
+
+    @property
+    def idle(self) -> int:
+        """How many plans could be submitted at this moment."""
+        return sum(trainer.idle for trainer in self._trainers)
+
+    @property
+    def size(self) -> int:
+        """How many plans can train at once."""
+        return len(self._trainers)
+
+    def describe(self, model: ModelPlan) -> Described:
+        """What the model function takes. Waits for a trainer."""
+        answer = self._ask(Describe(model=model))
+        assert isinstance(answer, Described)
+        return answer
+
+    def epoch_seconds(self, plan: TrialPlan) -> float:
+        """How long an epoch of `plan` takes, measured on one of the trainers."""
+        answer = self._ask(Probe(plan=plan))
+        assert isinstance(answer, Probed)
+        return answer.epoch_s
+
+    def submit(self, plan: TrialPlan) -> TrainerInfo:
+        """Hands the plan to an idle trainer and says to which."""
+        trainer = next(trainer for trainer in self._trainers if trainer.idle)
+        return trainer.train(plan)
+
+    def prune(self, plan: TrialPlan) -> None:
+        """Asks the plan to end early."""
+        for trainer in self._trainers:
+            if trainer.plan is plan:
+                trainer.send(Prune(slot=plan.slot, attempt=plan.attempt))
+
+    def next_event(self, timeout_s: float) -> PoolEvent | None:
+        """The next event, or None when none came in time."""
+        if self._held_back:
+            return self._held_back.pop(0)
+        try:
+            trainer, answer = self._events.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+        return self._event(trainer, answer)
+
+    def close(self) -> None:
+        """Ends every trainer and waits until they are gone."""
+        for trainer in self._trainers:
+            trainer.end()
+        for trainer in self._trainers:
+            trainer.wait()
+
+    def _ask(self, request: Request) -> Answer:
+        """Puts a question to the first trainer that is free and waits for its answer."""
+        while not self.idle:
+            self._hold_back(*self._events.get())
+        asked = next(trainer for trainer in self._trainers if trainer.idle)
+        asked.send(request)
+        while True:
+            trainer, answer = self._events.get()
+            if trainer is not asked or isinstance(answer, Ready) or answer is None:
+                self._hold_back(trainer, answer)
+            elif isinstance(answer, Refused):
+                raise getattr(errors, answer.error)(answer.message)
+            else:
+                return answer
+
+    def _hold_back(self, trainer: "_TrainerProcess", answer: Answer | None) -> None:
+        event = self._event(trainer, answer)
+        if event is not None:
+            self._held_back.append(event)
+
+    def _event(self, trainer: "_TrainerProcess", answer: Answer | None) -> PoolEvent | None:
+        plan = trainer.plan
+        match answer:
+            case Ready(info=info):
+                trainer.info = info
+                return TrainerReady(info)
+            case EpochReported(report=report) if plan:
+                return Reported(plan, report)
+            case Sampled(sample=sample) if plan:
+                return Measured(plan, sample)
+            case Ended(result=result) if plan:
+                trainer.plan = None
+                return Finished(plan, result)
+            case None:
+                return self._replace(trainer, plan)
+        raise AssertionError(f"a trainer said {answer!r} without a plan")
+
+    def _replace(self, trainer: "_TrainerProcess", plan: TrialPlan | None) -> PoolEvent | None:
+        """A trainer died. One that never got ready would only die again."""
+        reason = trainer.last_words()
+        if trainer.info is None:
+            raise UnavailableError(f"a trainer on {trainer.device.name} did not start: {reason}")
+        trainer.start()
+        return Lost(plan, reason) if plan else None
+
+
+class _TrainerProcess:
+    """One trainer: its process, its log, and the plan it works on."""
+
+    def __init__(
+        self,
+        device: Device,
+        log: Path,
+        events: "queue.SimpleQueue[tuple[_TrainerProcess, Answer | None]]",
+    ) -> None:
+        self.device = device
+        self._log = log
+        self._events = events
+        self.start()
+
+    @property
+    def idle(self) -> bool:
+        return self.info is not None and self.plan is None
+
+    def start(self) -> None:
+        self.info: TrainerInfo | None = None
+        self.plan: TrialPlan | None = None
+        cpus = ",".join(map(str, self.device.cpus))
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-u",
+                    "-m",
+                    _TRAINER,
+                    "--device",
+                    self.device.name,
+                    "--cpus",
+                    cpus,
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=os.environ | self.device.environment(),
+                process_group=0,  # Ctrl-C reaches the driver alone, who decides
+            )
+        threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
+
+    def train(self, plan: TrialPlan) -> TrainerInfo:
+        assert self.info is not None
+        self.plan = plan
+        self.send(Train(plan=plan))
+        return self.info
+
+    def send(self, request: Request) -> None:
+        """A trainer that is gone hears nothing; its end arrives as an event."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(request.model_dump_json().encode() + b"\n")
+            self._process.stdin.flush()
+
+    def end(self) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+
+    def wait(self) -> None:
+        try:
+            self._process.wait(_EXIT_WAIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def last_words(self) -> str:
+        """How the process ended and the end of what it printed."""
+        code = self._process.wait()
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        printed = self._log.read_text(errors="replace")[-_LOG_TAIL:].strip()
+        return f"{how}; its log {self._log} ends:\n{printed}" if printed else how
+
+    def _listen(self, process: "subprocess.Popen[bytes]") -> None:
+        stream: IO[bytes] | None = process.stdout
+        assert stream is not None
+        for line in stream:
+            self._events.put((self, answer_adapter.validate_json(line)))
+        self._events.put((self, None))

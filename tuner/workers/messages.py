@@ -1,0 +1,107 @@
+"""What a pool and a trainer say to each other: one JSON object a line."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from tuner.spec.search_space import Frozen, Scalar
+from tuner.training.plan import (
+    EpochReport,
+    ModelPlan,
+    SystemSample,
+    TrainerInfo,
+    TrialPlan,
+    TrialResult,
+)
+
+
+class Describe(Frozen):
+    """Asks what the model function takes."""
+
+    kind: Literal["describe"] = "describe"
+    model: ModelPlan
+
+
+class Probe(Frozen):
+    """Asks how long an epoch of the plan takes here."""
+
+    kind: Literal["probe"] = "probe"
+    plan: TrialPlan
+
+
+class Train(Frozen):
+    """Asks for a trial to be trained."""
+
+    kind: Literal["train"] = "train"
+    plan: TrialPlan
+
+
+class Prune(Frozen):
+    """Asks the trial in training to stop at the next epoch's end."""
+
+    kind: Literal["prune"] = "prune"
+    slot: int
+    attempt: int
+
+
+Request = Annotated[Describe | Probe | Train | Prune, Field(discriminator="kind")]
+request_adapter: TypeAdapter[Request] = TypeAdapter(Request)
+
+
+class Ready(Frozen):
+    """The trainer has loaded its engine and waits."""
+
+    kind: Literal["ready"] = "ready"
+    info: TrainerInfo
+
+
+class Described(Frozen):
+    """The model function's own parameters with their defaults, and its source if a user's."""
+
+    kind: Literal["described"] = "described"
+    hyperparameters: dict[str, Scalar | None]
+    source: dict[str, str]
+
+
+class Probed(Frozen):
+    """How long an epoch takes."""
+
+    kind: Literal["probed"] = "probed"
+    epoch_s: float
+
+
+class EpochReported(Frozen):
+    """The trial in training finished an epoch."""
+
+    kind: Literal["epoch"] = "epoch"
+    report: EpochReport
+
+
+class Sampled(Frozen):
+    """The trainer's machine was measured while it trained."""
+
+    kind: Literal["sampled"] = "sampled"
+    sample: SystemSample
+
+
+class Ended(Frozen):
+    """The trial in training reached its end."""
+
+    kind: Literal["ended"] = "ended"
+    result: TrialResult
+
+
+class Refused(Frozen):
+    """A description or a probe was not possible."""
+
+    kind: Literal["refused"] = "refused"
+    error: Literal["UsageError", "DataError", "ModelError"]
+    message: str
+    traceback: str
+
+
+Answer = Annotated[
+    Ready | Described | Probed | EpochReported | Sampled | Ended | Refused,
+    Field(discriminator="kind"),
+]
+answer_adapter: TypeAdapter[Answer] = TypeAdapter(Answer)

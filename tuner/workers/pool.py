@@ -1,0 +1,113 @@
+"""The pool protocol: what a driver needs of whoever trains its plans.
+
+A pool owns trainers and their devices. The driver submits a plan when a trainer is free and
+hears of everything that happens through one stream of events, in order for each plan.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from tuner.training.plan import (
+    EpochReport,
+    ModelPlan,
+    SystemSample,
+    TrainerInfo,
+    TrialPlan,
+    TrialResult,
+)
+from tuner.workers.messages import Described
+
+
+@dataclass(frozen=True)
+class TrainerReady:
+    """A trainer can take a plan."""
+
+    trainer: TrainerInfo
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A plan's epoch ended."""
+
+    plan: TrialPlan
+    report: EpochReport
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A plan's machine was measured."""
+
+    plan: TrialPlan
+    sample: SystemSample
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A plan reached its end; nothing more is heard of it."""
+
+    plan: TrialPlan
+    result: TrialResult
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A plan's trainer died under it; nothing more is heard of it."""
+
+    plan: TrialPlan
+    reason: str
+
+
+PoolEvent = TrainerReady | Reported | Measured | Finished | Lost
+
+
+class TrainerPool(Protocol):
+    """Trains plans, each on a device of its own."""
+
+    @property
+    def idle(self) -> int:
+        """How many plans could be submitted at this moment."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How many plans can train at once."""
+        ...
+
+    def describe(self, model: ModelPlan) -> Described:
+        """What the model function takes. Waits for a trainer; for use before the first plan.
+
+        Raises:
+            ModelError: there is no such function, or it is no model function.
+            UnavailableError: no trainer could start.
+        """
+        ...
+
+    def epoch_seconds(self, plan: TrialPlan) -> float:
+        """How long an epoch of `plan` takes, measured on one of the trainers.
+
+        Raises:
+            DataError: the plan's rows cannot be split as it says.
+            ModelError: the plan's model cannot be built.
+            UnavailableError: no trainer could start.
+        """
+        ...
+
+    def submit(self, plan: TrialPlan) -> TrainerInfo:
+        """Hands the plan to an idle trainer and says to which; never blocks."""
+        ...
+
+    def prune(self, plan: TrialPlan) -> None:
+        """Asks the plan to end early; its result follows as an event, or has come already."""
+        ...
+
+    def next_event(self, timeout_s: float) -> PoolEvent | None:
+        """The next event, or None when none came in time.
+
+        Raises:
+            UnavailableError: a trainer died before it was ready, so none ever will be.
+        """
+        ...
+
+    def close(self) -> None:
+        """Ends every trainer, busy or not, and waits until they are gone."""
+        ...

@@ -1,0 +1,77 @@
+"""Measures the trainer's machine while it trains, in MLflow's names for system metrics."""
+
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+
+from tuner.training.plan import SystemSample
+
+INTERVAL_S = 10.0
+"""MLflow's own default."""
+
+
+class SystemSampler:
+    """Calls `emit` with a sample at once, every `INTERVAL_S` and at the end."""
+
+    def __init__(self, emit: Callable[[SystemSample], None]) -> None:
+        self._emit = emit
+        self._stopped = threading.Event()
+        self._gpus = _gpu_handles()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        psutil.cpu_percent()  # the first call only sets the point to measure from
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stopped.set()
+        self._thread.join()
+        self._emit(self._sample())
+
+    def _run(self) -> None:
+        while not self._stopped.wait(INTERVAL_S):
+            self._emit(self._sample())
+
+    def _sample(self) -> SystemSample:
+        memory = psutil.virtual_memory()
+        values = {
+            "cpu_utilization_percentage": psutil.cpu_percent(),
+            "system_memory_usage_megabytes": memory.used / 1e6,
+            "system_memory_usage_percentage": memory.percent,
+            "trainer_memory_megabytes": psutil.Process().memory_info().rss / 1e6,
+        }
+        for index, gpu in enumerate(self._gpus):
+            values |= _gpu_values(index, gpu)
+        return SystemSample(at_ms=time.time_ns() // 1_000_000, values=values)
+
+
+def _gpu_handles() -> list[Any]:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:  # no NVIDIA driver on this machine
+        return []
+    return [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+
+
+def _gpu_values(index: int, handle: Any) -> dict[str, float]:
+    import pynvml
+
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    rates = pynvml.nvmlDeviceGetUtilizationRates(handle)
+    return {
+        f"gpu_{index}_memory_usage_percentage": 100 * memory.used / memory.total,
+        f"gpu_{index}_memory_usage_megabytes": memory.used / 1e6,
+        f"gpu_{index}_utilization_percentage": float(rates.gpu),
+    }

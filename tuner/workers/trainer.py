@@ -1,0 +1,190 @@
+"""A trainer's process: owns one device, takes requests on stdin, answers on stdout.
+
+Whatever the user's code and TensorFlow print goes to a log instead: to the trial's own while
+one trains, to the trainer's otherwise. When stdin ends, the driver is gone, and so is the
+trainer, in the middle of an epoch if need be.
+"""
+
+import argparse
+import os
+import platform
+import queue
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+from tuner.errors import DataError, ModelError, UsageError
+from tuner.models import registry
+from tuner.training import data, loop
+from tuner.training.engines.base import Engine
+from tuner.training.engines.tensorflow import TensorFlowEngine
+from tuner.training.plan import EpochReport, SystemSample, TrainerInfo, TrialPlan
+from tuner.workers import messages
+from tuner.workers.messages import Answer, Describe, Probe, Prune, Request, Train
+from tuner.workers.system import SystemSampler
+
+
+def main() -> None:
+    """Serves requests until stdin ends."""
+    parser = argparse.ArgumentParser(prog="python -m tuner.workers.trainer")
+    parser.add_argument("--device", required=True)
+    parser.add_argument("--cpus", required=True, type=lambda text: set(map(int, text.split(","))))
+    options = parser.parse_args()
+    os.sched_setaffinity(0, options.cpus)
+    trainer = Trainer(answers=_taken_stdout(), device=options.device)
+    trainer.start(TensorFlowEngine(threads=len(options.cpus)))
+    trainer.serve()
+
+
+def _taken_stdout() -> TextIO:
+    """The stream that answers go to; whatever else is printed joins stderr, the log."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return answers
+
+
+class Trainer:
+    """Serves one request after another; listens for pruning while it trains."""
+
+    def __init__(self, answers: TextIO, device: str) -> None:
+        self._answers = answers
+        self._answering = threading.Lock()
+        self._device = device
+        self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        self._pruned: set[tuple[int, int]] = set()
+        self._data: tuple[tuple[object, ...], data.TrainingData] | None = None
+        threading.Thread(target=self._listen, args=(sys.stdin.buffer,), daemon=True).start()
+
+    def start(self, engine: Engine) -> None:
+        """Says that the engine is there."""
+        self._engine = engine
+        info = TrainerInfo(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            device=self._device,
+            backend=engine.backend,
+            versions={"python": platform.python_version(), **engine.versions()},
+        )
+        self._answer(messages.Ready(info=info))
+
+    def serve(self) -> None:
+        """Answers requests for ever; the end of stdin ends the process."""
+        while True:
+            request = self._requests.get()
+            match request:
+                case Train(plan=plan):
+                    self._train(plan)
+                case Describe() | Probe():
+                    self._inform(request)
+                case Prune():  # kept by the listening thread
+                    pass
+
+    def _listen(self, stream: BinaryIO) -> None:
+        for line in stream:
+            request = messages.request_adapter.validate_json(line)
+            if isinstance(request, Prune):
+                self._pruned.add((request.slot, request.attempt))
+            else:
+                self._requests.put(request)
+        os._exit(0)  # the main thread may be deep inside TensorFlow
+
+    def _answer(self, answer: Answer) -> None:
+        with self._answering:
+            self._answers.write(answer.model_dump_json() + "\n")
+            self._answers.flush()
+
+    def _inform(self, request: Describe | Probe) -> None:
+        try:
+            self._answer(self._information(request))
+        except (UsageError, DataError, ModelError) as error:
+            self._answer(
+                messages.Refused(
+                    error=type(error).__name__,
+                    message=str(error),
+                    traceback=traceback.format_exc(),
+                )
+            )
+
+    def _information(self, request: Describe | Probe) -> Answer:
+        if isinstance(request, Probe):
+            _make_importable(request.plan.model.code_path)
+            seconds = loop.epoch_seconds(request.plan, self._load(request.plan), self._engine)
+            return messages.Probed(epoch_s=seconds)
+        _make_importable(request.model.code_path)
+        return messages.Described(
+            hyperparameters=registry.hyperparameters(request.model.name),
+            source=registry.source_of(request.model.name),
+        )
+
+    def _train(self, plan: TrialPlan) -> None:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        _make_importable(plan.model.code_path)
+        with _output_to(plan.folder / "output.log"), SystemSampler(self._sampled):
+            result = loop.train(plan, self._load, self._engine, _Follower(self, plan))
+        self._answer(messages.Ended(result=result))
+
+    def _load(self, plan: TrialPlan) -> data.TrainingData:
+        """The plan's rows, kept from trial to trial."""
+        key = (plan.dataset, plan.validation, plan.split_seed)
+        if self._data is None or self._data[0] != key:
+            self._data = (key, data.load(plan))
+        return self._data[1]
+
+    def _sampled(self, sample: SystemSample) -> None:
+        self._answer(messages.Sampled(sample=sample))
+
+    def reported(self, report: EpochReport) -> None:
+        """Passes an epoch on."""
+        self._answer(messages.EpochReported(report=report))
+
+    def is_pruned(self, plan: TrialPlan) -> bool:
+        """Whether the driver has asked for the trial to stop."""
+        return (plan.slot, plan.attempt) in self._pruned
+
+
+class _Follower:
+    """Connects one trial's loop to the driver."""
+
+    def __init__(self, trainer: Trainer, plan: TrialPlan) -> None:
+        self._trainer = trainer
+        self._plan = plan
+
+    def epoch_ended(self, report: EpochReport) -> None:
+        self._trainer.reported(report)
+
+    def pruned(self) -> bool:
+        return self._trainer.is_pruned(self._plan)
+
+
+def _make_importable(folders: tuple[Path, ...]) -> None:
+    for folder in reversed(folders):
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+
+
+@contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Sends standard output and error, native code's included, to a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(sys.stderr.fileno())
+    with path.open("ab", buffering=0) as log:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(log.fileno(), stream.fileno())
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(kept, stream.fileno())
+        os.close(kept)
+
+
+if __name__ == "__main__":
+    main()
