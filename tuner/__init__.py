@@ -1,1 +1,28 @@
-"""Tunes, tracks and promotes image classifiers."""
+"""Turns one reported training result into a study: sweep, compare, promote the best.
+
+The same as the `tuner` command, for programs:
+
+    import tuner
+
+    summary = tuner.run_study("studies/quickstart.yaml", trials=3)
+    with tuner.load_study("quickstart") as study:
+        print(study.summary().best)
+    report = tuner.promote("quickstart")
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tuner.api import load_study, promote, run_study
+    from tuner.errors import TunerError
+
+__all__ = ["TunerError", "load_study", "promote", "run_study"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports on first use, so that `import tuner` costs nothing."""
+    if name not in __all__:
+        raise AttributeError(f"module 'tuner' has no attribute {name!r}")
+    from tuner import api, errors
+
+    return getattr(errors if name == "TunerError" else api, name)

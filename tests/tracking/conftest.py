@@ -64,12 +64,13 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 60.0) -> None
 class Recorder:
     """Writes a study's spools as a driver would; times are made up and always the same."""
 
-    def __init__(self, folder: Path, study: str = "sweep") -> None:
+    def __init__(self, folder: Path, study: str = "sweep", *, files: bool = True) -> None:
         self.folder = folder
         self.study = study
         self.study_uid = f"{study}@test"
         self.files = folder.parent / f"{folder.name}-files"
-        self.files.mkdir(parents=True, exist_ok=True)
+        if files:
+            self.files.mkdir(parents=True, exist_ok=True)
 
     def parent(self, *events: Event) -> None:
         with SpoolWriter(parent_folder(self.folder)) as spool:
@@ -268,10 +269,9 @@ def recorder(tmp_path: Path) -> Recorder:
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file with MLflow's tables, made once: that takes two seconds."""
-    from tuner.tracking.experiments import open_store
-
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    open_store(f"sqlite:///{path}")
+    code = "import sys; from tuner.tracking.experiments import open_store; open_store(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", code, f"sqlite:///{path}"], check=True)
     return path
 
 

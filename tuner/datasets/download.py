@@ -1,13 +1,17 @@
-"""Fetches a file over HTTP without ever waiting long for a silent server."""
+"""Fetches a file over HTTP without ever waiting long for a silent network."""
 
 import http.client
 import io
+import queue
+import threading
+import urllib.error
 import urllib.request
+from typing import cast
 
 from tuner.errors import DataError
 
 TIMEOUT_S = 10.0
-"""How long connecting, and each read, may take."""
+"""How long the answer's beginning, and each further piece, may take."""
 
 _CHUNK = 1 << 20
 _MOST = 256 << 20
@@ -20,19 +24,47 @@ def download(address: str, timeout_s: float = TIMEOUT_S) -> bytes:
         DataError: it cannot be had, with the reason.
     """
     try:
-        # The addresses are constants of this package, not a user's.
-        with urllib.request.urlopen(address, timeout=timeout_s) as response:  # noqa: S310
+        with _opened_within(address, timeout_s) as response:
             return _read(response)
-    except TimeoutError as error:
-        raise DataError(f"no answer within {timeout_s:g} s") from error
     except (OSError, http.client.HTTPException) as error:
-        raise DataError(_reason(error)) from error
+        raise DataError(_reason(error, timeout_s)) from error
 
 
-def _reason(error: Exception) -> str:
+def _opened_within(address: str, timeout_s: float) -> http.client.HTTPResponse:
+    """Waits `timeout_s` for name, connection and headers together.
+
+    `urlopen` alone waits that long for each of a host's addresses in turn, of which a large
+    one has dozens, and as long as the resolver likes for the name. The thread is left behind.
+    """
+    outcomes: queue.SimpleQueue[http.client.HTTPResponse | Exception] = queue.SimpleQueue()
+
+    def attempt() -> None:
+        try:
+            # The addresses are constants of this package, not a user's.
+            response = urllib.request.urlopen(address, timeout=timeout_s)  # noqa: S310
+            outcomes.put(cast("http.client.HTTPResponse", response))
+        except urllib.error.HTTPError as error:
+            error.close()  # it is an open response too
+            outcomes.put(error)
+        except (OSError, http.client.HTTPException) as error:
+            outcomes.put(error)
+
+    threading.Thread(target=attempt, daemon=True).start()
+    try:
+        outcome = outcomes.get(timeout=timeout_s)
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def _reason(error: Exception, timeout_s: float) -> str:
     """What went wrong, without the wrapping that urllib puts around it."""
     cause = getattr(error, "reason", None)
     told = cause if isinstance(cause, OSError) else error
+    if isinstance(told, TimeoutError):
+        return f"no answer within {timeout_s:g} s"
     return getattr(told, "strerror", None) or str(told) or type(told).__name__
 
 

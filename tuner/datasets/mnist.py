@@ -36,6 +36,8 @@ _DAMAGE = (
     zlib.error,
     pickle.UnpicklingError,
     AttributeError,
+    LookupError,
+    MemoryError,
     TypeError,
     ValueError,
 )

@@ -97,14 +97,15 @@ def _process(
     finally:
         _kill_group(process.pid)
         process.wait()
-        listener.join()
-        for stream in (questions, answers, sayings):
-            stream.close()
+        listener.join(_GRACE_S)  # a process that left the group may keep the pipe open
+        questions.close()
+        answers.close()
 
 
 def _pass_on(stream: IO[str], log: Callable[[str], None]) -> None:
-    for line in stream:
-        log(line.rstrip("\n"))
+    with stream:
+        for line in stream:
+            log(line.rstrip("\n"))
 
 
 def _exit_code(process: subprocess.Popen[str]) -> int | None:

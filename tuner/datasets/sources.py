@@ -133,6 +133,19 @@ class DebianPackage:
             return IdxFolder(unpacked).fetch()
 
 
+_DAMAGE = (
+    EOFError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What NumPy and zipfile raise on files that are damaged, encrypted or something else."""
+
+
 def _from_npz(file: BinaryIO) -> Arrays:
     """Reads the four arrays; objects are refused, as loading one runs code."""
     try:
@@ -144,7 +157,7 @@ def _from_npz(file: BinaryIO) -> Arrays:
                     f"{', '.join(missing)} missing among {', '.join(content) or 'none'}"
                 )
             return Arrays(*(content[name] for name in Arrays._fields))
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGE as error:
         raise DataError(f"not a readable .npz file of numbers: {error}") from error
 
 

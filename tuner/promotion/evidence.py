@@ -106,9 +106,7 @@ def gather(
     )
 
 
-def look(
-    predictor: Predictor, dataset: DatasetInfo, before_look: Callable[[], None]
-) -> Evaluation:
+def look(predictor: Predictor, dataset: DatasetInfo, before_look: Callable[[], None]) -> Evaluation:
     """Opens the test rows, once, and scores the model on all of them."""
     before_look()
     images, labels = read_arrays(dataset.test)

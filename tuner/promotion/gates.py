@@ -27,9 +27,7 @@ def check(evidence: Evidence, gates: Gates) -> tuple[GateResult, ...]:
     A value at its limit passes; a value that is not a number does not.
     """
     values = evidence.metrics
-    return tuple(
-        _result(name, values[name], limit) for name, limit in gates if limit is not None
-    )
+    return tuple(_result(name, values[name], limit) for name, limit in gates if limit is not None)
 
 
 def _result(name: str, value: float, limit: float) -> GateResult:

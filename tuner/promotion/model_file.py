@@ -26,6 +26,25 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_hash(path: Path, sha256: str, origin: str) -> None:
+    """Refuses a file that is not the recorded one.
+
+    Args:
+        path: the file.
+        sha256: what was recorded, hexadecimal.
+        origin: where the file came from, for the message.
+
+    Raises:
+        ModelError: the file has another hash.
+    """
+    found = file_sha256(path)
+    if found != sha256:
+        raise ModelError(
+            f"{origin}: SHA-256 must be the recorded {sha256}, got {found}; "
+            "the file was changed or damaged, and is not loaded"
+        )
+
+
 def load_verified(path: Path, sha256: str) -> "keras.Model":
     """Loads a model whose file has the recorded hash, uncompiled and in Keras' safe mode.
 
@@ -34,7 +53,7 @@ def load_verified(path: Path, sha256: str) -> "keras.Model":
             something that Keras refuses, such as a Lambda layer or an unknown class.
     """
     _check_form(path)
-    _check_hash(path, sha256)
+    check_hash(path, sha256, str(path))
     _check_archive(path)
     return _load(path)
 
@@ -64,15 +83,6 @@ def _check_form(path: Path) -> None:
         raise ModelError(f"{path}: there is no such file")
     if path.stat().st_size == 0:
         raise ModelError(f"{path}: the file is empty")
-
-
-def _check_hash(path: Path, sha256: str) -> None:
-    found = file_sha256(path)
-    if found != sha256:
-        raise ModelError(
-            f"{path}: SHA-256 must be the recorded {sha256}, got {found}; "
-            "the file was changed or damaged, and is not loaded"
-        )
 
 
 def _check_archive(path: Path) -> None:

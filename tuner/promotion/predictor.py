@@ -50,7 +50,8 @@ class Predictor:
             DataError: another shape, no numbers, or not finite.
         """
         self._check_shape(image.shape)
-        return self._one(pixels(image[np.newaxis]))[0]
+        (probabilities,) = self._one(pixels(image[np.newaxis]))
+        return probabilities
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         if shape != self.image_shape:

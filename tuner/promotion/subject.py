@@ -29,7 +29,7 @@ _LEAST_AREA = 1e-4
 _NOISE_SIGMAS = 5.0
 _TRIMMED = 0.002
 """Share of the subject's pixels that each side of its box may leave out: specks."""
-_FULL_INK = 90
+_FULL_INK = 80
 """The percentile of the subject's contrast that becomes full scale."""
 
 
@@ -81,7 +81,8 @@ def _resized(picture: Pixels, height: int, width: int) -> Pixels:
     resized = [
         np.asarray(channel.resize(size[::-1], Image.Resampling.BICUBIC)) for channel in channels
     ]
-    return np.clip(np.stack(resized).T, 0, 1)
+    stacked: Pixels = np.stack(resized).T
+    return stacked.clip(0, 1)
 
 
 def _border(shape: tuple[int, ...]) -> Mask:

@@ -86,10 +86,14 @@ def _rule(line: ErrorDetails) -> str:
     wording = _WORDING.get(line["type"])
     if wording is None:
         return line["msg"].removeprefix("Value error, ")
-    context = line.get("ctx", {})
+    context = {key: _trimmed(bound) for key, bound in line.get("ctx", {}).items()}
     rule = wording(context) if callable(wording) else wording.format(**context)
     complete = line["type"] in ("missing", "too_short")
     return rule if complete else f"{rule}, got {shown(line['input'])}"
+
+
+def _trimmed(bound: object) -> object:
+    return int(bound) if isinstance(bound, float) and bound.is_integer() else bound
 
 
 def _without_quotes(context: dict[str, Any]) -> str:

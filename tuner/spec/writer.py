@@ -4,7 +4,7 @@ from tuner.spec.dataset import DatasetReference
 from tuner.spec.search_space import Domain, Scalar
 from tuner.spec.section import Section
 from tuner.spec.study import StudySpec
-from tuner.spec.yaml_text import dump
+from tuner.spec.emitter import dump
 
 
 def to_yaml(spec: StudySpec) -> str:

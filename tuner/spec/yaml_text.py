@@ -1,20 +1,20 @@
-"""YAML text to plain Python data and back; the only place that runs ruamel.yaml.
+"""YAML text to plain Python data; the only place that runs ruamel.yaml.
 
 YAML 1.2, so `1e-4` is a number. Nothing but plain values comes out of a document.
 """
 
-import io
-from collections.abc import Mapping, Sequence
+import re
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from tuner.errors import SpecError
 from tuner.spec.yaml_inspection import TOO_DEEP, document_problems, position
 
 MOST_BYTES = 1_000_000
+
+_OTHER_VERSION = re.compile(r"^%YAML[ \t]+(?!1\.2\s).*", re.MULTILINE)
 
 
 def load(text: str, source: str) -> Any:
@@ -25,14 +25,11 @@ def load(text: str, source: str) -> Any:
     """
     if len(text.encode(errors="replace")) > MOST_BYTES:
         raise SpecError(source, [f"must be at most {MOST_BYTES} bytes"])
+    if other := _OTHER_VERSION.search(text):
+        raise SpecError(source, [f"must be YAML 1.2, got {other.group().strip()}"])
     yaml = YAML(typ="safe", pure=True)
     try:
-        document = yaml.compose(text)
-        if document is None:
-            return None
-        if problems := document_problems(document, yaml.resolver):
-            raise SpecError(source, problems)
-        return yaml.constructor.construct_document(document)
+        return _plain(yaml, text, source)
     except MarkedYAMLError as error:
         raise SpecError(source, [_marked(error)]) from error
     except YAMLError as error:
@@ -43,19 +40,13 @@ def load(text: str, source: str) -> Any:
         raise SpecError(source, [TOO_DEEP]) from error
 
 
-def dump(document: Mapping[str, object]) -> str:
-    """`document` as YAML: top-level entries on lines of their own, the rest on one line."""
-    yaml = YAML(pure=True)
-    yaml.width = MOST_BYTES
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    stream = io.StringIO()
-    yaml.dump({key: _block(value) for key, value in document.items()}, stream)
-    return stream.getvalue()
-
-
-def flow(value: object) -> str:
-    """`value` on one line, as it would stand behind a key."""
-    return dump({"x": _flow(value)}).removeprefix("x:").strip()
+def _plain(yaml: YAML, text: str, source: str) -> Any:
+    document = yaml.compose(text)
+    if document is None:
+        return None
+    if problems := document_problems(document, yaml.resolver):
+        raise SpecError(source, problems)
+    return yaml.constructor.construct_document(document)
 
 
 def _marked(error: MarkedYAMLError) -> str:
@@ -68,27 +59,3 @@ def _marked(error: MarkedYAMLError) -> str:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
-
-
-def _block(value: object) -> object:
-    if isinstance(value, Mapping) and any(_is_nested(entry) for entry in value.values()):
-        return {key: _flow(entry) for key, entry in value.items()}
-    if _is_nested(value) and isinstance(value, Sequence) and value:
-        return [_flow(entry) for entry in value]
-    return _flow(value)
-
-
-def _is_nested(value: object) -> bool:
-    return isinstance(value, Mapping | list | tuple)
-
-
-def _flow(value: object) -> object:
-    if isinstance(value, Mapping):
-        mapping = CommentedMap({key: _flow(entry) for key, entry in value.items()})
-        mapping.fa.set_flow_style()
-        return mapping
-    if isinstance(value, list | tuple):
-        sequence = CommentedSeq([_flow(entry) for entry in value])
-        sequence.fa.set_flow_style()
-        return sequence
-    return value

@@ -91,7 +91,8 @@ def _label_classes(axes: Axes, labels: Sequence[str]) -> None:
     names = [_literal(labels[index]) for index in shown]
     axes.set_xticks(shown, names)
     if slanted:
-        axes.tick_params(axis="x", labelrotation=45)
+        for label in axes.get_xticklabels():
+            label.set(rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(shown, names)
     axes.set(xlabel="predicted", ylabel="true")
 

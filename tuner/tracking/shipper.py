@@ -138,6 +138,7 @@ def _ship(shipper: "StudyShipper", outage: Outage) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Runs the process; Ctrl-C is the driver's business and reaches this one through stdin."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(10)  # Drawing figures must not slow down training.
     watch = DriverWatch()
     arguments = _parser().parse_args(argv)
     settings = TrackingSettings(

@@ -38,6 +38,11 @@ class Shipper:
         self._reader.start()
 
     @property
+    def pid(self) -> int:
+        """The process's id, which is its group's too."""
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         """Whether the process runs; it never ends by itself before `finish`."""
         return self._process.poll() is None

@@ -1,0 +1,32 @@
+# Thin: every target is one or two commands that can be typed by hand.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help study test check lock clean
+
+help:            ## what there is
+	@sed -n 's/^\([a-z]*\): .*## /  make \1	/p' $(MAKEFILE_LIST)
+
+study: $(VENV)/study   ## set up, and run a small study on MNIST
+	@echo "== running studies/quickstart.yaml"
+	@$(BIN)/tuner run-study studies/quickstart.yaml
+
+test: $(VENV)/test     ## set up, and pass the tests
+	@echo "== running the tests"
+	@$(BIN)/pytest
+
+check: $(VENV)/test    ## format, lint, types, layers, documents
+	@BIN=$(BIN) scripts/check
+
+lock:                  ## renew the locks (needs uv)
+	scripts/lock
+
+clean:                 ## remove the environment, not the studies
+	rm -rf $(VENV)
+
+$(VENV)/study: requirements.lock pyproject.toml
+	@scripts/install $(PYTHON) $(VENV) requirements.lock && touch $@
+
+$(VENV)/test: requirements-dev.lock pyproject.toml
+	@scripts/install $(PYTHON) $(VENV) requirements-dev.lock && touch $@ $(VENV)/study

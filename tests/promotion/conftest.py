@@ -1,0 +1,159 @@
+"""A tiny network trained on the digits once, and a real MLflow store that holds its run."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+
+from tuner.datasets.store import DatasetInfo
+from tuner.promotion.candidate import Candidate
+from tuner.promotion.connection import connected
+from tuner.promotion.model_file import file_sha256
+from tuner.spec.study import Promotion
+from tuner.tracking.settings import TrackingSettings
+
+TRAINING_ROWS = 1400
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> DatasetInfo:
+    """The 1,797 digits of scikit-learn, prepared as the data set store lays them out."""
+    folder = tmp_path_factory.mktemp("digits")
+    images, labels = load_digits(return_X_y=True)
+    pixels = (images.reshape(-1, 8, 8, 1) / 16 * 255).round().astype(np.uint8)
+    for name, rows in (("train", slice(TRAINING_ROWS)), ("test", slice(TRAINING_ROWS, None))):
+        (folder / name).mkdir()
+        np.save(folder / name / "images.npy", pixels[rows])
+        np.save(folder / name / "labels.npy", labels[rows].astype(np.int64))
+    return DatasetInfo(
+        name="digits",
+        digest="d1" * 32,
+        source="scikit-learn",
+        folder=folder,
+        image_shape=(8, 8, 1),
+        classes=tuple("0123456789"),
+        train_count=TRAINING_ROWS,
+        test_count=len(labels) - TRAINING_ROWS,
+        background="dark",
+        content_fraction=1.0,
+    )
+
+
+@pytest.fixture(scope="session")
+def model_file(digits: DatasetInfo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dense network with dropout, trained for a few epochs."""
+    return _trained(digits, tmp_path_factory.mktemp("model") / "model.keras", seed=0)
+
+
+@pytest.fixture(scope="session")
+def other_model_file(digits: DatasetInfo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same network from another seed."""
+    return _trained(digits, tmp_path_factory.mktemp("other") / "model.keras", seed=1)
+
+
+def _trained(digits: DatasetInfo, path: Path, seed: int) -> Path:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential(
+        [
+            keras.Input(digits.image_shape),
+            keras.layers.Flatten(),
+            keras.layers.Dense(32, activation="relu"),
+            keras.layers.Dropout(0.2),
+            keras.layers.Dense(10, activation="softmax"),
+        ]
+    )
+    images = np.load(digits.train / "images.npy").astype(np.float32) / 255
+    labels = np.load(digits.train / "labels.npy")
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(images, labels, batch_size=32, epochs=8, verbose=0)
+    model.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> TrackingSettings:
+    """A real MLflow store of this session: SQLite and a folder."""
+    home = tmp_path_factory.mktemp("mlflow")
+    return TrackingSettings.from_environment(home, {})
+
+
+RunMaker = Callable[[Path], str]
+
+
+@pytest.fixture(scope="session")
+def make_run(settings: TrackingSettings) -> RunMaker:
+    """Makes a finished run that keeps a model file, as the shipper leaves one."""
+
+    def make(file: Path) -> str:
+        with connected(settings) as client:
+            experiment = client.get_experiment_by_name("tuner")
+            experiment_id = (
+                experiment.experiment_id
+                if experiment
+                else client.create_experiment("tuner", Path(settings.artifact_root).as_uri())
+            )
+            run_id = str(client.create_run(experiment_id, start_time=1000).info.run_id)
+            client.log_artifact(run_id, str(file), "model")
+            client.set_tag(run_id, "tuner.model.sha256", file_sha256(file))
+            client.log_metric(run_id, "val_accuracy", 0.9, timestamp=1500, step=1)
+            client.set_terminated(run_id, "FINISHED", end_time=2000)
+        return run_id
+
+    return make
+
+
+CandidateMaker = Callable[..., Candidate]
+
+
+@pytest.fixture
+def make_candidate(
+    request: pytest.FixtureRequest, digits: DatasetInfo, model_file: Path, make_run: RunMaker
+) -> CandidateMaker:
+    """Makes candidates for a registered model that is this test's own."""
+
+    def make(
+        file: Path = model_file, *, gates: dict[str, float] | None = None, number: int = 3
+    ) -> Candidate:
+        return Candidate(
+            study="digits-study",
+            number=number,
+            run_id=make_run(file),
+            params={"learning_rate": 0.001},
+            metric="val_accuracy",
+            value=0.9,
+            model_sha256=file_sha256(file),
+            train_time_s=1.5,
+            dataset=digits,
+            promotion=Promotion.model_validate(
+                {"model": request.node.name, "gates": gates or {"test_accuracy": 0.5}}
+            ),
+        )
+
+    return make
+
+
+@pytest.fixture
+def damaged(model_file: Path, tmp_path: Path) -> Path:
+    """The model file with one byte of its weights flipped."""
+    copy = tmp_path / "damaged" / "model.keras"
+    copy.parent.mkdir()
+    shutil.copyfile(model_file, copy)
+    content = bytearray(copy.read_bytes())
+    content[content.index(b"model.weights.h5") + 2000] ^= 0xFF
+    copy.write_bytes(content)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def test_images(digits: DatasetInfo) -> NDArray[np.uint8]:
+    """The test images, as a test may look at them."""
+    images: NDArray[np.uint8] = np.load(digits.test / "images.npy")
+    return images

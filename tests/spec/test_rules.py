@@ -1,0 +1,345 @@
+"""Every rule of the study file, by the exact message that breaking it gives."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from tuner.errors import SpecError
+from tuner.spec.reader import parse_study
+
+STUDY = {
+    "name": "paper",
+    "dataset": "mnist",
+    "model": "paper-cnn",
+    "search_space": "{rate: {type: float, low: 0.1, high: 0.5}}",
+    "trials": "3",
+    "epochs": "2",
+    "validation": "100",
+}
+TOP_LEVEL = (
+    "baseline, dataset, epochs, keep_models, max_retries, model, name, objective, precision, "
+    "promotion, pruner, sampler, search_space, seed, seeds, trials, validation, workers"
+)
+CONDITIONAL = "conditional search spaces are not supported; list every parameter at the top level"
+STUDY_NAME = "must hold no slash or colon and neither start with a dot nor touch a space"
+REGISTRY_NAME = "must be non-empty text without '/', ':' and control characters"
+SAMPLERS = "cmaes, gp, grid, qmc, random, tpe"
+PRUNERS = "hyperband, median, none, successive-halving"
+
+
+def text_with(changes: Mapping[str, str | None]) -> str:
+    entries = {**STUDY, **changes}
+    return "".join(f"{key}: {value}\n" for key, value in entries.items() if value is not None)
+
+
+def problems_with(changes: Mapping[str, str | None]) -> list[str]:
+    with pytest.raises(SpecError) as refused:
+        parse_study(text_with(changes), "study.yaml")
+    return list(refused.value.problems)
+
+
+def space(entry: str) -> dict[str, str | None]:
+    return {"search_space": f"{{x: {entry}}}"}
+
+
+DOMAINS = {
+    "{type: float, low: 2, high: 1}": [": low <= high must hold, got low=2.0, high=1.0"],
+    "{type: int, low: 2, high: 1}": [": low <= high must hold, got low=2, high=1"],
+    "{type: float, low: 0, high: 1, log: true}": [".low: must be > 0 on a log scale, got 0.0"],
+    "{type: int, low: 0, high: 9, log: true}": [".low: must be > 0 on a log scale, got 0"],
+    "{type: float, low: 0, high: 1, step: 0}": [".step: must be > 0, got 0.0"],
+    "{type: int, low: 0, high: 9, step: -1}": [".step: must be > 0, got -1"],
+    "{type: float, low: 1, high: 2, log: true, step: 0.1}": [
+        ".step: must be left out on a log scale, got 0.1"
+    ],
+    "{type: int, low: 1, high: 9, log: true, step: 2}": [
+        ".step: must be left out on a log scale, got 2"
+    ],
+    "{type: float, low: .nan, high: .inf}": [
+        ".low: must be finite, got nan",
+        ".high: must be finite, got inf",
+    ],
+    "{type: float, low: true, high: '1'}": [
+        ".low: must be a number, got true",
+        ".high: must be a number, got '1'",
+    ],
+    "{type: int, low: 1.0, high: true}": [
+        ".low: must be a whole number, got 1.0",
+        ".high: must be a whole number, got true",
+    ],
+    "{type: float, low: 0, high: 1, log: yes}": [".log: must be true or false, got 'yes'"],
+    "{type: float, low: 0}": [".high: is required"],
+    "{low: 0, high: 1}": [".type: is required (known: choice, float, int)"],
+    "{type: flaot, low: 0, high: 1}": [
+        ".type: unknown type 'flaot'; did you mean 'float'? (known: choice, float, int)"
+    ],
+    "{type: [float], low: 0, high: 1}": [
+        ".type: unknown type 'a list' (known: choice, float, int)"
+    ],
+    "{type: float, low: 0, hgih: 1, high: 1}": [
+        ".hgih: unknown key 'hgih'; did you mean 'high'? (known: high, log, low, step, type)"
+    ],
+    "{type: choice, choices: []}": [".choices: must have at least 1 entry, got 0"],
+    "{type: choice, choices: 3}": [".choices: must be a list, got 3"],
+    "{type: choice, choices: [a, b, a]}": [".choices: must differ, got 'a' twice"],
+    "{type: choice, choices: [1, true]}": [".choices: must differ, got 1 and true"],
+    "{type: choice, choices: [1, .nan]}": [".choices[1]: must be finite, got nan"],
+    "{type: choice, choices: [1, null]}": [
+        ".choices[1]: must be a number, text or true/false, got null"
+    ],
+    "null": [": must be a number, text or true/false, got null"],
+    "[1, 2]": [": must be a number, text or true/false, got a list"],
+    ".inf": [": must be finite, got inf"],
+    "{type: float, low: 0, high: 1, when: {y: 1}}": [f": {CONDITIONAL}"],
+    "{type: int, low: 0, high: 1, parent: y}": [f": {CONDITIONAL}"],
+    "{sgd: {momentum: 1}, adam: {beta: 2}}": [f": {CONDITIONAL}"],
+    "{type: choice, choices: [{name: sgd}]}": [f": {CONDITIONAL}"],
+}
+
+
+@pytest.mark.parametrize("entry", DOMAINS)
+def test_a_domain_says_what_is_wrong_with_it(entry: str) -> None:
+    assert problems_with(space(entry)) == [f"search_space.x{rule}" for rule in DOMAINS[entry]]
+
+
+RECIPE = {
+    "batch_size: {type: choice, choices: [0, 64]}": ": choices must be >= 1, got 0",
+    "batch_size: {type: int, low: 0, high: 64}": ".low: must be >= 1, got 0",
+    "batch_size: 64.0": ": must be a whole number, got 64.0",
+    "batch_size: true": ": must be a whole number, got true",
+    "learning_rate: 0": ": must be > 0, got 0",
+    "learning_rate: {type: float, low: 0, high: 1}": ".low: must be > 0, got 0.0",
+    "label_smoothing: {type: float, low: 0, high: 1}": ".high: must be < 1, got 1.0",
+    "rotate: 181": ": must be <= 180, got 181",
+    "weight_decay: false": ": must be a number, got false",
+    "schedule: {type: choice, choices: [constant, linear]}": (
+        ": choices must be constant or cosine, got 'linear'"
+    ),
+    "optimizer: adma": ": must be adam, adamw, sgd, rmsprop, nadam or lion, got 'adma'",
+}
+
+
+@pytest.mark.parametrize("entry", RECIPE)
+def test_what_the_recipe_could_not_take_is_refused(entry: str) -> None:
+    name = entry.partition(":")[0]
+
+    problems = problems_with({"search_space": f"{{{entry}}}"})
+
+    assert problems == [f"search_space.{name}{RECIPE[entry]}"]
+
+
+ENTRIES = [
+    ("name", "a/b", [f"name: {STUDY_NAME}, got 'a/b'"]),
+    ("name", "a:b", [f"name: {STUDY_NAME}, got 'a:b'"]),
+    ("name", ".hidden", [f"name: {STUDY_NAME}, got '.hidden'"]),
+    ("name", '" a"', [f"name: {STUDY_NAME}, got ' a'"]),
+    ("name", '"a\\tb"', ["name: must hold no control characters, got 'a\\tb'"]),
+    ("name", '""', ["name: must have 1 to 250 bytes, got 0"]),
+    ("name", "a" * 251, ["name: must have 1 to 250 bytes, got 251"]),
+    ("name", "é" * 126, ["name: must have 1 to 250 bytes, got 252"]),
+    ("name", "2024", ["name: must be text, got 2024"]),
+    ("name", None, ["name: is required"]),
+    ("dataset", "7", ["dataset: must be a mapping, got 7"]),
+    (
+        "dataset",
+        '"a b:c"',
+        ["dataset.name: must be a name or package.module:function, got 'a b:c'"],
+    ),
+    ("dataset", "{args: {}}", ["dataset.name: is required"]),
+    (
+        "dataset",
+        "{name: mnist, args: {size: null}}",
+        ["dataset.args.size: must be a number, text or true/false, got null"],
+    ),
+    ("model", '"a.b:"', ["model: must be a name or package.module:function, got 'a.b:'"]),
+    ("model", '""', ["model: must be a name or package.module:function, got ''"]),
+    ("search_space", "[]", ["search_space: must be a mapping, got a list"]),
+    (
+        "search_space",
+        "{learning rate: 1}",
+        [
+            "search_space: must be a parameter's name of letters, digits and '_', "
+            "got 'learning rate'"
+        ],
+    ),
+    ("baseline", "{}", ["baseline: must be a list, got a mapping"]),
+    ("baseline", "[3]", ["baseline[0]: must be a mapping, got 3"]),
+    (
+        "baseline",
+        "[{rate: 0.1}, {rate: 0.6}]",
+        ["baseline[1].rate: must be a number from 0.1 to 0.5, got 0.6"],
+    ),
+    (
+        "baseline",
+        "[{rat: 0.1}]",
+        ["baseline[0].rat: unknown parameter 'rat'; did you mean 'rate'? (known: rate)"],
+    ),
+    (
+        "baseline",
+        "[{}, {}, {}, {}]",
+        ["trials: must cover the 4 baseline points, got 3"],
+    ),
+    (
+        "objective",
+        "acc",
+        [
+            "objective.metric: must be val_accuracy, val_macro_f1, val_loss, accuracy, macro_f1 "
+            "or loss, got 'acc'"
+        ],
+    ),
+    (
+        "objective",
+        "accuracy",
+        [
+            "objective.metric: with validation: 100 must be one of val_loss, val_accuracy, "
+            "val_macro_f1, got 'accuracy'"
+        ],
+    ),
+    (
+        "objective",
+        "{metric: val_loss, direction: maximize}",
+        ["objective.direction: must be minimize for val_loss, got 'maximize'"],
+    ),
+    (
+        "sampler",
+        "tpee",
+        [f"sampler: unknown sampler 'tpee'; did you mean 'tpe'? (known: {SAMPLERS})"],
+    ),
+    (
+        "sampler",
+        "{type: annealing}",
+        [f"sampler.type: unknown sampler 'annealing' (known: {SAMPLERS})"],
+    ),
+    ("sampler", "{}", [f"sampler.type: is required (known: {SAMPLERS})"]),
+    ("sampler", "3", ["sampler: must be a name or a mapping, got 3"]),
+    (
+        "sampler",
+        "{type: tpe, n_startup_trials: -1}",
+        ["sampler.n_startup_trials: must be >= 0, got -1"],
+    ),
+    (
+        "sampler",
+        "{type: random, seed: 1}",
+        ["sampler.seed: unknown key 'seed' (known: type)"],
+    ),
+    (
+        "sampler",
+        "grid",
+        ["search_space.rate: a grid needs a step or choices, got neither"],
+    ),
+    (
+        "pruner",
+        "medium",
+        [f"pruner: unknown pruner 'medium'; did you mean 'median'? (known: {PRUNERS})"],
+    ),
+    ("trials", "0", ["trials: must be >= 1, got 0"]),
+    ("trials", "-1", ["trials: must be >= 1, got -1"]),
+    ("trials", "true", ["trials: must be a whole number, got true"]),
+    ("trials", "2.0", ["trials: must be a whole number, got 2.0"]),
+    ("trials", "null", ["trials: must be a whole number, got null"]),
+    ("trials", None, ["trials: is required when something is searched"]),
+    ("seeds", "0", ["seeds: must be >= 1, got 0"]),
+    ("epochs", "0", ["epochs: must be >= 1, got 0"]),
+    ("epochs", None, ["epochs: is required"]),
+    ("validation", "-1", ["validation: must be >= 0, got -1"]),
+    ("seed", "4294967296", ["seed: must be < 4294967296, got 4294967296"]),
+    ("precision", "float16", ["precision: must be float32 or bfloat16, got 'float16'"]),
+    ("workers", "0", ["workers: must be auto or a whole number >= 1, got 0"]),
+    ("workers", "true", ["workers: must be auto or a whole number >= 1, got true"]),
+    ("workers", "many", ["workers: must be auto or a whole number >= 1, got 'many'"]),
+    ("max_retries", "-1", ["max_retries: must be >= 0, got -1"]),
+    ("keep_models", "0", ["keep_models: must be >= 1, got 0"]),
+    ("promotion", "null", ["promotion: must be a mapping, got null"]),
+    ("promotion", "{model: a/b}", [f"promotion.model: {REGISTRY_NAME}, got 'a/b'"]),
+    ("promotion", "{model: 'a:b'}", [f"promotion.model: {REGISTRY_NAME}, got 'a:b'"]),
+    ("promotion", "{model: ''}", [f"promotion.model: {REGISTRY_NAME}, got ''"]),
+    (
+        "promotion",
+        "{gate: {}}",
+        ["promotion.gate: unknown key 'gate'; did you mean 'gates'? (known: gates, model)"],
+    ),
+    (
+        "promotion",
+        "{gates: {test_accuracy: 99, train_time_s: true}}",
+        [
+            "promotion.gates.test_accuracy: must be <= 1, got 99",
+            "promotion.gates.train_time_s: must be a number, got true",
+        ],
+    ),
+    (
+        "epoch",
+        "3",
+        [f"epoch: unknown key 'epoch'; did you mean 'epochs'? (known: {TOP_LEVEL})"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "problems"), ENTRIES)
+def test_an_entry_says_what_is_wrong_with_it(
+    key: str, value: str | None, problems: list[str]
+) -> None:
+    assert problems_with({key: value}) == problems
+
+
+def test_a_grid_has_no_more_trials_than_points() -> None:
+    grid = "{a: {type: choice, choices: [1, 2]}, b: {type: int, low: 1, high: 2}}"
+
+    problems = problems_with({"search_space": grid, "sampler": "grid", "trials": "5"})
+
+    assert problems == ["trials: the grid has 4 points, got 5"]
+
+
+def test_a_grid_that_nobody_could_train_is_refused() -> None:
+    changes = {**space("{type: float, low: 0, high: 1, step: 1e-9}"), "sampler": "grid"}
+
+    problems = problems_with(changes)
+
+    assert problems == ["search_space: a grid may have 100000 points, got 1000000001"]
+
+
+def test_a_fixed_value_is_no_baseline_to_differ_from() -> None:
+    problems = problems_with({**space("1"), "baseline": "[{x: 2}, {x: true}]"})
+
+    assert problems == [
+        "baseline[0].x: is fixed at 1, got 2",
+        "baseline[1].x: is fixed at 1, got true",
+    ]
+
+
+def test_everything_is_reported_at_once() -> None:
+    changes = {**space("{type: float, low: 0, high: 1, log: true}"), "epochs": "0", "who": "me"}
+
+    assert problems_with(changes) == [
+        "search_space.x.low: must be > 0 on a log scale, got 0.0",
+        "epochs: must be >= 1, got 0",
+        f"who: unknown key 'who' (known: {TOP_LEVEL})",
+    ]
+
+
+def test_a_message_names_file_key_rule_and_value() -> None:
+    with pytest.raises(SpecError) as refused:
+        parse_study(text_with({"epochs": "0"}), "studies/mine.yaml")
+
+    assert str(refused.value) == "studies/mine.yaml: epochs: must be >= 1, got 0"
+
+
+def test_trials_may_be_left_out_where_nothing_is_searched() -> None:
+    assert parse_study(text_with({**space("1"), "trials": None}), "study.yaml").trials == 1
+
+
+def test_a_grid_without_trials_is_the_whole_grid() -> None:
+    grid = "{a: {type: choice, choices: [1, 2]}, b: {type: float, low: 0, high: 1, step: 0.25}}"
+    text = text_with({"search_space": grid, "sampler": "grid", "trials": None})
+
+    assert parse_study(text, "study.yaml").trials == 10
+
+
+def test_the_registered_model_is_named_after_the_study() -> None:
+    assert parse_study(text_with({}), "study.yaml").promotion.model == "paper"
+
+
+@pytest.mark.parametrize("metric", ["val_loss", "loss"])
+def test_the_direction_follows_from_the_metric(metric: str) -> None:
+    changes = {"objective": metric, "validation": "0" if metric == "loss" else "9"}
+
+    assert parse_study(text_with(changes), "study.yaml").objective.direction == "minimize"

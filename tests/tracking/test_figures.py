@@ -1,0 +1,64 @@
+import io
+
+import pytest
+from PIL import Image
+
+from tests.tracking.conftest import Recorder, evaluation, report, summary
+from tuner.tracking.figures import (
+    confusion_figure,
+    curves_figure,
+    history_figure,
+    importance_figure,
+)
+from tuner.tracking.tables import optimization_history
+
+
+def size(png: bytes) -> tuple[int, int]:
+    with Image.open(io.BytesIO(png)) as image:
+        assert image.format == "PNG"
+        return image.size
+
+
+def test_curves_show_every_epoch_and_the_best_one() -> None:
+    epochs = [report(number) for number in range(1, 4)]
+    assert size(curves_figure(epochs, 2, "trial 0"))[0] > 800
+    assert curves_figure(epochs, 2, "trial 0") == curves_figure(epochs, 2, "trial 0")
+    assert curves_figure(epochs, 2, "trial 0") != curves_figure(epochs, None, "trial 0")
+    assert curves_figure(epochs, 2, "trial 0") != curves_figure(epochs[:2], 2, "trial 0")
+
+
+def test_a_diverged_epoch_leaves_a_gap() -> None:
+    epochs = [report(1), report(2, float("nan"))]
+    assert curves_figure(epochs, 1, "trial 0") != curves_figure(epochs[:1], 1, "trial 0")
+
+
+@pytest.mark.parametrize("count", [1, 3, 20, 21, 100])
+def test_confusion_matrices_of_any_size_are_drawn(count: int) -> None:
+    labels = [f"class {number}" for number in range(count)]
+    assert size(confusion_figure(evaluation(*labels), "trial 0"))[0] > 300
+
+
+def test_labels_are_never_taken_for_formulas() -> None:
+    assert size(confusion_figure(evaluation("$x", "y$"), "cost $1 or $2$"))
+
+
+def test_history_tells_states_apart(recorder: Recorder) -> None:
+    completed = history_figure(recorder.progressed(summary(0), summary(1)))
+    pruned = history_figure(recorder.progressed(summary(0), summary(1, "pruned")))
+    failed = history_figure(recorder.progressed(summary(0), summary(1, "failed", None)))
+    assert len({completed, pruned, failed}) == 3
+
+
+def test_a_study_without_trials_has_an_empty_history(recorder: Recorder) -> None:
+    assert size(history_figure(recorder.progressed()))
+
+
+def test_only_completed_trials_can_be_the_best(recorder: Recorder) -> None:
+    trials = [summary(2, "completed", 0.8), summary(0, "completed", 0.7), summary(1, "pruned", 0.9)]
+    points = optimization_history(recorder.progressed(*trials))
+    assert [(point.number, point.best) for point in points] == [(0, 0.7), (1, 0.7), (2, 0.8)]
+
+
+def test_one_bar_a_parameter() -> None:
+    one, three = importance_figure({"a": 1.0}), importance_figure({"a": 0.5, "b": 0.5, "c": 0.0})
+    assert size(three)[1] > size(one)[1]

@@ -1,0 +1,157 @@
+"""What events mean for runs, before MLflow is asked."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from tests.tracking.conftest import START_MS, Recorder, summary
+from tuner.errors import RefusedError
+from tuner.spec.recipe import Recipe
+from tuner.tracking.attempt_run import AttemptRun, attempt_params
+from tuner.tracking.events import Outcome
+from tuner.tracking.study_run import StudyRun
+from tuner.tracking.updates import RunUpdate
+
+
+def artifact_names(update: RunUpdate) -> set[str]:
+    return {artifact.path for artifact in update.artifacts}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [
+        ("completed", "FINISHED"),
+        ("pruned", "FINISHED"),
+        ("failed", "FAILED"),
+        ("interrupted", "KILLED"),
+        ("lost", "KILLED"),
+    ],
+)
+def test_outcomes_are_told_apart(recorder: Recorder, outcome: Outcome, status: str) -> None:
+    run = AttemptRun(recorder.started(0))
+    update = run.update(recorder.ended(outcome), superseded=False)
+    assert update.status == status
+    assert update.tags["tuner.state"] == outcome
+    assert update.ended_ms == START_MS + 60_000
+
+
+@pytest.mark.parametrize(
+    ("complete", "failed", "status", "state"),
+    [
+        (True, False, "FINISHED", "completed"),
+        (True, True, "FAILED", "failed"),
+        (False, False, "KILLED", "interrupted"),
+    ],
+)
+def test_a_study_ends_as_it_went(
+    recorder: Recorder, complete: bool, failed: bool, status: str, state: str
+) -> None:
+    run = StudyRun(recorder.opened())
+    update = run.update(recorder.closed(complete, failed), superseded=False)
+    assert (update.status, update.tags["tuner.state"]) == (status, state)
+
+
+def test_an_ended_attempt_has_pictures_data_and_its_log(recorder: Recorder) -> None:
+    update = AttemptRun(recorder.started(0)).update(recorder.ended(), superseded=False)
+    assert artifact_names(update) == {
+        "curves.png",
+        "curves.csv",
+        "confusion_matrix.png",
+        "confusion_matrix.csv",
+        "classification_report.json",
+        "classification_report.txt",
+        "output.log",
+    }
+
+
+def test_best_values_are_those_of_the_best_epoch(recorder: Recorder) -> None:
+    update = AttemptRun(recorder.started(0)).update(recorder.ended(), superseded=False)
+    values = {point.key: point.value for point in update.points if point.step == 0}
+    assert values["best_epoch"] == 3
+    assert values["best_val_accuracy"] == pytest.approx(0.92)
+    assert values["best_val_macro_recall"] == 0.81
+    assert values["train_time_s"] == 6.0
+    assert values["parameters"] == 225034
+
+
+def test_a_failure_says_why(recorder: Recorder) -> None:
+    update = AttemptRun(recorder.started(0)).update(
+        recorder.ended("failed", epochs=0), superseded=False
+    )
+    assert update.tags["tuner.error"] == "ValueError: no"
+    assert "error.txt" in artifact_names(update)
+    assert "curves.png" not in artifact_names(update)
+
+
+def test_a_lost_attempt_keeps_the_curves_that_were_spooled(recorder: Recorder) -> None:
+    run = AttemptRun(recorder.started(0)).after(recorder.epoch(1))
+    update = run.update(recorder.ended("lost", reason="its trainer died"), superseded=False)
+    assert {"curves.png", "curves.csv"} <= artifact_names(update)
+    assert update.tags["tuner.reason"] == "its trainer died"
+
+
+def test_an_epoch_counts_once(recorder: Recorder) -> None:
+    run = AttemptRun(recorder.started(0))
+    assert run.update(recorder.epoch(1), superseded=False).points
+    run = run.after(recorder.epoch(1))
+    assert not run.update(recorder.epoch(1), superseded=False).points
+    ended = run.update(recorder.ended(epochs=2), superseded=False)
+    assert {point.step for point in ended.points if point.key == "loss"} == {2}
+
+
+def test_system_samples_are_counted(recorder: Recorder) -> None:
+    run = AttemptRun(recorder.started(0)).after(recorder.sampled(0))
+    (point,) = run.update(recorder.sampled(1), superseded=False).points
+    assert (point.key, point.step) == ("system/cpu_utilization_percentage", 1)
+
+
+def test_every_run_has_the_same_params(recorder: Recorder) -> None:
+    plain, other = recorder.started(0), recorder.started(1)
+    recipe = Recipe(optimizer="sgd", patience=3)
+    other = other.model_copy(update={"plan": other.plan.model_copy(update={"recipe": recipe})})
+    assert attempt_params(plain).keys() == attempt_params(other).keys()
+    assert attempt_params(plain).keys() >= {*Recipe.model_fields, "model", "epochs", "seed"}
+    assert attempt_params(other)["optimizer"] == "sgd"
+    assert attempt_params(plain)["dropout_rate"] == "0.4"
+
+
+def test_source_files_stay_in_their_folder(recorder: Recorder) -> None:
+    started = recorder.started(0, source={"../../etc/mine.py": "", "/abs.py": ""})
+    update = AttemptRun(started).update(started, superseded=False)
+    assert artifact_names(update) == {"plan.json", "source/etc/mine.py", "source/abs.py"}
+
+
+def test_a_retry_names_its_attempt(recorder: Recorder) -> None:
+    assert AttemptRun(recorder.started(4)).opening.name == "trial 4"
+    again = AttemptRun(recorder.started(4, 1)).opening
+    assert again.name == "trial 4 attempt 1"
+    assert again.predecessor_uid == recorder.uid(4)
+
+
+def test_a_study_has_one_point_a_step(recorder: Recorder) -> None:
+    run = StudyRun(recorder.opened())
+    first = recorder.progressed(summary(0))
+    assert run.update(first, superseded=False).points
+    run = run.after(first)
+    assert not run.update(recorder.progressed(summary(0), at_ms=1), superseded=False).points
+    more = recorder.progressed(summary(0), summary(1, "failed", None))
+    assert {point.step for point in run.update(more, superseded=False).points} == {2}
+
+
+def test_an_older_summary_draws_nothing(recorder: Recorder) -> None:
+    run, event = StudyRun(recorder.opened()), recorder.progressed(summary(0))
+    assert not run.update(event, superseded=True).artifacts
+    assert "parameter_importance.png" in artifact_names(run.update(event, superseded=False))
+
+
+def test_a_model_whose_file_is_gone_is_named(recorder: Recorder) -> None:
+    kept = recorder.kept()
+    kept.path.unlink()
+    update = AttemptRun(recorder.started(0)).update(kept, superseded=False)
+    assert update == replace(RunUpdate(), tags={"tuner.model.missing": str(kept.path)})
+
+
+def test_an_event_in_the_wrong_spool_is_refused(recorder: Recorder) -> None:
+    with pytest.raises(RefusedError, match="must stand in an attempt's spool"):
+        StudyRun(recorder.opened()).update(recorder.epoch(1, math.nan), superseded=False)

@@ -1,0 +1,179 @@
+"""The shipper as a process, against a real MLflow server: killed, cut off, out-waited."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from tests.tracking.conftest import Recorder, Server, summary, wait_until
+from tuner.errors import ExitCode
+from tuner.tracking.progress import load_progress, survey
+from tuner.tracking.settings import TrackingSettings
+from tuner.tracking.shipping import Shipper
+from tuner.tracking.spool import parent_folder, spool_folders
+
+
+@pytest.fixture
+def started() -> Iterator[list[Shipper]]:
+    """The shippers of a test, ended with it whatever happens."""
+    shippers: list[Shipper] = []
+    yield shippers
+    for shipper in shippers:
+        shipper.finish(0)
+
+
+def shipped_bytes(folder: Path) -> int:
+    progress = [load_progress(spool) for spool in spool_folders(folder)]
+    return sum(each.offset for each in progress if each)
+
+
+def statuses(settings: TrackingSettings) -> dict[str, str]:
+    client = MlflowClient(settings.uri)
+    experiment = client.get_experiment_by_name(settings.experiment)
+    runs = client.search_runs([experiment.experiment_id])
+    names = [run.info.run_name for run in runs]
+    assert len(set(names)) == len(names), "a run was created twice"
+    return {run.info.run_name: run.info.status for run in runs}
+
+
+def steps(settings: TrackingSettings, name: str, key: str) -> list[int]:
+    client = MlflowClient(settings.uri)
+    experiment = client.get_experiment_by_name(settings.experiment)
+    (run,) = client.search_runs([experiment.experiment_id], f"attributes.run_name = '{name}'")
+    return sorted(point.step for point in client.get_metric_history(run.info.run_id, key))
+
+
+def test_killed_again_and_again_it_ships_everything_once(
+    recorder: Recorder, server: Server, started: list[Shipper]
+) -> None:
+    recorder.parent(recorder.opened())
+    for slot in range(3):
+        recorder.trial(slot)
+    recorder.parent(recorder.progressed(summary(0), summary(1), summary(2)), recorder.closed())
+    for _ in range(3):
+        before = shipped_bytes(recorder.folder)
+        shipper = Shipper(recorder.folder, server.settings)
+        started.append(shipper)
+        wait_until(lambda before=before: shipped_bytes(recorder.folder) > before)
+        os.kill(shipper.pid, signal.SIGKILL)
+        wait_until(lambda shipper=shipper: not shipper.alive)
+    last = Shipper(recorder.folder, server.settings)
+    started.append(last)
+    assert last.finish(100) == ExitCode.OK
+    assert statuses(server.settings) == dict.fromkeys(
+        ["sweep", "trial 0", "trial 1", "trial 2"], "FINISHED"
+    )
+    for slot in range(3):
+        assert steps(server.settings, f"trial {slot}", "loss") == [1, 2, 3]
+        assert steps(server.settings, f"trial {slot}", "best_loss") == [0]
+    assert survey(recorder.folder).pending == 0
+
+
+def test_events_wait_for_a_server_that_is_down(
+    recorder: Recorder, stopped_server: Server, started: list[Shipper]
+) -> None:
+    recorder.parent(recorder.opened())
+    shipper = Shipper(recorder.folder, stopped_server.settings)
+    started.append(shipper)
+    wait_until(lambda: "events wait in the spool" in shipper.log.read_text())
+    recorder.trial(0)
+    wait_until(lambda: shipper.pending == 8)
+    stopped_server.start()
+    wait_until(lambda: shipper.pending == 0)
+    assert dict(shipper.poll()).keys() == {recorder.study_uid, recorder.uid(0)}
+    assert shipper.poll() == []
+    stopped_server.stop()
+    recorder.parent(recorder.closed())
+    wait_until(lambda: shipper.log.read_text().count("events wait in the spool") == 2)
+    stopped_server.start()
+    assert shipper.finish(60) == ExitCode.OK
+    assert statuses(stopped_server.settings) == {"sweep": "FINISHED", "trial 0": "FINISHED"}
+    assert shipper.log.read_text().count("events wait in the spool") == 2
+
+
+def test_it_gives_up_on_a_server_that_stays_away(
+    recorder: Recorder, stopped_server: Server, started: list[Shipper]
+) -> None:
+    recorder.whole_study()
+    shipper = Shipper(recorder.folder, stopped_server.settings, drain_timeout_s=0.5)
+    started.append(shipper)
+    assert shipper.finish(60) == ExitCode.UNAVAILABLE
+    assert "giving up: 17 events wait in the spool" in shipper.log.read_text()
+    assert survey(recorder.folder).pending == 17
+
+
+def test_a_driver_that_dies_leaves_nothing_behind(
+    recorder: Recorder, local: TrackingSettings, tmp_path: Path
+) -> None:
+    recorder.whole_study()
+    code = (
+        "import os, sys; from pathlib import Path; from tuner.tracking.settings import *;"
+        "from tuner.tracking.shipping import Shipper;"
+        "settings = TrackingSettings.from_environment(Path(sys.argv[2]), {});"
+        "print(Shipper(Path(sys.argv[1]), settings).pid, flush=True); os._exit(9)"
+    )
+    command = [sys.executable, "-c", code, str(recorder.folder), str(tmp_path)]
+    driver = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    assert driver.returncode == 9
+    wait_until(lambda: not Path(f"/proc/{int(driver.stdout)}").exists())
+    assert survey(recorder.folder).pending == 0
+    assert statuses(local)["sweep"] == "FINISHED"
+
+
+def test_ctrl_c_does_not_end_it_but_sigterm_does(
+    recorder: Recorder, local: TrackingSettings, started: list[Shipper]
+) -> None:
+    recorder.parent(recorder.opened())
+    shipper = Shipper(recorder.folder, local)
+    started.append(shipper)
+    wait_until(lambda: shipper.pending == 0)
+    os.kill(shipper.pid, signal.SIGINT)
+    recorder.attempt(0, 0, recorder.started(0))
+    wait_until(lambda: recorder.uid(0) in survey(recorder.folder).runs)
+    os.kill(shipper.pid, signal.SIGTERM)
+    wait_until(lambda: not shipper.alive)
+    assert shipper.finish(10) == ExitCode.TERMINATED
+    assert not (recorder.folder / "shipping").exists()
+
+
+def test_a_second_driver_learns_what_the_first_ones_shipper_does(
+    recorder: Recorder, local: TrackingSettings, started: list[Shipper]
+) -> None:
+    first = Shipper(recorder.folder, local)
+    started.append(first)
+    wait_until(lambda: first.pending is not None)
+    second = Shipper(recorder.folder, local)
+    started.append(second)
+    wait_until(lambda: second.pending is not None)
+    recorder.parent(recorder.opened())
+    assert second.finish(60) == ExitCode.OK
+    assert dict(second.poll()).keys() == {recorder.study_uid}
+    assert load_progress(parent_folder(recorder.folder)) is not None
+
+
+def test_it_never_imports_a_training_library(recorder: Recorder, local: TrackingSettings) -> None:
+    recorder.whole_study()
+    code = (
+        "import sys; from tuner.tracking.shipper import main; code = main(sys.argv[1:]);"
+        "print([m for m in ('keras', 'tensorflow', 'jax', 'optuna') if m in sys.modules], code)"
+    )
+    options = ["--tracking-uri", local.uri, "--experiment", "tuner"]
+    options += ["--artifact-root", local.artifact_root]
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(recorder.folder), *options],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "[] 0"
+
+
+def test_the_drivers_end_never_imports_mlflow() -> None:
+    code = (
+        "import sys, tuner.tracking.shipping, tuner.tracking.spool; print('mlflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

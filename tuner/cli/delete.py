@@ -1,0 +1,35 @@
+"""`tuner delete`: removes a study."""
+
+from typing import Annotated
+
+import typer
+
+from tuner.cli.options import StudyName
+from tuner.errors import RefusedError
+
+
+def delete(
+    study: StudyName,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    keep_runs: Annotated[
+        bool, typer.Option("--keep-runs", help="Leave its MLflow runs where they are.")
+    ] = False,
+) -> None:
+    """Delete a study: its trials, files and MLflow runs. Registered models stay."""
+    from tuner.home import Home
+    from tuner.study.study import load_study
+    from tuner.tracking.settings import TrackingSettings
+
+    home = Home.from_environment()
+    with load_study(study, home) as opened:
+        trials = len(opened.summary().trials)
+        if not yes and not typer.confirm(f"Delete {study} with {trials} trials?", err=True):
+            raise RefusedError(f"{study} was not deleted")
+        uid = opened.record.uid
+        opened.delete()
+    if not keep_runs:
+        from tuner.tracking.deletion import delete_runs
+
+        deleted = delete_runs(TrackingSettings.from_environment(home.root), study_uid=uid)
+        typer.echo(f"deleted {deleted} MLflow runs", err=True)
+    typer.echo(f"deleted {study}", err=True)

@@ -1,0 +1,85 @@
+"""The `tuner` command: which commands there are, and the one place that decides exit codes.
+
+Results go to standard output, everything else to standard error. A command's module imports
+what it needs when it runs, so that `tuner --help` stays quick.
+"""
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from tuner.cli import (
+    datasets,
+    delete,
+    enqueue,
+    evaluate,
+    models,
+    predict,
+    promote,
+    run_study,
+    schema,
+    show,
+    stop,
+    studies,
+    ui,
+)
+from tuner.errors import ExitCode, TunerError
+
+app = typer.Typer(
+    name="tuner",
+    help="Turn one reported training result into a study: sweep, compare, promote the best.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("run-study")(run_study.run_study)
+app.command("studies")(studies.studies)
+app.command("show")(show.show)
+app.command("stop")(stop.stop)
+app.command("delete")(delete.delete)
+app.command("enqueue")(enqueue.enqueue)
+app.command("promote")(promote.promote)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.command("ui")(ui.ui)
+app.command("datasets")(datasets.datasets)
+app.command("models")(models.models)
+app.command("schema")(schema.schema)
+
+_debugging = False
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"tuner {version('tuner')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option(help="Show tracebacks of errors.")] = False,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    global _debugging
+    _debugging = debug
+
+
+def main() -> NoReturn:
+    """Runs the command line and ends the process with a documented exit code."""
+    try:
+        app()
+    except TunerError as error:
+        if _debugging:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.INTERRUPTED)
+    sys.exit(ExitCode.OK)

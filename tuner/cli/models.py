@@ -1,0 +1,22 @@
+"""`tuner models`: what a study file may name as its model."""
+
+from tuner.cli.tables import params, print_table
+
+
+def models() -> None:
+    """List the models that studies can name, with their own hyperparameters."""
+    from tuner.models.registry import BUILTIN, hyperparameters
+
+    rows = [
+        (
+            name,
+            params(
+                {
+                    key: "required" if value is None else value
+                    for key, value in hyperparameters(name).items()
+                }
+            ),
+        )
+        for name in BUILTIN
+    ]
+    print_table(["model", "hyperparameters and defaults"], rows)

@@ -1,0 +1,3 @@
+"""stub"""
+def promote() -> None:
+    """x"""

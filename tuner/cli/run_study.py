@@ -1,0 +1,68 @@
+"""`tuner run-study`: runs a study file, or goes on with it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tuner.errors import ExitCode, RefusedError
+
+if TYPE_CHECKING:
+    from tuner.study.run import StudyFile
+    from tuner.study.summary import StudySummary
+
+
+def run_study(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The study file, YAML.")],
+    trials: Annotated[int | None, typer.Option(help="How many trials in all.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="How many epochs a trial.")] = None,
+    workers: Annotated[str | None, typer.Option(help="How many trainers at once, or auto.")] = None,
+    name: Annotated[str | None, typer.Option(help="Run it under another name.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override any key, such as epochs=3."),
+    ] = None,
+) -> None:
+    """Run a study, or go on where it stopped."""
+    from tuner.cli.show import print_summary
+    from tuner.spec.reader import read_study
+    from tuner.study.run import StudyFile
+
+    stated = {"trials": trials, "epochs": epochs, "workers": workers, "name": name}
+    overrides = [f"{key}={value}" for key, value in stated.items() if value is not None]
+    spec = read_study(file, [*overrides, *(settings or [])])
+    summary = _run(StudyFile(spec, str(file), file.parent))
+    print_summary(summary)
+    if summary.all_failed:
+        raise RefusedError(
+            f"study {summary.study!r}: every trial failed; tuner show {summary.study} and "
+            "the run's output.log in MLflow tell why"
+        )
+    _say_what_is_next(summary)
+
+
+def _run(file: "StudyFile") -> "StudySummary":
+    from rich.console import Console
+
+    from tuner.cli.progress import view
+    from tuner.cli.signals import StopSignals
+    from tuner.home import Home
+    from tuner.study.run import run_study as run
+
+    with StopSignals() as signals, view(Console(stderr=True)) as shown:
+        summary = run(file, Home.from_environment(), notify=shown.show, stopped=signals.received)
+    if signals.exit_code is not None:
+        typer.echo(f"stopped; go on with: tuner run-study {file.source}", err=True)
+        raise typer.Exit(signals.exit_code)
+    return summary
+
+
+def _say_what_is_next(summary: "StudySummary") -> None:
+    if not summary.done:
+        typer.echo(f"{summary.study} is not finished; run the same command to go on", err=True)
+        raise typer.Exit(ExitCode.OK)
+    typer.echo("next:", err=True)
+    typer.echo("  tuner ui                         compare the trials in MLflow", err=True)
+    typer.echo(
+        f"  tuner promote best {summary.study:<13} test the best one and register it", err=True
+    )

@@ -1,0 +1,85 @@
+"""The champion: the registered version that `tuner predict` answers with.
+
+Only the `.keras` file is taken from the registry, and only if its hash is the recorded one.
+An `MLmodel` file is untrusted input and is never read.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Json, ValidationError
+
+from tuner.errors import ModelError, RefusedError
+from tuner.promotion.connection import connected
+from tuner.promotion.model_cache import cached
+from tuner.promotion.registry import ALIAS, champion_version, fetch
+from tuner.spec.search_space import Frozen
+from tuner.tracking.settings import TrackingSettings
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+
+class Champion(Frozen):
+    """A verified model file, where it came from, and what its pictures look like."""
+
+    model: str
+    version: int
+    model_path: Path
+    sha256: str
+    study: str
+    trial: int
+    run_id: str
+    image_shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    background: Literal["dark", "light", "mixed"]
+    content_fraction: float
+
+
+class _VersionTags(Frozen, extra="ignore"):
+    """The tags that promotion wrote on the version."""
+
+    sha256: str
+    study: str
+    trial: int
+    run_id: str
+    image_shape: Json[tuple[int, int, int]]
+    classes: Json[tuple[str, ...]]
+    background: Literal["dark", "light", "mixed"]
+    content_fraction: float
+
+
+def load_champion(settings: TrackingSettings, model_name: str, cache_dir: Path) -> Champion:
+    """Finds the champion and fetches its file, unless the cache holds it already.
+
+    Raises:
+        RefusedError: nothing has been promoted under this name.
+        ModelError: the version was not made by tuner, or its file is not the recorded one.
+        UnavailableError: MLflow does not answer.
+    """
+    with connected(settings) as client:
+        version = champion_version(client, model_name)
+        if version is None:
+            raise RefusedError(
+                f"{model_name}@{ALIAS}: nothing promoted yet: run `tuner promote best`"
+            )
+        number, tags = int(version.version), _tags(version)
+        model_path = cached(
+            cache_dir,
+            tags.sha256,
+            f"models:/{model_name}/{number}",
+            lambda folder: fetch(model_name, number, folder),
+        )
+    return Champion(model=model_name, version=number, model_path=model_path, **tags.model_dump())
+
+
+def _tags(version: "ModelVersion") -> _VersionTags:
+    stated = {name.removeprefix("tuner."): value for name, value in version.tags.items()}
+    try:
+        return _VersionTags.model_validate({**stated, "sha256": stated.get("model.sha256")})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise ModelError(
+            f"models:/{version.name}/{version.version}: was not registered by `tuner promote`: "
+            f"tag tuner.{problem['loc'][0]}: {problem['msg']}"
+        ) from error

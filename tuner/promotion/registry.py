@@ -1,0 +1,142 @@
+"""The model registry: one version a promoted trial, and one alias that names the champion.
+
+The alias moves only to a version that is READY and was fetched back and found the same.
+Whoever calls holds the promotion lock, so that on one machine two never interleave; between
+machines the alias is read back after it was set.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuner.errors import ModelError, RefusedError
+from tuner.promotion.candidate import Candidate
+from tuner.promotion.package import PACKED_FILE
+from tuner.tracking.attempt_run import MODEL_SHA256_TAG
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+ALIAS = "champion"
+_READY_WITHIN_S = 120
+
+
+def champion_version(client: "MlflowClient", name: str) -> "ModelVersion | None":
+    """The version that the alias names, None when there is no such model or alias."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(name, ALIAS)
+    except MlflowException as error:
+        if _is_missing(error.error_code, error.message):
+            return None
+        raise
+
+
+def find_version(client: "MlflowClient", candidate: Candidate) -> "ModelVersion | None":
+    """The newest READY version made of the candidate's model, by a promotion before this one."""
+    found = [
+        version
+        for version in client.search_model_versions(f"run_id = '{candidate.run_id}'")
+        if version.name == candidate.promotion.model
+        and version.status == "READY"
+        and version.tags.get(MODEL_SHA256_TAG) == candidate.model_sha256
+    ]
+    return max(found, key=lambda version: int(version.version), default=None)
+
+
+def create_version(
+    client: "MlflowClient", candidate: Candidate, model_id: str, tags: Mapping[str, str]
+) -> "ModelVersion":
+    """Registers a logged model as a new version and waits until it is READY."""
+    name = candidate.promotion.model
+    _ensure_registered(client, name)
+    version = client.create_model_version(
+        name,
+        source=f"models:/{model_id}",
+        run_id=candidate.run_id,
+        tags=dict(tags),
+        model_id=model_id,
+        description=f"Trial {candidate.number} of study {candidate.study}.",
+        await_creation_for=_READY_WITHIN_S,
+    )
+    return client.get_model_version(name, version.version)
+
+
+def version_tags(candidate: Candidate, results: Mapping[str, float]) -> dict[str, str]:
+    """What leads from a version back to its origin, and what predicting with it takes."""
+    dataset = candidate.dataset
+    return {
+        "tuner.study": candidate.study,
+        "tuner.trial": str(candidate.number),
+        "tuner.run_id": candidate.run_id,
+        MODEL_SHA256_TAG: candidate.model_sha256,
+        "tuner.dataset": dataset.name,
+        "tuner.dataset.digest": dataset.digest,
+        "tuner.image_shape": json.dumps(dataset.image_shape),
+        "tuner.classes": json.dumps(dataset.classes),
+        "tuner.background": dataset.background,
+        "tuner.content_fraction": repr(dataset.content_fraction),
+        "tuner.gates": candidate.promotion.gates.model_dump_json(exclude_none=True),
+        **{f"tuner.{name}": repr(value) for name, value in results.items()},
+    }
+
+
+def fetch(name: str, version: int, folder: Path) -> Path:
+    """Downloads a version's model file from the registry that is MLflow's default now."""
+    import mlflow
+
+    uri = f"models:/{name}/{version}/{PACKED_FILE}"
+    return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+
+
+def crown(client: "MlflowClient", version: "ModelVersion") -> None:
+    """Moves the alias to a READY version and reads it back.
+
+    Raises:
+        ModelError: the version is not READY; the alias has not moved.
+        RefusedError: another machine moved the alias at the same moment.
+    """
+    from mlflow.exceptions import MlflowException
+
+    where = f"models:/{version.name}/{version.version}"
+    if version.status != "READY":
+        raise ModelError(f"{where}: must be READY, got {version.status}")
+    try:
+        client.set_registered_model_alias(version.name, ALIAS, version.version)
+    except MlflowException as error:
+        # Two first settings at once: the database admits one, the other is a bad request.
+        if error.error_code != "BAD_REQUEST":
+            raise
+    champion = champion_version(client, version.name)
+    if champion is None or int(champion.version) != int(version.version):
+        got = f"version {champion.version}" if champion else "nothing"
+        raise RefusedError(
+            f"{where}: another promotion moved {version.name}@{ALIAS} to {got} at the same "
+            "moment; promote again if this one is to replace it"
+        )
+
+
+def discard(client: "MlflowClient", version: "ModelVersion") -> None:
+    """Deletes a version that no alias names."""
+    current = client.get_model_version(version.name, version.version)
+    if not current.aliases:
+        client.delete_model_version(version.name, version.version)
+
+
+def _ensure_registered(client: "MlflowClient", name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _is_missing(error_code: str, message: str) -> bool:
+    # A missing alias of an existing model is an invalid parameter to MLflow.
+    missing_alias = error_code == "INVALID_PARAMETER_VALUE" and "alias" in message.lower()
+    return error_code == "RESOURCE_DOES_NOT_EXIST" or missing_alias

@@ -1,0 +1,129 @@
+"""A study that exists, for whoever reads or changes it without driving it."""
+
+import shutil
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from tuner.errors import RefusedError, UsageError
+from tuner.home import Home
+from tuner.spec.samplers import Grid
+from tuner.spec.search_space import Scalar
+from tuner.spec.study import StudySpec
+from tuner.study import points
+from tuner.study.catalog import Catalog, StudyRecord
+from tuner.study.database import Database, open_database
+from tuner.study.ledger import Ledger
+from tuner.study.looks import Looks
+from tuner.study.summary import StudySummary, summarise
+from tuner.study.trials import Trials
+
+
+class Study:
+    """A study in the database. Close it, or use it in a `with` block."""
+
+    def __init__(self, home: Home, database: Database, record: StudyRecord) -> None:
+        self.record = record
+        self._home = home
+        self._database = database
+        self._ledger = Ledger(database, record.name)
+        self.trials = Trials(database.storage, record.spec)
+        self.looks = Looks(database, record.name)
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.record.name
+
+    @property
+    def spec(self) -> StudySpec:
+        """The study file as it was last run."""
+        return self.record.spec
+
+    def summary(self) -> StudySummary:
+        """Where the study stands at this moment."""
+        return summarise(self.spec, self.trials, self._ledger)
+
+    def importance(self) -> dict[str, float]:
+        """The share of the objective's variance that each parameter explains."""
+        return self.trials.importance()
+
+    def run_ids(self) -> list[str]:
+        """The MLflow runs of every attempt, as far as they are known."""
+        return [attempt.run_id for attempt in self._ledger.attempts() if attempt.run_id]
+
+    def enqueue(self, point: Mapping[str, Scalar]) -> int:
+        """Puts a point, complete or not, in line; returns how many wait now.
+
+        Raises:
+            UsageError: it is no point of the search space, or the study enumerates a grid.
+        """
+        if isinstance(self.spec.sampler, Grid):
+            raise UsageError(f"study {self.name!r}: a grid enumerates its points, nothing waits")
+        problems = self.spec.point_problems(point)
+        if not points.searched(self.spec, dict(point)):
+            problems.append("must give at least one searched parameter")
+        if problems:
+            raise UsageError("\n".join(f"study {self.name!r}: {problem}" for problem in problems))
+        self._ledger.enqueue(points.searched(self.spec, dict(point)))
+        return self._ledger.queued()
+
+    def stop(self) -> bool:
+        """Asks every driver to hand its trials back; False when none is at work."""
+        if not self.is_driven():
+            return False
+        Catalog(self._database).request_stop(self.name)
+        return True
+
+    def is_driven(self) -> bool:
+        """Whether a driver that is not known to be dead works on the study."""
+        attempts = self._ledger.attempts()
+        return any(each.outcome is None and not each.owner.is_gone() for each in attempts)
+
+    def delete(self) -> None:
+        """Removes the study from the database, and its files from this machine.
+
+        Raises:
+            RefusedError: a driver works on it.
+        """
+        if self.is_driven():
+            raise RefusedError(f"study {self.name!r} is running; stop it first: tuner stop")
+        Catalog(self._database).delete(self.name)
+        folder = self._home.study(self.name)
+        if folder.exists():
+            shutil.rmtree(folder)
+
+    def close(self) -> None:
+        """Gives the database connections back."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def load_study(name: str, home: Home | None = None) -> Study:
+    """Opens the study called `name`.
+
+    Args:
+        name: as the study file or `--name` gave it.
+        home: the state folder; `TUNER_HOME` or `.tuner` when left out.
+
+    Raises:
+        UsageError: there is no such study.
+        UnavailableError: the database does not answer.
+    """
+    place = home or Home.from_environment()
+    database = open_database(place)
+    try:
+        return Study(place, database, Catalog(database).get(name))
+    except UsageError:
+        database.close()
+        raise
