@@ -69,7 +69,7 @@ def test_the_claims_study_is_its_four_points() -> None:
 def test_the_committed_schema_is_the_generated_one() -> None:
     committed = (ROOT / "docs/study.schema.json").read_text()
 
-    assert committed == schema_text(), "run: python -m tuner.spec.schema > docs/study.schema.json"
+    assert committed == schema_text(), "run: tuner schema > docs/study.schema.json"
 
 
 def test_the_schema_is_a_schema() -> None:

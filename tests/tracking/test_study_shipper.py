@@ -16,9 +16,6 @@ from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.spool import attempt_folder, parent_folder
 from tuner.tracking.study_shipper import StudyShipper
 
-# MLflow 3.17 asks for a loader that SQLAlchemy 2.1 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
-
 
 def ship(folder: Path, settings: TrackingSettings, batches: int = 1_000_000) -> int:
     """Ships until nothing is left or it was told to stop; returns what is left.

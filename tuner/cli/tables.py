@@ -1,16 +1,18 @@
 """Tables and numbers as a terminal shows them."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-
-from tuner.spec.search_space import Scalar
+if TYPE_CHECKING:
+    from tuner.spec.search_space import Scalar
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
     """Prints a table to standard output; the columns keep their whole text when piped."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
@@ -20,7 +22,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
     console.print(table)
 
 
-def number(value: Scalar | None) -> str:
+def number(value: "Scalar | None") -> str:
     """A parameter or metric in as few digits as tell it apart; a dash for none."""
     if value is None:
         return "-"
@@ -32,7 +34,7 @@ def score(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def params(values: Mapping[str, Scalar]) -> str:
+def params(values: "Mapping[str, Scalar]") -> str:
     """Parameters as `name=value`, separated by spaces."""
     return " ".join(f"{name}={number(value)}" for name, value in values.items())
 

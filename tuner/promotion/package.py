@@ -4,7 +4,9 @@ The packed `data/model.keras` is the verified file byte for byte and not a secon
 the model, so that one hash holds from the trial to whoever predicts.
 """
 
+import importlib
 import shutil
+import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +35,9 @@ class _VerbatimKeras:
         """Writes the package; called by `Model.log`, which reads `validate_serving_input`."""
         import mlflow
 
+        with warnings.catch_warnings():  # MLflow warns of its own type hints on first import
+            warnings.filterwarnings("ignore", ".*Any type hint is inferred", UserWarning)
+            importlib.import_module("mlflow.pyfunc")
         Path(path).mkdir()  # MLflow 3.17 writes the example before it makes the folder
         mlflow.keras.save_model(self, path, mlflow_model=mlflow_model, **options)
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 
+from tuner.spec.emitter import flow
 from tuner.spec.study import StudySpec
 from tuner.spec.writer import study_document
-from tuner.spec.emitter import flow
 
 MAY_CHANGE = frozenset({"trials", "workers", "max_retries", "keep_models", "promotion", "pruner"})
 """What does not alter the meaning of the trials that are already there."""

@@ -1,11 +1,10 @@
 """The study file's JSON Schema, for completion and checks in editors.
 
-Made from the same types that read the file. `python -m tuner.spec.schema` prints it, and
+Made from the same types that read the file. `tuner schema` prints it, and
 `docs/study.schema.json` is what it prints.
 """
 
 import json
-import sys
 from typing import Any
 
 from tuner.spec.recipe import Recipe
@@ -44,7 +43,3 @@ def _require_type(definition: dict[str, Any]) -> None:
 def schema_text() -> str:
     """The schema as the file `docs/study.schema.json` has it."""
     return json.dumps(json_schema(), indent=2) + "\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(schema_text())

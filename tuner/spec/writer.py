@@ -1,10 +1,10 @@
 """A study back to the file that a person would have written."""
 
 from tuner.spec.dataset import DatasetReference
+from tuner.spec.emitter import dump
 from tuner.spec.search_space import Domain, Scalar
 from tuner.spec.section import Section
 from tuner.spec.study import StudySpec
-from tuner.spec.emitter import dump
 
 
 def to_yaml(spec: StudySpec) -> str:

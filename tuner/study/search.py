@@ -1,5 +1,7 @@
 """Optuna's samplers, pruners and distributions, made from what a study file says."""
 
+import warnings
+
 import optuna
 from optuna.distributions import (
     BaseDistribution,
@@ -7,6 +9,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import (
     BasePruner,
     HyperbandPruner,
@@ -41,13 +44,7 @@ def sampler(spec: StudySpec, seed: int) -> BaseSampler:
         case samplers.Tpe(n_startup_trials=startup, multivariate=multivariate):
             return TPESampler(seed=seed, n_startup_trials=startup, multivariate=multivariate)
         case samplers.Qmc(sequence=sequence):
-            return QMCSampler(
-                qmc_type=sequence,
-                scramble=True,
-                seed=spec.seed,
-                independent_sampler=independent,
-                warn_independent_sampling=False,
-            )
+            return _quasi_random(sequence, spec.seed, independent)
         case samplers.CmaEs(n_startup_trials=startup):
             return CmaEsSampler(
                 seed=seed,
@@ -90,6 +87,18 @@ def _distribution(domain: Domain) -> BaseDistribution:
     if isinstance(domain, FloatDomain):
         return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
     return IntDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
+
+
+def _quasi_random(sequence: str, seed: int, independent: BaseSampler) -> BaseSampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # experimental since Optuna 3.0
+        return QMCSampler(
+            qmc_type=sequence,
+            scramble=True,
+            seed=seed,
+            independent_sampler=independent,
+            warn_independent_sampling=False,
+        )
 
 
 def _gaussian_process(seed: int, startup: int) -> BaseSampler:

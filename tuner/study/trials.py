@@ -44,7 +44,7 @@ class Trials:
     """The rows of one study."""
 
     def __init__(self, storage: RDBStorage, spec: StudySpec) -> None:
-        self._storage = storage
+        self._storage = optuna.storages.get_storage(storage)  # keeps finished rows in memory
         self._spec = spec
         self._distributions = search.distributions(spec)
         self._pruner = search.pruner(spec)

@@ -28,7 +28,7 @@ from tuner.tracking.settings import TrackingSettings, prepare_mlflow_environment
 if TYPE_CHECKING:
     from tuner.tracking.study_shipper import StudyShipper
 
-_STDIN, _STDOUT = 0, 1
+_STDIN, _STDOUT, _STDERR = 0, 1, 2
 _SHORTEST_WAIT_S, _LONGEST_IDLE_S, _LONGEST_OUTAGE_S = 0.1, 1.0, 8.0
 
 _logger = logging.getLogger(__name__)
@@ -57,9 +57,14 @@ class DriverWatch:
 
 
 class Report:
-    """Tells the driver, each thing once; nobody may be listening any more."""
+    """Tells the driver, each thing once; nobody may be listening any more.
+
+    Takes standard output for itself: what a library prints goes to standard error.
+    """
 
     def __init__(self) -> None:
+        self._output = os.dup(_STDOUT)
+        os.dup2(_STDERR, _STDOUT)
         self._runs: dict[str, str] = {}
         self._pending: int | None = None
 
@@ -67,17 +72,16 @@ class Report:
         """Writes what has changed since the last call."""
         for uid, run_id in known.runs.items():
             if self._runs.get(uid) != run_id:
-                _say({"uid": uid, "run_id": run_id})
+                self._say({"uid": uid, "run_id": run_id})
         if known.pending != self._pending:
-            _say({"pending": known.pending})
+            self._say({"pending": known.pending})
         self._runs, self._pending = known.runs, known.pending
 
-
-def _say(message: dict[str, object]) -> None:
-    try:
-        os.write(_STDOUT, json.dumps(message).encode() + b"\n")
-    except BrokenPipeError:
-        _logger.debug("nobody listens")
+    def _say(self, message: dict[str, object]) -> None:
+        try:
+            os.write(self._output, json.dumps(message).encode() + b"\n")
+        except BrokenPipeError:
+            _logger.debug("nobody listens")
 
 
 class Outage:
@@ -99,12 +103,14 @@ class Outage:
         self.lasts = False
 
 
-def run(shipper: "StudyShipper", watch: DriverWatch, drain_timeout_s: float) -> ExitCode:
+def run(
+    shipper: "StudyShipper", watch: DriverWatch, report: Report, drain_timeout_s: float
+) -> ExitCode:
     """Ships until the driver is gone and nothing is left, or nothing more can be done.
 
     `drain_timeout_s` counts from when the driver went or an event was last shipped.
     """
-    report, outage = Report(), Outage()
+    outage = Outage()
     wait_s, useful_at = _SHORTEST_WAIT_S, time.monotonic()
     while not watch.terminated:
         watch.wait(0)
@@ -144,13 +150,14 @@ def main(argv: list[str] | None = None) -> int:
     settings = TrackingSettings(
         arguments.tracking_uri, arguments.artifact_root, arguments.experiment
     )
+    report = Report()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     prepare_mlflow_environment()
     from tuner.tracking.study_shipper import StudyShipper  # MLflow reads the environment first.
 
     shipper = StudyShipper(arguments.study_folder, settings, lambda: not watch.terminated)
     try:
-        return run(shipper, watch, arguments.drain_timeout_s)
+        return run(shipper, watch, report, arguments.drain_timeout_s)
     finally:
         shipper.close()
 

