@@ -13,10 +13,10 @@ The same as the `tuner` command, for programs:
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuner.api import load_study, promote, run_study
+    from tuner.api import evaluate, load_study, promote, run_study
     from tuner.errors import TunerError
 
-__all__ = ["TunerError", "load_study", "promote", "run_study"]
+__all__ = ["TunerError", "evaluate", "load_study", "promote", "run_study"]
 
 
 def __getattr__(name: str) -> Any:

@@ -336,15 +336,21 @@ class Server:
 
 @pytest.fixture
 def stopped_server(tmp_path: Path, empty_store: Path) -> Iterator[Server]:
-    folder = tmp_path / "server"
+    """A server that the test starts."""
+    yield from served(tmp_path / "server", empty_store)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Server]:
+    """A running server for all tests; each names an experiment of its own."""
+    for server in served(tmp_path_factory.mktemp("shared") / "server", empty_store):
+        server.start()
+        yield server
+
+
+def served(folder: Path, empty_store: Path) -> Iterator[Server]:
     folder.mkdir()
     shutil.copyfile(empty_store, folder / "mlflow.db")
     server = Server(folder)
     yield server
     server.stop()
-
-
-@pytest.fixture
-def server(stopped_server: Server) -> Server:
-    stopped_server.start()
-    return stopped_server

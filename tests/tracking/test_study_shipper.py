@@ -52,7 +52,7 @@ class Store:
         return {entry.path for entry in listed}
 
     def text(self, name: str, path: str) -> str:
-        return load_text(f"{self.runs[name].info.artifact_uri}/{path}")
+        return str(load_text(f"{self.runs[name].info.artifact_uri}/{path}"))
 
     def snapshot(self) -> object:
         """Everything of every run, to compare."""

@@ -29,10 +29,9 @@ class _VerbatimKeras:
 
     file: Path
 
-    def save_model(
-        self, path: str, mlflow_model: "Model", *, validate_serving_input: bool, **options: Any
-    ) -> None:
-        """Writes the package; called by `Model.log`, which reads `validate_serving_input`."""
+    def save_model(self, path: str, mlflow_model: "Model", **options: Any) -> None:
+        """Writes the package; called by `Model.log` with what it was called with itself."""
+        del options["validate_serving_input"]  # meant for `Model.log` alone
         import mlflow
 
         with warnings.catch_warnings():  # MLflow warns of its own type hints on first import

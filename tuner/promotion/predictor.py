@@ -50,7 +50,7 @@ class Predictor:
             DataError: another shape, no numbers, or not finite.
         """
         self._check_shape(image.shape)
-        (probabilities,) = self._one(pixels(image[np.newaxis]))
+        probabilities: Probabilities = self._one(pixels(image[np.newaxis]))[0]
         return probabilities
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
@@ -87,4 +87,6 @@ def _compiled(model: "keras.Model", batch: int | None) -> _Call:
     graph = tf.function(
         lambda tensor: model(tensor, training=False), input_signature=[signature]
     ).get_concrete_function()
-    return lambda batch_pixels: graph(tf.constant(batch_pixels)).numpy().astype(np.float32)
+    return lambda batch_pixels: np.asarray(
+        graph(tf.constant(batch_pixels)).numpy(), dtype=np.float32
+    )

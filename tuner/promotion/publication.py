@@ -79,7 +79,7 @@ def publish(
 
     Raises:
         ModelError: the registry gives back another file or other answers; the alias has not
-            moved and the new version is gone.
+            moved, and the next promotion makes a new version.
         RefusedError: another machine moved the alias at the same moment.
     """
     sample = pixels(read_arrays(candidate.dataset.train)[0][:_SAMPLE])

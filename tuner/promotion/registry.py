@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 ALIAS = "champion"
+_DAMAGED_TAG = "tuner.damaged"
 _READY_WITHIN_S = 120
 
 
@@ -36,13 +37,14 @@ def champion_version(client: "MlflowClient", name: str) -> "ModelVersion | None"
 
 
 def find_version(client: "MlflowClient", candidate: Candidate) -> "ModelVersion | None":
-    """The newest READY version made of the candidate's model, by a promotion before this one."""
+    """The newest READY version that an earlier promotion made of the candidate's model."""
     found = [
         version
         for version in client.search_model_versions(f"run_id = '{candidate.run_id}'")
         if version.name == candidate.promotion.model
         and version.status == "READY"
         and version.tags.get(MODEL_SHA256_TAG) == candidate.model_sha256
+        and _DAMAGED_TAG not in version.tags
     ]
     return max(found, key=lambda version: int(version.version), default=None)
 
@@ -120,9 +122,11 @@ def crown(client: "MlflowClient", version: "ModelVersion") -> None:
 
 
 def discard(client: "MlflowClient", version: "ModelVersion") -> None:
-    """Deletes a version that no alias names."""
+    """Deletes a version that cannot be trusted; one that an alias names is marked instead."""
     current = client.get_model_version(version.name, version.version)
-    if not current.aliases:
+    if current.aliases:
+        client.set_model_version_tag(version.name, version.version, _DAMAGED_TAG, "true")
+    else:
         client.delete_model_version(version.name, version.version)
 
 

@@ -34,8 +34,12 @@ class Looks:
             rows = connection.execute(statement).all()
         return [Look(row.trial, row.command, row.at_ms, row.evidence) for row in rows]
 
-    def begin(self, trial: int, command: str) -> int:
-        """Writes down that the test set is about to be opened, and returns the look's number."""
+    def counted(self, trial: int, command: str) -> "CountedLook":
+        """A look that `command` is about to take at what `trial` does on the test set."""
+        return CountedLook(self, trial, command)
+
+    def insert(self, trial: int, command: str) -> int:
+        """Writes down a look and returns its number."""
         values = {
             "study": self._study,
             "trial": trial,
@@ -46,7 +50,26 @@ class Looks:
             key: Any = connection.execute(insert(looks).values(values)).inserted_primary_key
         return int(key[0])
 
-    def told(self, look: int, evidence: dict[str, float]) -> None:
+    def complete(self, look: int, evidence: dict[str, float]) -> None:
         """Adds what the look told."""
         with self._engine.begin() as connection:
             connection.execute(update(looks).where(looks.c.id == look).values(evidence=evidence))
+
+
+class CountedLook:
+    """One look: begun right before the test set is opened, told when it has been judged."""
+
+    def __init__(self, looks: Looks, trial: int, command: str) -> None:
+        self._looks = looks
+        self._trial = trial
+        self._command = command
+        self._number: int | None = None
+
+    def begin(self) -> None:
+        """Writes the look down."""
+        self._number = self._looks.insert(self._trial, self._command)
+
+    def told(self, evidence: dict[str, float]) -> None:
+        """Adds what it told; nothing when it never began."""
+        if self._number is not None:
+            self._looks.complete(self._number, evidence)

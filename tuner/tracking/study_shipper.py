@@ -20,6 +20,7 @@ class StudyShipper:
     """Ships the spools of `folder`; of several shippers, the one that holds the lock."""
 
     def __init__(self, folder: Path, settings: TrackingSettings, go_on: Callable[[], bool]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._settings = settings
         self._go_on = go_on

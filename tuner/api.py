@@ -1,0 +1,132 @@
+"""The Python interface: what the commands do, for programs."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tuner.home import Home
+from tuner.promotion.nomination import kept_trials, newest_study, nominate
+from tuner.promotion.promote import PromotionReport, evaluate_test
+from tuner.promotion.promote import promote as promote_candidate
+from tuner.spec.reader import read_study
+from tuner.study.progress import Notify, ignore
+from tuner.study.run import StudyFile
+from tuner.study.run import run_study as run
+from tuner.study.study import load_study
+from tuner.study.summary import StudySummary
+from tuner.tracking.settings import TrackingSettings
+from tuner.training.plan import Evaluation
+
+__all__ = ["evaluate", "load_study", "promote", "run_study"]
+
+
+def run_study(
+    file: str | Path,
+    *,
+    home: Home | None = None,
+    notify: Notify = ignore,
+    stopped: Callable[[], bool] = lambda: False,
+    **overrides: Any,
+) -> StudySummary:
+    """Runs a study file, or goes on where it stopped.
+
+    Args:
+        file: the study file, YAML.
+        home: the state folder; `TUNER_HOME` or `.tuner` when left out.
+        notify: hears of every step, trial and epoch.
+        stopped: asked at least every half second; True hands everything back and returns.
+        overrides: top-level keys of the file and what they are instead, such as `trials=3`.
+
+    Raises:
+        TunerError: as `tuner.errors` lays out.
+    """
+    path = Path(file)
+    spec = read_study(path, [f"{key}={value}" for key, value in overrides.items()])
+    place = home or Home.from_environment()
+    return run(StudyFile(spec, str(path), path.parent), place, notify=notify, stopped=stopped)
+
+
+def promote(
+    study: str | None = None,
+    *,
+    trial: int | None = None,
+    dry_run: bool = False,
+    home: Home | None = None,
+    say: Callable[[str], None] = lambda _text: None,
+) -> PromotionReport:
+    """Judges the best completed trial on the test set and, if every gate passes, registers it.
+
+    Every look at the test set is counted in the study before the set is opened.
+
+    Args:
+        study: its name; the newest study with a completed trial when left out.
+        trial: a trial's number instead of the best one.
+        dry_run: gather the evidence, check the gates, register nothing.
+        home: the state folder; `TUNER_HOME` or `.tuner` when left out.
+        say: hears each step in a line.
+
+    Raises:
+        RefusedError: nothing stands for promotion.
+        ModelError: the model is missing, damaged or not trusted.
+        UnavailableError: the database or MLflow does not answer.
+    """
+    place = home or Home.from_environment()
+    with load_study(study, place) if study else newest_study(place) as opened:
+        candidate = nominate(opened, trial)
+        say(
+            f"study {opened.name}: trial {candidate.number}, {candidate.metric} "
+            f"{candidate.value:.4f}"
+        )
+        look = opened.looks.counted(candidate.number, "promote")
+        report = promote_candidate(
+            candidate,
+            TrackingSettings.from_environment(place.root),
+            place.root,
+            dry_run=dry_run,
+            before_look=look.begin,
+            say=say,
+        )
+        look.told(report.metrics)
+    return report
+
+
+def evaluate(
+    study: str,
+    *,
+    trial: int | None = None,
+    every: bool = False,
+    home: Home | None = None,
+) -> dict[int, Evaluation]:
+    """Scores trials on the test set and changes nothing but the count of looks.
+
+    Args:
+        study: its name.
+        trial: a completed trial's number; the best one when left out.
+        every: score each completed trial whose model is kept, one look each.
+        home: the state folder; `TUNER_HOME` or `.tuner` when left out.
+
+    Returns:
+        The evaluation by trial number, the best trial by validation first.
+
+    Raises:
+        RefusedError: no such trial has completed.
+        ModelError: a model is missing, damaged or not trusted.
+        UnavailableError: the database or MLflow does not answer.
+    """
+    place = home or Home.from_environment()
+    tracking = TrackingSettings.from_environment(place.root)
+    evaluations = {}
+    with load_study(study, place) as opened:
+        for number in kept_trials(opened) if every else [trial]:
+            candidate = nominate(opened, number)
+            look = opened.looks.counted(candidate.number, "evaluate")
+            found = evaluate_test(candidate, tracking, place.root, look.begin)
+            look.told(
+                {
+                    "test_accuracy": found.accuracy,
+                    "test_loss": found.loss,
+                    "test_f1": found.macro.f1,
+                }
+            )
+            evaluations[candidate.number] = found
+    return evaluations

@@ -1,0 +1,59 @@
+"""Asks the champion what a picture shows."""
+
+from pathlib import Path
+
+from tuner.promotion.champion import load_champion
+from tuner.promotion.model_file import load_verified
+from tuner.promotion.photo import read_image
+from tuner.promotion.predictor import Predictor
+from tuner.spec.search_space import Frozen
+from tuner.tracking.settings import TrackingSettings
+
+
+class Answer(Frozen):
+    """What the champion sees in one picture."""
+
+    image: Path
+    label: str
+    """The most likely class."""
+    probability: float
+    probabilities: dict[str, float]
+
+
+class Asking:
+    """The champion of one registered model, loaded and ready."""
+
+    def __init__(self, settings: TrackingSettings, model: str, cache: Path) -> None:
+        """Fetches and loads the champion.
+
+        Raises:
+            RefusedError: nothing has been promoted under this name.
+            ModelError: the version's file is not the recorded one.
+            UnavailableError: MLflow does not answer.
+        """
+        self._champion = load_champion(settings, model, cache)
+        loaded = load_verified(self._champion.model_path, self._champion.sha256)
+        self._predictor = Predictor(loaded)
+
+    @property
+    def name(self) -> str:
+        """The registered model."""
+        return self._champion.model
+
+    @property
+    def version(self) -> int:
+        """The champion's version."""
+        return self._champion.version
+
+    def ask(self, image: Path) -> Answer:
+        """What the picture shows.
+
+        Raises:
+            DataError: the file is no picture, or shows nothing.
+        """
+        shown = self._predictor.predict_one(read_image(image, self._champion))
+        by_label = {
+            label: float(share) for label, share in zip(self._champion.classes, shown, strict=True)
+        }
+        label = max(by_label, key=lambda each: by_label[each])
+        return Answer(image=image, label=label, probability=by_label[label], probabilities=by_label)

@@ -1,0 +1,89 @@
+"""Finds the trial that stands for promotion: the best completed one of a study."""
+
+from typing import Any
+
+from tuner.errors import RefusedError, UsageError
+from tuner.home import Home
+from tuner.promotion.candidate import Candidate
+from tuner.study.catalog import Catalog
+from tuner.study.database import Database, open_database
+from tuner.study.study import Study
+from tuner.study.summary import StudySummary, ranked
+from tuner.tracking.events import TrialSummary
+
+
+def nominate(study: Study, number: int | None = None) -> Candidate:
+    """The best completed trial by validation, or trial `number`.
+
+    Raises:
+        UsageError: there is no such trial.
+        RefusedError: no trial has completed, this one has not, or its run is not known yet.
+    """
+    summary = study.summary()
+    trial = _best(summary) if number is None else _numbered(summary, number)
+    facts: dict[str, Any] = study.trials.by_slot()[trial.slot].user_attrs
+    if trial.run_id is None:
+        raise RefusedError(
+            f"trial {trial.number} of {study.name}: its MLflow run is not known here yet; "
+            "run the study again, which ships what is left"
+        )
+    return Candidate(
+        study=study.name,
+        number=trial.number,
+        run_id=trial.run_id,
+        params={**study.spec.fixed, **trial.params},
+        metric=summary.metric,
+        value=facts["value"],
+        model_sha256=facts["model_sha256"],
+        train_time_s=facts["train_time_s"],
+        dataset=study.record.dataset,
+        promotion=study.spec.promotion,
+    )
+
+
+def kept_trials(study: Study) -> list[int]:
+    """The numbers of the completed trials whose models are kept, the best first.
+
+    Raises:
+        RefusedError: no trial has completed.
+    """
+    rows = ranked(study.spec, study.summary().trials)[: study.spec.keep_models]
+    if not rows:
+        raise RefusedError(f"no trial of {study.name} has completed")
+    return [row.number for row in rows]
+
+
+def newest_study(home: Home) -> Study:
+    """The newest study with a completed trial.
+
+    Raises:
+        RefusedError: there is none.
+    """
+    database = open_database(home)
+    for name in reversed(Catalog(database).names()):
+        study = _opened(home, database, name)
+        if study.summary().best is not None:
+            return study
+    database.close()
+    raise RefusedError("nothing to promote: no study here has a completed trial")
+
+
+def _opened(home: Home, database: Database, name: str) -> Study:
+    return Study(home, database, Catalog(database).get(name))
+
+
+def _best(summary: StudySummary) -> TrialSummary:
+    if summary.best is None:
+        raise RefusedError(f"nothing to promote: no trial of {summary.study} has completed")
+    return summary.best
+
+
+def _numbered(summary: StudySummary, number: int) -> TrialSummary:
+    for trial in summary.trials:
+        if trial.number == number:
+            if trial.state != "completed":
+                raise RefusedError(f"trial {number} of {summary.study} is {trial.state}")
+            return trial
+    raise UsageError(
+        f"study {summary.study!r} has no trial {number}; it has 0 to {len(summary.trials) - 1}"
+    )
