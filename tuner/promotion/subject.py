@@ -29,6 +29,8 @@ _LEAST_AREA = 1e-4
 _NOISE_SIGMAS = 5.0
 _TRIMMED = 0.002
 """Share of the subject's pixels that each side of its box may leave out: specks."""
+_MARGIN = 0.3
+"""Ground around the subject in a close-up, as a share of the subject's larger side."""
 _FULL_INK = 80
 """The percentile of the subject's contrast that becomes full scale."""
 
@@ -40,6 +42,14 @@ class _Box(NamedTuple):
     right: int
 
 
+class _Subject(NamedTuple):
+    lighter: bool
+    """Than the ground."""
+    ink: Pixels
+    """How clearly each pixel is part of it, per channel: 0 is ground, 1 fully drawn."""
+    box: _Box
+
+
 def framed(picture: Pixels, look: "Look") -> Pixels | None:
     """The subject of a picture (H, W, C) with the data's polarity, scale and position.
 
@@ -47,24 +57,42 @@ def framed(picture: Pixels, look: "Look") -> Pixels | None:
         Pixels of shape `look.image_shape`, or None when nothing stands out. A picture that
         has the data's shape and polarity already comes back as it is.
     """
+    whole = _find(picture)
+    if whole is None:
+        return None
+    if picture.shape == look.image_shape and whole.lighter == (look.background == "dark"):
+        return picture
+    # A small subject is looked at again from near, where its outline is sharp.
+    near = _find(_close_up(picture, whole)) or whole
+    placed = _placed(near.ink, near.box, look)
+    return placed if look.background == "dark" else 1 - placed
+
+
+def _find(picture: Pixels) -> _Subject | None:
     small = _reduced(picture)
     deviation = small - _ground(small)
     smooth = _smooth(deviation.mean(axis=2))
     noise = _NOISE_SIGMAS * _spread(smooth[_border(smooth.shape)])
     threshold = max(_otsu(np.abs(smooth)), noise, _LEAST_CONTRAST)
-    subject = np.abs(smooth) > threshold
-    if subject.mean() < _LEAST_AREA:
+    clear = np.abs(smooth) > threshold
+    if clear.mean() < _LEAST_AREA:
         return None
-    lighter = float(smooth[subject].sum()) > 0
-    if picture.shape == look.image_shape and lighter == (look.background == "dark"):
-        return picture
-    contrast = deviation if lighter else -deviation
-    full = float(np.percentile(contrast.mean(axis=2)[subject], _FULL_INK))
+    lighter = float(smooth[clear].sum()) > 0
+    sign = np.float32(1 if lighter else -1)
+    full = float(np.percentile(np.abs(smooth[clear]), _FULL_INK))
     faintest = min(max(noise, _LEAST_CONTRAST / 2), full / 2)
-    ink = np.clip((contrast - faintest) / (full - faintest), 0, 1)
-    toned = smooth if lighter else -smooth
-    placed = _placed(ink, _box(toned > max(threshold / 2, faintest)), look)
-    return placed if look.background == "dark" else 1 - placed
+    ink = ((sign * deviation - faintest) / (full - faintest)).clip(0, 1)
+    return _Subject(lighter, ink, _box(sign * smooth > max(threshold / 2, faintest)))
+
+
+def _close_up(picture: Pixels, subject: _Subject) -> Pixels:
+    """Cuts out the subject with enough ground around it to judge the ground by."""
+    scale = picture.shape[0] / subject.ink.shape[0]
+    top, bottom, left, right = (round(scale * edge) for edge in subject.box)
+    margin = round(_MARGIN * max(bottom - top, right - left))
+    rows = slice(max(top - margin, 0), bottom + margin)
+    columns = slice(max(left - margin, 0), right + margin)
+    return picture[rows, columns]
 
 
 def _reduced(picture: Pixels) -> Pixels:

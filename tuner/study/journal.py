@@ -42,11 +42,7 @@ class Journal:
                     "epochs": str(spec.epochs),
                     "seed": str(spec.seed),
                 },
-                tags={
-                    **self._code.tags(),
-                    "tuner.study_uid": self._record.uid,
-                    "mlflow.source.name": self._record.source,
-                },
+                tags=self._tags(),
                 uncommitted=self._code.uncommitted,
             )
         )
@@ -93,7 +89,7 @@ class Journal:
                 plan=plan,
                 dataset=self._dataset,
                 trainer=trainer,
-                tags={**self._code.tags(), "mlflow.source.name": self._record.source},
+                tags=self._tags(),
                 source=source,
                 predecessor=predecessor,
             )
@@ -144,6 +140,13 @@ class Journal:
         told, _ = read_events(folder, 0)
         models = [e for e in told if isinstance(e, events.ModelKept | events.ModelDisplaced)]
         return bool(models) and isinstance(models[-1], events.ModelKept)
+
+    def _tags(self) -> dict[str, str]:
+        return {
+            **self._code.tags(),
+            "tuner.study_uid": self._record.uid,
+            "mlflow.source.name": self._record.source,
+        }
 
     @property
     def _dataset(self) -> DatasetInfo:
