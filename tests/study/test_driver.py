@@ -5,6 +5,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState as RowState
 
+from tests.study.conftest import Bench, ScriptedPool
 from tuner.spec.study import StudySpec
 from tuner.study.progress import ProgressEvent, TrialDone, TrialHandedBack
 from tuner.study.summary import StudySummary
@@ -16,7 +17,7 @@ Spec = Callable[..., StudySpec]
 
 
 def test_a_study_ends_with_exactly_its_trials_and_the_baseline_first(
-    each_bench: Any, scripted: Any, study_spec: Spec
+    each_bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     summary = each_bench.run(study_spec(), scripted(size=2))
 
@@ -28,7 +29,9 @@ def test_a_study_ends_with_exactly_its_trials_and_the_baseline_first(
     assert summary.done
 
 
-def test_a_finished_study_does_nothing_more(bench: Any, scripted: Any, study_spec: Spec) -> None:
+def test_a_finished_study_does_nothing_more(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
     first = bench.run(study_spec(), scripted())
     pool = scripted()
 
@@ -37,7 +40,7 @@ def test_a_finished_study_does_nothing_more(bench: Any, scripted: Any, study_spe
 
 
 def test_raising_the_trials_of_a_finished_study_goes_on(
-    bench: Any, scripted: Any, study_spec: Spec
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     bench.run(study_spec(), scripted())
     pool = scripted()
@@ -49,7 +52,7 @@ def test_raising_the_trials_of_a_finished_study_goes_on(
 
 
 def test_a_trials_value_is_its_best_epoch_the_earliest_on_ties(
-    bench: Any, scripted: Any, study_spec: Spec
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     curve = {1: 0.5, 2: 0.9, 3: 0.9}
     summary = bench.run(study_spec(trials=1), scripted(curve=lambda _plan, epoch: curve[epoch]))
@@ -61,7 +64,7 @@ def test_a_trials_value_is_its_best_epoch_the_earliest_on_ties(
 
 
 def test_a_sequential_study_repeats_exactly_after_being_stopped(
-    bench: Any, scripted: Any, study_spec: Spec
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     def searched(summary: StudySummary) -> list[dict[str, object]]:
         return [dict(trial.params) for trial in sorted(summary.trials, key=lambda each: each.slot)]
@@ -70,21 +73,19 @@ def test_a_sequential_study_repeats_exactly_after_being_stopped(
     whole = bench.run(study_spec(name="whole", sampler=sampler, trials=8), scripted())
     broken = study_spec(name="broken", sampler=sampler, trials=8)
     for polls in (4, 9, 14):
-        remaining = iter(range(polls))
-        bench.run(broken, scripted(), stopped=lambda left=remaining: next(left, None) is None)
+        bench.run(broken, scripted(), stopped=after(polls))
     resumed = bench.run(broken, scripted())
 
     assert searched(resumed) == searched(whole)
     assert resumed.counts["completed"] == 8
 
 
-def test_a_stopped_study_hands_its_trials_back(bench: Any, scripted: Any, study_spec: Spec) -> None:
+def test_a_stopped_study_hands_its_trials_back(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
     pool, heard = scripted(size=2), list[ProgressEvent]()
-    polls = iter(range(3))
 
-    summary = bench.run(
-        study_spec(), pool, stopped=lambda: next(polls, None) is None, notify=heard.append
-    )
+    summary = bench.run(study_spec(), pool, stopped=after(3), notify=heard.append)
 
     assert summary.counts["waiting"] == 6
     assert summary.counts["running"] == 0
@@ -95,7 +96,7 @@ def test_a_stopped_study_hands_its_trials_back(bench: Any, scripted: Any, study_
 
 
 def test_a_pruned_trial_is_told_as_pruned_and_keeps_its_best_value(
-    bench: Any, scripted: Any, study_spec: Spec
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     values = [0.9, 0.9, 0.9, 0.1, 0.1, 0.1]
     spec = study_spec(pruner={"type": "median", "n_startup_trials": 2})
@@ -111,7 +112,7 @@ def test_a_pruned_trial_is_told_as_pruned_and_keeps_its_best_value(
 
 
 def test_a_failed_trial_is_data_and_the_study_goes_on(
-    bench: Any, scripted: Any, study_spec: Spec
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     heard: list[ProgressEvent] = []
     summary = bench.run(
@@ -126,7 +127,9 @@ def test_a_failed_trial_is_data_and_the_study_goes_on(
     assert any(isinstance(e, TrialDone) and e.reason == "ValueError: by script" for e in heard)
 
 
-def test_a_study_knows_that_every_trial_failed(bench: Any, scripted: Any, study_spec: Spec) -> None:
+def test_a_study_knows_that_every_trial_failed(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
     summary = bench.run(study_spec(), scripted(fails=lambda _plan: True))
 
     assert summary.all_failed
@@ -134,7 +137,7 @@ def test_a_study_knows_that_every_trial_failed(bench: Any, scripted: Any, study_
 
 
 def test_a_trial_whose_trainer_died_is_tried_again_with_the_same_point_and_seed(
-    bench: Any, scripted: Any, study_spec: Spec
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     pool = scripted(dies=lambda plan: plan.slot == 1 and plan.attempt == 0)
 
@@ -150,7 +153,7 @@ def test_a_trial_whose_trainer_died_is_tried_again_with_the_same_point_and_seed(
 
 
 def test_a_trial_that_dies_every_time_fails_after_its_retries(
-    bench: Any, scripted: Any, study_spec: Spec
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     spec = study_spec(max_retries=2)
 
@@ -162,7 +165,7 @@ def test_a_trial_that_dies_every_time_fails_after_its_retries(
 
 
 def test_replicates_share_their_point_and_pair_their_seeds(
-    bench: Any, scripted: Any, study_spec: Spec
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     pool = scripted(size=4)
 
@@ -179,7 +182,7 @@ def test_replicates_share_their_point_and_pair_their_seeds(
 
 
 def test_an_empty_space_with_seeds_trains_the_fixed_point(
-    bench: Any, scripted: Any, study_spec: Spec
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     pool = scripted()
     spec = study_spec(search_space={"learning_rate": 0.002}, baseline=[], trials=1, seeds=3)
@@ -189,7 +192,7 @@ def test_an_empty_space_with_seeds_trains_the_fixed_point(
 
 
 def test_an_enqueued_point_is_the_next_new_trial(
-    bench: Any, scripted: Any, study_spec: Spec
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     bench.record(study_spec())
     bench.ledger(study_spec()).enqueue({"learning_rate": 0.007})
@@ -205,7 +208,7 @@ def test_an_enqueued_point_is_the_next_new_trial(
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes"])
 @pytest.mark.parametrize("pruner", ["median", "hyperband", "successive-halving", "none"])
 def test_every_sampler_and_pruner_drives_a_study(
-    bench: Any, scripted: Any, study_spec: Spec, sampler: str, pruner: str
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, sampler: str, pruner: str
 ) -> None:
     spec = study_spec(
         sampler=sampler,
@@ -227,7 +230,7 @@ def test_every_sampler_and_pruner_drives_a_study(
 
 
 def test_a_grid_trains_every_point_once_and_the_baseline_first(
-    bench: Any, scripted: Any, study_spec: Spec
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     space = {
         "learning_rate": {"type": "choice", "choices": [0.001, 0.01]},
@@ -247,7 +250,7 @@ def test_a_grid_trains_every_point_once_and_the_baseline_first(
 
 
 def test_the_spool_tells_every_attempt_from_start_to_end(
-    bench: Any, scripted: Any, study_spec: Spec
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     bench.run(study_spec(trials=2), scripted())
 
@@ -262,7 +265,9 @@ def test_the_spool_tells_every_attempt_from_start_to_end(
         assert [e.report for e in told if isinstance(e, EpochEnded)] == list(ended.result.epochs)
 
 
-def test_only_the_best_models_are_kept(bench: Any, scripted: Any, study_spec: Spec) -> None:
+def test_only_the_best_models_are_kept(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
     values = [0.1, 0.5, 0.9, 0.2, 0.8, 0.7]
 
     def curve(plan: TrialPlan, _epoch: int) -> float:
@@ -277,7 +282,9 @@ def test_only_the_best_models_are_kept(bench: Any, scripted: Any, study_spec: Sp
     assert model.path.read_text() == "2"
 
 
-def test_importance_needs_two_different_values(bench: Any, scripted: Any, study_spec: Spec) -> None:
+def test_importance_needs_two_different_values(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
     bench.run(study_spec(trials=1), scripted())
     assert bench.trials(study_spec()).importance() == {}
 
@@ -287,15 +294,23 @@ def test_importance_needs_two_different_values(bench: Any, scripted: Any, study_
     assert sum(importance.values()) == pytest.approx(1)
 
 
-def test_optunas_own_study_reads_what_we_told(bench: Any, scripted: Any, study_spec: Spec) -> None:
+def test_optunas_own_study_reads_what_we_told(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
     bench.run(study_spec(), scripted())
 
     study = optuna.load_study(study_name="small", storage=bench.database.storage)
 
     assert len(study.trials) == 6
-    assert study.best_trial.value == max(trial.value for trial in study.trials)
+    assert study.best_trial.value == max(trial.value or 0.0 for trial in study.trials)
 
 
-def _first(bench: Any, spec: StudySpec, slot: int, attempt: int, kind: type[Any]) -> Any:
+def after(polls: int) -> Callable[[], bool]:
+    """Asked `polls` times, it says no; then it says stop."""
+    remaining = iter(range(polls))
+    return lambda: next(remaining, None) is None
+
+
+def _first(bench: Bench, spec: StudySpec, slot: int, attempt: int, kind: type[Any]) -> Any:
     told, _ = read_events(bench.home.attempt(spec.name, slot, attempt))
     return next(event for event in told if isinstance(event, kind))

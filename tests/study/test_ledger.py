@@ -3,10 +3,10 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
 
 from sqlalchemy import update
 
+from tests.study.conftest import Bench, ScriptedPool
 from tuner.home import Home
 from tuner.spec.study import StudySpec
 from tuner.study.database import open_database
@@ -22,7 +22,7 @@ def claim(ledger: Ledger, slots: int = 3) -> Claim | None:
     return ledger.claim(slots, ready=lambda _slot: True, takes_queued=lambda _slot: True)
 
 
-def test_slots_are_claimed_in_order_and_once(each_bench: Any, study_spec: Spec) -> None:
+def test_slots_are_claimed_in_order_and_once(each_bench: Bench, study_spec: Spec) -> None:
     each_bench.record(study_spec())
     ledger = each_bench.ledger(study_spec())
 
@@ -33,7 +33,7 @@ def test_slots_are_claimed_in_order_and_once(each_bench: Any, study_spec: Spec) 
 
 
 def test_a_slot_handed_back_is_claimed_again_as_the_next_attempt(
-    each_bench: Any, study_spec: Spec
+    each_bench: Bench, study_spec: Spec
 ) -> None:
     each_bench.record(study_spec())
     ledger = each_bench.ledger(study_spec())
@@ -51,7 +51,7 @@ def test_a_slot_handed_back_is_claimed_again_as_the_next_attempt(
     assert third.slot == 1
 
 
-def test_an_attempt_is_closed_once(each_bench: Any, study_spec: Spec) -> None:
+def test_an_attempt_is_closed_once(each_bench: Bench, study_spec: Spec) -> None:
     each_bench.record(study_spec())
     ledger = each_bench.ledger(study_spec())
     first = claim(ledger)
@@ -62,7 +62,7 @@ def test_an_attempt_is_closed_once(each_bench: Any, study_spec: Spec) -> None:
     assert [attempt.outcome for attempt in ledger.attempts()] == ["completed"]
 
 
-def test_points_in_line_go_to_new_slots_in_order(each_bench: Any, study_spec: Spec) -> None:
+def test_points_in_line_go_to_new_slots_in_order(each_bench: Bench, study_spec: Spec) -> None:
     each_bench.record(study_spec())
     ledger = each_bench.ledger(study_spec())
     ledger.enqueue({"learning_rate": 0.1})
@@ -77,7 +77,7 @@ def test_points_in_line_go_to_new_slots_in_order(each_bench: Any, study_spec: Sp
     assert ledger.queued() == 0
 
 
-def test_many_claimants_never_share_a_slot(each_bench: Any, study_spec: Spec) -> None:
+def test_many_claimants_never_share_a_slot(each_bench: Bench, study_spec: Spec) -> None:
     each_bench.record(study_spec())
     claimed: list[Claim] = []
 
@@ -97,7 +97,7 @@ def test_many_claimants_never_share_a_slot(each_bench: Any, study_spec: Spec) ->
 
 
 def test_what_a_dead_driver_left_open_is_handed_back(
-    bench: Any, scripted: Any, study_spec: Spec
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     _abandon_first_attempt(bench, study_spec())
 
@@ -109,7 +109,7 @@ def test_what_a_dead_driver_left_open_is_handed_back(
 
 
 def test_a_row_that_was_told_is_closed_as_it_was_told(
-    bench: Any, scripted: Any, study_spec: Spec
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     bench.run(study_spec(trials=1), scripted())
     _disown(bench, outcome=None)
@@ -123,7 +123,7 @@ def test_a_row_that_was_told_is_closed_as_it_was_told(
     assert [each.outcome for each in bench.ledger(spec).attempts()] == ["completed"]
 
 
-def test_a_driver_on_another_host_is_left_alone(bench: Any, study_spec: Spec) -> None:
+def test_a_driver_on_another_host_is_left_alone(bench: Bench, study_spec: Spec) -> None:
     _abandon_first_attempt(bench, study_spec())
     with bench.database.engine.begin() as connection:
         connection.execute(update(attempts).values(host="elsewhere"))
@@ -149,7 +149,7 @@ def test_a_process_is_gone_when_its_number_belongs_to_another() -> None:
     assert not replace(here, host="elsewhere", boot="another").is_gone()
 
 
-def _abandon_first_attempt(bench: Any, spec: StudySpec) -> None:
+def _abandon_first_attempt(bench: Bench, spec: StudySpec) -> None:
     """What a driver leaves that is killed between its claim and its first event."""
     bench.record(spec)
     first = claim(bench.ledger(spec))
@@ -158,6 +158,6 @@ def _abandon_first_attempt(bench: Any, spec: StudySpec) -> None:
     _disown(bench, outcome=None)
 
 
-def _disown(bench: Any, outcome: str | None) -> None:
+def _disown(bench: Bench, outcome: str | None) -> None:
     with bench.database.engine.begin() as connection:
         connection.execute(update(attempts).values(outcome=outcome, pid_started=1.0))

@@ -24,12 +24,13 @@ BUILTIN = {
     "dense": "tuner.models.dense:build",
 }
 _GIVEN = ("input_shape", "classes")
+_COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def hyperparameters(name: str) -> dict[str, Scalar | None]:
     """The model function's own parameters and their defaults, None where it has none.
 
-    Importing a user's module runs the user's code; the shipped models import no Keras here.
+    A default that is no scalar, such as None or a tuple, is given as its text. Importing a user's module runs the user's code; the shipped models import no Keras here.
 
     Raises:
         ModelError: there is no such function, or it does not take what every model takes.
@@ -40,9 +41,9 @@ def hyperparameters(name: str) -> dict[str, Scalar | None]:
     if missing:
         raise ModelError(f"{name}: must take the keyword {missing[0]!r}, see docs/extending.md")
     return {
-        key: None if parameter.default is parameter.empty else parameter.default
+        key: _shown_default(parameter)
         for key, parameter in parameters.items()
-        if key not in _GIVEN and parameter.kind is not parameter.VAR_KEYWORD
+        if key not in _GIVEN and parameter.kind not in _COLLECTING
     }
 
 
@@ -78,6 +79,13 @@ def source_of(name: str) -> dict[str, str]:
     if module is None or module.__file__ is None:
         return {}
     return {f"{module.__name__}.py": inspect.getsource(module)}
+
+
+def _shown_default(parameter: inspect.Parameter) -> Scalar | None:
+    default = parameter.default
+    if default is parameter.empty:
+        return None
+    return default if isinstance(default, Scalar) else str(default)
 
 
 def _function(name: str) -> Callable[..., Any]:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tuner.errors import DataError
-from tuner.promotion.subject import Pixels, framed
+from tuner.promotion.ground import Pixels
+from tuner.promotion.subject import framed
 
 _UNREADABLE = (OSError, ValueError, SyntaxError)
 """What Pillow raises for a file that ends early or breaks its format."""
@@ -67,6 +68,7 @@ def _upright(path: Path) -> Image.Image:
     """The decoded picture, turned as its camera was held."""
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of odd metadata, which is not used
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as file:
                 file.load()

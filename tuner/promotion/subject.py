@@ -1,7 +1,6 @@
 """Finds what is drawn on a plain ground, and frames it as a data set does.
 
-The ground is a plane fitted to the picture's border, so that light which falls off across
-the paper does not matter; what lies clearly off that plane is the subject.
+What lies clearly off the ground is the subject, whether lighter or darker.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,18 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tuner.promotion.ground import Mask, Pixels, border, ground, otsu, spread
+
 if TYPE_CHECKING:
     from tuner.promotion.photo import Look
-
-Pixels = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 
 _WORKING_SIDE = 1024
 """Larger pictures are made this many pixels on the larger side before the search."""
 _SMOOTHED_TO = 256
 """Detail finer than this many parts of the larger side is noise, not a stroke."""
-_BORDER = 0.04
-"""Width of the border strip, as a share of the smaller side."""
 _LEAST_CONTRAST = 0.06
 """Of full scale. Pencil on paper has 0.3, what paper shows of itself less than 0.03."""
 _LEAST_AREA = 1e-4
@@ -70,10 +66,10 @@ def framed(picture: Pixels, look: "Look") -> Pixels | None:
 
 def _find(picture: Pixels) -> _Subject | None:
     small = _reduced(picture)
-    deviation = small - _ground(small)
+    deviation = small - ground(small)
     smooth = _smooth(deviation.mean(axis=2))
-    noise = _NOISE_SIGMAS * _spread(smooth[_border(smooth.shape)])
-    threshold = max(_otsu(np.abs(smooth)), noise, _LEAST_CONTRAST)
+    noise = _NOISE_SIGMAS * spread(smooth[border(smooth.shape)])
+    threshold = max(otsu(np.abs(smooth)), noise, _LEAST_CONTRAST)
     clear = np.abs(smooth) > threshold
     if clear.mean() < _LEAST_AREA:
         return None
@@ -113,38 +109,6 @@ def _resized(picture: Pixels, height: int, width: int) -> Pixels:
     return stacked.clip(0, 1)
 
 
-def _border(shape: tuple[int, ...]) -> Mask:
-    """The strip along the edges, as a mask of shape (H, W)."""
-    width = max(1, round(_BORDER * min(shape[:2])))
-    mask = np.ones(shape[:2], dtype=bool)
-    mask[width:-width, width:-width] = False
-    return mask
-
-
-def _ground(picture: Pixels) -> Pixels:
-    """The plane through each channel's border pixels that what is drawn there cannot tilt."""
-    rows, columns = np.indices(picture.shape[:2], dtype=np.float64) / max(picture.shape[:2])
-    positions = np.stack([np.ones_like(rows), rows, columns], axis=-1)
-    border = _border(picture.shape)
-    planes = [
-        positions @ _robust_plane(positions[border], channel[border].astype(np.float64))
-        for channel in np.moveaxis(picture, -1, 0)
-    ]
-    return np.stack(planes, axis=-1).astype(np.float32)
-
-
-def _robust_plane(
-    positions: NDArray[np.float64], values: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Least squares, repeated without the values that lie far off: three rounds settle it."""
-    plane = np.array([np.median(values), 0.0, 0.0])
-    for _ in range(3):
-        off = np.abs(values - positions @ plane)
-        kept = off <= 3 * 1.4826 * np.median(off) + 1 / 255
-        plane = np.linalg.lstsq(positions[kept], values[kept], rcond=None)[0]
-    return plane
-
-
 def _smooth(deviation: Pixels) -> Pixels:
     """Averages out what is finer than a stroke in a large picture."""
     height, width = deviation.shape
@@ -154,27 +118,6 @@ def _smooth(deviation: Pixels) -> Pixels:
     coarse = (max(1, width // factor), max(1, height // factor))
     image = Image.fromarray(deviation).resize(coarse, Image.Resampling.BOX)
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-
-
-def _spread(values: Pixels) -> float:
-    """The standard deviation of a normal distribution with these values' median deviation."""
-    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
-
-
-def _otsu(strengths: Pixels) -> float:
-    """The level that parts two classes best: largest variance between them.
-
-    Source: N. Otsu, IEEE Trans. SMC 9 (1979), 62-66.
-    """
-    counts, edges = np.histogram(strengths, bins=256)
-    middles = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)
-    above = below[-1] - below
-    sums = np.cumsum(counts * middles)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        distance = sums / below - (sums[-1] - sums) / above
-    variance = np.nan_to_num(below * above * distance**2)
-    return float(edges[1 + int(variance.argmax())])
 
 
 def _box(subject: Mask) -> _Box:

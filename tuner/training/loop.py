@@ -61,10 +61,13 @@ def train(
     """
     progress = _Progress(plan, engine, listener)
     try:
-        state = progress.run(load)
-        return progress.result(state)
+        try:
+            state = progress.run(load)
+        finally:
+            progress.keep_best()
     except Exception as error:  # noqa: BLE001 - the trial's failure is its result
-        return progress.failure(error)
+        return progress.result(TrialState.FAILED, error)
+    return progress.result(state)
 
 
 def epoch_seconds(plan: TrialPlan, data: TrainingData, engine: Engine) -> float:
@@ -94,6 +97,8 @@ class _Progress:
     best_weights: list[NDArray[np.generic]] = field(default_factory=list)
     best_probabilities: NDArray[np.float32] | None = None
     session: Session | None = None
+    evaluation: Evaluation | None = None
+    model: KeptModel | None = None
 
     def run(self, load: Callable[[TrialPlan], TrainingData]) -> TrialState:
         self.data = load(self.plan)
@@ -124,8 +129,8 @@ class _Progress:
         )
         self.reports.append(report)
         self.listener.epoch_ended(report)
-        _check_finite(report)
         _check_distribution(self.plan.model.name, probabilities)
+        _check_finite(report)
         if self._is_best(report):
             self.best_epoch = epoch
             self.best_weights = session.weights()
@@ -166,45 +171,31 @@ class _Progress:
             return False
         return len(self.reports) - self.best_epoch >= patience
 
-    def result(self, state: TrialState) -> TrialResult:
+    def keep_best(self) -> None:
+        """Evaluates the best epoch, if there is one, and writes its weights."""
+        if self.session is None or self.best_epoch is None:
+            return
+        if self.best_probabilities is not None:
+            labels = self.data.validation.labels
+            self.evaluation = scores.evaluate_predictions(
+                self.best_probabilities, labels, self.plan.classes
+            )
+        path = self.plan.folder / "model.keras"
+        self.session.save(self.best_weights, path)
+        parameters = self.session.parameters
+        self.model = KeptModel(path=path, sha256=sha256_of(path), parameters=parameters)
+
+    def result(self, state: TrialState, error: Exception | None = None) -> TrialResult:
         return TrialResult(
             state=state,
             epochs=tuple(self.reports),
             best_epoch=self.best_epoch,
-            evaluation=self._evaluation(),
-            model=self._kept_model(),
+            evaluation=self.evaluation,
+            model=self.model,
             timings=self._timings(),
             peak_memory_mb=_peak_memory_mb(),
+            error=_trial_error(error) if error else None,
         )
-
-    def failure(self, error: Exception) -> TrialResult:
-        return TrialResult(
-            state=TrialState.FAILED,
-            epochs=tuple(self.reports),
-            best_epoch=self.best_epoch,
-            evaluation=None,
-            model=None,
-            timings=self._timings(),
-            peak_memory_mb=_peak_memory_mb(),
-            error=TrialError(
-                type=type(error).__name__,
-                message=str(error),
-                traceback="".join(traceback.format_exception(error)),
-            ),
-        )
-
-    def _evaluation(self) -> Evaluation | None:
-        if self.best_probabilities is None:
-            return None
-        labels = self.data.validation.labels
-        return scores.evaluate_predictions(self.best_probabilities, labels, self.plan.classes)
-
-    def _kept_model(self) -> KeptModel | None:
-        if self.session is None or self.best_epoch is None:
-            return None
-        path = self.plan.folder / "model.keras"
-        self.session.save(self.best_weights, path)
-        return KeptModel(path=path, sha256=sha256_of(path), parameters=self.session.parameters)
 
     def _timings(self) -> Timings:
         return Timings(
@@ -220,6 +211,14 @@ def _order(seed: int, epoch: int, rows: int) -> NDArray[np.int32]:
     return np.random.default_rng((seed, epoch)).permutation(rows).astype(np.int32)
 
 
+def _trial_error(error: Exception) -> TrialError:
+    return TrialError(
+        type=type(error).__name__,
+        message=str(error),
+        traceback="".join(traceback.format_exception(error)),
+    )
+
+
 def _check_finite(report: EpochReport) -> None:
     for name, value in report.metrics.items():
         if not math.isfinite(value):
@@ -230,7 +229,8 @@ def _check_distribution(model: str, probabilities: NDArray[np.float32] | None) -
     """A model that ends without a softmax would train on a loss that means nothing."""
     if probabilities is None:
         return
-    total = float(probabilities[0].sum())
+    totals = probabilities.sum(axis=1)
+    total = float(totals[np.abs(totals - 1).argmax()])
     if abs(total - 1) > _PROBABILITY_TOLERANCE:
         raise ModelError(
             f"{model}: must output class probabilities that sum to 1, got a sum of {total:.3g}; "

@@ -131,8 +131,9 @@ class TrainerInfo(Frozen):
 class TrialResult(Frozen):
     """How an attempt ended, with everything it found.
 
-    A trial that finished at least one epoch has `best_epoch` and a `model`, pruned ones
-    included; with a validation split it has an `evaluation` at the best epoch too.
+    A trial that finished an epoch has `best_epoch` and a `model`, pruned and diverged ones
+    included; with a validation split it has an `evaluation` at the best epoch too. An epoch
+    whose figures are not finite is among `epochs` and is never the best.
     """
 
     state: TrialState

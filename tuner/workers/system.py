@@ -15,7 +15,7 @@ INTERVAL_S = 10.0
 
 
 class SystemSampler:
-    """Calls `emit` with a sample at once, every `INTERVAL_S` and at the end."""
+    """Calls `emit` with a sample every `INTERVAL_S` and at the end."""
 
     def __init__(self, emit: Callable[[SystemSample], None]) -> None:
         self._emit = emit

@@ -7,7 +7,7 @@ size is an input of the program and the last, smaller batch runs through the sam
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,21 +27,32 @@ _EVALUATION_BATCH = 500
 
 
 class TensorFlowEngine:
-    """Trains with Keras on TensorFlow, on the one device that this process sees."""
+    """Trains with Keras on TensorFlow, on the one device that this process sees.
+
+    Takes TensorFlow's runtime as it finds it; a process of its own calls `start`.
+    """
 
     backend = "tensorflow"
 
-    def __init__(self, threads: int) -> None:
-        """Starts TensorFlow with `threads` threads; takes seconds and happens once."""
+    def __init__(self) -> None:
+        self._resident: tuple[TrainingData, _ResidentRows, _ResidentRows] | None = None
+
+    @classmethod
+    def start(cls, threads: int) -> Self:
+        """Loads TensorFlow for `threads` threads; takes seconds.
+
+        Raises:
+            RuntimeError: TensorFlow has computed in this process already.
+        """
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        os.environ["KERAS_BACKEND"] = self.backend
+        os.environ["KERAS_BACKEND"] = cls.backend
         import tensorflow as tf
 
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(min(threads, 2))
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
-        self._resident: tuple[TrainingData, _ResidentRows, _ResidentRows] | None = None
+        return cls()
 
     def session(self, plan: TrialPlan, data: TrainingData) -> "TensorFlowSession":
         """Builds the plan's network, seeded, ready for its first epoch."""
@@ -110,7 +121,8 @@ class TensorFlowSession:
         self._batch_size = tf.constant(recipe.batch_size)
         self._train, self._validation = rows
         self._classes = classes
-        self._epoch_program = tf.function(self._epoch, reduce_retracing=True)
+        signature = (tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32))
+        self._epoch_program = tf.function(self._epoch, input_signature=signature)
         self._probabilities_program = tf.function(self._probabilities)
 
     @property
@@ -167,7 +179,8 @@ class TensorFlowSession:
         with tf.GradientTape() as tape:
             output = tf.cast(self._model(pixels, training=True), tf.float32)
             loss = self._loss(tf.one_hot(labels, self._classes), output)
-            loss += tf.add_n([tf.cast(extra, tf.float32) for extra in self._model.losses] or [0.0])
+            for extra in self._model.losses:
+                loss += tf.reduce_sum(tf.cast(extra, tf.float32))
         variables = self._model.trainable_variables
         self._optimizer.apply(tape.gradient(loss, variables), variables)
         return loss, tf.argmax(output, axis=1, output_type=tf.int32)
@@ -193,7 +206,10 @@ def _optimizer(recipe: Recipe, steps: int) -> "keras.optimizers.Optimizer":
     if recipe.schedule == "cosine":
         rate = optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
     kind = type(optimizers.get(recipe.optimizer))
-    return kind(learning_rate=rate, weight_decay=recipe.weight_decay or None)
+    optimizer = kind(learning_rate=rate, weight_decay=recipe.weight_decay)
+    # With 0 Keras would subtract nothing from every weight; AdamW's constructor refuses None.
+    optimizer.weight_decay = recipe.weight_decay or None
+    return optimizer
 
 
 def _augmentation(recipe: Recipe) -> "list[keras.Layer]":

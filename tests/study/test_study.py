@@ -1,0 +1,238 @@
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.study.conftest import Bench, ScriptedPool
+from tuner.errors import RefusedError, SpecError, UnavailableError, UsageError
+from tuner.home import Home
+from tuner.spec.study import StudySpec
+from tuner.study import points, search
+from tuner.study.catalog import Catalog
+from tuner.study.database import open_database
+from tuner.study.ledger import Ledger
+from tuner.study.parameters import check_parameters
+from tuner.study.provenance import provenance
+from tuner.study.study import Study, load_study
+
+Spec = Callable[..., StudySpec]
+
+
+def spec_of(trials: int, seeds: int, seed: int) -> StudySpec:
+    return StudySpec.model_validate(
+        {
+            "name": "small",
+            "dataset": "digits",
+            "model": "paper-cnn",
+            "search_space": {"dropout_rate": {"type": "float", "low": 0, "high": 1}},
+            "trials": trials,
+            "seeds": seeds,
+            "seed": seed,
+            "epochs": 1,
+            "validation": 10,
+        }
+    )
+
+
+def test_a_study_comes_back_as_it_was_made(each_bench: Bench, study_spec: Spec) -> None:
+    made = each_bench.record(study_spec())
+
+    found = Catalog(each_bench.database).get("small")
+
+    assert found == made
+    assert found.spec == study_spec()
+    assert found.dataset == each_bench.dataset
+
+
+def test_an_unknown_study_lists_the_known_ones(bench: Bench, study_spec: Spec) -> None:
+    with pytest.raises(UsageError, match="no study 'small': this database holds none yet"):
+        load_study("small", bench.home)
+    bench.record(study_spec())
+
+    with pytest.raises(UsageError, match=r"unknown study 'smal'; did you mean 'small'\?"):
+        load_study("smal", bench.home)
+
+
+def test_a_study_cannot_change_into_another(bench: Bench, study_spec: Spec) -> None:
+    bench.record(study_spec())
+
+    with pytest.raises(SpecError, match="epochs: the study was started with 3"):
+        bench.record(study_spec(epochs=4))
+    assert Catalog(bench.database).get("small").spec.epochs == 3
+
+
+def test_what_may_change_is_taken_over(bench: Bench, study_spec: Spec) -> None:
+    bench.record(study_spec())
+
+    assert bench.record(study_spec(trials=9)).spec.trials == 9
+
+
+def test_a_deleted_study_leaves_nothing(
+    each_bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    each_bench.run(study_spec(), scripted())
+    with load_study("small", each_bench.home) as study:
+        study.looks.insert(0, "promote")
+        study.delete()
+
+    assert Catalog(each_bench.database).names() == []
+    assert Ledger(each_bench.database, "small").attempts() == []
+    assert not each_bench.home.study("small").exists()
+    assert each_bench.run(study_spec(), scripted()).counts["completed"] == 6
+
+
+def test_a_running_study_is_not_deleted(bench: Bench, study_spec: Spec) -> None:
+    bench.record(study_spec())
+    bench.ledger(study_spec()).claim(1, ready=lambda _: True, takes_queued=lambda _: False)
+
+    with load_study("small", bench.home) as study, pytest.raises(RefusedError, match="stop it"):
+        study.delete()
+    assert Catalog(bench.database).names() == ["small"]
+
+
+def test_stopping_asks_the_drivers_and_running_again_clears_it(
+    bench: Bench, study_spec: Spec
+) -> None:
+    bench.record(study_spec())
+    catalog = Catalog(bench.database)
+    with load_study("small", bench.home) as study:
+        assert not study.stop()
+        study_ledger = bench.ledger(study_spec())
+        study_ledger.claim(1, ready=lambda _: True, takes_queued=lambda _: False)
+        assert study.stop()
+
+    assert catalog.stop_requested("small")
+    bench.record(study_spec())
+    assert not catalog.stop_requested("small")
+
+
+@pytest.mark.parametrize(
+    ("point", "said"),
+    [
+        ({"learning_rate": 5.0}, "learning_rate: must be"),
+        ({"lr": 0.1}, "unknown"),
+        ({}, "at least one searched parameter"),
+    ],
+)
+def test_only_points_of_the_search_space_wait_in_line(
+    bench: Bench, study_spec: Spec, point: dict[str, float], said: str
+) -> None:
+    bench.record(study_spec())
+
+    with load_study("small", bench.home) as study, pytest.raises(UsageError, match=said):
+        study.enqueue(point)
+    assert bench.ledger(study_spec()).queued() == 0
+
+
+def test_looks_at_the_test_set_are_counted_before_they_tell(each_bench: Bench) -> None:
+    each_bench.record(spec_of(1, 1, 0))
+    with load_study("small", each_bench.home) as study:
+        unbegun = study.looks.counted(3, "promote")
+        unbegun.told({"test_accuracy": 0.5})
+        assert study.looks.all() == []
+        look = study.looks.counted(3, "promote")
+        look.begin()
+        assert [(each.trial, each.evidence) for each in study.looks.all()] == [(3, None)]
+        look.told({"test_accuracy": 0.9})
+
+        assert study.looks.all()[0].evidence == {"test_accuracy": 0.9}
+
+
+def test_ties_are_won_by_the_earlier_trial(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    values = [0.5, 0.9, 0.9, 0.1, 0.2, 0.3]
+
+    summary = bench.run(study_spec(), scripted(curve=lambda plan, _epoch: values[plan.slot]))
+
+    assert summary.best is not None
+    assert summary.best.number == 1
+
+
+@given(trials=st.integers(1, 20), seeds=st.integers(1, 5), seed=st.integers(0, 2**32 - 1))
+def test_every_slot_has_one_point_and_a_seed_of_its_own(trials: int, seeds: int, seed: int) -> None:
+    spec = spec_of(trials, seeds, seed)
+    slots = range(spec.slots)
+
+    assert [points.point_of(spec, slot) for slot in slots] == [slot // seeds for slot in slots]
+    assert sum(points.leads(spec, slot) for slot in slots) == trials
+    assert all(0 <= points.trial_seed(spec, slot) < 2**32 for slot in slots)
+    distinct = {points.trial_seed(spec, slot) for slot in slots}
+    assert len(distinct) == (spec.slots if seeds == 1 else seeds)
+    sampled = {points.sampler_seed(spec, slot) for slot in slots}
+    assert len(sampled) == trials
+
+
+def test_a_gaussian_process_without_pytorch_says_what_to_install(study_spec: Spec) -> None:
+    with pytest.raises(UnavailableError, match=r"pip install 'tuner\[gp\]'"):
+        search.sampler(study_spec(sampler="gp"), seed=0)
+
+
+def test_a_parameter_that_nothing_takes_is_refused(study_spec: Spec) -> None:
+    spec = study_spec(search_space={"droput_rate": 0.5, "learning_rate": 0.1}, baseline=[])
+
+    with pytest.raises(SpecError) as refused:
+        check_parameters(spec, "a.yaml", {"dropout_rate": 0.5, "width": None})
+
+    assert "a.yaml: search_space.droput_rate: unknown parameter" in str(refused.value)
+    assert "did you mean 'dropout_rate'?" in str(refused.value)
+    assert "needs 'width', which has no default" in str(refused.value)
+
+
+def test_a_database_that_is_away_is_named_without_its_password(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNER_STORAGE_URL", "postgresql://ada:s3cret@127.0.0.1:1/studies")
+
+    with pytest.raises(UnavailableError) as refused:
+        open_database(home)
+
+    assert "127.0.0.1:1/studies" in str(refused.value)
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "oracle9://x/y", "://"])
+def test_an_address_that_names_no_database_is_a_usage_error(
+    home: Home, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("TUNER_STORAGE_URL", url)
+
+    with pytest.raises(UsageError, match="TUNER_STORAGE_URL: must look like"):
+        open_database(home)
+
+
+def test_a_home_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    blocked = Home(tmp_path / "file" / "home")
+    blocked.root.parent.write_text("a file where a folder should be")
+
+    with pytest.raises(UnavailableError, match="set TUNER_HOME"):
+        blocked.create()
+
+
+def test_code_outside_git_has_no_revision(home: Home) -> None:
+    found = provenance(home.root)
+
+    assert (found.revision, found.uncommitted) == ("", "")
+    assert "mlflow.source.git.commit" not in found.tags()
+
+
+def test_optuna_trials_that_are_not_ours_are_left_alone(bench: Bench, study_spec: Spec) -> None:
+    study = optuna.create_study(study_name="small", storage=bench.database.storage)
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+
+    with pytest.raises(RefusedError, match="choose another --name"):
+        bench.record(study_spec())
+
+
+def test_studies_are_listed_the_newest_last(bench: Bench, study_spec: Spec) -> None:
+    for name in ("b", "a", "c"):
+        bench.record(study_spec(name=name))
+
+    with closing(open_database(bench.home)) as database:
+        catalog = Catalog(database)
+        assert catalog.names() == ["b", "a", "c"]
+        assert Study(bench.home, database, catalog.get("a")).summary().counts["waiting"] == 6

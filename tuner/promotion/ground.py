@@ -1,0 +1,67 @@
+"""The ground of a picture: its level, its noise, and the contrast that counts as clear.
+
+The ground is a plane fitted to the picture's border, so that light which falls off across
+the paper does not matter.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+_BORDER = 0.04
+"""Width of the border strip, as a share of the smaller side."""
+
+
+def border(shape: tuple[int, ...]) -> Mask:
+    """The strip along the edges, as a mask of shape (H, W)."""
+    width = max(1, round(_BORDER * min(shape[:2])))
+    mask = np.ones(shape[:2], dtype=bool)
+    mask[width:-width, width:-width] = False
+    return mask
+
+
+def ground(picture: Pixels) -> Pixels:
+    """The plane through each channel's border pixels that what is drawn there cannot tilt."""
+    rows, columns = np.indices(picture.shape[:2], dtype=np.float64) / max(picture.shape[:2])
+    positions = np.stack([np.ones_like(rows), rows, columns], axis=-1)
+    strip = border(picture.shape)
+    planes = [
+        positions @ _robust_plane(positions[strip], channel[strip].astype(np.float64))
+        for channel in np.moveaxis(picture, -1, 0)
+    ]
+    return np.stack(planes, axis=-1).astype(np.float32)
+
+
+def _robust_plane(
+    positions: NDArray[np.float64], values: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Least squares, repeated without the values that lie far off: three rounds settle it."""
+    plane = np.array([np.median(values), 0.0, 0.0])
+    for _ in range(3):
+        off = np.abs(values - positions @ plane)
+        kept = off <= 3 * 1.4826 * np.median(off) + 1 / 255
+        plane = np.linalg.lstsq(positions[kept], values[kept], rcond=None)[0]
+    return plane
+
+
+def spread(values: Pixels) -> float:
+    """The standard deviation of a normal distribution with these values' median deviation."""
+    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
+
+
+def otsu(strengths: Pixels) -> float:
+    """The level that parts two classes best: largest variance between them.
+
+    Source: N. Otsu, IEEE Trans. SMC 9 (1979), 62-66.
+    """
+    counts, edges = np.histogram(strengths, bins=256)
+    middles = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)
+    above = below[-1] - below
+    sums = np.cumsum(counts * middles)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance = sums / below - (sums[-1] - sums) / above
+    variance = np.nan_to_num(below * above * distance**2)
+    return float(edges[1 + int(variance.argmax())])
