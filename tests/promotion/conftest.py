@@ -13,9 +13,9 @@ from sklearn.datasets import load_digits
 from tuner.datasets.store import DatasetInfo
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.connection import connected
-from tuner.promotion.model_file import file_sha256
 from tuner.spec.study import Promotion
 from tuner.tracking.settings import TrackingSettings
+from tuner.training.checksum import sha256_of
 
 TRAINING_ROWS = 1400
 
@@ -102,7 +102,7 @@ def make_run(settings: TrackingSettings) -> RunMaker:
             )
             run_id = str(client.create_run(experiment_id, start_time=1000).info.run_id)
             client.log_artifact(run_id, str(file), "model")
-            client.set_tag(run_id, "tuner.model.sha256", file_sha256(file))
+            client.set_tag(run_id, "tuner.model.sha256", sha256_of(file))
             client.log_metric(run_id, "val_accuracy", 0.9, timestamp=1500, step=1)
             client.set_terminated(run_id, "FINISHED", end_time=2000)
         return run_id
@@ -129,7 +129,7 @@ def make_candidate(
             params={"learning_rate": 0.001},
             metric="val_accuracy",
             value=0.9,
-            model_sha256=file_sha256(file),
+            model_sha256=sha256_of(file),
             train_time_s=1.5,
             dataset=digits,
             promotion=Promotion.model_validate(

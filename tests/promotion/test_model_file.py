@@ -8,7 +8,8 @@ import pytest
 
 from tuner.errors import ExitCode, ModelError
 from tuner.promotion.model_cache import cached
-from tuner.promotion.model_file import file_sha256, load_verified
+from tuner.promotion.model_file import load_verified
+from tuner.training.checksum import sha256_of
 
 # Keras reads TensorFlow's variables in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -58,7 +59,7 @@ def own_layer_model(path: Path) -> Path:
 def test_a_flipped_byte_is_refused_and_both_hashes_are_named(
     model_file: Path, damaged: Path
 ) -> None:
-    recorded, found = file_sha256(model_file), file_sha256(damaged)
+    recorded, found = sha256_of(model_file), sha256_of(damaged)
     with pytest.raises(ModelError) as refused:
         load_verified(damaged, recorded)
     assert recorded in str(refused.value)
@@ -117,7 +118,7 @@ def test_a_wrong_file_is_refused_in_one_line(
 ) -> None:
     path = make(tmp_path, model_file)
     with pytest.raises(ModelError) as refused:
-        load_verified(path, file_sha256(path) if path.is_file() else "")
+        load_verified(path, sha256_of(path) if path.is_file() else "")
     message = str(refused.value)
     assert message.startswith(f"{path}: ")
     assert reason in message
@@ -134,7 +135,7 @@ def test_the_cache_downloads_once_and_repairs_what_was_damaged(
         downloads.append(folder)
         return written(folder / "any-name", model_file.read_bytes())
 
-    sha256 = file_sha256(model_file)
+    sha256 = sha256_of(model_file)
     first = cached(tmp_path, sha256, "here", download)
     assert cached(tmp_path, sha256, "here", download) == first
     assert len(downloads) == 1

@@ -8,19 +8,20 @@ from numpy.typing import NDArray
 
 from tuner.errors import DataError, ModelError
 from tuner.promotion.latency import measure
-from tuner.promotion.model_file import file_sha256, load_verified
+from tuner.promotion.model_file import load_verified
 from tuner.promotion.predictor import Predictor
+from tuner.training.checksum import sha256_of
 
 
 @pytest.fixture(scope="module")
 def predictor(model_file: Path) -> Predictor:
-    return Predictor(load_verified(model_file, file_sha256(model_file)), batch_size=100)
+    return Predictor(load_verified(model_file, sha256_of(model_file)), batch_size=100)
 
 
 def test_batches_give_what_keras_gives(
     predictor: Predictor, model_file: Path, test_images: NDArray[np.uint8]
 ) -> None:
-    model = load_verified(model_file, file_sha256(model_file))
+    model = load_verified(model_file, sha256_of(model_file))
     expected = model.predict(test_images.astype(np.float32) / 255, verbose=0)
     probabilities = predictor.probabilities(test_images)
     assert probabilities.dtype == np.float32
@@ -66,4 +67,4 @@ def test_what_is_no_image_of_the_model_is_refused(
 
 def test_latency_of_a_damaged_file_is_not_measured(model_file: Path, damaged: Path) -> None:
     with pytest.raises(ModelError, match=r"ended with exit 4: .*SHA-256 must be the recorded"):
-        measure(damaged, file_sha256(model_file))
+        measure(damaged, sha256_of(model_file))

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from tuner.cli.tables import duration, params, score
 from tuner.study.progress import (
+    Best,
     EpochDone,
     Planned,
     ProgressEvent,
@@ -56,10 +57,11 @@ def line(event: ProgressEvent, metric: str) -> str:
             again = f", attempt {event.attempt + 1}" if event.attempt else ""
             return f"trial {event.number} on {event.device}{again}: {params(event.params)}"
         case EpochDone():
+            beside = "accuracy" if metric == "loss" else "loss"
             return (
                 f"trial {event.number} epoch {event.epoch}/{event.epochs}: "
                 f"{metric} {score(event.metrics.get(metric))}, "
-                f"loss {score(event.metrics.get('loss'))}, {event.seconds:.1f} s"
+                f"{beside} {score(event.metrics.get(beside))}, {event.seconds:.1f} s"
             )
         case TrialDone():
             return _ending(event, metric)
@@ -130,7 +132,7 @@ class _Standing:
     done: int = 0
     epochs_done: int = 0
     epoch_s: float = 0.0
-    best: TrialDone | None = None
+    best: Best | None = None
     started: float = field(default_factory=time.monotonic)
 
     def take(self, event: ProgressEvent) -> None:
@@ -139,6 +141,7 @@ class _Standing:
                 self.step = text
             case Planned():
                 self.plan, self.done, self.epoch_s = event, event.done, event.epoch_s
+                self.best = event.best
             case TrialBegan():
                 self.running[event.number] = _Running(event)
             case EpochDone():
@@ -160,10 +163,10 @@ class _Standing:
         self.running.pop(event.number, None)
         self.done += 1
         if event.state == "completed" and event.value is not None and self._improves(event.value):
-            self.best = event
+            self.best = Best(event.number, event.value)
 
     def _improves(self, value: float) -> bool:
-        if self.best is None or self.best.value is None or self.plan is None:
+        if self.best is None or self.plan is None:
             return True
         gain = value - self.best.value
         return gain > 0 if self.plan.direction == "maximize" else gain < 0
@@ -183,7 +186,9 @@ class LiveView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._standing = _Standing()
-        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
+        self._live = Live(
+            console=console, get_renderable=self._render, refresh_per_second=4, transient=True
+        )
 
     def __enter__(self) -> Self:
         self._live.__enter__()
@@ -195,7 +200,6 @@ class LiveView:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._standing.running.clear()
         self._live.__exit__(kind, error, trace)
 
     def show(self, event: ProgressEvent) -> None:

@@ -30,7 +30,8 @@ _COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 def hyperparameters(name: str) -> dict[str, Scalar | None]:
     """The model function's own parameters and their defaults, None where it has none.
 
-    A default that is no scalar, such as None or a tuple, is given as its text. Importing a user's module runs the user's code; the shipped models import no Keras here.
+    A default that is no scalar, such as None or a tuple, is given as its text. Importing
+    a user's module runs the user's code; the shipped models import no Keras here.
 
     Raises:
         ModelError: there is no such function, or it does not take what every model takes.

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tuner.promotion.champion import load_champion
+from tuner.promotion.keras_start import start_keras
 from tuner.promotion.model_file import load_verified
 from tuner.promotion.photo import read_image
 from tuner.promotion.predictor import Predictor
@@ -23,7 +24,7 @@ class Answer(Frozen):
 class Asking:
     """The champion of one registered model, loaded and ready."""
 
-    def __init__(self, settings: TrackingSettings, model: str, cache: Path) -> None:
+    def __init__(self, settings: TrackingSettings, model: str, home: Path) -> None:
         """Fetches and loads the champion.
 
         Raises:
@@ -31,7 +32,8 @@ class Asking:
             ModelError: the version's file is not the recorded one.
             UnavailableError: MLflow does not answer.
         """
-        self._champion = load_champion(settings, model, cache)
+        self._champion = load_champion(settings, model, home / "models")
+        start_keras(home)
         loaded = load_verified(self._champion.model_path, self._champion.sha256)
         self._predictor = Predictor(loaded)
 

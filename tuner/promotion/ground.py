@@ -52,11 +52,11 @@ def spread(values: Pixels) -> float:
 
 
 def otsu(strengths: Pixels) -> float:
-    """The level that parts two classes best: largest variance between them.
+    """The level in [0, 1] that parts two classes best: largest variance between them.
 
     Source: N. Otsu, IEEE Trans. SMC 9 (1979), 62-66.
     """
-    counts, edges = np.histogram(strengths, bins=256)
+    counts, edges = np.histogram(strengths, bins=256, range=(0.0, 1.0))
     middles = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)
     above = below[-1] - below

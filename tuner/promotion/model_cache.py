@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tuner.datasets.atomic import exclusive
-from tuner.promotion.model_file import check_hash, file_sha256
+from tuner.promotion.model_file import check_hash
+from tuner.training.checksum import sha256_of
 
 
 def cached(cache: Path, sha256: str, origin: str, download: Callable[[Path], Path]) -> Path:
@@ -40,4 +41,4 @@ def cached(cache: Path, sha256: str, origin: str, download: Callable[[Path], Pat
 
 
 def _holds(model: Path, sha256: str) -> bool:
-    return model.is_file() and file_sha256(model) == sha256
+    return model.is_file() and sha256_of(model) == sha256

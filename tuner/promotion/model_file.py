@@ -5,25 +5,19 @@ alone has been passed by four times (CVE-2025-1550, CVE-2025-9905, CVE-2026-1462
 CVE-2026-1669).
 """
 
-import hashlib
 import os
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner.errors import ModelError
+from tuner.training.checksum import sha256_of
 
 if TYPE_CHECKING:
     import keras
 
 _CONFIG = "config.json"
 _KERAS_REFUSALS = (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError)
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of the file's bytes, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_hash(path: Path, sha256: str, origin: str) -> None:
@@ -37,7 +31,7 @@ def check_hash(path: Path, sha256: str, origin: str) -> None:
     Raises:
         ModelError: the file has another hash.
     """
-    found = file_sha256(path)
+    found = sha256_of(path)
     if found != sha256:
         raise ModelError(
             f"{origin}: SHA-256 must be the recorded {sha256}, got {found}; "

@@ -12,6 +12,7 @@ from tuner.promotion.candidate import Candidate
 from tuner.promotion.connection import connected
 from tuner.promotion.evidence import Evidence, gather, look
 from tuner.promotion.gates import GateResult, check
+from tuner.promotion.keras_start import start_keras
 from tuner.promotion.model_cache import cached
 from tuner.promotion.model_file import check_contract, load_verified
 from tuner.promotion.predictor import Predictor
@@ -78,6 +79,7 @@ def promote(
     with connected(settings) as client:
         champion = champion_version(client, candidate.promotion.model)
         model_file = _fetch(client, candidate, home)
+    start_keras(home)
     model = _load(model_file, candidate)
     say("measuring training accuracy, latency and, last, the test set")
     evidence = gather(candidate, model, model_file, before_look)
@@ -116,6 +118,7 @@ def evaluate_test(
     """
     with connected(settings) as client:
         model_file = _fetch(client, candidate, home)
+    start_keras(home)
     model = _load(model_file, candidate)
     return look(Predictor(model), candidate.dataset, before_look)
 

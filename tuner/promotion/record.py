@@ -58,5 +58,7 @@ def _write(
         "test": evidence.test.model_dump(mode="json"),
     }
     (folder / "evidence.json").write_text(json.dumps(document, indent=2))
-    title = f"{candidate.study}, trial {candidate.number}, test rows"
-    (folder / "confusion_matrix.png").write_bytes(confusion_figure(evidence.test, title))
+    title = f"{candidate.study}, trial {candidate.number}"
+    (folder / "confusion_matrix.png").write_bytes(
+        confusion_figure(evidence.test, title, rows="test")
+    )

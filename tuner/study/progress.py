@@ -14,6 +14,14 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Best:
+    """The best completed trial so far."""
+
+    number: int
+    value: float
+
+
+@dataclass(frozen=True)
 class Planned:
     """The study is about to begin, or to go on."""
 
@@ -27,6 +35,8 @@ class Planned:
     epoch_s: float
     """Seconds of one epoch, measured on one trainer."""
     trainers: int
+    best: Best | None = None
+    """What earlier runs found."""
 
     @property
     def seconds(self) -> float:

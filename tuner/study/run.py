@@ -21,7 +21,7 @@ from tuner.study.driver import Driver
 from tuner.study.journal import Journal
 from tuner.study.ledger import Ledger
 from tuner.study.parameters import check_parameters
-from tuner.study.progress import Notify, Planned, Step, ignore
+from tuner.study.progress import Best, Notify, Planned, Step, ignore
 from tuner.study.provenance import provenance
 from tuner.study.recovery import recover
 from tuner.study.summary import StudySummary, summarise
@@ -211,6 +211,7 @@ class _Run:
                 epochs=spec.epochs,
                 epoch_s=pool.epoch_seconds(driver.plan(0, 0, point)),
                 trainers=pool.size,
+                best=_best(summary),
             )
         )
 
@@ -249,6 +250,11 @@ class _Pulse:
 def _name_runs(ledger: Ledger, shipper: Shipper) -> None:
     for uid, run_id in shipper.poll():
         ledger.name_run(uid, run_id)
+
+
+def _best(summary: StudySummary) -> Best | None:
+    best = summary.best
+    return None if best is None or best.value is None else Best(best.number, best.value)
 
 
 def _typical_point(spec: StudySpec) -> dict[str, Scalar]:

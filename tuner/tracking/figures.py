@@ -68,7 +68,7 @@ def _draw_curve(
         axes.plot(steps, values, style, color=color, marker="o", markersize=4, label=label)
 
 
-def confusion_figure(evaluation: Evaluation, title: str) -> bytes:
+def confusion_figure(evaluation: Evaluation, title: str, rows: str = "validation") -> bytes:
     """The confusion matrix: colour is the share of the true class, numbers are images."""
     counts = np.asarray(evaluation.confusion)
     labels = [scores.label for scores in evaluation.classes]
@@ -81,7 +81,7 @@ def confusion_figure(evaluation: Evaluation, title: str) -> bytes:
     if len(labels) <= _ANNOTATED_CLASSES:
         _annotate(axes, counts, shares)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.85)
-    axes.set_title(f"{_literal(title)}: validation accuracy {evaluation.accuracy:.4f}")
+    axes.set_title(f"{_literal(title)}: {rows} accuracy {evaluation.accuracy:.4f}")
     return _png(figure)
 
 

@@ -7,7 +7,7 @@ the trainer sees no other one.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Literal
 
 import psutil
@@ -72,11 +72,14 @@ def layout(workers: int | Literal["auto"], slots: int) -> tuple[Device, ...]:
 
 
 def visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The GPUs a process may use: what CUDA_VISIBLE_DEVICES names, else all that the driver has."""
+    """The GPUs a process may use: what CUDA_VISIBLE_DEVICES names, else all that the driver has.
+
+    CUDA stops reading the list at its first invalid name, and so does this.
+    """
     stated = environment.get("CUDA_VISIBLE_DEVICES")
     if stated is not None:
-        names = [name.strip() for name in stated.split(",")]
-        return tuple(name for name in names if name and name != "-1")
+        names = (name.strip() for name in stated.split(","))
+        return tuple(takewhile(lambda name: name not in ("", "-1"), names))
     return tuple(str(index) for index in range(_gpu_count()))
 
 

@@ -16,6 +16,7 @@ from tuner.errors import UnavailableError
 from tuner.training.plan import ModelPlan, TrainerInfo, TrialPlan
 from tuner.workers.devices import Device
 from tuner.workers.messages import (
+    OUTPUT_LOG,
     Answer,
     Describe,
     Described,
@@ -114,10 +115,13 @@ class LocalPool:
         asked.send(request)
         while True:
             trainer, answer = self._events.get()
-            if trainer is not asked or isinstance(answer, Ready) or answer is None:
+            if trainer is not asked:
                 self._hold_back(trainer, answer)
+            elif answer is None:
+                reason = self._restart(asked)
+                raise UnavailableError(f"a trainer died of a question about the model: {reason}")
             elif isinstance(answer, Refused):
-                raise getattr(errors, answer.error)(answer.message)
+                raise _refused(answer)
             else:
                 return answer
 
@@ -140,16 +144,23 @@ class LocalPool:
                 trainer.plan = None
                 return Finished(plan, result)
             case None:
-                return self._replace(trainer, plan)
+                reason = self._restart(trainer)
+                return Lost(plan, reason) if plan else None
         raise AssertionError(f"a trainer said {answer!r} without a plan")
 
-    def _replace(self, trainer: "_TrainerProcess", plan: TrialPlan | None) -> PoolEvent | None:
-        """A trainer died. One that never got ready would only die again."""
+    def _restart(self, trainer: "_TrainerProcess") -> str:
+        """Replaces a dead trainer, unless it never got ready: then the next would die too."""
         reason = trainer.last_words()
         if trainer.info is None:
             raise UnavailableError(f"a trainer on {trainer.device.name} did not start: {reason}")
         trainer.start()
-        return Lost(plan, reason) if plan else None
+        return reason
+
+
+def _refused(answer: Refused) -> Exception:
+    error: Exception = getattr(errors, answer.error)(answer.message)
+    error.add_note(f"In the trainer:\n{answer.traceback}")
+    return error
 
 
 class _TrainerProcess:
@@ -208,6 +219,7 @@ class _TrainerProcess:
             self._process.stdin.flush()
 
     def end(self) -> None:
+        """Closes stdin, which a living trainer takes as its end."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -220,15 +232,21 @@ class _TrainerProcess:
             self._process.wait()
 
     def last_words(self) -> str:
-        """How the process ended and the end of what it printed."""
+        """How the process ended and the end of what it printed, in its trial if it had one."""
         code = self._process.wait()
+        self.end()
+        log = self._log
+        if self.plan and (self.plan.folder / OUTPUT_LOG).exists():
+            log = self.plan.folder / OUTPUT_LOG
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        printed = self._log.read_text(errors="replace")[-_LOG_TAIL:].strip()
-        return f"{how}; its log {self._log} ends:\n{printed}" if printed else how
+        printed = log.read_text(errors="replace")[-_LOG_TAIL:].strip()
+        return f"{how}; its log {log} ends:\n{printed}" if printed else how
 
     def _listen(self, process: "subprocess.Popen[bytes]") -> None:
         stream: IO[bytes] | None = process.stdout
         assert stream is not None
-        for line in stream:
-            self._events.put((self, answer_adapter.validate_json(line)))
+        with stream:
+            for line in stream:
+                if line.endswith(b"\n"):  # else the trainer died in the middle of an answer
+                    self._events.put((self, answer_adapter.validate_json(line)))
         self._events.put((self, None))

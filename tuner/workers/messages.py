@@ -14,6 +14,9 @@ from tuner.training.plan import (
     TrialResult,
 )
 
+OUTPUT_LOG = "output.log"
+"""What a trial printed, in its plan's folder."""
+
 
 class Describe(Frozen):
     """Asks what the model function takes."""

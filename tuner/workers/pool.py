@@ -78,7 +78,7 @@ class TrainerPool(Protocol):
 
         Raises:
             ModelError: there is no such function, or it is no model function.
-            UnavailableError: no trainer could start.
+            UnavailableError: no trainer could start, or one died of the question.
         """
         ...
 
@@ -88,7 +88,7 @@ class TrainerPool(Protocol):
         Raises:
             DataError: the plan's rows cannot be split as it says.
             ModelError: the plan's model cannot be built.
-            UnavailableError: no trainer could start.
+            UnavailableError: no trainer could start, or one died of the question.
         """
         ...
 

@@ -13,8 +13,6 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -23,9 +21,10 @@ from tuner.models import registry
 from tuner.training import data, loop
 from tuner.training.engines.base import Engine
 from tuner.training.engines.tensorflow import TensorFlowEngine
+from tuner.training.output import output_to
 from tuner.training.plan import EpochReport, SystemSample, TrainerInfo, TrialPlan
 from tuner.workers import messages
-from tuner.workers.messages import Answer, Describe, Probe, Prune, Request, Train
+from tuner.workers.messages import OUTPUT_LOG, Answer, Describe, Probe, Prune, Request, Train
 from tuner.workers.system import SystemSampler
 
 
@@ -36,9 +35,17 @@ def main() -> None:
     parser.add_argument("--cpus", required=True, type=lambda text: set(map(int, text.split(","))))
     options = parser.parse_args()
     os.sched_setaffinity(0, options.cpus)
-    trainer = Trainer(answers=_taken_stdout(), device=options.device)
-    trainer.start(TensorFlowEngine(threads=len(options.cpus)))
+    trainer = Trainer(requests=_taken_stdin(), answers=_taken_stdout(), device=options.device)
+    trainer.start(TensorFlowEngine.start(threads=len(options.cpus)))
     trainer.serve()
+
+
+def _taken_stdin() -> BinaryIO:
+    """The stream that requests come from; whatever else reads stdin finds it at its end."""
+    requests = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), sys.stdin.fileno())
+    return requests
 
 
 def _taken_stdout() -> TextIO:
@@ -51,14 +58,14 @@ def _taken_stdout() -> TextIO:
 class Trainer:
     """Serves one request after another; listens for pruning while it trains."""
 
-    def __init__(self, answers: TextIO, device: str) -> None:
+    def __init__(self, requests: BinaryIO, answers: TextIO, device: str) -> None:
         self._answers = answers
         self._answering = threading.Lock()
         self._device = device
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._pruned: set[tuple[int, int]] = set()
         self._data: tuple[tuple[object, ...], data.TrainingData] | None = None
-        threading.Thread(target=self._listen, args=(sys.stdin.buffer,), daemon=True).start()
+        threading.Thread(target=self._listen, args=(requests,), daemon=True).start()
 
     def start(self, engine: Engine) -> None:
         """Says that the engine is there."""
@@ -86,6 +93,8 @@ class Trainer:
 
     def _listen(self, stream: BinaryIO) -> None:
         for line in stream:
+            if not line.endswith(b"\n"):
+                break  # the driver died in the middle of a request
             request = messages.request_adapter.validate_json(line)
             if isinstance(request, Prune):
                 self._pruned.add((request.slot, request.attempt))
@@ -100,15 +109,11 @@ class Trainer:
 
     def _inform(self, request: Describe | Probe) -> None:
         try:
-            self._answer(self._information(request))
-        except (UsageError, DataError, ModelError) as error:
-            self._answer(
-                messages.Refused(
-                    error=type(error).__name__,
-                    message=str(error),
-                    traceback=traceback.format_exc(),
-                )
-            )
+            answer = self._information(request)
+        except Exception as error:  # noqa: BLE001 - the user's code runs in here
+            model = request.model if isinstance(request, Describe) else request.plan.model
+            answer = _refusal(model.name, error)
+        self._answer(answer)
 
     def _information(self, request: Describe | Probe) -> Answer:
         if isinstance(request, Probe):
@@ -124,7 +129,7 @@ class Trainer:
     def _train(self, plan: TrialPlan) -> None:
         plan.folder.mkdir(parents=True, exist_ok=True)
         _make_importable(plan.model.code_path)
-        with _output_to(plan.folder / "output.log"), SystemSampler(self._sampled):
+        with output_to(plan.folder / OUTPUT_LOG), SystemSampler(self._sampled):
             result = loop.train(plan, self._load, self._engine, _Follower(self, plan))
         self._answer(messages.Ended(result=result))
 
@@ -161,29 +166,20 @@ class _Follower:
         return self._trainer.is_pruned(self._plan)
 
 
+def _refusal(model: str, error: Exception) -> messages.Refused:
+    """An error that is none of ours comes from the model's code."""
+    ours = isinstance(error, UsageError | DataError | ModelError)
+    return messages.Refused(
+        error=type(error).__name__ if ours else "ModelError",
+        message=str(error) if ours else f"{model}: {type(error).__name__}: {error}",
+        traceback="".join(traceback.format_exception(error)),
+    )
+
+
 def _make_importable(folders: tuple[Path, ...]) -> None:
     for folder in reversed(folders):
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
-
-
-@contextmanager
-def _output_to(path: Path) -> Iterator[None]:
-    """Sends standard output and error, native code's included, to a file."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = os.dup(sys.stderr.fileno())
-    with path.open("ab", buffering=0) as log:
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(log.fileno(), stream.fileno())
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(kept, stream.fileno())
-        os.close(kept)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,121 @@
+"""A stranger's folder: a data set, a model and a study of their own, and the real command."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+STUDY = """
+name: shapes
+dataset: shapes:load
+model: shapes:build
+search_space:
+  learning_rate: {type: float, low: 1e-3, high: 1e-1, log: true}
+  width: {type: choice, choices: [8, 16]}
+baseline:
+  - {learning_rate: 0.01, width: 16}
+trials: 3
+epochs: 3
+validation: 40
+promotion:
+  model: shapes
+  gates: {test_accuracy: 0.8, latency_p95_ms: 1000}
+"""
+
+SHAPES = '''
+"""Light squares and crosses on a dark ground, and a small network for them."""
+
+import numpy as np
+
+
+def load():
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 300)
+    images = np.zeros((300, 12, 12), np.uint8)
+    for image, label in zip(images, labels):
+        row, column = random.integers(1, 4, 2)
+        if label:
+            image[row : row + 7, column + 3] = image[row + 3, column : column + 7] = 255
+        else:
+            image[row : row + 7, column : column + 7] = 255
+    return (images[:200], labels[:200]), (images[200:], labels[200:])
+
+
+def build(*, input_shape, classes, width=8):
+    import keras
+
+    print("building shapes", width)
+    return keras.Sequential(
+        [
+            keras.layers.Input(input_shape),
+            keras.layers.Flatten(),
+            keras.layers.Dense(width, activation="relu"),
+            keras.layers.Dense(classes, activation="softmax", dtype="float32"),
+        ]
+    )
+'''
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """A folder outside the project, and the command run in it."""
+
+    folder: Path
+
+    def tuner(self, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
+        """Runs the command and checks its exit code."""
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, f"exit {done.returncode}: {done.stdout}\n{done.stderr}"
+        return done
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Starts the command and leaves it running."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-P", "-m", "tuner", *arguments]
+
+    def environment(self) -> dict[str, str]:
+        ours = {"TUNER_HOME": str(self.folder / ".tuner"), "COLUMNS": "200"}
+        return {**os.environ, **ours}
+
+
+@pytest.fixture(scope="session")
+def make_workshop(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Workshop]:
+    """Makes a folder with the study of the given name in it."""
+
+    def make(name: str) -> Workshop:
+        folder = tmp_path_factory.mktemp(name)
+        (folder / "shapes.py").write_text(dedent(SHAPES))
+        (folder / "study.yaml").write_text(STUDY)
+        return Workshop(folder)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def finished(make_workshop: Callable[[str], Workshop]) -> Workshop:
+    """A workshop whose study has been run once, to its end."""
+    workshop = make_workshop("finished")
+    done = workshop.tuner("run-study", "study.yaml")
+    (workshop.folder / "run.log").write_text(done.stderr)
+    return workshop

@@ -1,0 +1,129 @@
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from tuner.errors import ModelError
+from tuner.models import registry
+
+SHAPE = (8, 8, 1)
+
+SOFTMAX = """
+import keras
+
+def net(*, input_shape, classes, units, rate=0.25, act="relu"):
+    return keras.Sequential([
+        keras.Input(input_shape), keras.layers.Flatten(),
+        keras.layers.Dense(units, activation=act), keras.layers.Dropout(rate),
+        keras.layers.Dense(classes, activation="softmax"),
+    ])
+"""
+
+
+WriteModule = Callable[[str], str]
+
+
+def test_the_shipped_hyperparameters_and_their_defaults() -> None:
+    assert registry.hyperparameters("paper-cnn") == {
+        "dropout_rate": 0.5,
+        "filters": 32,
+        "kernel_size": 3,
+        "pooling": "max",
+        "dense_units": 128,
+        "depth": 2,
+    }
+    assert registry.hyperparameters("dense") == {
+        "dropout_rate": 0.5,
+        "dense_units": 512,
+        "depth": 2,
+    }
+
+
+def test_the_registry_imports_no_keras() -> None:
+    code = (
+        "import sys; from tuner.models.registry import hyperparameters as of\n"
+        "of('paper-cnn'), of('dense')\n"
+        "print({'keras', 'tensorflow', 'numpy'} & set(sys.modules))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+def test_a_users_function_from_a_folder(user_module: WriteModule) -> None:
+    name = f"{user_module(SOFTMAX)}:net"
+    assert registry.hyperparameters(name) == {"units": None, "rate": 0.25, "act": "relu"}
+    model = registry.build(name, {"units": 5, "act": "tanh"}, SHAPE, 4)
+    assert model.output_shape == (None, 4)
+    assert model.count_params() == 65 * 5 + 6 * 4
+
+
+def test_the_source_of_a_users_function_and_of_no_other(user_module: WriteModule) -> None:
+    name = user_module(SOFTMAX)
+    assert registry.source_of(f"{name}:net") == {f"{name}.py": SOFTMAX}
+    assert registry.source_of("paper-cnn") == {}
+
+
+def test_defaults_that_are_no_scalars_are_shown_as_text(user_module: WriteModule) -> None:
+    code = "def net(*rest, input_shape, classes, kernel=(3, 3), act=None, **more): ..."
+    shown = registry.hyperparameters(f"{user_module(code)}:net")
+    assert shown == {"kernel": "(3, 3)", "act": "None"}
+
+
+def test_a_model_that_is_built_by_its_first_input(user_module: WriteModule) -> None:
+    code = SOFTMAX.replace("keras.Input(input_shape), ", "")
+    model = registry.build(f"{user_module(code)}:net", {"units": 3}, SHAPE, 4)
+    assert model.count_params() == 65 * 3 + 4 * 4
+
+
+@pytest.mark.parametrize("given", ["input_shape", "classes"])
+def test_a_function_must_take_what_every_model_takes(user_module: WriteModule, given: str) -> None:
+    taken = {"input_shape", "classes"} - {given}
+    name = user_module(f"def net(*, {taken.pop()}, units=3): ...")
+    with pytest.raises(ModelError, match=f"{name}:net: must take the keyword '{given}'"):
+        registry.hyperparameters(f"{name}:net")
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "message"),
+    [
+        ("Dense(classes,", "Dense(classes + 1,", r"must output shape \(None, 4\), got \(None, 5\)"),
+        ("keras.layers.Flatten(),", "", r"must output shape \(None, 4\), got \(None, 8, 8, 4\)"),
+        ("return keras.Sequential([", "return list([", "must return a keras.Model, got list"),
+        ("return keras", "keras", "must return a keras.Model, got NoneType"),
+        ("units, activation=act", "-units", r"cannot be built with \{'units': 3\}: .*-3"),
+    ],
+)
+def test_what_is_no_classifier_of_these_classes_is_refused(
+    user_module: WriteModule, was: str, becomes: str, message: str
+) -> None:
+    assert was in SOFTMAX
+    name = user_module(SOFTMAX.replace(was, becomes))
+    with pytest.raises(ModelError, match=f"{name}:net: {message}"):
+        registry.build(f"{name}:net", {"units": 3}, SHAPE, 4)
+
+
+def test_a_hyperparameter_without_a_default_must_be_given(user_module: WriteModule) -> None:
+    name = user_module(SOFTMAX)
+    with pytest.raises(ModelError, match=r"missing 1 required .* 'units'"):
+        registry.build(f"{name}:net", {}, SHAPE, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("papercnn", r"unknown model 'papercnn'; did you mean 'paper-cnn'\? .*dense, paper-cnn"),
+        ("no_such_module:net", "cannot import 'no_such_module'; put its folder beside"),
+        (f"{registry.__name__}:bild", "'bild'; did you mean 'build'?"),
+    ],
+)
+def test_an_unknown_function_names_the_known(name: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        registry.hyperparameters(name)
+
+
+@pytest.mark.parametrize("name", registry.BUILTIN)
+def test_shipped_models_take_keywords_alone(name: str) -> None:
+    function = registry._function(name)
+    kinds = {parameter.kind for parameter in inspect.signature(function).parameters.values()}
+    assert kinds == {inspect.Parameter.KEYWORD_ONLY}

@@ -1,0 +1,102 @@
+"""Engines in pytest's own process, on one thread, and the digits to train them on.
+
+TensorFlow takes its threads when its runtime starts, which another part's test may cause. So
+they are set here, in the environment, which is read before any test runs.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from tuner.spec.objective import Objective
+from tuner.spec.recipe import Recipe
+from tuner.training.data import Rows, TrainingData
+from tuner.training.engines.base import Engine
+from tuner.training.engines.tensorflow import TensorFlowEngine
+from tuner.training.plan import ModelPlan, TrialPlan
+
+os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+ENGINES: dict[str, Callable[[], Engine]] = {"tensorflow": TensorFlowEngine}
+
+PlanMaker = Callable[..., TrialPlan]
+DataMaker = Callable[..., TrainingData]
+
+
+@pytest.fixture(scope="session", params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Every engine in turn, kept from test to test as a trainer keeps it from trial to trial."""
+    return ENGINES[request.param]()
+
+
+@pytest.fixture
+def own_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts the folder of `own_networks` where a trainer would put a user's."""
+    monkeypatch.syspath_prepend(Path(__file__).parent / "networks")
+
+
+@pytest.fixture
+def default_precision() -> Iterator[None]:
+    """Gives the process its precision back, which a session sets for itself."""
+    import keras
+
+    policy = keras.config.dtype_policy()
+    yield
+    keras.config.set_dtype_policy(policy)
+
+
+@pytest.fixture
+def make_data() -> DataMaker:
+    """Cuts training and validation rows from the 1,797 digits of scikit-learn."""
+    images, labels = load_digits(return_X_y=True)
+    pixels = (images.reshape(-1, 8, 8, 1) / 16 * 255).round().astype(np.uint8)
+
+    def make(train: int = 150, validation: int = 40) -> TrainingData:
+        first, second = slice(train), slice(train, train + validation)
+        return TrainingData(
+            train=Rows(pixels[first], labels[first]),
+            validation=Rows(pixels[second], labels[second]),
+            classes=10,
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_plan(tmp_path: Path) -> PlanMaker:
+    """Plans for a small network without dropout; keywords replace fields or the recipe's."""
+
+    def make(
+        model: str = "dense", params: dict[str, Any] | None = None, **changes: Any
+    ) -> TrialPlan:
+        if params is None:
+            params = (
+                {"dense_units": 16, "depth": 1, "dropout_rate": 0.0} if model == "dense" else {}
+            )
+        recipe = {name: changes.pop(name) for name in Recipe.model_fields if name in changes}
+        fields: dict[str, Any] = {
+            "study": "a-study",
+            "slot": 0,
+            "attempt": 1,
+            "params": {},
+            "model": ModelPlan(name=model, params=params),
+            "recipe": Recipe.model_validate({"batch_size": 64, **recipe}),
+            "dataset": tmp_path / "no-data",
+            "classes": tuple("0123456789"),
+            "validation": 40,
+            "split_seed": 0,
+            "seed": 1,
+            "epochs": 2,
+            "objective": Objective(),
+            "precision": "float32",
+            "folder": tmp_path,
+        }
+        return TrialPlan(**{**fields, **changes})
+
+    return make

@@ -1,0 +1,329 @@
+"""The contract of an engine, against Keras itself and the protocols alone."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tuner.models import registry
+from tuner.training import loop
+from tuner.training.data import Rows, TrainingData
+from tuner.training.engines.base import Engine, Session, TrainedEpoch
+from tuner.training.plan import TrialPlan
+
+PlanMaker = Callable[..., TrialPlan]
+DataMaker = Callable[..., TrainingData]
+Weights = list[NDArray[Any]]
+
+pytestmark = [
+    pytest.mark.usefixtures("own_networks", "default_precision"),
+    # Keras reads TensorFlow's variables in NumPy 1's way when it saves.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "plain": {"optimizer": "sgd", "learning_rate": 0.1},
+    "label-smoothing": {"optimizer": "sgd", "learning_rate": 0.1, "label_smoothing": 0.2},
+    "cosine": {"optimizer": "sgd", "learning_rate": 0.1, "schedule": "cosine"},
+    "weight-decay": {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 0.05},
+    "adamw-without-decay": {"optimizer": "adamw"},
+    "batch-of-all": {"optimizer": "sgd", "learning_rate": 0.1, "batch_size": 1000},
+    "convolution": {
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "model": "paper-cnn",
+        "params": {"depth": 1, "filters": 4, "dense_units": 8, "dropout_rate": 0.0},
+    },
+    "moving-statistics": {
+        "model": "own_networks:normalised",
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+    },
+    "regularizer": {"model": "own_networks:regularised", "params": {"l2": 0.1}},
+}
+
+
+def orders(rows: int, epochs: int) -> list[NDArray[np.int32]]:
+    random = np.random.default_rng(5)
+    return [random.permutation(rows).astype(np.int32) for _ in range(epochs)]
+
+
+def pixels(rows: Rows) -> NDArray[np.float32]:
+    return rows.images.astype(np.float32) / np.float32(255)
+
+
+def trained(
+    engine: Engine, plan: TrialPlan, data: TrainingData
+) -> tuple[Session, list[TrainedEpoch]]:
+    """A session after all epochs of the plan."""
+    session = engine.session(plan, data)
+    return session, [session.train_epoch(order) for order in orders(len(data.train), plan.epochs)]
+
+
+def trained_by_keras(plan: TrialPlan, data: TrainingData) -> tuple[Weights, list[dict[str, float]]]:
+    """Final weights and each epoch's figures of Keras' own `fit`, from the same start."""
+    import keras
+
+    recipe, rows = plan.recipe, len(data.train)
+    keras.utils.set_random_seed(plan.seed)
+    model = registry.build(plan.model.name, plan.model.params, data.image_shape, data.classes)
+    rate: Any = recipe.learning_rate
+    if recipe.schedule == "cosine":
+        steps = -(-rows // recipe.batch_size) * plan.epochs
+        rate = keras.optimizers.schedules.CosineDecay(rate, steps)
+    kinds = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
+    kind = kinds.get(recipe.optimizer, keras.optimizers.AdamW)
+    model.compile(
+        kind(rate, weight_decay=recipe.weight_decay),
+        keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
+        metrics=["accuracy"],
+    )
+    images, labels = pixels(data.train), keras.utils.to_categorical(data.train.labels, data.classes)
+    figures = []
+    for order in orders(rows, plan.epochs):
+        history = model.fit(
+            images[order], labels[order], batch_size=recipe.batch_size, shuffle=False, verbose=0
+        )
+        figures.append({name: values[0] for name, values in history.history.items()})
+    return model.get_weights(), figures
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_it_trains_as_keras_does(
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, recipe: dict[str, Any]
+) -> None:
+    plan, data = make_plan(**recipe), make_data()
+    session, epochs = trained(engine, plan, data)
+    weights, figures = trained_by_keras(plan, data)
+    assert session.parameters == sum(weight.size for weight in weights)
+    trained_weights: Weights = session.weights()
+    for ours, theirs in zip(trained_weights, weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+    for epoch, expected in zip(epochs, figures, strict=True):
+        assert epoch.loss == pytest.approx(expected["loss"], rel=1e-5)
+        assert epoch.confusion.sum() == len(data.train)
+        accuracy = np.trace(epoch.confusion) / epoch.confusion.sum()
+        assert accuracy == pytest.approx(expected["accuracy"], abs=1e-6)
+
+
+def test_the_confusion_counts_the_labels_in_its_rows(
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
+) -> None:
+    data = make_data()
+    _, (epoch,) = trained(engine, make_plan(epochs=1), data)
+    counts = np.bincount(data.train.labels, minlength=data.classes)
+    np.testing.assert_array_equal(epoch.confusion.sum(axis=1), counts)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop", "nadam", "lion"])
+def test_every_optimizer_learns(
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, optimizer: str
+) -> None:
+    rate = 0.1 if optimizer == "sgd" else 0.003
+    plan = make_plan(optimizer=optimizer, learning_rate=rate, batch_size=32, epochs=4)
+    _, epochs = trained(engine, plan, make_data())
+    assert epochs[-1].loss < epochs[0].loss
+
+
+AUGMENTED = {"shift": 0.1, "rotate": 15.0}
+
+
+@pytest.mark.parametrize("recipe", [{}, AUGMENTED], ids=["dropout", "dropout-and-augmentation"])
+def test_a_seed_repeats_bit_for_bit_and_another_does_not(
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, recipe: dict[str, float]
+) -> None:
+    def final(seed: int) -> tuple[list[bytes], list[float]]:
+        plan = make_plan(params={"dense_units": 16, "dropout_rate": 0.5}, seed=seed, **recipe)
+        session, epochs = trained(engine, plan, data)
+        return [weight.tobytes() for weight in session.weights()], [e.loss for e in epochs]
+
+    data = make_data()
+    once = final(1)
+    assert final(1) == once
+    different = final(2)
+    assert not set(once[1]) & set(different[1])
+    assert once[0] != different[0]
+
+
+@pytest.mark.parametrize("validation", [1, 500, 501])
+def test_every_validation_row_gets_its_probabilities(
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, validation: int, tmp_path: Path
+) -> None:
+    import keras
+
+    plan, data = make_plan(params={"dropout_rate": 0.9}, epochs=1), make_data(150, validation)
+    session, _ = trained(engine, plan, data)
+    probabilities = session.probabilities()
+    assert probabilities.shape == (validation, data.classes)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    session.save(session.weights(), tmp_path / "model.keras")
+    model = keras.models.load_model(tmp_path / "model.keras")
+    expected = model.predict(pixels(data.validation), verbose=0)
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-4, atol=1e-6)
+    assert [path.name for path in tmp_path.glob("*.keras")] == ["model.keras"]
+
+
+def test_the_saved_model_has_the_weights_that_were_asked_for(
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, tmp_path: Path
+) -> None:
+    import keras
+
+    data = make_data()
+    session = engine.session(make_plan(), data)
+    session.train_epoch(orders(len(data.train), 1)[0])
+    early, expected = session.weights(), session.probabilities()
+    session.train_epoch(orders(len(data.train), 1)[0])
+    assert not np.allclose(session.probabilities(), expected, atol=1e-4)
+    session.save(early, tmp_path / "model.keras")
+    model = keras.models.load_model(tmp_path / "model.keras")
+    answered = model.predict(pixels(data.validation), verbose=0)
+    np.testing.assert_allclose(answered, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_bfloat16_learns_as_float32_does(
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
+) -> None:
+    data, share = make_data(1000, 400), {}
+    for precision in ("float32", "bfloat16"):
+        plan = make_plan(precision=precision, learning_rate=0.01, batch_size=32, epochs=6)
+        session, epochs = trained(engine, plan, data)
+        probabilities = session.probabilities()
+        assert probabilities.dtype == np.float32
+        assert {weight.dtype for weight in session.weights()} == {np.dtype(np.float32)}
+        assert np.isfinite([epoch.loss for epoch in epochs]).all()
+        share[precision] = (probabilities.argmax(axis=1) == data.validation.labels).mean()
+    assert share["float32"] > 0.9
+    assert share["bfloat16"] == pytest.approx(share["float32"], abs=0.04)
+
+
+def test_whole_numbers_and_shares_of_one_are_the_same_pixels(
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
+) -> None:
+    whole = make_data()
+    shares = replace(
+        whole,
+        train=replace(whole.train, images=pixels(whole.train)),
+        validation=replace(whole.validation, images=pixels(whole.validation)),
+    )
+    first, (*_, last) = trained(engine, make_plan(), whole)
+    second, (*_, same) = trained(engine, make_plan(), shares)
+    assert last.loss == pytest.approx(same.loss, rel=1e-5)
+    np.testing.assert_allclose(first.probabilities(), second.probabilities(), rtol=1e-4, atol=1e-6)
+
+
+def test_statistics_move_in_training_alone(
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
+) -> None:
+    data = make_data()
+    session = engine.session(make_plan("own_networks:normalised"), data)
+    start = session.weights()
+    session.probabilities()
+    assert all(map(np.array_equal, session.weights(), start))
+    session.train_epoch(orders(len(data.train), 1)[0])
+    assert not any(map(np.array_equal, session.weights(), start))
+
+
+def _seen(engine: Engine, plan: TrialPlan, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    """How a step saw the image, over and over: the network remembers its first row."""
+    rows = Rows(image[None], np.zeros(1, np.int64))
+    session = engine.session(plan, TrainingData(train=rows, validation=rows, classes=10))
+    only = np.zeros(1, np.int32)
+    seen = []
+    for _ in range(12):
+        session.train_epoch(only)
+        seen.append(np.asarray(session.weights()[0][:, :, 0], np.float32))
+    return seen
+
+
+def _dot(row: int, column: int) -> NDArray[np.uint8]:
+    image = np.zeros((21, 21, 1), np.uint8)
+    image[row, column] = 255
+    return image
+
+
+def _centre(image: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Where the image's mass lies, row and column from its middle."""
+    places = np.indices(image.shape) - 10
+    centre: NDArray[np.float64] = (places * image).sum(axis=(1, 2)) / image.sum()
+    return centre
+
+
+def test_without_augmentation_a_step_sees_the_image_itself(
+    engine: Engine, make_plan: PlanMaker
+) -> None:
+    plan, image = make_plan("own_networks:remembering"), _dot(10, 16)
+    for seen in _seen(engine, plan, image):
+        np.testing.assert_allclose(seen, image[:, :, 0] / 255, rtol=1e-6)
+
+
+def test_shifts_stay_within_their_share_of_the_image(engine: Engine, make_plan: PlanMaker) -> None:
+    plan = make_plan("own_networks:remembering", shift=0.2)
+    moved = np.array([_centre(seen) for seen in _seen(engine, plan, _dot(10, 10))])
+    assert (abs(moved) <= 0.2 * 21 + 0.01).all()
+    assert (abs(moved).max(axis=0) > 1).all()
+    assert len(np.unique(moved.round(3), axis=0)) == len(moved)
+
+
+def test_turns_stay_within_their_degrees(engine: Engine, make_plan: PlanMaker) -> None:
+    plan = make_plan("own_networks:remembering", rotate=30.0)
+    centres = np.array([_centre(seen) for seen in _seen(engine, plan, _dot(10, 17))])
+    degrees = np.degrees(np.arctan2(centres[:, 0], centres[:, 1]))
+    assert (abs(degrees) <= 30 + 3).all()
+    assert degrees.max() > 3
+    assert degrees.min() < -3
+
+
+def test_an_epoch_of_any_length_runs_the_program_that_is_there(
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
+) -> None:
+    from own_networks import TRACED  # type: ignore[import-not-found]  # on the path in a test
+
+    data = make_data()
+    session = engine.session(make_plan("own_networks:traced"), data)
+    session.train_epoch(orders(64, 1)[0])
+    traced = len(TRACED)
+    for rows in (150, 1, 65):
+        session.train_epoch(orders(rows, 1)[0])
+    assert len(TRACED) == traced
+
+
+def test_data_of_another_trial_does_not_linger(
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
+) -> None:
+    for rows, validation in ((150, 40), (70, 20)):
+        session, (epoch,) = trained(engine, make_plan(epochs=1), make_data(rows, validation))
+        assert epoch.confusion.sum() == rows
+        assert len(session.probabilities()) == validation
+
+
+def test_a_trial_on_it_ends_with_a_result(
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
+) -> None:
+    class Ignored:
+        def epoch_ended(self, _report: Any) -> None:
+            pass
+
+        def pruned(self) -> bool:
+            return False
+
+    data = make_data()
+    result = loop.train(make_plan(), lambda _plan: data, engine, Ignored())
+    assert result.error is None
+    assert result.model is not None
+    assert result.model.parameters == 65 * 16 + 17 * 10
+    assert result.evaluation is not None
+    best = result.best
+    assert best is not None
+    assert result.evaluation.accuracy == pytest.approx(best.metrics["val_accuracy"])
+
+
+def test_it_names_its_backend_and_versions(engine: Engine) -> None:
+    import keras
+
+    assert engine.backend == keras.backend.backend()
+    assert engine.versions()["keras"] == keras.__version__

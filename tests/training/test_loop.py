@@ -1,0 +1,294 @@
+"""The loop on an engine that follows a script: no network, the same numbers every time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tuner.errors import ModelError
+from tuner.spec.objective import Objective
+from tuner.training import loop
+from tuner.training.checksum import sha256_of
+from tuner.training.data import Rows, TrainingData
+from tuner.training.engines.base import TrainedEpoch
+from tuner.training.plan import EpochReport, TrialPlan, TrialResult, TrialState
+
+CLASSES = 10
+ROWS = 100
+
+PlanMaker = Callable[..., TrialPlan]
+
+
+@dataclass
+class Listener:
+    """Keeps what it hears, and prunes when told to."""
+
+    prunes_after: int | None = None
+    heard: list[EpochReport] = field(default_factory=list)
+    told: bool = False
+
+    def epoch_ended(self, report: EpochReport) -> None:
+        self.heard.append(report)
+        self.told |= report.epoch == self.prunes_after
+
+    def pruned(self) -> bool:
+        return self.told
+
+
+@dataclass
+class ScriptedEngine:
+    """An engine and its only session: epoch after epoch it does what `right` says.
+
+    Its one weight counts the epochs, and a saved model is a file with that number in it.
+    """
+
+    right: tuple[int, ...]
+    """How many of 100 validation rows each epoch gets right; `TRAINED` for training rows."""
+    loss: dict[int, float] = field(default_factory=dict)
+    """The training loss of an epoch, 1 where it is not told."""
+    during: dict[int, Callable[[], None]] = field(default_factory=dict)
+    """What else happens in the course of an epoch."""
+    softmax: bool = True
+    epoch: int = 0
+    orders: list[list[int]] = field(default_factory=list)
+    parameters: int = 1
+    backend: str = "none"
+
+    def session(self, _plan: TrialPlan, data: TrainingData) -> "ScriptedEngine":
+        self._labels = data.validation.labels
+        return self
+
+    def versions(self) -> dict[str, str]:
+        return {}
+
+    def train_epoch(self, order: NDArray[np.int32]) -> TrainedEpoch:
+        self.epoch += 1
+        self.orders.append(order.tolist())
+        self.during.get(self.epoch, lambda: None)()
+        confusion = np.zeros((CLASSES, CLASSES), np.int64)
+        confusion[0, :2] = TRAINED, len(order) - TRAINED
+        return TrainedEpoch(self.loss.get(self.epoch, 1.0), confusion)
+
+    def probabilities(self) -> NDArray[np.float32]:
+        right = np.arange(len(self._labels)) < self.right[self.epoch - 1]
+        predicted = np.where(right, self._labels, (self._labels + 1) % CLASSES)
+        certain = np.eye(CLASSES, dtype=np.float32)[predicted]
+        return np.float32(0.9) * certain + np.float32(0.01) if self.softmax else certain * 5
+
+    def weights(self) -> list[NDArray[np.generic]]:
+        return [np.array(self.epoch)]
+
+    def save(self, weights: list[NDArray[np.generic]], path: Path) -> None:
+        path.write_text(str(weights[0]))
+
+
+TRAINED = 40
+
+
+def _rows() -> Rows:
+    return Rows(np.zeros((ROWS, 2, 2, 1), np.uint8), np.arange(ROWS) % CLASSES)
+
+
+def train(plan: TrialPlan, engine: ScriptedEngine, listener: Listener | None = None) -> TrialResult:
+    data = TrainingData(train=_rows(), validation=_rows(), classes=CLASSES)
+    return loop.train(plan, lambda _plan: data, engine, listener or Listener())
+
+
+def kept_epoch(result: TrialResult) -> int:
+    """The epoch whose weights lie in the kept model's file."""
+    assert result.model is not None
+    assert result.model.sha256 == sha256_of(result.model.path)
+    return int(result.model.path.read_text())
+
+
+def test_a_completed_trial_has_its_curve_its_evaluation_and_its_model(make_plan: PlanMaker) -> None:
+    listener = Listener()
+    result = train(make_plan(epochs=3), ScriptedEngine((30, 50, 40)), listener)
+    assert result.state is TrialState.COMPLETED
+    assert result.error is None
+    assert result.epochs == tuple(listener.heard)
+    assert [report.epoch for report in result.epochs] == [1, 2, 3]
+    assert [report.metrics["val_accuracy"] for report in result.epochs] == [0.3, 0.5, 0.4]
+    assert result.epochs[0].metrics["accuracy"] == TRAINED / ROWS
+    assert result.evaluation is not None
+    assert result.evaluation.accuracy == 0.5
+    assert result.evaluation.loss == pytest.approx(result.epochs[1].metrics["val_loss"])
+    assert result.value(Objective()) == 0.5
+    assert kept_epoch(result) == result.best_epoch == 2
+
+
+def test_every_epoch_reports_the_six_metrics(make_plan: PlanMaker) -> None:
+    result = train(make_plan(epochs=1), ScriptedEngine((30,), loss={1: 0.7}))
+    metrics = result.epochs[0].metrics
+    assert set(metrics) == {
+        *("loss", "accuracy", "macro_f1"),
+        *("val_loss", "val_accuracy", "val_macro_f1"),
+    }
+    assert metrics["loss"] == 0.7
+    assert metrics["val_loss"] == pytest.approx(-0.3 * np.log(0.91) - 0.7 * np.log(0.01))
+
+
+def test_the_earliest_of_equal_epochs_is_best(make_plan: PlanMaker) -> None:
+    result = train(make_plan(epochs=4), ScriptedEngine((30, 50, 50, 40)))
+    assert kept_epoch(result) == result.best_epoch == 2
+
+
+def test_the_smallest_loss_is_best(make_plan: PlanMaker) -> None:
+    plan = make_plan(epochs=4, objective=Objective(metric="val_loss"))
+    result = train(plan, ScriptedEngine((30, 50, 50, 40)))
+    assert kept_epoch(result) == result.best_epoch == 2
+    assert result.value(plan.objective) == min(r.metrics["val_loss"] for r in result.epochs)
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(1, 3), (2, 6), (3, 7), (None, 7)])
+def test_patience_is_counted_from_the_best_epoch(
+    make_plan: PlanMaker, patience: int | None, epochs: int
+) -> None:
+    script = ScriptedEngine((30, 40, 40, 50, 45, 50, 20))
+    result = train(make_plan(epochs=7, patience=patience), script)
+    assert result.state is TrialState.COMPLETED
+    assert len(result.epochs) == script.epoch == epochs
+
+
+def test_each_epoch_has_its_own_order_of_all_rows(make_plan: PlanMaker) -> None:
+    script, again = ScriptedEngine((1, 2, 3)), ScriptedEngine((1, 2, 3))
+    train(make_plan(epochs=3), script)
+    assert [sorted(order) for order in script.orders] == [list(range(ROWS))] * 3
+    assert len({tuple(order) for order in script.orders}) == 3
+    train(make_plan(epochs=3), again)
+    assert again.orders == script.orders
+    other = ScriptedEngine((1, 2, 3))
+    train(make_plan(epochs=3, seed=2), other)
+    assert other.orders != script.orders
+
+
+def test_pruned_between_epochs(make_plan: PlanMaker) -> None:
+    result = train(make_plan(epochs=4), ScriptedEngine((50, 40, 60, 70)), Listener(prunes_after=2))
+    assert result.state is TrialState.PRUNED
+    assert len(result.epochs) == 2
+    assert result.evaluation is not None
+    assert result.evaluation.accuracy == 0.5
+    assert kept_epoch(result) == result.best_epoch == 1
+
+
+def test_an_epoch_in_which_pruning_is_asked_for_is_left_out(make_plan: PlanMaker) -> None:
+    listener = Listener()
+    script = ScriptedEngine((50, 60, 70), during={3: lambda: setattr(listener, "told", True)})
+    result = train(make_plan(epochs=4), script, listener)
+    assert result.state is TrialState.PRUNED
+    assert script.epoch == 3
+    assert [report.epoch for report in listener.heard] == [1, 2]
+    assert result.epochs == tuple(listener.heard)
+    assert kept_epoch(result) == result.best_epoch == 2
+
+
+def test_the_first_epoch_counts_even_if_pruned_in_its_course(make_plan: PlanMaker) -> None:
+    listener = Listener()
+    script = ScriptedEngine((50,), during={1: lambda: setattr(listener, "told", True)})
+    result = train(make_plan(epochs=4), script, listener)
+    assert result.state is TrialState.PRUNED
+    assert len(result.epochs) == 1
+    assert kept_epoch(result) == 1
+
+
+def test_without_validation_the_last_epoch_counts(make_plan: PlanMaker) -> None:
+    plan = make_plan(epochs=3, validation=0, objective=Objective(metric="loss"))
+    result = train(plan, ScriptedEngine((), loss={1: 0.5, 2: 0.1, 3: 0.2}))
+    assert kept_epoch(result) == result.best_epoch == 3
+    assert result.evaluation is None
+    assert result.value(plan.objective) == 0.2
+    assert set(result.epochs[0].metrics) == {"loss", "accuracy", "macro_f1"}
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_has_diverged(make_plan: PlanMaker, loss: float) -> None:
+    result = train(make_plan(epochs=4), ScriptedEngine((30, 50, 60, 70), loss={3: loss}))
+    assert result.state is TrialState.FAILED
+    assert result.error is not None
+    assert result.error.message == f"diverged: loss is {loss} after epoch 3"
+    assert len(result.epochs) == 3
+    assert kept_epoch(result) == result.best_epoch == 2
+    assert result.evaluation is not None
+    assert result.evaluation.accuracy == 0.5
+
+
+def test_diverged_in_the_first_epoch(make_plan: PlanMaker) -> None:
+    result = train(make_plan(), ScriptedEngine((30,), loss={1: float("nan")}))
+    assert result.state is TrialState.FAILED
+    assert result.best_epoch is None
+    assert result.model is None
+    assert result.evaluation is None
+    assert result.value(Objective()) is None
+
+
+def test_figures_that_are_not_finite_survive_json(make_plan: PlanMaker) -> None:
+    result = train(make_plan(), ScriptedEngine((30,), loss={1: float("nan")}))
+    (report,) = TrialResult.model_validate_json(result.model_dump_json()).epochs
+    assert np.isnan(report.metrics["loss"])
+    infinite = report.model_copy(update={"metrics": {"loss": float("inf")}})
+    assert EpochReport.model_validate_json(infinite.model_dump_json()) == infinite
+
+
+def test_a_result_comes_back_from_json_unchanged(make_plan: PlanMaker) -> None:
+    result = train(make_plan(epochs=2), ScriptedEngine((30, 50)))
+    assert TrialResult.model_validate_json(result.model_dump_json()) == result
+
+
+def test_a_network_without_a_softmax_fails_in_words(make_plan: PlanMaker) -> None:
+    result = train(make_plan(), ScriptedEngine((30,), softmax=False))
+    assert result.state is TrialState.FAILED
+    assert result.error is not None
+    assert result.error.type == "ModelError"
+    assert result.error.message == (
+        "dense: must output class probabilities that sum to 1, got a sum of 5; "
+        "end the network with a softmax"
+    )
+
+
+def test_whatever_the_model_function_raises_is_a_failed_trial(make_plan: PlanMaker) -> None:
+    class Broken(ScriptedEngine):
+        def session(self, plan: TrialPlan, data: TrainingData) -> "ScriptedEngine":
+            raise ModelError(f"{plan.model.name} on {data.image_shape}") from ZeroDivisionError()
+
+    result = train(make_plan(), Broken(()))
+    assert result.state is TrialState.FAILED
+    assert result.error is not None
+    assert result.error.type == "ModelError"
+    assert result.error.message == "dense on (2, 2, 1)"
+    assert "ZeroDivisionError" in result.error.traceback
+    assert Path(__file__).name in result.error.traceback
+    assert result.epochs == ()
+    assert result.model is None
+
+
+def test_rows_that_cannot_be_had_are_a_failed_trial(make_plan: PlanMaker) -> None:
+    def load(plan: TrialPlan) -> TrainingData:
+        raise OSError(f"no {plan.dataset.name}")
+
+    result = loop.train(make_plan(), load, ScriptedEngine(()), Listener())
+    assert result.state is TrialState.FAILED
+    assert result.error is not None
+    assert result.error.message == "no no-data"
+
+
+def test_a_model_that_cannot_be_written_is_a_failed_trial(
+    make_plan: PlanMaker, tmp_path: Path
+) -> None:
+    result = train(make_plan(epochs=2, folder=tmp_path / "absent"), ScriptedEngine((30, 50)))
+    assert result.state is TrialState.FAILED
+    assert result.error is not None
+    assert result.error.type == "FileNotFoundError"
+    assert len(result.epochs) == 2
+    assert result.model is None
+
+
+def test_an_epochs_seconds_are_measured_without_the_first_step(make_plan: PlanMaker) -> None:
+    script = ScriptedEngine(())
+    data = TrainingData(train=_rows(), validation=_rows(), classes=CLASSES)
+    assert loop.epoch_seconds(make_plan(batch_size=4), data, script) > 0
+    warm_up, measured = script.orders
+    assert len(warm_up) == 4
+    assert len(measured) == 10

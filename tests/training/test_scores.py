@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from numpy.typing import NDArray
+from sklearn import metrics
+
+from tuner.training import scores
+
+CLASSES = ("nought", "one", "two", "three")
+
+Labels = NDArray[np.int64]
+Probabilities = NDArray[np.float64]
+
+
+def _labels(rows: int) -> st.SearchStrategy[Labels]:
+    return npst.arrays(np.int64, rows, elements=st.integers(0, len(CLASSES) - 1))
+
+
+@st.composite
+def predictions(draw: st.DrawFn) -> tuple[Labels, Labels]:
+    """True and predicted classes of the same rows; some classes may be missing from either."""
+    rows = draw(st.integers(1, 30))
+    return draw(_labels(rows)), draw(_labels(rows))
+
+
+@st.composite
+def forecasts(draw: st.DrawFn) -> tuple[Labels, Probabilities]:
+    """True classes and a distribution over the classes for each row."""
+    labels = draw(_labels(draw(st.integers(1, 30))))
+    shape = (len(labels), len(CLASSES))
+    weights = draw(npst.arrays(np.float64, shape, elements=st.floats(0.001, 1)))
+    return labels, weights / weights.sum(axis=1, keepdims=True)
+
+
+@given(predictions())
+def test_the_confusion_matrix_is_scikit_learns(rows: tuple[Labels, Labels]) -> None:
+    confusion = scores.confusion_matrix(*rows, len(CLASSES))
+    expected = metrics.confusion_matrix(*rows, labels=range(len(CLASSES)))
+    np.testing.assert_array_equal(confusion, expected)
+
+
+@given(predictions())
+def test_accuracy_and_macro_f1_are_scikit_learns(rows: tuple[Labels, Labels]) -> None:
+    confusion = scores.confusion_matrix(*rows, len(CLASSES))
+    assert scores.accuracy(confusion) == pytest.approx(metrics.accuracy_score(*rows))
+    assert scores.macro_f1(confusion) == pytest.approx(metrics.f1_score(*rows, average="macro"))
+
+
+@given(forecasts())
+def test_cross_entropy_is_scikit_learns(rows: tuple[Labels, Probabilities]) -> None:
+    labels, probabilities = rows
+    expected = metrics.log_loss(labels, probabilities, labels=range(len(CLASSES)))
+    assert scores.cross_entropy(probabilities, labels) == pytest.approx(expected)
+
+
+def test_a_certain_mistake_costs_what_it_costs_in_keras() -> None:
+    certain = np.array([[1.0, 0.0], [1.0, 0.0]])
+    assert scores.cross_entropy(certain, np.array([1, 0])) == pytest.approx(-np.log(1e-7) / 2)
+
+
+def test_a_probability_that_is_no_number_shows_in_the_loss() -> None:
+    broken = np.array([[0.5, 0.5], [np.nan, np.nan]], np.float32)
+    assert np.isnan(scores.cross_entropy(broken, np.array([1, 0])))
+
+
+@given(forecasts())
+def test_an_evaluation_agrees_with_scikit_learns_report(rows: tuple[Labels, Probabilities]) -> None:
+    labels, probabilities = rows
+    evaluation = scores.evaluate_predictions(probabilities, labels, CLASSES)
+    predicted = probabilities.argmax(axis=1)
+    report = metrics.classification_report(
+        labels,
+        predicted,
+        labels=range(len(CLASSES)),
+        target_names=CLASSES,
+        output_dict=True,
+        zero_division=0,
+    )
+    for one in (*evaluation.classes, evaluation.macro):
+        expected = report["macro avg" if one.label == "macro" else one.label]
+        assert (one.precision, one.recall, one.f1, one.support) == pytest.approx(
+            tuple(expected[key] for key in ("precision", "recall", "f1-score", "support"))
+        )
+    assert [one.label for one in evaluation.classes] == list(CLASSES)
+    assert evaluation.accuracy == pytest.approx(metrics.accuracy_score(labels, predicted))
+    assert evaluation.loss == pytest.approx(scores.cross_entropy(probabilities, labels))
+    expected = metrics.confusion_matrix(labels, predicted, labels=range(len(CLASSES)))
+    assert evaluation.confusion == tuple(map(tuple, expected.tolist()))
+
+
+def test_a_class_without_a_prediction_has_precision_0() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2]])
+    evaluation = scores.evaluate_predictions(probabilities, np.array([0, 1]), ("a", "b"))
+    assert [one.precision for one in evaluation.classes] == [0.5, 0.0]
+    assert evaluation.confusion == ((1, 0), (1, 0))

@@ -1,0 +1,125 @@
+"""How trainers are laid out, on machines of any number of cores and GPUs."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Literal
+
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tuner.errors import UnavailableError
+from tuner.workers.devices import TRAINER_MEMORY_MB, Device, layout, visible_gpus
+
+PLENTY_MB = 10**6
+
+
+@contextmanager
+def machine(cpus: set[int], gpus: int = 0, free_mb: int = PLENTY_MB) -> Iterator[None]:
+    """A machine of this many cores and GPUs, as the operating system would report it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "sched_getaffinity", lambda _pid: cpus)
+        patch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free_mb * 2**20))
+        patch.setenv("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus))))
+        yield
+
+
+cores = st.sets(st.integers(0, 200), min_size=1, max_size=40)
+slots = st.integers(1, 100)
+
+
+@given(cores, slots, st.data())
+def test_every_core_belongs_to_one_trainer(cpus: set[int], slots: int, data: st.DataObject) -> None:
+    workers = data.draw(st.integers(1, len(cpus)))
+    with machine(cpus):
+        devices = layout(workers, slots)
+    assert len(devices) == min(workers, slots)
+    assert [cpu for device in devices for cpu in device.cpus] == sorted(cpus)
+    sizes = {len(device.cpus) for device in devices}
+    assert max(sizes) - min(sizes) <= 1
+    assert {device.kind for device in devices} == {"cpu"}
+
+
+@given(cores, st.integers(1, 16), slots, st.data())
+def test_every_trainer_has_a_gpu_of_its_own(
+    cpus: set[int], gpus: int, slots: int, data: st.DataObject
+) -> None:
+    workers = data.draw(st.just("auto") | st.integers(1, gpus))
+    with machine(cpus, gpus, free_mb=0):
+        devices = layout(workers, slots)
+    count = gpus if workers == "auto" else workers
+    assert [device.gpu for device in devices] == [str(i) for i in range(min(count, slots))]
+    assert {cpu for device in devices for cpu in device.cpus} <= cpus
+    assert all(device.cpus for device in devices)
+    if len(devices) <= len(cpus):
+        assert [cpu for device in devices for cpu in device.cpus] == sorted(cpus)
+
+
+@given(cores, slots, st.integers(0, 100 * TRAINER_MEMORY_MB))
+def test_auto_takes_what_cores_memory_and_slots_allow(
+    cpus: set[int], slots: int, free_mb: int
+) -> None:
+    with machine(cpus, free_mb=free_mb):
+        devices = layout("auto", slots)
+    assert 1 <= len(devices) <= min(len(cpus), slots)
+    assert len(devices) == 1 or len(devices) * TRAINER_MEMORY_MB <= free_mb
+    allowed = min(len(cpus), slots, max(1, free_mb // TRAINER_MEMORY_MB))
+    assert len(devices) == allowed
+
+
+@pytest.mark.parametrize(("gpus", "kind"), [(0, "3 processor cores"), (2, "2 GPUs")])
+def test_more_workers_than_devices_are_refused(gpus: int, kind: str) -> None:
+    message = f"workers: 4 asked for, but this machine offers {kind}; lower --workers"
+    with machine({0, 1, 2}, gpus), pytest.raises(UnavailableError, match=message):
+        layout(4, slots=10)
+
+
+@pytest.mark.parametrize(
+    ("stated", "gpus"),
+    [
+        ("0", ("0",)),
+        ("0, 2", ("0", "2")),
+        ("GPU-8932f937,MIG-GPU-b", ("GPU-8932f937", "MIG-GPU-b")),
+        ("", ()),
+        ("-1", ()),
+        ("1,-1,0", ("1",)),
+    ],
+)
+def test_what_cuda_visible_devices_names(stated: str, gpus: tuple[str, ...]) -> None:
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": stated}) == gpus
+
+
+@pytest.mark.parametrize(
+    ("device", "name", "visible"),
+    [
+        (Device("cpu", (3,)), "cpu:3", "-1"),
+        (Device("cpu", (2, 3, 4)), "cpu:2-4", "-1"),
+        (Device("gpu", (0, 1), "1"), "gpu:1", "1"),
+        (Device("gpu", (0,), "GPU-8932f937"), "gpu:GPU-8932f937", "GPU-8932f937"),
+    ],
+)
+def test_a_trainer_sees_its_own_device_alone(device: Device, name: str, visible: str) -> None:
+    assert device.name == name
+    assert device.environment() == {
+        "CUDA_VISIBLE_DEVICES": visible,
+        "OMP_NUM_THREADS": str(len(device.cpus)),
+    }
+
+
+@pytest.mark.parametrize("workers", ["auto", 1])
+def test_this_machine_has_a_device(workers: Literal["auto"] | int) -> None:
+    assert len(layout(workers, slots=1)) == 1
+
+
+def test_devices_are_chosen_without_tensorflow() -> None:
+    code = (
+        "import sys; from tuner.workers.devices import layout; layout('auto', 1)\n"
+        "import tuner.workers.local\n"
+        "print({'tensorflow', 'keras', 'optuna', 'mlflow', 'sqlalchemy'} & set(sys.modules))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
