@@ -17,6 +17,7 @@ from tuner.study.database import Database, open_database
 from tuner.study.driver import Driver
 from tuner.study.journal import Journal
 from tuner.study.ledger import Ledger
+from tuner.study.planning import Planner
 from tuner.study.progress import Notify, ignore
 from tuner.study.provenance import Provenance
 from tuner.study.recovery import recover
@@ -207,14 +208,13 @@ class Bench:
         trials, ledger = self.trials(spec), self.ledger(spec)
         with closing(self.journal(spec)) as journal:
             recover(self.home, spec.name, trials, ledger, journal)
+            described = pool.describe(ModelPlan(name=spec.model, params={}))
             driver = Driver(
-                home=self.home,
-                record=record,
+                planner=Planner(self.home, spec, record.code_path, record.dataset, described),
                 trials=trials,
                 ledger=ledger,
                 pool=pool,
                 journal=journal,
-                described=pool.describe(ModelPlan(name=spec.model, params={})),
                 notify=notify,
             )
             return driver.run(stopped)

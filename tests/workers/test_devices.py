@@ -31,6 +31,7 @@ def machine(cpus: set[int], gpus: int = 0, free_mb: int = PLENTY_MB) -> Iterator
 
 cores = st.sets(st.integers(0, 200), min_size=1, max_size=40)
 slots = st.integers(1, 100)
+autos: st.SearchStrategy[Literal["auto"]] = st.just("auto")
 
 
 @given(cores, slots, st.data())
@@ -49,7 +50,7 @@ def test_every_core_belongs_to_one_trainer(cpus: set[int], slots: int, data: st.
 def test_every_trainer_has_a_gpu_of_its_own(
     cpus: set[int], gpus: int, slots: int, data: st.DataObject
 ) -> None:
-    workers = data.draw(st.just("auto") | st.integers(1, gpus))
+    workers = data.draw(autos | st.integers(1, gpus))
     with machine(cpus, gpus, free_mb=0):
         devices = layout(workers, slots)
     count = gpus if workers == "auto" else workers

@@ -10,20 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tuner.home import Home
-from tuner.spec.recipe import Recipe
-from tuner.spec.search_space import Scalar
 from tuner.study import points
-from tuner.study.catalog import StudyRecord
 from tuner.study.journal import Journal
 from tuner.study.keeping import BestModels
 from tuner.study.ledger import Claim, Ledger
+from tuner.study.planning import Planner
 from tuner.study.progress import EpochDone, Notify, TrialBegan, TrialDone, TrialHandedBack
 from tuner.study.summary import StudySummary, summarise
 from tuner.study.trials import OpenTrial, Trials
 from tuner.tracking.events import Outcome
-from tuner.training.plan import EpochReport, ModelPlan, TrialPlan, TrialResult, TrialState
-from tuner.workers.messages import Described
+from tuner.training.plan import EpochReport, TrialPlan, TrialResult, TrialState
 from tuner.workers.pool import Finished, Lost, Measured, Reported, TrainerPool, TrainerReady
 
 _PULSE_S = 0.5
@@ -50,25 +46,21 @@ class Driver:
     def __init__(
         self,
         *,
-        home: Home,
-        record: StudyRecord,
+        planner: Planner,
         trials: Trials,
         ledger: Ledger,
         pool: TrainerPool,
         journal: Journal,
-        described: Described,
         notify: Notify,
     ) -> None:
-        self._home = home
-        self._record = record
-        self._spec = record.spec
+        self._planner = planner
+        self._spec = planner.spec
         self._trials = trials
         self._ledger = ledger
         self._pool = pool
         self._journal = journal
-        self._described = described
         self._notify = notify
-        self._models = BestModels(home, self._spec, ledger, journal)
+        self._models = BestModels(planner.home, self._spec, ledger, journal)
         self._models.consider(self.summary())
         self._active: dict[tuple[int, int], _Active] = {}
 
@@ -91,29 +83,6 @@ class Driver:
         """Where the study stands, other drivers' trials included."""
         return summarise(self._spec, self._trials, self._ledger)
 
-    def plan(self, slot: int, attempt: int, params: dict[str, Scalar]) -> TrialPlan:
-        """What a trainer needs to train `params` in `slot`."""
-        spec = self._spec
-        model = {name: params[name] for name in self._described.hyperparameters if name in params}
-        recipe = {name: params[name] for name in Recipe.model_fields if name in params}
-        return TrialPlan(
-            study=spec.name,
-            slot=slot,
-            attempt=attempt,
-            params=params,
-            model=ModelPlan(name=spec.model, params=model, code_path=self._record.code_path),
-            recipe=Recipe.model_validate(recipe),
-            dataset=self._record.dataset.train,
-            classes=self._record.dataset.classes,
-            validation=spec.validation,
-            split_seed=spec.seed,
-            seed=points.trial_seed(spec, slot),
-            epochs=spec.epochs,
-            objective=spec.objective,
-            precision=spec.precision,
-            folder=self._home.attempt(spec.name, slot, attempt),
-        )
-
     def _any_free(self) -> bool:
         latest = self._ledger.latest()
         return any(
@@ -135,7 +104,7 @@ class Driver:
 
     def _begin(self, claim: Claim) -> None:
         opened = self._trials.open(claim)
-        plan = self.plan(claim.slot, claim.number, opened.params)
+        plan = self._planner.plan(claim.slot, claim.number, opened.params)
         self._active[claim.slot, claim.number] = _Active(claim, opened, plan)
         trainer = self._pool.submit(plan)
         self._journal.attempt_started(
@@ -143,7 +112,7 @@ class Driver:
             number=opened.number,
             plan=plan,
             trainer=trainer,
-            source=self._described.source,
+            source=self._planner.described.source,
             predecessor=claim.predecessor,
         )
         self._notify(

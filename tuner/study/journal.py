@@ -70,6 +70,12 @@ class Journal:
             events.StudyClosed(at_ms=now_ms(), complete=summary.done, failed=summary.all_failed)
         )
 
+    def ensure_closed(self, summary: StudySummary) -> None:
+        """Closes the study that a driver which died after its last trial had left open."""
+        told, _ = read_events(self._home.parent(self._record.name), 0)
+        if told and not isinstance(told[-1], events.StudyClosed):
+            self.study_closed(summary)
+
     def attempt_started(
         self,
         *,

@@ -1,0 +1,129 @@
+"""Real trainer processes on the digits: one pool of two simulated GPUs for most tests."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tuner.datasets.store import DatasetInfo, prepare
+from tuner.spec.objective import Objective
+from tuner.spec.recipe import Recipe
+from tuner.spec.study import DatasetReference
+from tuner.training.plan import ModelPlan, TrialPlan
+from tuner.workers.devices import layout
+from tuner.workers.local import LocalPool
+from tuner.workers.pool import Finished, Lost, PoolEvent, Reported
+
+NETWORKS = Path(__file__).parent / "networks"
+LONGEST_S = 120
+"""How long a test waits for what must happen; none of it takes nearly as long."""
+
+_SLOTS = count()
+
+PlanMaker = Callable[..., TrialPlan]
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> DatasetInfo:
+    return prepare(DatasetReference(name="digits"), tmp_path_factory.mktemp("datasets"))
+
+
+@pytest.fixture(scope="session")
+def shared_pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPool]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+        devices = layout("auto", slots=2)
+    single_core = [replace(device, cpus=device.cpus[:1]) for device in devices]
+    with closing(LocalPool(single_core, tmp_path_factory.mktemp("logs"))) as pool:
+        yield pool
+
+
+@pytest.fixture
+def pool(shared_pool: LocalPool) -> LocalPool:
+    """Two trainers, both idle, one simulated GPU and one core each.
+
+    TensorFlow finds no GPU behind the name and trains on the core.
+    """
+    when_idle(shared_pool, 2)
+    return shared_pool
+
+
+@pytest.fixture
+def make_plan(digits: DatasetInfo, tmp_path: Path) -> PlanMaker:
+    """Plans for a small network; each has a slot and a folder of its own."""
+
+    def make(
+        model: str = "dense",
+        params: dict[str, Any] | None = None,
+        code: Path = NETWORKS,
+        **changes: Any,
+    ) -> TrialPlan:
+        slot = next(_SLOTS)
+        if params is None:
+            params = {"dense_units": 16, "depth": 1} if model == "dense" else {}
+        fields: dict[str, Any] = {
+            "study": "a-study",
+            "slot": slot,
+            "attempt": 1,
+            "params": params,
+            "model": ModelPlan(name=model, params=params, code_path=(code,)),
+            "recipe": Recipe(),
+            "dataset": digits.train,
+            "classes": digits.classes,
+            "validation": 200,
+            "split_seed": 0,
+            "seed": 1,
+            "epochs": 2,
+            "objective": Objective(),
+            "precision": "float32",
+            "folder": tmp_path / f"slot-{slot}",
+        }
+        return TrialPlan(**{**fields, **changes})
+
+    return make
+
+
+def next_event(pool: LocalPool) -> PoolEvent:
+    event = pool.next_event(LONGEST_S)
+    assert event is not None, f"nothing happened for {LONGEST_S} s"
+    return event
+
+
+def when_idle(pool: LocalPool, trainers: int) -> None:
+    """Waits until so many trainers could take a plan."""
+    while pool.idle < trainers:
+        next_event(pool)
+
+
+def follow(pool: LocalPool, *plans: TrialPlan) -> list[PoolEvent]:
+    """Every event until all of these plans are over."""
+    events: list[PoolEvent] = []
+    open_slots = {plan.slot for plan in plans}
+    while open_slots:
+        event = next_event(pool)
+        events.append(event)
+        if isinstance(event, Finished | Lost):
+            open_slots.discard(event.plan.slot)
+    return events
+
+
+def first_epoch(pool: LocalPool, plan: TrialPlan) -> Reported:
+    """Waits until the plan's first epoch is over; nothing else may happen to it before."""
+    while True:
+        event = next_event(pool)
+        if isinstance(event, Reported) and event.plan is plan:
+            return event
+        assert not isinstance(event, Finished | Lost), event
+
+
+def is_gone(pid: int) -> bool:
+    """Whether the process has ended; one that nobody has waited for has ended too."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True

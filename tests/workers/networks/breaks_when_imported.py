@@ -1,0 +1,3 @@
+"""A module with a mistake in it."""
+
+SHARE = 1 / 0

@@ -1,0 +1,147 @@
+"""Trainers and drivers that die, are killed or never start."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.workers.conftest import (
+    LONGEST_S,
+    NETWORKS,
+    PlanMaker,
+    first_epoch,
+    follow,
+    is_gone,
+    when_idle,
+)
+from tuner.errors import UnavailableError
+from tuner.training.plan import ModelPlan, TrialState
+from tuner.workers.devices import Device
+from tuner.workers.local import LocalPool
+from tuner.workers.pool import Finished, Lost
+
+FOREVER = 1_000_000
+"""Epochs that nobody waits for."""
+
+DRIVER = """
+import sys
+from pathlib import Path
+import psutil
+from tuner.training.plan import TrialPlan
+from tuner.workers.devices import layout
+from tuner.workers.local import LocalPool
+from tuner.workers.pool import Reported
+
+plan = TrialPlan.model_validate_json(sys.argv[1])
+pool = LocalPool(layout(1, 1), Path(sys.argv[2]))
+print(*(child.pid for child in psutil.Process().children()), flush=True)
+while not pool.idle:
+    pool.next_event(600)
+pool.submit(plan)
+while not isinstance(pool.next_event(600), Reported):
+    pass
+print("training", flush=True)
+while True:
+    pool.next_event(600)
+"""
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LONGEST_S
+    while not happened():
+        assert time.monotonic() < deadline, f"did not happen within {LONGEST_S} s"
+        time.sleep(0.02)
+
+
+def one_core() -> Device:
+    return Device("cpu", (min(os.sched_getaffinity(0)),))
+
+
+def test_a_killed_trainer_is_lost_and_replaced(pool: LocalPool, make_plan: PlanMaker) -> None:
+    plan = make_plan(epochs=FOREVER)
+    trainer = pool.submit(plan)
+    first_epoch(pool, plan)
+    os.kill(trainer.pid, signal.SIGKILL)
+    lost = follow(pool, plan)[-1]
+    assert isinstance(lost, Lost)
+    assert lost.reason.startswith("killed by SIGKILL")
+    when_idle(pool, 2)
+    retries = [make_plan(attempt=2), make_plan()]
+    trainers = [pool.submit(retry) for retry in retries]
+    assert trainer.pid not in {trainer.pid for trainer in trainers}
+    assert {trainer.device for trainer in trainers} == {"gpu:0", "gpu:1"}
+    results = [e.result for e in follow(pool, *retries) if isinstance(e, Finished)]
+    assert [result.state for result in results] == [TrialState.COMPLETED] * 2
+
+
+def test_a_trainer_that_dies_in_the_middle_of_an_answer_is_lost(
+    pool: LocalPool, make_plan: PlanMaker
+) -> None:
+    plan = make_plan("faulty:cut_off", {})
+    pool.submit(plan)
+    lost = follow(pool, plan)[-1]
+    assert isinstance(lost, Lost)
+    log = plan.folder / "output.log"
+    assert lost.reason.startswith(f"killed by SIGKILL; its log {log} ends:\n")
+    assert "about to die over (8, 8, 1) and 10" in lost.reason
+
+
+def test_a_module_that_ends_its_trainer_is_refused_and_a_busy_pool_closes(
+    make_plan: PlanMaker, tmp_path: Path
+) -> None:
+    model = ModelPlan(name="exits_when_imported:network", params={}, code_path=(NETWORKS,))
+    before = set(psutil.Process().children())
+    with closing(LocalPool([one_core()], tmp_path / "logs")) as pool:
+        with pytest.raises(UnavailableError, match=r"question .*: exit status 3; its log") as died:
+            pool.describe(model)
+        assert str(died.value).endswith("leaving for good")
+        when_idle(pool, 1)
+        plan = make_plan(epochs=FOREVER)
+        trainer = pool.submit(plan)
+        first_epoch(pool, plan)
+        assert not is_gone(trainer.pid)
+    assert is_gone(trainer.pid)
+    assert set(psutil.Process().children()) <= before
+
+
+@pytest.mark.parametrize("moment", ["starting", "training"])
+def test_a_trainer_ends_when_its_driver_is_killed(
+    make_plan: PlanMaker, tmp_path: Path, moment: str
+) -> None:
+    arguments = [make_plan(epochs=FOREVER).model_dump_json(), str(tmp_path / "logs")]
+    command = [sys.executable, "-c", DRIVER, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        (pid,) = map(int, driver.stdout.readline().split())
+        if moment == "training":
+            assert driver.stdout.readline() == "training\n"
+        assert not is_gone(pid)
+        driver.kill()
+    wait_until(lambda: is_gone(pid))
+
+
+def test_a_trainer_ends_when_its_driver_dies_in_the_middle_of_a_request() -> None:
+    core = str(min(os.sched_getaffinity(0)))
+    command = [sys.executable, "-m", "tuner.workers.trainer", "--device", "cpu", "--cpus", core]
+    said = subprocess.run(
+        command, input=b'{"kind": "tra', capture_output=True, timeout=LONGEST_S, check=True
+    )
+    assert said.stdout == b""
+
+
+def test_a_trainer_that_cannot_start_is_unavailable(tmp_path: Path) -> None:
+    nowhere = Device("cpu", (10**6,))
+    with (
+        closing(LocalPool([nowhere], tmp_path)) as pool,
+        pytest.raises(UnavailableError) as refused,
+    ):
+        pool.describe(ModelPlan(name="dense", params={}))
+    assert "a trainer on cpu:1000000 did not start: exit status 1; its log" in str(refused.value)
+    assert "sched_setaffinity" in str(refused.value)

@@ -1,0 +1,207 @@
+"""A pool of real trainer processes: what is trained, printed, asked and refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.workers.conftest import (
+    NETWORKS,
+    PlanMaker,
+    first_epoch,
+    follow,
+    when_idle,
+)
+from tuner.errors import DataError, ModelError
+from tuner.training.checksum import sha256_of
+from tuner.training.plan import ModelPlan, TrialPlan, TrialResult, TrialState
+from tuner.workers.local import LocalPool
+from tuner.workers.pool import Finished, Measured, PoolEvent, Reported
+
+FOREVER = 1_000_000
+"""Epochs that nobody waits for."""
+
+
+def printed(plan: TrialPlan) -> str:
+    return (plan.folder / "output.log").read_text()
+
+
+def result_of(events: list[PoolEvent], plan: TrialPlan) -> TrialResult:
+    (finished,) = (e for e in events if isinstance(e, Finished) and e.plan is plan)
+    return finished.result
+
+
+def epochs_of(events: list[PoolEvent], plan: TrialPlan) -> list[int]:
+    return [e.report.epoch for e in events if isinstance(e, Reported) and e.plan is plan]
+
+
+def test_a_plan_becomes_a_result_with_everything_in_it(
+    pool: LocalPool, make_plan: PlanMaker
+) -> None:
+    plan = make_plan(epochs=3)
+    trainer = pool.submit(plan)
+    assert (pool.size, pool.idle) == (2, 1)
+    events = follow(pool, plan)
+    assert pool.idle == 2
+    assert trainer.backend == "tensorflow"
+    assert trainer.device == "gpu:0"
+    assert {"python", "tensorflow", "keras", "numpy"} <= set(trainer.versions)
+    assert any(isinstance(event, Measured) for event in events)
+    result = result_of(events, plan)
+    assert result.state is TrialState.COMPLETED
+    assert result.error is None
+    assert epochs_of(events, plan) == [report.epoch for report in result.epochs] == [1, 2, 3]
+    assert result.model is not None
+    assert result.model.path == plan.folder / "model.keras"
+    assert result.model.sha256 == sha256_of(result.model.path)
+    assert result.evaluation is not None
+    assert np.sum(result.evaluation.confusion) == plan.validation
+    assert [scores.label for scores in result.evaluation.classes] == list(plan.classes)
+    assert result.best is not None
+    assert result.evaluation.accuracy == pytest.approx(result.best.metrics["val_accuracy"])
+    assert result.peak_memory_mb > 0
+
+
+def test_two_trainers_train_at_once_each_on_a_gpu_of_its_own(
+    pool: LocalPool, make_plan: PlanMaker, tmp_path: Path
+) -> None:
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    plans = [make_plan("rendezvous:network", {"meet_in": str(meeting)}) for _ in range(2)]
+    trainers = [pool.submit(plan) for plan in plans]
+    assert pool.idle == 0
+    events = follow(pool, *plans)
+    for plan, gpu in zip(plans, ("0", "1"), strict=True):
+        assert result_of(events, plan).error is None
+        assert epochs_of(events, plan) == [1, 2]
+        assert f"sees GPU {gpu}\n" in printed(plan)
+    assert {trainer.device for trainer in trainers} == {"gpu:0", "gpu:1"}
+    assert {path.name for path in meeting.iterdir()} == {str(t.pid) for t in trainers}
+
+
+def test_the_same_plan_gives_the_same_figures_on_every_trainer(
+    pool: LocalPool, make_plan: PlanMaker
+) -> None:
+    plans = [make_plan() for _ in range(2)]
+    for plan in plans:
+        pool.submit(plan)
+    events = follow(pool, *plans)
+    first, second = ([r.metrics for r in result_of(events, plan).epochs] for plan in plans)
+    assert first == second
+
+
+def test_what_a_model_prints_goes_to_its_trials_log_alone(
+    pool: LocalPool, make_plan: PlanMaker
+) -> None:
+    plans = [make_plan("loud:network", {"note": note}) for note in ("first", "second")]
+    for plan in plans:
+        pool.submit(plan)
+        assert result_of(follow(pool, plan), plan).error is None
+    for line in (
+        '{"kind": "ready"} second',
+        "stderr when built",
+        "from native code",
+        "from a child process",
+    ):
+        assert line in printed(plans[1]).splitlines()
+    assert "first" not in printed(plans[1])
+    assert "second" not in printed(plans[0])
+
+
+def test_what_a_module_prints_when_it_is_imported_goes_to_the_log_too(
+    pool: LocalPool, make_plan: PlanMaker, tmp_path: Path
+) -> None:
+    (tmp_path / "loud_anew.py").write_text((NETWORKS / "loud.py").read_text())
+    plan = make_plan("loud_anew:network", {}, tmp_path)
+    pool.submit(plan)
+    assert result_of(follow(pool, plan), plan).error is None
+    lines = printed(plan).splitlines()
+    assert "printed when imported" in lines
+    assert "stderr when imported" in lines
+
+
+def test_a_model_that_asks_for_input_finds_none(pool: LocalPool, make_plan: PlanMaker) -> None:
+    plan = make_plan("loud:network", {"asks": True})
+    pool.submit(plan)
+    result = result_of(follow(pool, plan), plan)
+    assert result.error is not None
+    assert result.error.type == "EOFError"
+
+
+def test_a_pruned_plan_ends_early_with_its_best_model(
+    pool: LocalPool, make_plan: PlanMaker
+) -> None:
+    plan = make_plan(epochs=FOREVER)
+    pool.submit(plan)
+    first_epoch(pool, plan)
+    pool.prune(plan)
+    result = result_of(follow(pool, plan), plan)
+    assert result.state is TrialState.PRUNED
+    assert 1 <= len(result.epochs) < FOREVER
+    assert result.evaluation is not None
+    assert result.model is not None
+    assert result.model.path.exists()
+    pool.prune(plan)
+    again = make_plan(epochs=1)
+    pool.submit(again)
+    assert result_of(follow(pool, again), again).state is TrialState.COMPLETED
+
+
+def test_a_model_function_that_raises_is_a_failed_result(
+    pool: LocalPool, make_plan: PlanMaker
+) -> None:
+    failing, next_plan = make_plan("faulty:failing", {}), make_plan(epochs=1)
+    trainer = pool.submit(failing)
+    result = result_of(follow(pool, failing), failing)
+    assert result.state is TrialState.FAILED
+    assert result.error is not None
+    assert result.error.type == "LookupError"
+    assert result.error.message == "no network for 10 classes of (8, 8, 1)"
+    assert "faulty.py" in result.error.traceback
+    assert pool.submit(next_plan).pid == trainer.pid
+    assert result_of(follow(pool, next_plan), next_plan).state is TrialState.COMPLETED
+
+
+def test_a_users_function_is_described(pool: LocalPool) -> None:
+    described = pool.describe(ModelPlan(name="loud:network", params={}, code_path=(NETWORKS,)))
+    assert described.hyperparameters == {"note": "built", "asks": False}
+    assert described.source == {"loud.py": (NETWORKS / "loud.py").read_text()}
+
+
+def test_events_of_a_plan_wait_while_a_question_is_answered(
+    pool: LocalPool, make_plan: PlanMaker
+) -> None:
+    plan = make_plan(epochs=5)
+    pool.submit(plan)
+    for _ in range(3):
+        assert pool.describe(ModelPlan(name="dense", params={})).source == {}
+    events = follow(pool, plan)
+    assert epochs_of(events, plan) == [1, 2, 3, 4, 5]
+    assert isinstance(events[-1], Finished)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("loud:netwrok", "'netwrok'; did you mean 'network'?"),
+        ("no_such_module:network", "cannot import 'no_such_module'"),
+        ("breaks_when_imported:network", "network: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_function_that_is_not_there_is_refused(pool: LocalPool, name: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as refused:
+        pool.describe(ModelPlan(name=name, params={}, code_path=(NETWORKS,)))
+    assert "Traceback" in refused.value.__notes__[0]
+    when_idle(pool, 2)
+
+
+def test_an_epoch_is_measured(pool: LocalPool, make_plan: PlanMaker) -> None:
+    assert pool.epoch_seconds(make_plan()) > 0
+
+
+def test_a_plan_that_cannot_be_measured_is_refused(pool: LocalPool, make_plan: PlanMaker) -> None:
+    with pytest.raises(ModelError, match=r"dense: cannot be built with \{'depth': 'deep'\}"):
+        pool.epoch_seconds(make_plan("dense", {"depth": "deep"}))
+    with pytest.raises(DataError, match="validation: must be between 0 and"):
+        pool.epoch_seconds(make_plan(validation=10**6))
+    when_idle(pool, 2)

@@ -1,0 +1,51 @@
+"""The shipper beside a driver: started with it, drained when it leaves."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tuner.study.ledger import Ledger
+from tuner.tracking.settings import TrackingSettings
+from tuner.tracking.shipping import Shipper
+
+
+class Shipment:
+    """Ships one study's spools and writes down which run shows which attempt."""
+
+    def __init__(self, folder: Path, tracking: TrackingSettings, ledger: Ledger) -> None:
+        self._folder = folder
+        self._tracking = tracking
+        self._ledger = ledger
+        self._shipper = Shipper(folder, tracking)
+
+    def name_runs(self) -> None:
+        """Writes the run ids that have come to be known into the ledger."""
+        for uid, run_id in self._shipper.poll():
+            self._ledger.name_run(uid, run_id)
+
+    def drain(self, timeout_s: float, say: Callable[[str], None]) -> None:
+        """Lets the shipper finish, and says so when MLflow does not have everything then."""
+        say("shipping what is left to MLflow")
+        if self._shipper.finish(timeout_s):
+            say(
+                f"MLflow at {self._tracking.shown_uri} does not have everything yet: "
+                f"{self._shipper.pending or 'some'} events wait in {self._folder} and are "
+                f"shipped when the study runs again; see {self._shipper.log}"
+            )
+        self.name_runs()
+
+
+@contextmanager
+def shipping(
+    folder: Path,
+    tracking: TrackingSettings,
+    ledger: Ledger,
+    timeout_s: Callable[[], float],
+    say: Callable[[str], None],
+) -> Iterator[Shipment]:
+    """A shipment that is drained at the end, for at most `timeout_s` seconds, asked then."""
+    shipment = Shipment(folder, tracking, ledger)
+    try:
+        yield shipment
+    finally:
+        shipment.drain(timeout_s(), say)
