@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.home import Home
+from tuner.promotion.evidence import test_metrics
 from tuner.promotion.nomination import kept_trials, newest_study, nominate
 from tuner.promotion.promote import PromotionReport, evaluate_test
 from tuner.promotion.promote import promote as promote_candidate
@@ -121,12 +122,6 @@ def evaluate(
             candidate = nominate(opened, number)
             look = opened.looks.counted(candidate.number, "evaluate")
             found = evaluate_test(candidate, tracking, place.root, look.begin)
-            look.told(
-                {
-                    "test_accuracy": found.accuracy,
-                    "test_loss": found.loss,
-                    "test_f1": found.macro.f1,
-                }
-            )
+            look.told(test_metrics(found))
             evaluations[candidate.number] = found
     return evaluations

@@ -8,8 +8,10 @@ and data-preparing processes resolve such names, never the driver.
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from tuner.errors import TunerError, unknown
@@ -18,6 +20,13 @@ from tuner.errors import TunerError, unknown
 def is_import_path(name: str) -> bool:
     """Whether `name` has the form `package.module:function`."""
     return ":" in name
+
+
+def make_importable(folders: Iterable[Path]) -> None:
+    """Puts folders first where modules are searched for, the first of them foremost."""
+    for folder in reversed(list(folders)):
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
 
 
 def known_names(builtin: Mapping[str, str], group: str) -> list[str]:

@@ -30,7 +30,14 @@ promotion:
 SHAPES = '''
 """Light squares and crosses on a dark ground, and a small network for them."""
 
+import keras
 import numpy as np
+
+
+@keras.saving.register_keras_serializable("shapes")
+class Halved(keras.layers.Layer):
+    def call(self, values):
+        return values / 2
 
 
 def load():
@@ -47,13 +54,12 @@ def load():
 
 
 def build(*, input_shape, classes, width=8):
-    import keras
-
     print("building shapes", width)
     return keras.Sequential(
         [
             keras.layers.Input(input_shape),
             keras.layers.Flatten(),
+            Halved(),
             keras.layers.Dense(width, activation="relu"),
             keras.layers.Dense(classes, activation="softmax", dtype="float32"),
         ]

@@ -16,6 +16,7 @@ from tuner.promotion.connection import connected
 from tuner.spec.study import Promotion
 from tuner.tracking.settings import TrackingSettings
 from tuner.training.checksum import sha256_of
+from tuner.training.plan import ModelPlan
 
 TRAINING_ROWS = 1400
 
@@ -123,6 +124,7 @@ def make_candidate(
         file: Path = model_file, *, gates: dict[str, float] | None = None, number: int = 3
     ) -> Candidate:
         return Candidate(
+            model=ModelPlan(name="paper-cnn", params={}),
             study="digits-study",
             number=number,
             run_id=make_run(file),

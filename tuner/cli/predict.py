@@ -27,7 +27,7 @@ def predict(
     if model is None:
         with newest_study(home) as study:
             model = study.spec.promotion.model
-    champion = Asking(TrackingSettings.from_environment(home.root), model, home.root)
+    champion = Asking(TrackingSettings.from_environment(home.root), model, home)
     answers: list[Answer] = [champion.ask(image) for image in images]
     if as_json:
         typer.echo(json.dumps([answer.model_dump(mode="json") for answer in answers], indent=2))

@@ -8,11 +8,12 @@ registered under the entry point group `tuner.models`.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import ModelError
-from tuner.references import resolve
+from tuner.references import is_import_path, make_importable, resolve
 from tuner.spec.search_space import Scalar
 
 if TYPE_CHECKING:
@@ -70,6 +71,17 @@ def build(
     if shape != (None, classes):
         raise ModelError(f"{name}: must output shape (None, {classes}), got {shape}")
     return model
+
+
+def register_classes(name: str, code_path: Iterable[Path]) -> None:
+    """Imports a user's model module, so that Keras knows the classes it registers.
+
+    Raises:
+        ModelError: there is no such function.
+    """
+    if is_import_path(name):
+        make_importable(code_path)
+        _function(name)
 
 
 def source_of(name: str) -> dict[str, str]:

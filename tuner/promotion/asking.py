@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+from tuner.home import Home
+from tuner.models.registry import register_classes
 from tuner.promotion.champion import load_champion
 from tuner.promotion.keras_start import start_keras
 from tuner.promotion.model_file import load_verified
+from tuner.promotion.nomination import studied_model
 from tuner.promotion.photo import read_image
 from tuner.promotion.predictor import Predictor
 from tuner.spec.search_space import Frozen
@@ -24,16 +27,22 @@ class Answer(Frozen):
 class Asking:
     """The champion of one registered model, loaded and ready."""
 
-    def __init__(self, settings: TrackingSettings, model: str, home: Path) -> None:
+    def __init__(self, settings: TrackingSettings, model: str, home: Home) -> None:
         """Fetches and loads the champion.
+
+        The classes of a user's own layers come from the code of the study that trained it,
+        if that study is in our database: what the registry says is not trusted to be run.
 
         Raises:
             RefusedError: nothing has been promoted under this name.
             ModelError: the version's file is not the recorded one.
             UnavailableError: MLflow does not answer.
         """
-        self._champion = load_champion(settings, model, home / "models")
-        start_keras(home)
+        self._champion = load_champion(settings, model, home.root / "models")
+        start_keras(home.root)
+        built_by = studied_model(home, self._champion.study)
+        if built_by is not None:
+            register_classes(built_by.name, built_by.code_path)
         loaded = load_verified(self._champion.model_path, self._champion.sha256)
         self._predictor = Predictor(loaded)
 

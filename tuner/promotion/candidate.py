@@ -3,6 +3,7 @@
 from tuner.datasets.store import DatasetInfo
 from tuner.spec.search_space import Frozen, Scalar
 from tuner.spec.study import Promotion
+from tuner.training.plan import ModelPlan
 
 
 class Candidate(Frozen):
@@ -14,6 +15,8 @@ class Candidate(Frozen):
     run_id: str
     """Its MLflow run, whose artifacts hold `model/model.keras`."""
     params: dict[str, Scalar]
+    model: ModelPlan
+    """The function that built the network; its module knows the classes in the model file."""
     metric: str
     value: float
     model_sha256: str

@@ -63,14 +63,10 @@ class Evidence(Frozen):
     def metrics(self) -> dict[str, float]:
         """The figures by the names that gates, JSON and MLflow use; averages are macro."""
         return {
-            "test_accuracy": self.test.accuracy,
+            **test_metrics(self.test),
             "test_accuracy_standard_error": self.standard_error,
             "test_accuracy_low": self.interval.low,
             "test_accuracy_high": self.interval.high,
-            "test_loss": self.test.loss,
-            "test_precision": self.test.macro.precision,
-            "test_recall": self.test.macro.recall,
-            "test_f1": self.test.macro.f1,
             "train_accuracy": self.train_accuracy,
             "train_test_gap": self.gap,
             "latency_p50_ms": self.latency.p50_ms,
@@ -96,7 +92,7 @@ def gather(
     """
     predictor = Predictor(model)
     train_accuracy = _accuracy(predictor, candidate.dataset.train)
-    latency = measure(model_path, candidate.model_sha256)
+    latency = measure(model_path, candidate.model_sha256, candidate.model)
     return Evidence(
         test=look(predictor, candidate.dataset, before_look),
         test_count=candidate.dataset.test_count,
@@ -111,6 +107,17 @@ def look(predictor: Predictor, dataset: DatasetInfo, before_look: Callable[[], N
     before_look()
     images, labels = read_arrays(dataset.test)
     return evaluate_predictions(predictor.probabilities(images), labels, dataset.classes)
+
+
+def test_metrics(test: Evaluation) -> dict[str, float]:
+    """What a look at the test set told, by the names that everyone uses; averages are macro."""
+    return {
+        "test_accuracy": test.accuracy,
+        "test_loss": test.loss,
+        "test_precision": test.macro.precision,
+        "test_recall": test.macro.recall,
+        "test_f1": test.macro.f1,
+    }
 
 
 def wilson_interval(share: float, count: int) -> Interval:

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tuner.errors import ModelError, TunerError
+from tuner.models.registry import register_classes
 from tuner.promotion.model_file import load_verified
 from tuner.promotion.predictor import Predictor
 from tuner.spec.search_space import Frozen
+from tuner.training.plan import ModelPlan
 
 if TYPE_CHECKING:
     import keras
@@ -42,13 +44,14 @@ class Latency(Frozen):
     calls: int
 
 
-def measure(model_path: Path, sha256: str) -> Latency:
+def measure(model_path: Path, sha256: str, model: ModelPlan) -> Latency:
     """Measures 1,000 warm calls in a fresh process on one CPU thread.
 
     Raises:
         ModelError: the process could not load or call the model.
     """
-    command = [sys.executable, "-m", "tuner.promotion.latency", str(model_path), sha256]
+    command = [sys.executable, "-P", "-m", "tuner.promotion.latency", str(model_path), sha256]
+    command.append(model.model_dump_json())
     environment = {**os.environ, **_ONE_CPU_THREAD}
     try:
         finished = subprocess.run(
@@ -83,9 +86,11 @@ def time_calls(model: "keras.Model", calls: int = WARM_CALLS) -> Latency:
     return Latency(p50_ms=float(p50), p95_ms=float(p95), p99_ms=float(p99), calls=calls)
 
 
-def main(model_path: str, sha256: str) -> int:
+def main(model_path: str, sha256: str, model: str) -> int:
     """Prints the latency of a verified model file as JSON; the exit code is the error's."""
+    built_by = ModelPlan.model_validate_json(model)
     try:
+        register_classes(built_by.name, built_by.code_path)
         latency = time_calls(load_verified(Path(model_path), sha256))
     except TunerError as error:
         sys.stderr.write(f"{error}\n")

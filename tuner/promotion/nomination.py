@@ -1,15 +1,17 @@
 """Finds the trial that stands for promotion: the best completed one of a study."""
 
+from contextlib import closing
 from typing import Any
 
 from tuner.errors import RefusedError, UsageError
 from tuner.home import Home
 from tuner.promotion.candidate import Candidate
-from tuner.study.catalog import Catalog
+from tuner.study.catalog import Catalog, StudyRecord
 from tuner.study.database import Database, open_database
 from tuner.study.study import Study
 from tuner.study.summary import StudySummary, ranked
 from tuner.tracking.events import TrialSummary
+from tuner.training.plan import ModelPlan
 
 
 def nominate(study: Study, number: int | None = None) -> Candidate:
@@ -34,6 +36,7 @@ def nominate(study: Study, number: int | None = None) -> Candidate:
         params={**study.spec.fixed, **trial.params},
         metric=summary.metric,
         value=facts["value"],
+        model=_model(study.record),
         model_sha256=facts["model_sha256"],
         train_time_s=facts["train_time_s"],
         dataset=study.record.dataset,
@@ -53,6 +56,13 @@ def kept_trials(study: Study) -> list[int]:
     return [row.number for row in rows]
 
 
+def studied_model(home: Home, study: str) -> ModelPlan | None:
+    """The function that a study's networks are built by; None when the study is not here."""
+    with closing(open_database(home)) as database:
+        record = Catalog(database).find(study)
+    return None if record is None else _model(record)
+
+
 def newest_study(home: Home) -> Study:
     """The newest study with a completed trial.
 
@@ -66,6 +76,10 @@ def newest_study(home: Home) -> Study:
             return study
     database.close()
     raise RefusedError("nothing to promote: no study here has a completed trial")
+
+
+def _model(record: StudyRecord) -> ModelPlan:
+    return ModelPlan(name=record.spec.model, params={}, code_path=record.code_path)
 
 
 def _opened(home: Home, database: Database, name: str) -> Study:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from tuner.datasets.atomic import exclusive
 from tuner.errors import ModelError
+from tuner.models.registry import register_classes
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.connection import connected
 from tuner.promotion.evidence import Evidence, gather, look
@@ -139,6 +140,7 @@ def _fetch(client: "MlflowClient", candidate: Candidate, home: Path) -> Path:
 
 
 def _load(model_file: Path, candidate: Candidate) -> "keras.Model":
+    register_classes(candidate.model.name, candidate.model.code_path)
     model = load_verified(model_file, candidate.model_sha256)
     check_contract(model, candidate.dataset.image_shape, candidate.dataset.classes)
     return model

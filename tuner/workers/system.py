@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -66,12 +67,15 @@ def _gpu_handles() -> list[Any]:
 
 
 def _gpu_values(index: int, handle: Any) -> dict[str, float]:
+    """What this GPU tells; one that is split by MIG does not tell its utilization."""
     import pynvml
 
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    rates = pynvml.nvmlDeviceGetUtilizationRates(handle)
-    return {
-        f"gpu_{index}_memory_usage_percentage": 100 * memory.used / memory.total,
-        f"gpu_{index}_memory_usage_megabytes": memory.used / 1e6,
-        f"gpu_{index}_utilization_percentage": float(rates.gpu),
-    }
+    values: dict[str, float] = {}
+    with suppress(pynvml.NVMLError):
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+        values[f"gpu_{index}_memory_usage_percentage"] = 100 * memory.used / memory.total
+        values[f"gpu_{index}_memory_usage_megabytes"] = memory.used / 1e6
+    with suppress(pynvml.NVMLError):
+        rates = pynvml.nvmlDeviceGetUtilizationRates(handle)
+        values[f"gpu_{index}_utilization_percentage"] = float(rates.gpu)
+    return values

@@ -18,6 +18,7 @@ from typing import BinaryIO, TextIO
 
 from tuner.errors import DataError, ModelError, UsageError
 from tuner.models import registry
+from tuner.references import make_importable
 from tuner.training import data, loop
 from tuner.training.engines.base import Engine
 from tuner.training.engines.tensorflow import TensorFlowEngine
@@ -117,10 +118,10 @@ class Trainer:
 
     def _information(self, request: Describe | Probe) -> Answer:
         if isinstance(request, Probe):
-            _make_importable(request.plan.model.code_path)
+            make_importable(request.plan.model.code_path)
             seconds = loop.epoch_seconds(request.plan, self._load(request.plan), self._engine)
             return messages.Probed(epoch_s=seconds)
-        _make_importable(request.model.code_path)
+        make_importable(request.model.code_path)
         return messages.Described(
             hyperparameters=registry.hyperparameters(request.model.name),
             source=registry.source_of(request.model.name),
@@ -128,7 +129,7 @@ class Trainer:
 
     def _train(self, plan: TrialPlan) -> None:
         plan.folder.mkdir(parents=True, exist_ok=True)
-        _make_importable(plan.model.code_path)
+        make_importable(plan.model.code_path)
         with output_to(plan.folder / OUTPUT_LOG), SystemSampler(self._sampled):
             result = loop.train(plan, self._load, self._engine, _Follower(self, plan))
         self._answer(messages.Ended(result=result))
@@ -174,12 +175,6 @@ def _refusal(model: str, error: Exception) -> messages.Refused:
         message=str(error) if ours else f"{model}: {type(error).__name__}: {error}",
         traceback="".join(traceback.format_exception(error)),
     )
-
-
-def _make_importable(folders: tuple[Path, ...]) -> None:
-    for folder in reversed(folders):
-        if str(folder) not in sys.path:
-            sys.path.insert(0, str(folder))
 
 
 if __name__ == "__main__":
