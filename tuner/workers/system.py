@@ -25,7 +25,7 @@ class SystemSampler:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Self:
-        psutil.cpu_percent()  # the first call only sets the point to measure from
+        _start_measuring()
         self._thread.start()
         return self
 
@@ -40,6 +40,7 @@ class SystemSampler:
         self._emit(self._sample())
 
     def _run(self) -> None:
+        _start_measuring()
         while not self._stopped.wait(INTERVAL_S):
             self._emit(self._sample())
 
@@ -54,6 +55,11 @@ class SystemSampler:
         for index, gpu in enumerate(self._gpus):
             values |= _gpu_values(index, gpu)
         return SystemSample(at_ms=time.time_ns() // 1_000_000, values=values)
+
+
+def _start_measuring() -> None:
+    """psutil measures from the last call in the same thread; the first one tells nothing."""
+    psutil.cpu_percent()
 
 
 def _gpu_handles() -> list[Any]:
