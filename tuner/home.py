@@ -3,9 +3,11 @@
 HOME/tuner.db                           studies, unless TUNER_STORAGE_URL names a database
     /mlflow.db  mlartifacts/            the local tracking store, unless a server is named
     /datasets/<name>-<digest>/          prepared arrays
+    /models/                            verified copies of model files
     /studies/<study>/parent/            the study's spool
                     /attempts/<slot>-<attempt>/   one try of a trial: spool, log, model
                     /trainers/          what trainers printed outside of trials
+                    /shipper.log        what the shipper had to say
 """
 
 import os

@@ -55,6 +55,14 @@ def resolve(
     return _imported(path, error)
 
 
+def module_source(function: Callable[..., Any]) -> dict[str, str]:
+    """File name and text of the module that defines `function`; empty when it has no file."""
+    module = inspect.getmodule(function)
+    if module is None or module.__file__ is None:
+        return {}
+    return {f"{module.__name__}.py": inspect.getsource(module)}
+
+
 def _imported(path: str, error: type[TunerError]) -> Callable[..., Any]:
     module_name, _, attribute = path.partition(":")
     try:

@@ -12,8 +12,8 @@ from sklearn.datasets import load_digits
 
 from tuner.datasets.store import DatasetInfo
 from tuner.promotion.candidate import Candidate
-from tuner.promotion.connection import connected
 from tuner.spec.study import Promotion
+from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
 from tuner.training.checksum import sha256_of
 from tuner.training.plan import ModelPlan

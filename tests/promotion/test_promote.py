@@ -12,9 +12,9 @@ from tuner.datasets.store import DatasetInfo
 from tuner.errors import ModelError, RefusedError
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.champion import load_champion
-from tuner.promotion.connection import connected
 from tuner.promotion.model_file import load_verified
 from tuner.promotion.promote import PromotionReport, evaluate_test, promote
+from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
 pytestmark = [

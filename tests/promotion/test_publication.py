@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from tuner.errors import ModelError, RefusedError, UnavailableError
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.champion import load_champion
-from tuner.promotion.connection import connected
 from tuner.promotion.evidence import Evidence, look
 from tuner.promotion.latency import Latency
 from tuner.promotion.model_file import load_verified
 from tuner.promotion.predictor import Predictor
 from tuner.promotion.publication import check_unmoved, publish
+from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
 pytestmark = [

@@ -64,8 +64,9 @@ class ScriptedPool:
     def idle(self) -> int:
         return self.size - len(self._active)
 
-    def describe(self, model: ModelPlan) -> Described:
-        return Described(hyperparameters={"dropout_rate": 0.5}, source={model.name: ""})
+    def describe(self, model: ModelPlan, dataset: str) -> Described:
+        source = {model.name: "", dataset: ""}
+        return Described(hyperparameters={"dropout_rate": 0.5}, source=source)
 
     def epoch_seconds(self, plan: TrialPlan) -> float:
         return 1.0 / plan.recipe.batch_size
@@ -186,7 +187,7 @@ class Bench:
         catalog = Catalog(self.database)
         if catalog.find(spec.name) is None:
             return catalog.create(spec, "study.yaml", (), self.dataset, "tensorflow")
-        return catalog.resume(spec, "study.yaml")
+        return catalog.resume(spec, "study.yaml", ())
 
     def ledger(self, spec: StudySpec) -> Ledger:
         return Ledger(self.database, spec.name)
@@ -208,7 +209,7 @@ class Bench:
         trials, ledger = self.trials(spec), self.ledger(spec)
         with closing(self.journal(spec)) as journal:
             recover(self.home, spec.name, trials, ledger, journal)
-            described = pool.describe(ModelPlan(name=spec.model, params={}))
+            described = pool.describe(ModelPlan(name=spec.model, params={}), spec.dataset.name)
             driver = Driver(
                 planner=Planner(self.home, spec, record.code_path, record.dataset, described),
                 trials=trials,

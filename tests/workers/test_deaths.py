@@ -100,7 +100,7 @@ def test_a_module_that_ends_its_trainer_is_refused_and_a_busy_pool_closes(
     before = set(psutil.Process().children())
     with closing(LocalPool([one_core()], tmp_path / "logs")) as pool:
         with pytest.raises(UnavailableError, match=r"question .*: exit status 3; its log") as died:
-            pool.describe(model)
+            pool.describe(model, "digits")
         assert str(died.value).endswith("leaving for good")
         when_idle(pool, 1)
         plan = make_plan(epochs=FOREVER)
@@ -142,6 +142,6 @@ def test_a_trainer_that_cannot_start_is_unavailable(tmp_path: Path) -> None:
         closing(LocalPool([nowhere], tmp_path)) as pool,
         pytest.raises(UnavailableError) as refused,
     ):
-        pool.describe(ModelPlan(name="dense", params={}))
+        pool.describe(ModelPlan(name="dense", params={}), "digits")
     assert "a trainer on cpu:1000000 did not start: exit status 1; its log" in str(refused.value)
     assert "sched_setaffinity" in str(refused.value)

@@ -46,7 +46,7 @@ def test_text_of_any_kind_stays_in_its_line(
 def test_requests_come_back_as_they_went(make_plan: PlanMaker) -> None:
     plan = make_plan(params={"rate": 0.5, "units": 3, "act": "relu", "wide": True})
     sent: list[messages.Request] = [
-        messages.Describe(model=plan.model),
+        messages.Describe(model=plan.model, dataset="digits"),
         messages.Probe(plan=plan),
         messages.Train(plan=plan),
         messages.Prune(slot=plan.slot, attempt=plan.attempt),

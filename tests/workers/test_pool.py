@@ -163,9 +163,11 @@ def test_a_model_function_that_raises_is_a_failed_result(
 
 
 def test_a_users_function_is_described(pool: LocalPool) -> None:
-    described = pool.describe(ModelPlan(name="loud:network", params={}, code_path=(NETWORKS,)))
+    model = ModelPlan(name="loud:network", params={}, code_path=(NETWORKS,))
+    described = pool.describe(model, "rendezvous:network")
     assert described.hyperparameters == {"note": "built", "asks": False}
-    assert described.source == {"loud.py": (NETWORKS / "loud.py").read_text()}
+    files = ("loud.py", "rendezvous.py")
+    assert described.source == {name: (NETWORKS / name).read_text() for name in files}
 
 
 def test_events_of_a_plan_wait_while_a_question_is_answered(
@@ -174,7 +176,7 @@ def test_events_of_a_plan_wait_while_a_question_is_answered(
     plan = make_plan(epochs=5)
     pool.submit(plan)
     for _ in range(3):
-        assert pool.describe(ModelPlan(name="dense", params={})).source == {}
+        assert pool.describe(ModelPlan(name="dense", params={}), "digits").source == {}
     events = follow(pool, plan)
     assert epochs_of(events, plan) == [1, 2, 3, 4, 5]
     assert isinstance(events[-1], Finished)
@@ -190,7 +192,7 @@ def test_events_of_a_plan_wait_while_a_question_is_answered(
 )
 def test_a_function_that_is_not_there_is_refused(pool: LocalPool, name: str, message: str) -> None:
     with pytest.raises(ModelError, match=message) as refused:
-        pool.describe(ModelPlan(name=name, params={}, code_path=(NETWORKS,)))
+        pool.describe(ModelPlan(name=name, params={}, code_path=(NETWORKS,)), "digits")
     assert "Traceback" in refused.value.__notes__[0]
     when_idle(pool, 2)
 

@@ -25,11 +25,12 @@ def delete(
         trials = len(opened.summary().trials)
         if not yes and not typer.confirm(f"Delete {study} with {trials} trials?", err=True):
             raise RefusedError(f"{study} was not deleted")
-        uid = opened.record.uid
-        opened.delete()
-    if not keep_runs:
-        from tuner.tracking.deletion import delete_runs
+        opened.check_idle()
+        if not keep_runs:
+            from tuner.tracking.deletion import delete_runs
 
-        deleted = delete_runs(TrackingSettings.from_environment(home.root), study_uid=uid)
-        typer.echo(f"deleted {deleted} MLflow runs", err=True)
+            tracking = TrackingSettings.from_environment(home.root)
+            deleted = delete_runs(tracking, study_uid=opened.record.uid)
+            typer.echo(f"deleted {deleted} MLflow runs", err=True)
+        opened.delete()
     typer.echo(f"deleted {study}", err=True)

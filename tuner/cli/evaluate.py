@@ -9,6 +9,7 @@ import typer
 from tuner.cli.evaluations import print_evaluation
 from tuner.cli.options import AsJson, StudyName
 from tuner.cli.tables import print_table, score
+from tuner.errors import UsageError
 
 if TYPE_CHECKING:
     from tuner.training.plan import Evaluation
@@ -27,6 +28,8 @@ def evaluate(
     """Score trials on the test set; each look is counted in the study."""
     from tuner.api import evaluate as evaluate_study
 
+    if every and trial is not None:
+        raise UsageError("--trial and --all exclude each other")
     found = evaluate_study(study, trial=trial, every=every)
     if as_json:
         content = {number: each.model_dump(mode="json") for number, each in found.items()}

@@ -5,7 +5,8 @@ from tuner.cli.tables import params, print_table
 
 def models() -> None:
     """List the models that studies can name, with their own hyperparameters."""
-    from tuner.models.registry import BUILTIN, hyperparameters
+    from tuner.models.registry import BUILTIN, GROUP, hyperparameters
+    from tuner.references import known_names
 
     rows = [
         (
@@ -18,5 +19,10 @@ def models() -> None:
             ),
         )
         for name in BUILTIN
+    ]
+    rows += [
+        (name, "registered by an installed package")
+        for name in known_names(BUILTIN, GROUP)
+        if name not in BUILTIN
     ]
     print_table(["model", "hyperparameters and defaults"], rows)

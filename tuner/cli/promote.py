@@ -19,7 +19,7 @@ def promote(
     ],
     study: Annotated[
         str | None,
-        typer.Argument(metavar="[STUDY]", help="The newest with a completed trial if left out."),
+        typer.Argument(metavar="STUDY", help="The newest with a completed trial if left out."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the gates, register nothing.")

@@ -62,7 +62,6 @@ def _say_what_is_next(summary: "StudySummary") -> None:
         typer.echo(f"{summary.study} is not finished; run the same command to go on", err=True)
         raise typer.Exit(ExitCode.OK)
     typer.echo("next:", err=True)
-    typer.echo("  tuner ui                         compare the trials in MLflow", err=True)
-    typer.echo(
-        f"  tuner promote best {summary.study:<13} test the best one and register it", err=True
-    )
+    promote = f"tuner promote best {summary.study}"
+    typer.echo(f"  {'tuner ui':<{len(promote)}}   compare the trials in MLflow", err=True)
+    typer.echo(f"  {promote}   test the best one and register it", err=True)

@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import DataError, TunerError, UsageError
-from tuner.references import is_import_path, resolve
+from tuner.references import is_import_path, module_source, resolve
 
 if TYPE_CHECKING:
     from tuner.datasets.dataset import Dataset
@@ -65,6 +65,15 @@ def load(reference: "DatasetReference") -> "Dataset":
     except Exception as error:  # a data set function is anyone's code
         raise DataError(f"data set {reference.name!r}: {_told(error)}") from error
     return standardize(reference.name, returned, _source(reference.name, function))
+
+
+def source_of(name: str) -> dict[str, str]:
+    """File name and text of the module that defines a user's function; shipped ones have none.
+
+    Raises:
+        UsageError: there is no such function.
+    """
+    return {} if name in BUILTIN else module_source(resolve(name, BUILTIN, GROUP, UsageError))
 
 
 def _check_arguments(name: str, function: Callable[..., Any], args: Mapping[str, Any]) -> None:

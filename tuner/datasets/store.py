@@ -12,7 +12,7 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,8 @@ class DatasetInfo(Frozen):
     image_shape: tuple[int, int, int]
     """Height, width, channels."""
     classes: tuple[str, ...]
+    pixel_type: Literal["uint8", "float32"] = "uint8"
+    """uint8 pixels lie in [0, 255], float32 ones in [0, 1]."""
     train_count: int
     test_count: int
     background: Background
@@ -129,6 +131,7 @@ def _describe(name: str, dataset: Dataset, digest: str, folder: Path) -> Dataset
         folder=folder,
         image_shape=(height, width, channels),
         classes=dataset.classes,
+        pixel_type="uint8" if dataset.train.images.dtype == np.uint8 else "float32",
         train_count=len(dataset.train.labels),
         test_count=len(dataset.test.labels),
         background=appearance.background,

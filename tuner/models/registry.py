@@ -12,8 +12,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.errors import ModelError
-from tuner.references import is_import_path, make_importable, resolve
+from tuner.errors import ModelError, unknown
+from tuner.references import (
+    is_import_path,
+    known_names,
+    make_importable,
+    module_source,
+    resolve,
+)
 from tuner.spec.search_space import Scalar
 
 if TYPE_CHECKING:
@@ -73,25 +79,30 @@ def build(
     return model
 
 
+def check_name(name: str) -> None:
+    """Refuses a name that is neither known nor an import path; imports nothing of a user's.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    if not is_import_path(name) and name not in known_names(BUILTIN, GROUP):
+        raise ModelError(unknown("model", name, known_names(BUILTIN, GROUP)))
+
+
 def register_classes(name: str, code_path: Iterable[Path]) -> None:
     """Imports a user's model module, so that Keras knows the classes it registers.
 
     Raises:
         ModelError: there is no such function.
     """
-    if is_import_path(name):
+    if name not in BUILTIN:
         make_importable(code_path)
         _function(name)
 
 
 def source_of(name: str) -> dict[str, str]:
     """File name and text of the module that defines a user's function; shipped ones have none."""
-    if name in BUILTIN:
-        return {}
-    module = inspect.getmodule(_function(name))
-    if module is None or module.__file__ is None:
-        return {}
-    return {f"{module.__name__}.py": inspect.getsource(module)}
+    return {} if name in BUILTIN else module_source(_function(name))
 
 
 def _shown_default(parameter: inspect.Parameter) -> Scalar | None:

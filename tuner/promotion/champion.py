@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Json, ValidationError
 
 from tuner.errors import ModelError, RefusedError
-from tuner.promotion.connection import connected
 from tuner.promotion.model_cache import cached
 from tuner.promotion.registry import ALIAS, champion_version, fetch
 from tuner.spec.search_space import Frozen
+from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from tuner.datasets.atomic import exclusive
 from tuner.errors import ModelError
 from tuner.models.registry import register_classes
 from tuner.promotion.candidate import Candidate
-from tuner.promotion.connection import connected
 from tuner.promotion.evidence import Evidence, gather, look
 from tuner.promotion.gates import GateResult, check
 from tuner.promotion.keras_start import start_keras
@@ -22,6 +21,7 @@ from tuner.promotion.record import record_evidence
 from tuner.promotion.registry import ALIAS, champion_version
 from tuner.spec.search_space import Frozen
 from tuner.tracking.attempt_run import MODEL_ARTIFACT
+from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
 from tuner.training.plan import Evaluation
 

@@ -101,11 +101,13 @@ class Catalog:
             with self._database.engine.begin() as connection:
                 connection.execute(insert(studies).values(row))
         except IntegrityError:
-            return self.resume(spec, source)
+            return self.resume(spec, source, code_path)
         return self.get(spec.name)
 
-    def resume(self, spec: StudySpec, source: str) -> StudyRecord:
+    def resume(self, spec: StudySpec, source: str, code_path: tuple[Path, ...]) -> StudyRecord:
         """Takes over what may change between two runs, and clears a request to stop.
+
+        That is what `resume_problems` lets change, and where the file and the code lie.
 
         Raises:
             SpecError: the file now says something that would make it another study.
@@ -114,7 +116,10 @@ class Catalog:
         problems = resume_problems(record.spec, spec)
         if problems:
             raise SpecError(source, [*problems, "give it another name with --name, or delete it"])
-        self._update(spec.name, spec=to_yaml(spec), stop_requested=False)
+        folders = [str(folder) for folder in code_path]
+        self._update(
+            spec.name, spec=to_yaml(spec), source=source, code_path=folders, stop_requested=False
+        )
         return self.get(spec.name)
 
     def request_stop(self, name: str) -> None:

@@ -1,6 +1,5 @@
 """Runs a study from its file to its last trial: sets everything up, drives, clears up."""
 
-import fcntl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -12,7 +11,6 @@ from tuner.datasets.store import DatasetInfo
 from tuner.errors import RefusedError
 from tuner.home import Home
 from tuner.models import registry
-from tuner.references import is_import_path
 from tuner.spec.study import StudySpec
 from tuner.study import search
 from tuner.study.catalog import Catalog, StudyRecord
@@ -20,6 +18,7 @@ from tuner.study.database import Database, open_database
 from tuner.study.driver import Driver
 from tuner.study.journal import Journal
 from tuner.study.ledger import Ledger
+from tuner.study.lock import only_driver
 from tuner.study.parameters import check_parameters
 from tuner.study.planning import Planner
 from tuner.study.progress import Best, Notify, Planned, Step, ignore
@@ -79,26 +78,11 @@ def run_study(
         ModelError: the model cannot be built.
         UnavailableError: the database, a device or a trainer is missing.
     """
-    with closing(open_database(home)) as database, _alone(home, file.spec.name):
+    with closing(open_database(home)) as database:
         stay = _Stay(file, home, database, notify, stopped)
         stay.check_without_trainers()
-        return stay.finished() or stay.drive()
-
-
-@contextmanager
-def _alone(home: Home, study: str) -> Iterator[None]:
-    """One driver a study and home folder: a spool has one writer."""
-    folder = home.study(study)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "driver.lock").open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RefusedError(
-                f"study {study!r} is running on this machine already; "
-                f"watch it with: tuner show {study}, or end it with: tuner stop {study}"
-            ) from None
-        yield
+        with only_driver(home, file.spec.name):
+            return stay.finished() or stay.drive()
 
 
 class _Stay:
@@ -120,11 +104,13 @@ class _Stay:
         self._notify = notify
         self._stopped = stopped
         self._tracking = TrackingSettings.from_environment(home.root)
+        self._pulse: _Pulse | None = None
 
     def check_without_trainers(self) -> None:
         """Refuses what can be refused at once, before any process starts."""
         search.sampler(self._spec, seed=0)
-        if not is_import_path(self._spec.model):
+        registry.check_name(self._spec.model)
+        if self._spec.model in registry.BUILTIN:
             known = registry.hyperparameters(self._spec.model)
             check_parameters(self._spec, self._file.source, known)
 
@@ -132,7 +118,7 @@ class _Stay:
         """The summary of a study that has nothing left to do but, maybe, to be shipped."""
         if self._catalog.find(self._spec.name) is None:
             return None
-        record = self._catalog.resume(self._spec, self._file.source)
+        record = self._catalog.resume(self._spec, self._file.source, self._file.code_path)
         trials, ledger = self._tables(record)
         if not summarise(record.spec, trials, ledger).done:
             return None
@@ -169,7 +155,8 @@ class _Stay:
     def _plan_with(self, pool: TrainerPool, dataset: DatasetInfo) -> Planner:
         self._say(f"loading TensorFlow and the model {self._spec.model} in the trainers")
         code_path = self._file.code_path
-        described = pool.describe(ModelPlan(name=self._spec.model, params={}, code_path=code_path))
+        model = ModelPlan(name=self._spec.model, params={}, code_path=code_path)
+        described = pool.describe(model, self._spec.dataset.name)
         check_parameters(self._spec, self._file.source, described.hyperparameters)
         return Planner(self._home, self._spec, code_path, dataset, described)
 
@@ -183,7 +170,7 @@ class _Stay:
                 f"study {record.name!r}: was started on other data (digest "
                 f"{record.dataset.digest[:12]}, now {dataset.digest[:12]}); give it another --name"
             )
-        return self._catalog.resume(file.spec, file.source)
+        return self._catalog.resume(file.spec, file.source, file.code_path)
 
     def _run(
         self, record: StudyRecord, planner: Planner, pool: TrainerPool, epoch_s: float
@@ -203,8 +190,8 @@ class _Stay:
                 notify=self._notify,
             )
             self._announce(driver.summary(), pool.size, epoch_s)
-            pulse = _Pulse(self._catalog, record.name, shipment, self._stopped)
-            journal.study_closed(driver.run(pulse))
+            self._pulse = _Pulse(self._catalog, record.name, shipment, self._stopped)
+            journal.study_closed(driver.run(self._pulse))
         return driver.summary()
 
     def _announce(self, summary: StudySummary, trainers: int, epoch_s: float) -> None:
@@ -237,7 +224,8 @@ class _Stay:
             yield shipment
 
     def _patience_s(self) -> float:
-        return _SHIPPING_WHEN_STOPPED_S if self._stopped() else _SHIPPING_S
+        stopped = self._pulse is not None and self._pulse.stopping
+        return _SHIPPING_WHEN_STOPPED_S if stopped else _SHIPPING_S
 
     def _say(self, text: str) -> None:
         self._notify(Step(text))
@@ -254,11 +242,15 @@ class _Pulse:
         self._shipment = shipment
         self._stopped = stopped
         self._asked = 0.0
+        self.stopping = False
+        """Whether the last answer was to stop."""
 
     def __call__(self) -> bool:
         self._shipment.name_runs()
-        if self._stopped():
-            return True
+        self.stopping = self._stopped() or self._asked_to_stop()
+        return self.stopping
+
+    def _asked_to_stop(self) -> bool:
         if time.monotonic() - self._asked < _ASK_DATABASE_S:
             return False
         self._asked = time.monotonic()

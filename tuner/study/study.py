@@ -14,6 +14,7 @@ from tuner.study import points
 from tuner.study.catalog import Catalog, StudyRecord
 from tuner.study.database import Database, open_database
 from tuner.study.ledger import Ledger
+from tuner.study.lock import is_driven_here
 from tuner.study.looks import Looks
 from tuner.study.summary import StudySummary, summarise
 from tuner.study.trials import Trials
@@ -77,8 +78,21 @@ class Study:
 
     def is_driven(self) -> bool:
         """Whether a driver that is not known to be dead works on the study."""
+        if is_driven_here(self._home, self.name):
+            return True
         attempts = self._ledger.attempts()
         return any(each.outcome is None and not each.owner.is_gone() for each in attempts)
+
+    def check_idle(self) -> None:
+        """Refuses while a driver works on the study.
+
+        Raises:
+            RefusedError: one does.
+        """
+        if self.is_driven():
+            raise RefusedError(
+                f"study {self.name!r} is running; stop it first: tuner stop {self.name}"
+            )
 
     def delete(self) -> None:
         """Removes the study from the database, and its files from this machine.
@@ -86,8 +100,7 @@ class Study:
         Raises:
             RefusedError: a driver works on it.
         """
-        if self.is_driven():
-            raise RefusedError(f"study {self.name!r} is running; stop it first: tuner stop")
+        self.check_idle()
         Catalog(self._database).delete(self.name)
         folder = self._home.study(self.name)
         if folder.exists():

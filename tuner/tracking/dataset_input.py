@@ -25,7 +25,7 @@ def dataset_input(info: DatasetInfo) -> DatasetInput:
 
 def _schema(info: DatasetInfo) -> dict[str, str]:
     """The form that the UI reads; the first dimension is any number of rows."""
-    images = {"dtype": "uint8", "shape": [-1, *info.image_shape]}
+    images = {"dtype": info.pixel_type, "shape": [-1, *info.image_shape]}
     labels = {"dtype": "int64", "shape": [-1]}
     return {
         "features": json.dumps([{"type": "tensor", "name": "images", "tensor-spec": images}]),

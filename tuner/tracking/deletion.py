@@ -1,15 +1,26 @@
 """Deletes a study's runs, as MLflow deletes: they can be restored until they are purged."""
 
-from tuner.tracking.settings import TrackingSettings, prepare_mlflow_environment
+from typing import TYPE_CHECKING
+
+from tuner.tracking.connection import connected
+from tuner.tracking.settings import TrackingSettings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 def delete_runs(settings: TrackingSettings, study_uid: str) -> int:
-    """Deletes the study's parent run and every run below it; returns how many there were."""
-    prepare_mlflow_environment()
-    from mlflow import MlflowClient
+    """Deletes the study's parent run and every run below it; returns how many there were.
 
-    client = MlflowClient(tracking_uri=settings.uri)
-    experiment = client.get_experiment_by_name(settings.experiment)
+    Raises:
+        UnavailableError: MLflow does not answer.
+    """
+    with connected(settings) as client:
+        return _delete(client, settings.experiment, study_uid)
+
+
+def _delete(client: "MlflowClient", experiment_name: str, study_uid: str) -> int:
+    experiment = client.get_experiment_by_name(experiment_name)
     if experiment is None:
         return 0
     search = [experiment.experiment_id]

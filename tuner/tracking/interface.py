@@ -40,12 +40,12 @@ class LocalInterface:
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-P", "-m", "mlflow", "server", "--host", HOST]
-        command += ["--backend-store-uri", self._settings.uri]
         command += ["--default-artifact-root", self._settings.artifact_root]
         command += ["--port", str(self._port), "--workers", "1"]
         command += ["--uvicorn-opts", "--log-level warning"]
         environment = {
             **os.environ,
+            "MLFLOW_BACKEND_STORE_URI": self._settings.uri,  # it may hold a password
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "PYTHONWARNINGS": "ignore",

@@ -34,7 +34,8 @@ from tuner.workers.messages import (
 )
 from tuner.workers.pool import Finished, Lost, Measured, PoolEvent, Reported, TrainerReady
 
-_TRAINER = "tuner.workers.trainer"
+_COMMAND = (sys.executable, "-P", "-u", "-m", "tuner.workers.trainer")
+"""-P: a file in the working folder must not stand in for a module of the same name."""
 _LOG_TAIL = 2000
 _EXIT_WAIT_S = 5.0
 
@@ -67,9 +68,9 @@ class LocalPool:
         """How many plans can train at once."""
         return len(self._trainers)
 
-    def describe(self, model: ModelPlan) -> Described:
+    def describe(self, model: ModelPlan, dataset: str) -> Described:
         """What the model function takes. Waits for a trainer."""
-        answer = self._ask(Describe(model=model))
+        answer = self._ask(Describe(model=model, dataset=dataset))
         assert isinstance(answer, Described)
         return answer
 
@@ -187,16 +188,7 @@ class _TrainerProcess:
         cpus = ",".join(map(str, self.device.cpus))
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-u",
-                    "-m",
-                    _TRAINER,
-                    "--device",
-                    self.device.name,
-                    "--cpus",
-                    cpus,
-                ],
+                [*_COMMAND, "--device", self.device.name, "--cpus", cpus],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

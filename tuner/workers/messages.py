@@ -19,10 +19,11 @@ OUTPUT_LOG = "output.log"
 
 
 class Describe(Frozen):
-    """Asks what the model function takes."""
+    """Asks what the model function takes, and for the source of the user's functions."""
 
     kind: Literal["describe"] = "describe"
     model: ModelPlan
+    dataset: str
 
 
 class Probe(Frozen):
@@ -59,7 +60,10 @@ class Ready(Frozen):
 
 
 class Described(Frozen):
-    """The model function's own parameters with their defaults, and its source if a user's."""
+    """The model function's own parameters with their defaults.
+
+    `source` is that of the user's own functions, by file name.
+    """
 
     kind: Literal["described"] = "described"
     hyperparameters: dict[str, Scalar | None]

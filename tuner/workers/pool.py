@@ -73,7 +73,7 @@ class TrainerPool(Protocol):
         """How many plans can train at once."""
         ...
 
-    def describe(self, model: ModelPlan) -> Described:
+    def describe(self, model: ModelPlan, dataset: str) -> Described:
         """What the model function takes. Waits for a trainer; for use before the first plan.
 
         Raises:

@@ -58,7 +58,7 @@ class SystemSampler:
 
 
 def _start_measuring() -> None:
-    """psutil measures from the last call in the same thread; the first one tells nothing."""
+    """The first call in a thread sets the point from which psutil measures there."""
     psutil.cpu_percent()
 
 

@@ -16,6 +16,7 @@ import traceback
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
+from tuner.datasets import registry as datasets
 from tuner.errors import DataError, ModelError, UsageError
 from tuner.models import registry
 from tuner.references import make_importable
@@ -124,7 +125,10 @@ class Trainer:
         make_importable(request.model.code_path)
         return messages.Described(
             hyperparameters=registry.hyperparameters(request.model.name),
-            source=registry.source_of(request.model.name),
+            source={
+                **registry.source_of(request.model.name),
+                **datasets.source_of(request.dataset),
+            },
         )
 
     def _train(self, plan: TrialPlan) -> None:
