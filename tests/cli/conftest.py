@@ -1,5 +1,6 @@
 """A stranger's folder: a data set, a model and a study of their own, and the real command."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
@@ -85,6 +87,11 @@ class Workshop:
         )
         assert done.returncode == code, f"exit {done.returncode}: {done.stdout}\n{done.stderr}"
         return done
+
+    def shown(self) -> dict[str, Any]:
+        """What `tuner show --json` says of the study."""
+        content: dict[str, Any] = json.loads(self.tuner("show", "shapes", "--json").stdout)
+        return content
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         """Starts the command and leaves it running."""

@@ -24,10 +24,11 @@ VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 each_study = pytest.mark.parametrize("path", STUDIES, ids=[path.stem for path in STUDIES])
 
 
-def test_the_four_studies_are_shipped() -> None:
+def test_these_studies_are_shipped() -> None:
     assert [path.stem for path in STUDIES] == [
         "paper-baseline",
         "paper-claims",
+        "paper-first-epoch",
         "paper-sweep",
         "quickstart",
     ]

@@ -1,0 +1,98 @@
+import json
+import re
+import socket
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.cli.conftest import Workshop
+
+
+def test_a_strangers_data_and_model_are_tuned(finished: Workshop) -> None:
+    study = finished.shown()
+
+    assert study["counts"] == {
+        "completed": 3, "pruned": 0, "failed": 0, "running": 0, "waiting": 0,
+    }  # fmt: skip
+    first = study["trials"][0]
+    assert first["params"] == {"learning_rate": 0.01, "width": 16}
+    assert set(study["best"]) >= {"number", "state", "params", "value", "epochs", "run_id"}
+    assert all(trial["run_id"] for trial in study["trials"])
+
+
+def test_running_says_what_it_does_and_how_long_it_takes(finished: Workshop) -> None:
+    log = (finished.folder / "run.log").read_text()
+
+    assert "preparing the data set shapes:load" in log
+    assert "loading TensorFlow" in log
+    assert re.search(r"3 trials of 3 epochs on \d trainers?; an epoch takes [\d.]+ s here", log)
+    assert re.search(r"trial 0 epoch 3/3: val_accuracy \d\.\d{4}", log)
+    assert "tuner promote best shapes" in log
+
+
+def test_a_finished_study_shows_its_result_at_once(finished: Workshop) -> None:
+    again = finished.tuner("run-study", "study.yaml")
+
+    assert "shapes: 3 completed" in again.stdout
+    assert "loading TensorFlow" not in again.stderr
+
+
+def test_what_trials_print_is_kept(finished: Workshop) -> None:
+    logs = list((finished.folder / ".tuner" / "studies" / "shapes").glob("attempts/*/output.log"))
+
+    assert len(logs) == 3
+    assert all("building shapes" in log.read_text() for log in logs)
+
+
+def test_studies_are_listed(finished: Workshop) -> None:
+    assert re.search(
+        r"shapes\s+shapes:load\s+shapes:build\s+3/3\s+no", finished.tuner("studies").stdout
+    )
+
+
+def test_the_best_is_promoted_and_answers(finished: Workshop, tmp_path: Path) -> None:
+    report = json.loads(finished.tuner("promote", "best", "--json").stdout)
+    assert set(report) == {"promoted", "model", "version", "alias", "run_id", "metrics", "gates"}
+    assert (report["promoted"], report["version"], report["alias"]) == (True, 1, "champion")
+    assert [gate["passed"] for gate in report["gates"]] == [True, True]
+    assert report["run_id"] == finished.shown()["best"]["run_id"]
+
+    photo = tmp_path / "square.png"
+    drawn = np.full((90, 120), 230, np.uint8)
+    drawn[30:60, 40:70] = 20
+    Image.fromarray(drawn).save(photo)
+    (answer,) = json.loads(finished.tuner("predict", str(photo), "--json").stdout)
+    assert answer["label"] == "0"
+    assert answer["probability"] > 0.5
+
+    assert "looks at the test set: 1" in finished.tuner("show", "shapes").stdout
+
+
+def test_a_gate_that_fails_changes_nothing(finished: Workshop) -> None:
+    impossible = ["--set", "promotion.gates.latency_p95_ms=0.0001", "--set", "promotion.model=new"]
+    finished.tuner("run-study", "study.yaml", *impossible)
+
+    refused = finished.tuner("promote", "best", "shapes", code=1)
+
+    assert "not promoted, nothing was changed: latency_p95_ms is" in refused.stderr
+    assert "short by" in refused.stderr
+    missing = finished.tuner("predict", "x.png", "--model", "new", code=1)
+    assert "nothing promoted yet" in missing.stderr
+
+
+def test_the_test_set_is_opened_on_request_and_counted(finished: Workshop) -> None:
+    found = json.loads(finished.tuner("evaluate", "shapes", "--trial", "0", "--json").stdout)
+
+    assert found["0"]["accuracy"] > 0.5
+    assert len(found["0"]["confusion"]) == 2
+
+
+def test_a_port_that_is_taken_is_named(finished: Workshop) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        refused = finished.tuner("ui", "--port", str(port), code=3)
+
+    assert f"port {port} of 127.0.0.1 is taken" in refused.stderr

@@ -1,0 +1,39 @@
+import re
+import signal
+import subprocess
+from collections.abc import Callable
+
+import psutil
+
+from tests.cli.conftest import Workshop
+
+
+def test_signals_hand_trials_back_and_the_study_still_ends_exact(
+    make_workshop: Callable[[str], Workshop],
+) -> None:
+    workshop = make_workshop("interrupted")
+    long = ["run-study", "study.yaml", "--epochs", "150", "--trials", "2", "--workers", "2"]
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        running = workshop.start(*long)
+        trainers = _after_first_epoch(running)
+        running.send_signal(number)
+        running.communicate()
+        assert running.returncode == code
+        _, alive = psutil.wait_procs(trainers, timeout=60)
+        assert not alive
+        assert workshop.shown()["counts"]["waiting"] == 2
+
+    workshop.tuner(*long)
+
+    study = workshop.shown()
+    assert study["counts"]["completed"] == len(study["trials"]) == 2
+
+
+def _after_first_epoch(running: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """Waits until a trial has reported an epoch; returns the processes that the driver started."""
+    assert running.stderr is not None
+    for line in running.stderr:
+        if re.search(r"trial \d epoch 1/", line):
+            children: list[psutil.Process] = psutil.Process(running.pid).children(recursive=True)
+            return children
+    raise AssertionError("the study ended before its first epoch")

@@ -1,0 +1,78 @@
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from tests.cli.conftest import Workshop
+
+MODULES_THAT_COST = ("tensorflow", "keras", "mlflow", "optuna", "sqlalchemy", "sklearn", "numpy")
+
+
+def test_a_study_whose_every_trial_fails_exits_1_and_can_be_deleted(
+    make_workshop: Callable[[str], Workshop],
+) -> None:
+    workshop = make_workshop("failing")
+    source = workshop.folder / "shapes.py"
+    source.write_text(source.read_text().replace('activation="softmax"', 'activation="linear"'))
+
+    failed = workshop.tuner("run-study", "study.yaml", "--trials", "1", code=1)
+
+    assert "every trial failed" in failed.stderr
+    assert "end the network with a softmax" in failed.stderr
+    nothing = workshop.tuner("promote", "best", code=1)
+    assert "no study here has a completed trial" in nothing.stderr
+
+    waiting = workshop.tuner("enqueue", "shapes", "width=8")
+    assert "1 waiting in line" in waiting.stderr
+    assert "only 0 trials are left" in waiting.stderr
+    gone = workshop.tuner("delete", "shapes", "--yes")
+    assert "deleted 2 MLflow runs" in gone.stderr
+    workshop.tuner("show", "shapes", code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["run-study", "missing.yaml"], 2, "missing.yaml: "),
+        (["run-study", "study.yaml", "--trials", "0"], 2, "trials"),
+        (["run-study", "study.yaml", "--set", "search_space.wdth=3"], 2, "did you mean 'width'?"),
+        (["run-study", "study.yaml", "--set", "model=paper-cn"], 4, "did you mean 'paper-cnn'?"),
+        (["run-study", "study.yaml", "--set", "dataset=minst"], 2, "did you mean 'mnist'?"),
+        (["run-study", "study.yaml", "--set", "model=shapes:bild"], 4, "did you mean 'build'?"),
+        (["run-study", "study.yaml", "--set", "validation=500"], 4, "500"),
+        (["run-study", "study.yaml", "--workers", "10000"], 3, "lower --workers"),
+        (["show", "nothing"], 2, "no study 'nothing'"),
+        (["stop", "nothing"], 2, "no study 'nothing'"),
+        (["promote", "best"], 1, "nothing to promote"),
+        (["promote", "worst"], 2, "worst"),
+        (["frobnicate"], 2, "frobnicate"),
+        (["predict", "picture.png", "--model", "none"], 1, "nothing promoted yet"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_one_line(
+    make_workshop: Callable[[str], Workshop], arguments: list[str], code: int, said: str
+) -> None:
+    refused = make_workshop("refused").tuner(*arguments, code=code)
+
+    assert said in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_debugging_shows_the_traceback(make_workshop: Callable[[str], Workshop]) -> None:
+    refused = make_workshop("debug").tuner("--debug", "show", "nothing", code=1)
+
+    assert "Traceback" in refused.stderr
+
+
+def test_the_command_line_imports_nothing_that_costs() -> None:
+    program = (
+        "import sys, tuner.cli.main\n"
+        f"print([name for name in {MODULES_THAT_COST} if name in sys.modules])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, text=True
+    )
+
+    assert done.stdout.strip() == "[]"
