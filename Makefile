@@ -15,6 +15,7 @@ study: $(VENV)/study   ## set up, and run a small study on MNIST
 test: $(VENV)/test     ## set up, and pass the tests
 	@echo "== running the tests"
 	@$(BIN)/pytest
+	@echo "== passed; next: make study, or $(BIN)/tuner --help"
 
 check: $(VENV)/test    ## format, lint, types, layers, documents
 	@BIN=$(BIN) scripts/check

@@ -1,5 +1,6 @@
 """The Python interface: what the commands do, for programs."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def run_study(
         TunerError: as `tuner.errors` lays out.
     """
     path = Path(file)
-    spec = read_study(path, [f"{key}={value}" for key, value in overrides.items()])
+    spec = read_study(path, [f"{key}={json.dumps(value)}" for key, value in overrides.items()])
     place = home or Home.from_environment()
     return run(StudyFile(spec, str(path), path.parent), place, notify=notify, stopped=stopped)
 

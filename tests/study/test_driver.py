@@ -164,6 +164,28 @@ def test_a_trial_that_dies_every_time_fails_after_its_retries(
     assert (summary.counts["failed"], summary.counts["completed"]) == (1, 5)
 
 
+def test_a_retry_is_not_pruned_by_what_the_attempt_before_it_reported(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    spec = study_spec(pruner={"type": "median", "n_startup_trials": 1}, trials=2)
+    values = [[0.1, 0.9, 0.9], [0.2, 0.8, 0.8]]
+    trained: set[tuple[int, int, int]] = set()
+
+    def curve(plan: TrialPlan, epoch: int) -> float:
+        trained.add((plan.slot, plan.attempt, epoch))
+        return values[plan.slot][epoch - 1]
+
+    def dies(plan: TrialPlan) -> bool:
+        return (plan.slot, plan.attempt) == (1, 0) and (1, 0, 2) in trained
+
+    bench.run(spec, scripted(curve=curve, dies=dies))
+
+    row = bench.trials(spec).by_slot()[1]
+    assert row.state is RowState.PRUNED
+    assert {epoch for slot, attempt, epoch in trained if (slot, attempt) == (1, 1)} == {1, 2}
+    assert row.user_attrs["epochs"] == len(row.intermediate_values) == 2
+
+
 def test_replicates_share_their_point_and_pair_their_seeds(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
@@ -205,8 +227,16 @@ def test_an_enqueued_point_is_the_next_new_trial(
     assert bench.ledger(study_spec()).queued() == 0
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes"])
-@pytest.mark.parametrize("pruner", ["median", "hyperband", "successive-halving", "none"])
+@pytest.mark.parametrize(
+    ("sampler", "pruner"),
+    [
+        ("tpe", "median"),
+        ("random", "hyperband"),
+        ("qmc", "successive-halving"),
+        ("cmaes", "none"),
+        ("tpe", "hyperband"),
+    ],
+)
 def test_every_sampler_and_pruner_drives_a_study(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, sampler: str, pruner: str
 ) -> None:

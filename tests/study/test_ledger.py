@@ -160,4 +160,4 @@ def _abandon_first_attempt(bench: Bench, spec: StudySpec) -> None:
 
 def _disown(bench: Bench, outcome: str | None) -> None:
     with bench.database.engine.begin() as connection:
-        connection.execute(update(attempts).values(outcome=outcome, pid_started=1.0))
+        connection.execute(update(attempts).values(outcome=outcome, pid_started=1))

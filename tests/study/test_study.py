@@ -6,6 +6,7 @@ import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import update
 
 from tests.study.conftest import Bench, ScriptedPool
 from tuner.errors import RefusedError, SpecError, UnavailableError, UsageError
@@ -15,9 +16,11 @@ from tuner.study import points, search
 from tuner.study.catalog import Catalog
 from tuner.study.database import open_database
 from tuner.study.ledger import Ledger
+from tuner.study.lock import only_driver
 from tuner.study.parameters import check_parameters
 from tuner.study.provenance import provenance
 from tuner.study.study import Study, load_study
+from tuner.study.tables import attempts, studies
 
 Spec = Callable[..., StudySpec]
 
@@ -65,6 +68,15 @@ def test_a_study_cannot_change_into_another(bench: Bench, study_spec: Spec) -> N
     assert Catalog(bench.database).get("small").spec.epochs == 3
 
 
+def test_a_killed_deletion_leaves_nothing_in_the_way(bench: Bench, study_spec: Spec) -> None:
+    bench.record(study_spec())
+    with bench.database.engine.begin() as connection:
+        connection.execute(studies.delete())
+
+    changed = study_spec(objective="val_loss")
+    assert bench.record(changed).spec == changed
+
+
 def test_what_may_change_is_taken_over(bench: Bench, study_spec: Spec) -> None:
     bench.record(study_spec())
 
@@ -87,9 +99,12 @@ def test_a_deleted_study_leaves_nothing(
 
 def test_a_running_study_is_not_deleted(bench: Bench, study_spec: Spec) -> None:
     bench.record(study_spec())
-    bench.ledger(study_spec()).claim(1, ready=lambda _: True, takes_queued=lambda _: False)
 
-    with load_study("small", bench.home) as study, pytest.raises(RefusedError, match="stop it"):
+    with (
+        only_driver(bench.home, "small"),
+        load_study("small", bench.home) as study,
+        pytest.raises(RefusedError, match="stop it"),
+    ):
         study.delete()
     assert Catalog(bench.database).names() == ["small"]
 
@@ -101,13 +116,24 @@ def test_stopping_asks_the_drivers_and_running_again_clears_it(
     catalog = Catalog(bench.database)
     with load_study("small", bench.home) as study:
         assert not study.stop()
-        study_ledger = bench.ledger(study_spec())
-        study_ledger.claim(1, ready=lambda _: True, takes_queued=lambda _: False)
-        assert study.stop()
+        with only_driver(bench.home, "small"):
+            assert study.stop()
 
     assert catalog.stop_requested("small")
-    bench.record(study_spec())
+    catalog.clear_stop("small")
     assert not catalog.stop_requested("small")
+
+
+def test_a_driver_on_another_machine_counts_too(bench: Bench, study_spec: Spec) -> None:
+    bench.record(study_spec())
+    bench.ledger(study_spec()).claim(1, ready=lambda _: True, takes_queued=lambda _: False)
+    with bench.database.engine.begin() as connection:
+        connection.execute(update(attempts).values(host="elsewhere"))
+
+    with load_study("small", bench.home) as study:
+        assert study.is_driven()
+        bench.home.attempt("small", 0, 0).mkdir(parents=True)
+        assert not study.is_driven()  # it was ours: its files are here
 
 
 @pytest.mark.parametrize(
@@ -193,6 +219,16 @@ def test_a_database_that_is_away_is_named_without_its_password(
 
     assert "127.0.0.1:1/studies" in str(refused.value)
     assert "s3cret" not in str(refused.value)
+
+
+def test_a_file_that_is_no_database_is_unavailable(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "text").write_text("this is no database, however long it may be" * 50)
+    for place in ("text", "missing/folder.db"):
+        monkeypatch.setenv("TUNER_STORAGE_URL", f"sqlite:///{tmp_path / place}")
+        with pytest.raises(UnavailableError, match="check TUNER_STORAGE_URL"):
+            open_database(home)
 
 
 @pytest.mark.parametrize("url", ["nonsense", "oracle9://x/y", "://"])

@@ -14,16 +14,17 @@ def enqueue(
         typer.Argument(metavar="KEY=VALUE...", help="Searched parameters; the rest is sampled."),
     ],
 ) -> None:
-    """Put a point in line: the study's next new trial trains it."""
+    """Put a point in line: the next one that the sampler would choose is this."""
     from tuner.spec.points import point_from_text
     from tuner.study.study import load_study
 
     with load_study(study) as opened:
         waiting = opened.enqueue(point_from_text(point, opened.spec))
-        left = opened.summary().counts["waiting"]
+        left = opened.places_for_queued()
     typer.echo(f"{waiting} waiting in line for {study}", err=True)
     if waiting > left:
         typer.echo(
-            f"only {left} trials are left in its budget; raise it: tuner run-study --trials",
+            f"only {left} new points are left in its budget; "
+            "raise it with --trials when you run the study again",
             err=True,
         )

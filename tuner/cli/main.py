@@ -5,6 +5,7 @@ what it needs when it runs, so that `tuner --help` stays quick.
 """
 
 import sys
+import traceback
 from typing import Annotated, NoReturn
 
 import typer
@@ -77,7 +78,7 @@ def main() -> NoReturn:
         app()
     except TunerError as error:
         if _debugging:
-            raise
+            traceback.print_exc()
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:

@@ -74,7 +74,7 @@ def _plan(event: Planned) -> str:
     return (
         f"{event.study}: {event.slots} trials{done} of {event.epochs} epochs on "
         f"{event.trainers} trainers; an epoch takes {event.epoch_s:.1f} s here, so about "
-        f"{duration(event.seconds)} in all, less what pruning saves"
+        f"{duration(event.seconds)} if nothing is pruned"
     )
 
 
@@ -175,7 +175,7 @@ class _Standing:
     def seconds_left(self) -> float:
         """From the mean epoch so far; pruning makes it less."""
         assert self.plan is not None
-        trained = sum(running.epoch for running in self.running.values())
+        trained = sum(running.epoch for running in list(self.running.values()))
         epochs = (self.plan.slots - self.done) * self.plan.epochs - trained
         return epochs * self.epoch_s / self.plan.trainers
 

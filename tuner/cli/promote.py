@@ -7,6 +7,7 @@ import typer
 from tuner.cli.evaluations import print_evaluation
 from tuner.cli.options import AsJson
 from tuner.cli.tables import number, print_table, score
+from tuner.cli.typed import program
 from tuner.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -60,6 +61,6 @@ def _print(report: "PromotionReport") -> None:
         print_table(["gate", "value", "limit", ""], rows)
     if report.promoted:
         typer.echo(f"{report.model} version {report.version} is now @{report.alias}")
-        typer.echo(f"next: tuner predict IMAGE --model {report.model}", err=True)
+        typer.echo(f"next: {program()} predict IMAGE --model {report.model}", err=True)
     elif report.passed:
         typer.echo("dry run: every gate passed, nothing was changed")

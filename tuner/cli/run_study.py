@@ -1,10 +1,12 @@
 """`tuner run-study`: runs a study file, or goes on with it."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuner.cli.typed import program, same_command
 from tuner.errors import ExitCode, RefusedError
 
 if TYPE_CHECKING:
@@ -29,7 +31,11 @@ def run_study(
     from tuner.study.run import StudyFile
 
     stated = {"trials": trials, "epochs": epochs, "workers": workers, "name": name}
-    overrides = [f"{key}={value}" for key, value in stated.items() if value is not None]
+    overrides = [
+        f"{key}={value if key == 'workers' else json.dumps(value)}"
+        for key, value in stated.items()
+        if value is not None
+    ]
     spec = read_study(file, [*overrides, *(settings or [])])
     summary = _run(StudyFile(spec, str(file), file.parent))
     print_summary(summary)
@@ -52,16 +58,16 @@ def _run(file: "StudyFile") -> "StudySummary":
     with StopSignals() as signals, view(Console(stderr=True)) as shown:
         summary = run(file, Home.from_environment(), notify=shown.show, stopped=signals.received)
     if signals.exit_code is not None:
-        typer.echo(f"stopped; go on with: tuner run-study {file.source}", err=True)
+        typer.echo(f"stopped; go on with: {same_command()}", err=True)
         raise typer.Exit(signals.exit_code)
     return summary
 
 
 def _say_what_is_next(summary: "StudySummary") -> None:
     if not summary.done:
-        typer.echo(f"{summary.study} is not finished; run the same command to go on", err=True)
+        typer.echo(f"{summary.study} is not finished; go on with: {same_command()}", err=True)
         raise typer.Exit(ExitCode.OK)
     typer.echo("next:", err=True)
-    promote = f"tuner promote best {summary.study}"
-    typer.echo(f"  {'tuner ui':<{len(promote)}}   compare the trials in MLflow", err=True)
+    promote = f"{program()} promote best {summary.study}"
+    typer.echo(f"  {program() + ' ui':<{len(promote)}}   compare the trials in MLflow", err=True)
     typer.echo(f"  {promote}   test the best one and register it", err=True)

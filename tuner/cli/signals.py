@@ -1,4 +1,9 @@
-"""Ctrl-C and SIGTERM, turned into a question that a driver asks between events."""
+"""Ctrl-C and SIGTERM, turned into a question that a driver asks between events.
+
+Until the driver asks for the first time nothing is in progress, so a signal ends the command
+at once. From then on the first signal is kept for the driver, who hands its trials back; a
+second Ctrl-C does not wait for that.
+"""
 
 import signal
 from types import FrameType, TracebackType
@@ -10,13 +15,15 @@ _CODES = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINAT
 
 
 class StopSignals:
-    """While entered, keeps the first signal for whoever asks; a second Ctrl-C ends at once."""
+    """Holds the signals while entered."""
 
     def __init__(self) -> None:
         self.exit_code: ExitCode | None = None
+        self._asked = False
 
     def received(self) -> bool:
-        """Whether a signal came."""
+        """Whether a signal came. Whoever asks promises to ask again, soon."""
+        self._asked = True
         return self.exit_code is not None
 
     def __enter__(self) -> Self:
@@ -33,6 +40,7 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
-        if self.received() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.exit_code = _CODES[signal.Signals(number)]
+        again = self.exit_code is not None and number == signal.SIGINT
+        self.exit_code = self.exit_code or _CODES[signal.Signals(number)]
+        if again or not self._asked:
+            raise SystemExit(self.exit_code)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tuner.errors import ExitCode
+from tuner.errors import ExitCode, UnavailableError
 
 
 def ui(
@@ -19,20 +19,21 @@ def ui(
     home = Home.from_environment()
     tracking = TrackingSettings.from_environment(home.root)
     if tracking.server_url:
-        typer.echo(runs_page(tracking.server_url.rstrip("/"), tracking.experiment))
+        typer.echo(runs_page(tracking.shown_uri.rstrip("/"), tracking.experiment))
         return
     home.create()
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         with LocalInterface(tracking, port) as interface:
             typer.echo("starting MLflow", err=True)
             interface.until_ready()
             typer.echo(runs_page(interface.address, tracking.experiment))
             typer.echo("Ctrl-C ends it", err=True)
-            raise typer.Exit(interface.until_ended())
+            status = interface.until_ended()
+        raise UnavailableError(f"MLflow's server ended by itself with exit status {status}")
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.OK) from None
 
 
-def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
+def _terminate(_number: int, _frame: object) -> None:
+    raise SystemExit(ExitCode.TERMINATED)

@@ -133,11 +133,14 @@ def main() -> None:
     questions, answers = _take_standard_streams()
     with os.fdopen(questions, encoding="utf-8", closefd=False) as lines:
         request = Request.model_validate_json(lines.readline())
-    threading.Thread(target=_end_with, args=(questions,), daemon=True).start()
+    answered = threading.Event()
+    threading.Thread(target=_end_with, args=(questions, answered), daemon=True).start()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     sys.path[:0] = [str(folder) for folder in request.code_path]
     with os.fdopen(answers, "w", encoding="utf-8") as lines:
-        lines.write(_answer(request) + "\n")
+        answer = _answer(request)
+        answered.set()
+        lines.write(answer + "\n")
 
 
 def _answer(request: Request) -> str:
@@ -157,13 +160,14 @@ def _take_standard_streams() -> tuple[int, int]:
     return questions, answers
 
 
-def _end_with(questions: int) -> None:
+def _end_with(questions: int, answered: threading.Event) -> None:
     """Waits until whoever asked is gone, then ends this process and all it started."""
     while os.read(questions, 1):
         pass
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
-    os._exit(1)
+    if not answered.is_set():
+        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,17 @@ def study_problems(spec: StudySpec) -> Iterator[Problem]:
     yield from _objective_problems(spec)
     yield from _baseline_problems(spec)
     yield from _budget_problems(spec)
+    yield from _idle_problems(spec)
+
+
+def _idle_problems(spec: StudySpec) -> Iterator[Problem]:
+    """Settings that could never do anything."""
+    if spec.search_space.get("patience") is not None and not spec.validation:
+        yield Problem(("search_space", "patience"), "needs a validation split, got validation: 0")
+    least = getattr(spec.pruner, "min_resource", 1)
+    if least > spec.epochs:
+        rule = f"must be <= epochs ({spec.epochs}), or nothing is ever pruned"
+        yield Problem(("pruner", "min_resource"), f"{rule}, got {least}")
 
 
 def _name_problems(space: Mapping[str, Domain | Scalar]) -> Iterator[Problem]:

@@ -104,10 +104,8 @@ class Catalog:
             return self.resume(spec, source, code_path)
         return self.get(spec.name)
 
-    def resume(self, spec: StudySpec, source: str, code_path: tuple[Path, ...]) -> StudyRecord:
-        """Takes over what may change between two runs, and clears a request to stop.
-
-        That is what `resume_problems` lets change, and where the file and the code lie.
+    def check_resumable(self, spec: StudySpec, source: str) -> StudyRecord:
+        """The study of that name, once `spec` may go on with it; changes nothing.
 
         Raises:
             SpecError: the file now says something that would make it another study.
@@ -116,11 +114,22 @@ class Catalog:
         problems = resume_problems(record.spec, spec)
         if problems:
             raise SpecError(source, [*problems, "give it another name with --name, or delete it"])
+        return record
+
+    def resume(self, spec: StudySpec, source: str, code_path: tuple[Path, ...]) -> StudyRecord:
+        """Takes over what may change between two runs, and where file and code lie.
+
+        Raises:
+            SpecError: the file now says something that would make it another study.
+        """
+        self.check_resumable(spec, source)
         folders = [str(folder) for folder in code_path]
-        self._update(
-            spec.name, spec=to_yaml(spec), source=source, code_path=folders, stop_requested=False
-        )
+        self._update(spec.name, spec=to_yaml(spec), source=source, code_path=folders)
         return self.get(spec.name)
+
+    def clear_stop(self, name: str) -> None:
+        """Forgets a request to stop, as whoever runs the study again does first."""
+        self._update(name, stop_requested=False)
 
     def request_stop(self, name: str) -> None:
         """Asks every driver of the study to stop; each notices within a second."""
@@ -128,14 +137,17 @@ class Catalog:
 
     def stop_requested(self, name: str) -> bool:
         """Whether someone asked for the study to stop, or has deleted it."""
-        record = self.find(name)
-        return record is None or record.stop_requested
+        statement = select(studies.c.stop_requested).where(studies.c.name == name)
+        with self._database.engine.begin() as connection:
+            requested = connection.execute(statement).scalar()
+        return requested is None or bool(requested)
 
     def delete(self, name: str) -> None:
-        """Removes the study's rows, Optuna's and ours."""
-        self._database.storage.delete_study(self._database.storage.get_study_id_from_name(name))
+        """Removes the study's rows: ours first, since our row says that the study is whole."""
         with self._database.engine.begin() as connection:
             connection.execute(delete(studies).where(studies.c.name == name))
+        storage = self._database.storage
+        storage.delete_study(storage.get_study_id_from_name(name))
 
     def _create_optuna_study(self, spec: StudySpec) -> None:
         try:
@@ -145,12 +157,21 @@ class Catalog:
                 direction=spec.objective.direction,
             )
         except DuplicatedStudyError:
-            study = optuna.load_study(study_name=spec.name, storage=self._database.storage)
-            if self.find(spec.name) is None and study.get_trials(deepcopy=False):
-                raise RefusedError(
-                    f"study {spec.name!r}: Optuna has trials of that name that tuner did not "
-                    "make; choose another --name"
-                ) from None
+            self._adopt_leftover(spec)
+
+    def _adopt_leftover(self, spec: StudySpec) -> None:
+        """Takes over an Optuna study without trials, such as a killed deletion leaves."""
+        if self.find(spec.name) is not None:
+            return
+        study = optuna.load_study(study_name=spec.name, storage=self._database.storage)
+        if study.get_trials(deepcopy=False):
+            raise RefusedError(
+                f"study {spec.name!r}: Optuna has trials of that name that tuner did not "
+                "make; choose another --name"
+            )
+        if study.direction.name.lower() != spec.objective.direction:
+            optuna.delete_study(study_name=spec.name, storage=self._database.storage)
+            self._create_optuna_study(spec)
 
     def _update(self, name: str, **values: Any) -> None:
         with self._database.engine.begin() as connection:

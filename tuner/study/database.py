@@ -2,14 +2,17 @@
 
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from tuner.errors import UnavailableError, UsageError
 from tuner.home import Home
@@ -60,7 +63,7 @@ def open_database(home: Home) -> Database:
             "TUNER_STORAGE_URL: must look like postgresql://user:password@host:5432/name "
             f"or sqlite:///file.db: {type(error).__name__}"
         ) from error
-    except OperationalError as error:
+    except (SQLAlchemyError, sqlite3.Error, RuntimeError) as error:  # Optuna's: its schema
         raise UnavailableError(
             f"{sqlalchemy.make_url(text).render_as_string()}: {_first_line(error)}; "
             "check TUNER_STORAGE_URL and that the database is up"
@@ -96,5 +99,23 @@ def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _first_line(error: OperationalError) -> str:
-    return str(error.orig).strip().splitlines()[0]
+@contextmanager
+def translated() -> Iterator[None]:
+    """Makes what a database says in the middle of work an error of ours.
+
+    Raises:
+        UnavailableError: the database went away or turned something down.
+    """
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise UnavailableError(
+            f"the database failed: {_first_line(error)}; run the same command to go on"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """What the driver itself said, without SQLAlchemy's statement and parameters."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    said = getattr(cause, "orig", None) or cause or error
+    return str(said).strip().splitlines()[0] if str(said).strip() else type(said).__name__

@@ -103,6 +103,9 @@ class Driver:
         )
 
     def _begin(self, claim: Claim) -> None:
+        # The folder comes first: by it `recovery` knows whose attempt this is.
+        folder = self._planner.home.attempt(self._spec.name, claim.slot, claim.number)
+        folder.mkdir(parents=True, exist_ok=True)
         opened = self._trials.open(claim)
         plan = self._planner.plan(claim.slot, claim.number, opened.params)
         self._active[claim.slot, claim.number] = _Active(claim, opened, plan)

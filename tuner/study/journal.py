@@ -1,6 +1,8 @@
 """Writes what happens in a study into its spools; shipping them is another process's work."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -69,6 +71,15 @@ class Journal:
         self._parent.append(
             events.StudyClosed(at_ms=now_ms(), complete=summary.done, failed=summary.all_failed)
         )
+
+    @contextmanager
+    def closing_study(self) -> Iterator[None]:
+        """Closes the study as incomplete when the block ends with an error."""
+        try:
+            yield
+        except BaseException:
+            self._parent.append(events.StudyClosed(at_ms=now_ms(), complete=False))
+            raise
 
     def ensure_closed(self, summary: StudySummary) -> None:
         """Closes the study that a driver which died after its last trial had left open."""

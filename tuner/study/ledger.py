@@ -13,10 +13,11 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from tuner.errors import RefusedError
 from tuner.spec.search_space import Scalar
 from tuner.study.database import Database
 from tuner.study.processes import ProcessId, this_process
-from tuner.study.tables import attempts, queued_points
+from tuner.study.tables import attempts, queued_points, studies
 from tuner.tracking.events import Outcome
 
 HANDED_BACK: tuple[Outcome, ...] = ("interrupted", "lost")
@@ -91,8 +92,8 @@ class Ledger:
                     if slot is None:
                         return None
                     return self._insert(connection, slot, latest.get(slot), takes_queued(slot))
-            except IntegrityError:
-                continue  # another driver was quicker; look again
+            except IntegrityError:  # another driver was quicker: look again
+                self._check_study()
 
     def close(self, uid: str, outcome: Outcome) -> bool:
         """Writes how an attempt ended; False when someone else had closed it."""
@@ -118,6 +119,12 @@ class Ledger:
         """How many points wait in line."""
         with self._engine.begin() as connection:
             return len(connection.execute(self._waiting()).all())
+
+    def _check_study(self) -> None:
+        with self._engine.begin() as connection:
+            statement = select(studies.c.name).where(studies.c.name == self._study)
+            if connection.execute(statement).first() is None:
+                raise RefusedError(f"study {self._study!r} was deleted while it ran")
 
     def _attempts(self, connection: Connection) -> list[Attempt]:
         statement = (

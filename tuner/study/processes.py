@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import psutil
-
 
 @dataclass(frozen=True)
 class ProcessId:
@@ -16,8 +14,8 @@ class ProcessId:
     host: str
     boot: str
     pid: int
-    started: float
-    """Seconds since the epoch, as the kernel tells it."""
+    started: int
+    """Clock ticks between the boot and its start; no clock that is set changes it."""
 
     def is_gone(self) -> bool:
         """Whether the process is known to be dead; one on another host never is."""
@@ -27,8 +25,8 @@ class ProcessId:
         if self.boot != here.boot:
             return True
         try:
-            return bool(psutil.Process(self.pid).create_time() != self.started)
-        except psutil.NoSuchProcess:
+            return _start_ticks(self.pid) != self.started
+        except FileNotFoundError:
             return True
 
 
@@ -39,5 +37,10 @@ def this_process() -> ProcessId:
         host=socket.gethostname(),
         boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         pid=os.getpid(),
-        started=psutil.Process().create_time(),
+        started=_start_ticks(os.getpid()),
     )
+
+
+def _start_ticks(pid: int) -> int:
+    """Field 22 of `/proc/PID/stat`, see proc_pid_stat(5); names before it may hold anything."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])

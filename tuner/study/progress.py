@@ -1,5 +1,6 @@
 """What a driver tells whoever watches: frozen events, in order, to one callback."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -40,8 +41,9 @@ class Planned:
 
     @property
     def seconds(self) -> float:
-        """How long what is left takes when nothing is pruned."""
-        return (self.slots - self.done) * self.epochs * self.epoch_s / self.trainers
+        """How long what is left takes when nothing is pruned, in rounds of all trainers."""
+        rounds = math.ceil((self.slots - self.done) / self.trainers)
+        return rounds * self.epochs * self.epoch_s
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Where a study's code came from: git revision, uncommitted difference, user, host."""
 
 import getpass
+import os
 import shutil
 import socket
 import subprocess
@@ -23,7 +24,7 @@ class Provenance:
     def tags(self) -> dict[str, str]:
         """MLflow's own names where it has them."""
         tags = {
-            "mlflow.user": getpass.getuser(),
+            "mlflow.user": _user(),
             "mlflow.source.type": "LOCAL",
             "tuner.host": socket.gethostname(),
             "tuner.version": version("tuner"),
@@ -45,6 +46,14 @@ def provenance(folder: Path) -> Provenance:
         uncommitted=_git(folder, "diff", "HEAD")[:_MOST_DIFF_BYTES],
         untracked=tuple(_git(folder, "ls-files", "--others", "--exclude-standard").splitlines()),
     )
+
+
+def _user() -> str:
+    """Who runs this; the number of a user without a name, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from tuner.datasets.prepare import prepare_apart
 from tuner.datasets.store import DatasetInfo
-from tuner.errors import RefusedError
+from tuner.errors import RefusedError, SpecError
 from tuner.home import Home
 from tuner.models import registry
 from tuner.spec.study import StudySpec
 from tuner.study import search
 from tuner.study.catalog import Catalog, StudyRecord
-from tuner.study.database import Database, open_database
+from tuner.study.database import Database, open_database, translated
 from tuner.study.driver import Driver
 from tuner.study.journal import Journal
 from tuner.study.ledger import Ledger
@@ -78,7 +78,7 @@ def run_study(
         ModelError: the model cannot be built.
         UnavailableError: the database, a device or a trainer is missing.
     """
-    with closing(open_database(home)) as database:
+    with closing(open_database(home)) as database, translated():
         stay = _Stay(file, home, database, notify, stopped)
         stay.check_without_trainers()
         with only_driver(home, file.spec.name):
@@ -118,18 +118,29 @@ class _Stay:
         """The summary of a study that has nothing left to do but, maybe, to be shipped."""
         if self._catalog.find(self._spec.name) is None:
             return None
-        record = self._catalog.resume(self._spec, self._file.source, self._file.code_path)
+        record = self._catalog.check_resumable(self._spec, self._file.source)
         trials, ledger = self._tables(record)
-        if not summarise(record.spec, trials, ledger).done:
+        self._check_budget(ledger)
+        self._catalog.clear_stop(record.name)
+        if not summarise(self._spec, trials, ledger).done:
             return None
+        record = self._catalog.resume(self._spec, self._file.source, self._file.code_path)
         with closing(self._journal(record)) as journal:
             recover(self._home, record.name, trials, ledger, journal)
-            summary = summarise(record.spec, trials, ledger)
-            journal.ensure_closed(summary)
+            journal.ensure_closed(summarise(record.spec, trials, ledger))
         if survey(self._home.study(record.name)).pending:
             with self._shipping(record, ledger):
                 pass
         return summarise(record.spec, trials, ledger)
+
+    def _check_budget(self, ledger: Ledger) -> None:
+        """A slot that has been tried belongs to the study for good."""
+        begun = max(ledger.latest(), default=-1) + 1
+        if begun > self._spec.slots:
+            raise SpecError(
+                self._file.source,
+                [f"trials: {begun} trials have begun already, got {self._spec.slots} in all"],
+            )
 
     def drive(self) -> StudySummary:
         """Starts trainers, checks what only they can check, and runs the study on them."""
@@ -191,7 +202,9 @@ class _Stay:
             )
             self._announce(driver.summary(), pool.size, epoch_s)
             self._pulse = _Pulse(self._catalog, record.name, shipment, self._stopped)
-            journal.study_closed(driver.run(self._pulse))
+            with journal.closing_study():
+                summary = driver.run(self._pulse)
+            journal.study_closed(summary)
         return driver.summary()
 
     def _announce(self, summary: StudySummary, trainers: int, epoch_s: float) -> None:
@@ -224,8 +237,8 @@ class _Stay:
             yield shipment
 
     def _patience_s(self) -> float:
-        stopped = self._pulse is not None and self._pulse.stopping
-        return _SHIPPING_WHEN_STOPPED_S if stopped else _SHIPPING_S
+        asked = self._pulse is not None and self._pulse.stopping
+        return _SHIPPING_WHEN_STOPPED_S if asked or self._stopped() else _SHIPPING_S
 
     def _say(self, text: str) -> None:
         self._notify(Step(text))

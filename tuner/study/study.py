@@ -14,8 +14,9 @@ from tuner.study import points
 from tuner.study.catalog import Catalog, StudyRecord
 from tuner.study.database import Database, open_database
 from tuner.study.ledger import Ledger
-from tuner.study.lock import is_driven_here
+from tuner.study.lock import is_driven_here, only_driver
 from tuner.study.looks import Looks
+from tuner.study.recovery import is_abandoned
 from tuner.study.summary import StudySummary, summarise
 from tuner.study.trials import Trials
 
@@ -69,6 +70,15 @@ class Study:
         self._ledger.enqueue(points.searched(self.spec, dict(point)))
         return self._ledger.queued()
 
+    def places_for_queued(self) -> int:
+        """How many points of the budget are still for the line or the sampler to choose."""
+        tried = self._ledger.latest()
+        return sum(
+            points.takes_queued(self.spec, slot)
+            for slot in range(self.spec.slots)
+            if slot not in tried
+        )
+
     def stop(self) -> bool:
         """Asks every driver to hand its trials back; False when none is at work."""
         if not self.is_driven():
@@ -81,7 +91,10 @@ class Study:
         if is_driven_here(self._home, self.name):
             return True
         attempts = self._ledger.attempts()
-        return any(each.outcome is None and not each.owner.is_gone() for each in attempts)
+        return any(
+            each.outcome is None and not is_abandoned(self._home, self.name, each)
+            for each in attempts
+        )
 
     def check_idle(self) -> None:
         """Refuses while a driver works on the study.
@@ -101,10 +114,9 @@ class Study:
             RefusedError: a driver works on it.
         """
         self.check_idle()
-        Catalog(self._database).delete(self.name)
-        folder = self._home.study(self.name)
-        if folder.exists():
-            shutil.rmtree(folder)
+        with only_driver(self._home, self.name):
+            Catalog(self._database).delete(self.name)
+            shutil.rmtree(self._home.study(self.name))
 
     def close(self) -> None:
         """Gives the database connections back."""

@@ -9,7 +9,6 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    Float,
     ForeignKey,
     ForeignKeyConstraint,
     Integer,
@@ -45,7 +44,7 @@ attempts = Table(
     Column("host", String(255), nullable=False),
     Column("boot", String(64), nullable=False),
     Column("pid", Integer, nullable=False),
-    Column("pid_started", Float, nullable=False),
+    Column("pid_started", BigInteger, nullable=False),
     Column("started_ms", BigInteger, nullable=False),
     Column("ended_ms", BigInteger),
     Column("outcome", String(20)),  # null while it runs

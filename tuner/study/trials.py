@@ -79,6 +79,8 @@ class Trials:
         value = report.metrics[self._spec.objective.metric]
         if report.epoch not in opened.reported:
             opened.trial.report(value, step=report.epoch)
+        if report.epoch < max(opened.reported, default=0):
+            return False  # pruners look at the last epoch in the row, an earlier attempt's
         return bool(opened.trial.should_prune())
 
     def tell(self, opened: OpenTrial, result: TrialResult) -> None:

@@ -7,9 +7,9 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
+from http.client import HTTPException
 from types import TracebackType
 from typing import Self
 
@@ -99,7 +99,7 @@ def _experiment_id(address: str, experiment: str) -> str | None:
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - http alone comes here
             return str(json.load(answer)["experiment"]["experiment_id"])
-    except urllib.error.URLError:  # no such experiment yet, or a server that asks who we are
+    except (OSError, HTTPException, ValueError):  # none yet, or a server that says no
         return None
 
 
@@ -107,7 +107,7 @@ def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own server
             return bool(answer.status == 200)
-    except urllib.error.URLError:
+    except (OSError, HTTPException):
         return False
 
 

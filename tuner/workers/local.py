@@ -136,6 +136,7 @@ class LocalPool:
         match answer:
             case Ready(info=info):
                 trainer.info = info
+                trainer.has_been_ready = True
                 return TrainerReady(info)
             case EpochReported(report=report) if plan:
                 return Reported(plan, report)
@@ -150,11 +151,17 @@ class LocalPool:
         raise AssertionError(f"a trainer said {answer!r} without a plan")
 
     def _restart(self, trainer: "_TrainerProcess") -> str:
-        """Replaces a dead trainer, unless it never got ready: then the next would die too."""
+        """Replaces a dead trainer, unless it died before it was ready: the next would too.
+
+        A device that has worked before is given up then, and the others go on.
+        """
         reason = trainer.last_words()
-        if trainer.info is None:
+        if trainer.info is not None:
+            trainer.start()
+            return reason
+        self._trainers.remove(trainer)
+        if not trainer.has_been_ready or not self._trainers:
             raise UnavailableError(f"a trainer on {trainer.device.name} did not start: {reason}")
-        trainer.start()
         return reason
 
 
@@ -174,6 +181,7 @@ class _TrainerProcess:
         events: "queue.SimpleQueue[tuple[_TrainerProcess, Answer | None]]",
     ) -> None:
         self.device = device
+        self.has_been_ready = False
         self._log = log
         self._events = events
         self.start()
