@@ -15,7 +15,7 @@ import pytest
 STUDY = """
 name: shapes
 dataset: shapes:load
-model: shapes:build
+model: networks:build
 search_space:
   learning_rate: {type: float, low: 1e-3, high: 1e-1, log: true}
   width: {type: choice, choices: [8, 16]}
@@ -31,16 +31,9 @@ promotion:
 """
 
 SHAPES = '''
-"""Light squares and crosses on a dark ground, and a small network for them."""
+"""Light squares and crosses on a dark ground."""
 
-import keras
 import numpy as np
-
-
-@keras.saving.register_keras_serializable("shapes")
-class Halved(keras.layers.Layer):
-    def call(self, values):
-        return values / 2
 
 
 def load():
@@ -54,6 +47,18 @@ def load():
         else:
             image[row : row + 7, column : column + 7] = 255
     return (images[:200], labels[:200]), (images[200:], labels[200:])
+'''
+
+NETWORKS = '''
+"""A small network with a layer of its own."""
+
+import keras
+
+
+@keras.saving.register_keras_serializable("shapes")
+class Halved(keras.layers.Layer):
+    def call(self, values):
+        return values / 2
 
 
 def build(*, input_shape, classes, width=8):
@@ -120,6 +125,7 @@ def make_workshop(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], W
     def make(name: str) -> Workshop:
         folder = tmp_path_factory.mktemp(name)
         (folder / "shapes.py").write_text(dedent(SHAPES))
+        (folder / "networks.py").write_text(dedent(NETWORKS))
         (folder / "study.yaml").write_text(STUDY)
         return Workshop(folder)
 

@@ -12,7 +12,7 @@ def test_signals_hand_trials_back_and_the_study_still_ends_exact(
     make_workshop: Callable[[str], Workshop],
 ) -> None:
     workshop = make_workshop("interrupted")
-    long = ["run-study", "study.yaml", "--epochs", "300", "--trials", "2"]
+    long = ["run-study", "study.yaml", "--epochs", "150", "--trials", "2"]
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         running = workshop.start(*long)
         trainers = _after_first_epoch(running)

@@ -13,7 +13,7 @@ def test_a_study_whose_every_trial_fails_exits_1_and_can_be_deleted(
     make_workshop: Callable[[str], Workshop],
 ) -> None:
     workshop = make_workshop("failing")
-    source = workshop.folder / "shapes.py"
+    source = workshop.folder / "networks.py"
     source.write_text(source.read_text().replace('activation="softmax"', 'activation="linear"'))
 
     failed = workshop.tuner("run-study", "study.yaml", "--trials", "1", code=1)
