@@ -38,6 +38,13 @@ def test_a_finished_study_shows_its_result_at_once(finished: Workshop) -> None:
     assert "loading TensorFlow" not in again.stderr
 
 
+def test_a_study_keeps_the_budget_that_it_has_begun(finished: Workshop) -> None:
+    again = finished.tuner("run-study", "study.yaml", "--trials", "2")
+
+    assert "going on with its budget of 3" in again.stderr
+    assert "shapes: 3 completed" in again.stdout
+
+
 def test_what_trials_print_is_kept(finished: Workshop) -> None:
     logs = list((finished.folder / ".tuner" / "studies" / "shapes").glob("attempts/*/output.log"))
 

@@ -25,7 +25,7 @@ def test_a_study_whose_every_trial_fails_exits_1_and_can_be_deleted(
 
     waiting = workshop.tuner("enqueue", "shapes", "width=8")
     assert "1 waiting in line" in waiting.stderr
-    assert "only 0 new points are left" in waiting.stderr
+    assert "its budget has room for 0" in waiting.stderr
     gone = workshop.tuner("delete", "shapes", "--yes")
     assert "deleted 2 MLflow runs" in gone.stderr
     workshop.tuner("show", "shapes", code=2)

@@ -24,7 +24,6 @@ def enqueue(
     typer.echo(f"{waiting} waiting in line for {study}", err=True)
     if waiting > left:
         typer.echo(
-            f"only {left} new points are left in its budget; "
-            "raise it with --trials when you run the study again",
+            f"its budget has room for {left}; raise it with --trials when you run the study again",
             err=True,
         )

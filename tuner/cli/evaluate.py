@@ -35,6 +35,7 @@ def evaluate(
         content = {number: each.model_dump(mode="json") for number, each in found.items()}
         typer.echo(json.dumps(content, indent=2))
     elif every:
+        typer.echo(f"{len(found)} trials, those whose models are kept", err=True)
         _print_all(found)
     else:
         (evaluation,) = found.values()

@@ -71,9 +71,10 @@ def line(event: ProgressEvent, metric: str) -> str:
 
 def _plan(event: Planned) -> str:
     done = f" ({event.done} done)" if event.done else ""
+    plural = "s" if event.trainers > 1 else ""
     return (
         f"{event.study}: {event.slots} trials{done} of {event.epochs} epochs on "
-        f"{event.trainers} trainers; an epoch takes {event.epoch_s:.1f} s here, so about "
+        f"{event.trainers} trainer{plural}; an epoch takes {event.epoch_s:.1f} s here, so about "
         f"{duration(event.seconds)} if nothing is pruned"
     )
 

@@ -41,8 +41,8 @@ def run_study(
     print_summary(summary)
     if summary.all_failed:
         raise RefusedError(
-            f"study {summary.study!r}: every trial failed; tuner show {summary.study} and "
-            "the run's output.log in MLflow tell why"
+            f"study {summary.study!r}: every trial failed; the runs' error.txt in "
+            "MLflow tells why, and the lines above"
         )
     _say_what_is_next(summary)
 

@@ -20,7 +20,7 @@ def studies() -> None:
         catalog = Catalog(database)
         found = [Study(home, database, catalog.get(name)) for name in catalog.names()]
         if not found:
-            typer.echo("no study yet; start one: tuner run-study studies/quickstart.yaml", err=True)
+            typer.echo("no study yet; start one: tuner run-study FILE", err=True)
             raise typer.Exit(ExitCode.OK)
         rows = []
         for study in found:

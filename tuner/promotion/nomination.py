@@ -88,7 +88,7 @@ def _opened(home: Home, database: Database, name: str) -> Study:
 
 def _best(summary: StudySummary) -> TrialSummary:
     if summary.best is None:
-        raise RefusedError(f"nothing to promote: no trial of {summary.study} has completed")
+        raise RefusedError(f"no trial of {summary.study} has completed")
     return summary.best
 
 

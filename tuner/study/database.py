@@ -58,7 +58,7 @@ def open_database(home: Home) -> Database:
             url = url.set(drivername="postgresql+psycopg")
         plain = url.render_as_string(hide_password=False).replace("{", "%7B")
         return Database(RDBStorage(plain, engine_kwargs={"pool_pre_ping": True}))
-    except (ArgumentError, NoSuchModuleError) as error:
+    except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise UsageError(
             "TUNER_STORAGE_URL: must look like postgresql://user:password@host:5432/name "
             f"or sqlite:///file.db: {type(error).__name__}"

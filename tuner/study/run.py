@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tuner.datasets.prepare import prepare_apart
 from tuner.datasets.store import DatasetInfo
-from tuner.errors import RefusedError, SpecError
+from tuner.errors import RefusedError
 from tuner.home import Home
 from tuner.models import registry
 from tuner.spec.study import StudySpec
@@ -120,7 +120,7 @@ class _Stay:
             return None
         record = self._catalog.check_resumable(self._spec, self._file.source)
         trials, ledger = self._tables(record)
-        self._check_budget(ledger)
+        self._keep_budget(record, ledger)
         self._catalog.clear_stop(record.name)
         if not summarise(self._spec, trials, ledger).done:
             return None
@@ -133,14 +133,14 @@ class _Stay:
                 pass
         return summarise(record.spec, trials, ledger)
 
-    def _check_budget(self, ledger: Ledger) -> None:
-        """A slot that has been tried belongs to the study for good."""
-        begun = max(ledger.latest(), default=-1) + 1
-        if begun > self._spec.slots:
-            raise SpecError(
-                self._file.source,
-                [f"trials: {begun} trials have begun already, got {self._spec.slots} in all"],
+    def _keep_budget(self, record: StudyRecord, ledger: Ledger) -> None:
+        """A slot that has been tried belongs to the study for good: its budget stays."""
+        if max(ledger.latest(), default=-1) >= self._spec.slots:
+            self._say(
+                f"{record.name} has begun more than {self._spec.trials} trials; "
+                f"going on with its budget of {record.spec.trials}"
             )
+            self._spec = self._spec.model_copy(update={"trials": record.spec.trials})
 
     def drive(self) -> StudySummary:
         """Starts trainers, checks what only they can check, and runs the study on them."""
@@ -175,13 +175,13 @@ class _Stay:
         file = self._file
         record = self._catalog.find(file.spec.name)
         if record is None:
-            return self._catalog.create(file.spec, file.source, file.code_path, dataset, BACKEND)
+            return self._catalog.create(self._spec, file.source, file.code_path, dataset, BACKEND)
         if record.dataset.digest != dataset.digest:
             raise RefusedError(
                 f"study {record.name!r}: was started on other data (digest "
                 f"{record.dataset.digest[:12]}, now {dataset.digest[:12]}); give it another --name"
             )
-        return self._catalog.resume(file.spec, file.source, file.code_path)
+        return self._catalog.resume(self._spec, file.source, file.code_path)
 
     def _run(
         self, record: StudyRecord, planner: Planner, pool: TrainerPool, epoch_s: float
