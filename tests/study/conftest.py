@@ -36,7 +36,7 @@ from tuner.training.plan import (
     TrialState,
 )
 from tuner.workers.messages import Described
-from tuner.workers.pool import Finished, Lost, PoolEvent, Reported
+from tuner.workers.pool import Finished, Lost, PoolEvent, Reported, TrainerReady
 
 Curve = Callable[[TrialPlan, int], float]
 
@@ -56,6 +56,7 @@ class ScriptedPool:
     dies: Callable[[TrialPlan], bool] = lambda _plan: False
     fails: Callable[[TrialPlan], bool] = lambda _plan: False
     submitted: list[TrialPlan] = field(default_factory=list)
+    starting: list[TrainerInfo] = field(default_factory=list)
     _active: dict[int, list[EpochReport]] = field(default_factory=dict)
     _plans: dict[int, TrialPlan] = field(default_factory=dict)
     _pruned: set[int] = field(default_factory=set)
@@ -76,12 +77,16 @@ class ScriptedPool:
         self._active[plan.slot] = []
         self._plans[plan.slot] = plan
         self._pruned.discard(plan.slot)
-        return TrainerInfo(host="here", pid=1, device="cpu:0", backend="none", versions={})
+        return TrainerInfo(
+            host="here", pid=1, assigned="cpu:0", device="cpu:0", backend="none", versions={}
+        )
 
     def prune(self, plan: TrialPlan) -> None:
         self._pruned.add(plan.slot)
 
     def next_event(self, timeout_s: float) -> PoolEvent | None:
+        if self.starting:
+            return TrainerReady(self.starting.pop(0))
         if not self._active:
             return None
         slot = next(iter(self._active))

@@ -7,11 +7,11 @@ from optuna.trial import TrialState as RowState
 
 from tests.study.conftest import Bench, ScriptedPool
 from tuner.spec.study import StudySpec
-from tuner.study.progress import ProgressEvent, TrialDone, TrialHandedBack
+from tuner.study.progress import ProgressEvent, Step, TrialDone, TrialHandedBack
 from tuner.study.summary import StudySummary
 from tuner.tracking.events import AttemptEnded, AttemptStarted, EpochEnded, ModelKept
 from tuner.tracking.spool import read_events
-from tuner.training.plan import TrialPlan
+from tuner.training.plan import TrainerInfo, TrialPlan
 
 Spec = Callable[..., StudySpec]
 
@@ -49,6 +49,26 @@ def test_raising_the_trials_of_a_finished_study_goes_on(
 
     assert summary.counts["completed"] == 9
     assert [plan.slot for plan in pool.submitted] == [6, 7, 8]
+
+
+def test_a_trainer_whose_engine_finds_no_gpu_is_told_of_once(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    lacking, fine = (
+        TrainerInfo(
+            host="here", pid=1, assigned="gpu:0", device=device, backend="tensorflow", versions={}
+        )
+        for device in ("cpu:0-1", "gpu:0")
+    )
+    told: list[ProgressEvent] = []
+
+    bench.run(study_spec(trials=1), scripted(starting=[fine, lacking]), notify=told.append)
+
+    (step,) = (event for event in told if isinstance(event, Step))
+    assert step.text == (
+        "gpu:0: tensorflow found no GPU there and trains on cpu:0-1; "
+        "pip install 'tuner[cuda]' brings what it needs"
+    )
 
 
 def test_a_trials_value_is_its_best_epoch_the_earliest_on_ties(

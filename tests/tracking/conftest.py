@@ -142,7 +142,12 @@ class Recorder:
             plan=self.plan(slot, attempt),
             dataset=dataset(self.files),
             trainer=TrainerInfo(
-                host="box", pid=7, device="cpu", backend="numpy", versions={"keras": "3.15.1"}
+                host="box",
+                pid=7,
+                assigned="cpu",
+                device="cpu",
+                backend="numpy",
+                versions={"keras": "3.15.1"},
             ),
             tags={"tuner.study_uid": self.study_uid},
             source={"mine.py": "def model(): ...\n"},

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -56,6 +57,7 @@ class ScriptedEngine:
     orders: list[list[int]] = field(default_factory=list)
     parameters: int = 1
     backend: str = "none"
+    platform: Literal["cpu", "gpu"] = "cpu"
 
     def session(self, _plan: TrialPlan, data: TrainingData) -> "ScriptedEngine":
         self._labels = data.validation.labels

@@ -76,7 +76,7 @@ def test_a_killed_trainer_is_lost_and_replaced(pool: LocalPool, make_plan: PlanM
     retries = [make_plan(attempt=2), make_plan()]
     trainers = [pool.submit(retry) for retry in retries]
     assert trainer.pid not in {trainer.pid for trainer in trainers}
-    assert {trainer.device for trainer in trainers} == {"gpu:0", "gpu:1"}
+    assert {trainer.assigned for trainer in trainers} == {"gpu:0", "gpu:1"}
     results = [e.result for e in follow(pool, *retries) if isinstance(e, Finished)]
     assert [result.state for result in results] == [TrialState.COMPLETED] * 2
 
@@ -129,7 +129,7 @@ def test_a_trainer_ends_when_its_driver_is_killed(
 
 def test_a_trainer_ends_when_its_driver_dies_in_the_middle_of_a_request() -> None:
     core = str(min(os.sched_getaffinity(0)))
-    command = [sys.executable, "-m", "tuner.workers.trainer", "--device", "cpu", "--cpus", core]
+    command = [sys.executable, "-m", "tuner.workers.trainer", "--cpus", core]
     said = subprocess.run(
         command, input=b'{"kind": "tra', capture_output=True, timeout=LONGEST_S, check=True
     )

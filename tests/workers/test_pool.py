@@ -44,7 +44,8 @@ def test_a_plan_becomes_a_result_with_everything_in_it(
     events = follow(pool, plan)
     assert pool.idle == 2
     assert trainer.backend == "tensorflow"
-    assert trainer.device == "gpu:0"
+    assert trainer.assigned == "gpu:0"
+    assert trainer.device.startswith("cpu:"), "no GPU answers behind the name"
     assert {"python", "tensorflow", "keras", "numpy"} <= set(trainer.versions)
     assert any(isinstance(event, Measured) for event in events)
     result = result_of(events, plan)
@@ -75,7 +76,7 @@ def test_two_trainers_train_at_once_each_on_a_gpu_of_its_own(
         assert result_of(events, plan).error is None
         assert epochs_of(events, plan) == [1, 2]
         assert f"sees GPU {gpu}\n" in printed(plan)
-    assert {trainer.device for trainer in trainers} == {"gpu:0", "gpu:1"}
+    assert {trainer.assigned for trainer in trainers} == {"gpu:0", "gpu:1"}
     assert {path.name for path in meeting.iterdir()} == {str(t.pid) for t in trainers}
 
 

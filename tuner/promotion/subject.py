@@ -3,6 +3,7 @@
 What lies clearly off the ground is the subject, whether lighter or darker.
 """
 
+from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -97,13 +98,19 @@ def _reduced(picture: Pixels) -> Pixels:
     return picture if scale >= 1 else _resized(picture, round(height * scale), round(width * scale))
 
 
-def _resized(picture: Pixels, height: int, width: int) -> Pixels:
-    """Resizes each channel with antialiasing; sides are at least one pixel."""
-    size = (max(width, 1), max(height, 1))
+def _resized(
+    picture: Pixels,
+    height: int,
+    width: int,
+    window: tuple[float, float, float, float] | None = None,
+) -> Pixels:
+    """Resizes each channel, or its window, with antialiasing; sides are at least one pixel."""
+    size = (max(height, 1), max(width, 1))
+    # Pillow takes width before height, and a channel of `picture.T` lies on its side: both
+    # swaps cancel.
     channels = (Image.fromarray(np.ascontiguousarray(channel)) for channel in picture.T)
-    # A channel of `picture.T` lies on its side, so its height and width are swapped.
     resized = [
-        np.asarray(channel.resize(size[::-1], Image.Resampling.BICUBIC)) for channel in channels
+        np.asarray(channel.resize(size, Image.Resampling.BICUBIC, window)) for channel in channels
     ]
     stacked: Pixels = np.stack(resized).T
     return stacked.clip(0, 1)
@@ -133,25 +140,30 @@ def _extent(counts: NDArray[np.integer]) -> tuple[int, int]:
 
 
 def _placed(ink: Pixels, box: _Box, look: "Look") -> Pixels:
-    """Scales the box to the data's share of the frame, its centre of mass in the middle."""
-    height, width, channels = look.image_shape
-    crop = ink[box.top : box.bottom, box.left : box.right]
-    scale = look.content_fraction * min(height / crop.shape[0], width / crop.shape[1])
-    content = _resized(
-        crop, min(height, round(crop.shape[0] * scale)), min(width, round(crop.shape[1] * scale))
-    )
-    top = _offset(content.sum(axis=(1, 2)), height)
-    left = _offset(content.sum(axis=(0, 2)), width)
-    frame = np.zeros((height, width, channels), dtype=np.float32)
-    frame[top : top + content.shape[0], left : left + content.shape[1]] = content
-    return frame
+    """Scales the box to the data's share of the frame, its centre of mass in the middle.
 
-
-def _offset(masses: Pixels, frame: int) -> int:
-    """Where content starts so that its mass is centred, as far as it fits into the frame.
-
-    As in MNIST the centre is the pixel `frame // 2`, half a pixel past the geometric one.
+    Both to fractions of a pixel: rounding a side of the content would bend its shape.
     """
-    positions = np.arange(len(masses))
+    height, width, _ = look.image_shape
+    subject = ink[box.top : box.bottom, box.left : box.right]
+    scale = look.content_fraction * min(height / subject.shape[0], width / subject.shape[1])
+    top, bottom = _visible(subject.sum(axis=(1, 2)), height, scale)
+    left, right = _visible(subject.sum(axis=(0, 2)), width, scale)
+    before, after = ceil(max(-top, -left, 0)), ceil(max(bottom, right))
+    padding = [(before, max(after - side, 0)) for side in subject.shape[:2]]
+    padded = np.pad(subject, [*padding, (0, 0)])
+    window = (top + before, left + before, bottom + before, right + before)
+    return _resized(padded, height, width, window)
+
+
+def _visible(masses: Pixels, frame: int, scale: float) -> tuple[float, float]:
+    """From where to where a frame of `frame` pixels looks, in the subject's own pixels.
+
+    The centre of mass comes to the middle as far as all of the subject stays visible. As in
+    MNIST the middle is the pixel `frame // 2`, half a pixel past the geometric one.
+    """
+    positions = np.arange(len(masses)) + 0.5
     centre = float(np.average(positions, weights=masses)) if masses.any() else len(masses) / 2
-    return int(np.clip(round(frame // 2 - centre), 0, frame - len(masses)))
+    seen = frame / scale
+    first = float(np.clip(centre - (frame // 2 + 0.5) / scale, len(masses) - seen, 0))
+    return first, first + seen

@@ -15,11 +15,18 @@ from tuner.study.journal import Journal
 from tuner.study.keeping import BestModels
 from tuner.study.ledger import Claim, Ledger
 from tuner.study.planning import Planner
-from tuner.study.progress import EpochDone, Notify, TrialBegan, TrialDone, TrialHandedBack
+from tuner.study.progress import (
+    EpochDone,
+    Notify,
+    Step,
+    TrialBegan,
+    TrialDone,
+    TrialHandedBack,
+)
 from tuner.study.summary import StudySummary, summarise
 from tuner.study.trials import OpenTrial, Trials
 from tuner.tracking.events import Outcome
-from tuner.training.plan import EpochReport, TrialPlan, TrialResult, TrialState
+from tuner.training.plan import EpochReport, TrainerInfo, TrialPlan, TrialResult, TrialState
 from tuner.workers.pool import Finished, Lost, Measured, Reported, TrainerPool, TrainerReady
 
 _PULSE_S = 0.5
@@ -132,6 +139,8 @@ class Driver:
                 self._finish(self._active.pop((plan.slot, plan.attempt)), result)
             case Lost(plan=plan, reason=reason):
                 self._lose(self._active.pop((plan.slot, plan.attempt)), reason)
+            case TrainerReady(trainer=trainer) if trainer.device != trainer.assigned:
+                self._notify(Step(_without_its_gpu(trainer)))
             case TrainerReady() | None:
                 pass
 
@@ -210,6 +219,14 @@ class Driver:
 
     def _progressed(self) -> None:
         self._journal.study_progressed(self.summary(), self._trials.importance())
+
+
+def _without_its_gpu(trainer: TrainerInfo) -> str:
+    extra = "cuda" if trainer.backend == "tensorflow" else f"{trainer.backend}-cuda"
+    return (
+        f"{trainer.assigned}: {trainer.backend} found no GPU there and trains on {trainer.device}; "
+        f"pip install 'tuner[{extra}]' brings what it needs"
+    )
 
 
 def _first_line(text: str) -> str:

@@ -123,7 +123,10 @@ class TrainerInfo(Frozen):
 
     host: str
     pid: int
+    assigned: str
+    """The device that the trainer was started for."""
     device: str
+    """The device that its engine found and trains on: the processor where no GPU answers."""
     backend: str
     versions: dict[str, str]
 

@@ -29,6 +29,11 @@ class Device:
     """As CUDA_VISIBLE_DEVICES names it: an index or a UUID."""
 
     @property
+    def processor(self) -> "Device":
+        """The cores alone, for where the GPU turns out to be out of reach."""
+        return Device("cpu", self.cpus)
+
+    @property
     def name(self) -> str:
         """For people: `gpu:0`, `cpu:0-1`."""
         if self.gpu is not None:

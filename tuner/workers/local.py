@@ -193,10 +193,12 @@ class _TrainerProcess:
     def start(self) -> None:
         self.info: TrainerInfo | None = None
         self.plan: TrialPlan | None = None
-        cpus = ",".join(map(str, self.device.cpus))
+        owned = ["--cpus", ",".join(map(str, self.device.cpus))]
+        if self.device.gpu is not None:
+            owned += ["--gpu", self.device.gpu]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*_COMMAND, "--device", self.device.name, "--cpus", cpus],
+                [*_COMMAND, *owned],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -26,6 +26,7 @@ from tuner.training.engines.tensorflow import TensorFlowEngine
 from tuner.training.output import output_to
 from tuner.training.plan import EpochReport, SystemSample, TrainerInfo, TrialPlan
 from tuner.workers import messages
+from tuner.workers.devices import Device
 from tuner.workers.messages import OUTPUT_LOG, Answer, Describe, Probe, Prune, Request, Train
 from tuner.workers.system import SystemSampler
 
@@ -33,12 +34,13 @@ from tuner.workers.system import SystemSampler
 def main() -> None:
     """Serves requests until stdin ends."""
     parser = argparse.ArgumentParser(prog="python -m tuner.workers.trainer")
-    parser.add_argument("--device", required=True)
-    parser.add_argument("--cpus", required=True, type=lambda text: set(map(int, text.split(","))))
+    parser.add_argument("--cpus", required=True, type=lambda text: tuple(map(int, text.split(","))))
+    parser.add_argument("--gpu")
     options = parser.parse_args()
-    os.sched_setaffinity(0, options.cpus)
-    trainer = Trainer(requests=_taken_stdin(), answers=_taken_stdout(), device=options.device)
-    trainer.start(TensorFlowEngine.start(threads=len(options.cpus)))
+    device = Device("gpu" if options.gpu else "cpu", options.cpus, options.gpu)
+    os.sched_setaffinity(0, device.cpus)
+    trainer = Trainer(requests=_taken_stdin(), answers=_taken_stdout(), device=device)
+    trainer.start(TensorFlowEngine.start(threads=len(device.cpus)))
     trainer.serve()
 
 
@@ -60,7 +62,7 @@ def _taken_stdout() -> TextIO:
 class Trainer:
     """Serves one request after another; listens for pruning while it trains."""
 
-    def __init__(self, requests: BinaryIO, answers: TextIO, device: str) -> None:
+    def __init__(self, requests: BinaryIO, answers: TextIO, device: Device) -> None:
         self._answers = answers
         self._answering = threading.Lock()
         self._device = device
@@ -75,7 +77,8 @@ class Trainer:
         info = TrainerInfo(
             host=socket.gethostname(),
             pid=os.getpid(),
-            device=self._device,
+            assigned=self._device.name,
+            device=(self._device if engine.platform == "gpu" else self._device.processor).name,
             backend=engine.backend,
             versions={"python": platform.python_version(), **engine.versions()},
         )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,11 @@ class Engine(Protocol):
     @property
     def backend(self) -> str:
         """The Keras backend: `tensorflow` or `jax`."""
+        ...
+
+    @property
+    def platform(self) -> Literal["cpu", "gpu"]:
+        """What the backend found to compute on; a GPU's library may be missing."""
         ...
 
     def session(self, plan: TrialPlan, data: TrainingData) -> Session:

@@ -7,7 +7,7 @@ size is an input of the program and the last, smaller batch runs through the sam
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,13 @@ class TensorFlowEngine:
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
         return cls()
+
+    @property
+    def platform(self) -> Literal["cpu", "gpu"]:
+        """`gpu` where TensorFlow found one: it needs CUDA's libraries as well as the device."""
+        import tensorflow as tf
+
+        return "gpu" if tf.config.list_physical_devices("GPU") else "cpu"
 
     def session(self, plan: TrialPlan, data: TrainingData) -> "TensorFlowSession":
         """Builds the plan's network, seeded, ready for its first epoch."""
