@@ -159,7 +159,7 @@ def storage(
         monkeypatch.setenv("TUNER_STORAGE_URL", request.getfixturevalue("postgresql"))
     yield home
     if request.param == "postgresql":
-        with closing(open_database(home)) as database:
+        with open_database(home) as database:
             for name in Catalog(database).names():
                 Catalog(database).delete(name)
 
@@ -229,14 +229,14 @@ class Bench:
 @pytest.fixture
 def bench(home: Home, dataset: DatasetInfo) -> Iterator[Bench]:
     """A bench on SQLite."""
-    with closing(open_database(home)) as database:
+    with open_database(home) as database:
         yield Bench(home, database, dataset)
 
 
 @pytest.fixture
 def each_bench(storage: Home, dataset: DatasetInfo) -> Iterator[Bench]:
     """A bench on SQLite, then one on PostgreSQL."""
-    with closing(open_database(storage)) as database:
+    with open_database(storage) as database:
         yield Bench(storage, database, dataset)
 
 

@@ -1,7 +1,6 @@
 import threading
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 
 from sqlalchemy import update
@@ -82,7 +81,7 @@ def test_many_claimants_never_share_a_slot(each_bench: Bench, study_spec: Spec) 
     claimed: list[Claim] = []
 
     def take(home: Home) -> None:
-        with closing(open_database(home)) as database:
+        with open_database(home) as database:
             ledger = Ledger(database, "small")
             while (each := claim(ledger, slots=60)) is not None:
                 claimed.append(each)

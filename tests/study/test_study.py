@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -268,7 +267,19 @@ def test_studies_are_listed_the_newest_last(bench: Bench, study_spec: Spec) -> N
     for name in ("b", "a", "c"):
         bench.record(study_spec(name=name))
 
-    with closing(open_database(bench.home)) as database:
+    with open_database(bench.home) as database:
         catalog = Catalog(database)
         assert catalog.names() == ["b", "a", "c"]
         assert Study(bench.home, database, catalog.get("a")).summary().counts["waiting"] == 6
+
+
+def test_a_database_that_fails_in_the_middle_of_work_is_unavailable(
+    bench: Bench, study_spec: Spec
+) -> None:
+    bench.record(study_spec())
+    study = load_study("small", bench.home)
+    with bench.database.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE tuner_attempts")
+
+    with pytest.raises(UnavailableError, match=r"the database failed: .*no such table"), study:
+        study.summary()

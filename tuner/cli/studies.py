@@ -1,7 +1,5 @@
 """`tuner studies`: the studies in the database."""
 
-from contextlib import closing
-
 from tuner.cli.tables import number, print_table, score
 from tuner.errors import ExitCode
 
@@ -16,7 +14,7 @@ def studies() -> None:
     from tuner.study.study import Study
 
     home = Home.from_environment()
-    with closing(open_database(home)) as database:
+    with open_database(home) as database:
         catalog = Catalog(database)
         found = [Study(home, database, catalog.get(name)) for name in catalog.names()]
         if not found:

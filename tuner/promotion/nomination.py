@@ -1,6 +1,5 @@
 """Finds the trial that stands for promotion: the best completed one of a study."""
 
-from contextlib import closing
 from typing import Any
 
 from tuner.errors import RefusedError, UsageError
@@ -58,7 +57,7 @@ def kept_trials(study: Study) -> list[int]:
 
 def studied_model(home: Home, study: str) -> ModelPlan | None:
     """The function that a study's networks are built by; None when the study is not here."""
-    with closing(open_database(home)) as database:
+    with open_database(home) as database:
         record = Catalog(database).find(study)
     return None if record is None else _model(record)
 

@@ -2,10 +2,9 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import optuna
 import sqlalchemy
@@ -22,7 +21,11 @@ _BUSY_S = 60
 
 
 class Database:
-    """A connection pool, and Optuna's storage on it."""
+    """A connection pool, and Optuna's storage on it. Close it, or use it in a `with` block.
+
+    Such a block ends in an `UnavailableError` where the database went away or turned
+    something down in the middle of it.
+    """
 
     def __init__(self, storage: RDBStorage) -> None:
         self.storage = storage
@@ -38,6 +41,21 @@ class Database:
         """Gives the connections back."""
         self.storage.remove_session()
         self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+        if isinstance(error, SQLAlchemyError | StorageInternalError):
+            raise UnavailableError(
+                f"the database failed: {_first_line(error)}; run the same command to go on"
+            ) from error
 
 
 def open_database(home: Home) -> Database:
@@ -97,21 +115,6 @@ def _prepare_connection(connection: Any, _record: Any) -> None:
 
 def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Makes what a database says in the middle of work an error of ours.
-
-    Raises:
-        UnavailableError: the database went away or turned something down.
-    """
-    try:
-        yield
-    except (SQLAlchemyError, StorageInternalError) as error:
-        raise UnavailableError(
-            f"the database failed: {_first_line(error)}; run the same command to go on"
-        ) from error
 
 
 def _first_line(error: Exception) -> str:

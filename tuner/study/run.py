@@ -14,7 +14,7 @@ from tuner.models import registry
 from tuner.spec.study import StudySpec
 from tuner.study import search
 from tuner.study.catalog import Catalog, StudyRecord
-from tuner.study.database import Database, open_database, translated
+from tuner.study.database import Database, open_database
 from tuner.study.driver import Driver
 from tuner.study.journal import Journal
 from tuner.study.ledger import Ledger
@@ -78,7 +78,7 @@ def run_study(
         ModelError: the model cannot be built.
         UnavailableError: the database, a device or a trainer is missing.
     """
-    with closing(open_database(home)) as database, translated():
+    with open_database(home) as database:
         stay = _Stay(file, home, database, notify, stopped)
         stay.check_without_trainers()
         with only_driver(home, file.spec.name):

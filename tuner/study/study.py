@@ -131,7 +131,7 @@ class Study:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        self._database.__exit__(kind, error, trace)
 
 
 def load_study(name: str, home: Home | None = None) -> Study:
