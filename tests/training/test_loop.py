@@ -58,6 +58,7 @@ class ScriptedEngine:
     parameters: int = 1
     backend: str = "none"
     platform: Literal["cpu", "gpu"] = "cpu"
+    remarks: tuple[str, ...] = ()
 
     def session(self, _plan: TrialPlan, data: TrainingData) -> "ScriptedEngine":
         self._labels = data.validation.labels

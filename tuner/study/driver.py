@@ -70,6 +70,7 @@ class Driver:
         self._models = BestModels(planner.home, self._spec, ledger, journal)
         self._models.consider(self.summary())
         self._active: dict[tuple[int, int], _Active] = {}
+        self._remarks: set[str] = set()
 
     def run(self, stopped: Callable[[], bool]) -> StudySummary:
         """Trains until no slot is free, or until `stopped`; what is in progress is handed back.
@@ -144,6 +145,12 @@ class Driver:
             case TrainerReady() | None:
                 pass
 
+    def _remark(self, text: str) -> None:
+        """Says a thing once, however many trials it is true of."""
+        if text not in self._remarks:
+            self._remarks.add(text)
+            self._notify(Step(f"{self._spec.model}: {text}"))
+
     def _report(self, active: _Active, report: EpochReport) -> None:
         self._journal.epoch_ended(active.plan, report)
         self._notify(
@@ -159,6 +166,8 @@ class Driver:
             self._pool.prune(active.plan)
 
     def _finish(self, active: _Active, result: TrialResult) -> None:
+        for remark in result.remarks:
+            self._remark(remark)
         self._trials.tell(active.opened, result)
         outcome: Outcome = result.state.value
         self._end(active, outcome, result)

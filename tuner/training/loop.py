@@ -194,6 +194,7 @@ class _Progress:
             model=self.model,
             timings=self._timings(),
             peak_memory_mb=_peak_memory_mb(),
+            remarks=self.session.remarks if self.session else (),
             error=_trial_error(error) if error else None,
         )
 

@@ -146,6 +146,8 @@ class TrialResult(Frozen):
     model: KeptModel | None
     timings: Timings
     peak_memory_mb: float
+    remarks: tuple[str, ...] = ()
+    """Why it trained in another, slower way than most, if it did."""
     error: TrialError | None = None
 
     @property

@@ -54,3 +54,38 @@ def traced(*, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
             return images
 
     return _classifier(input_shape, classes, Noted())
+
+
+class Scaling(layers.Layer):  # type: ignore[misc]  # Keras has no types
+    """Multiplies by a constant that its configuration does not mention."""
+
+    def __init__(self, scale: float = 1.0, **options: object) -> None:
+        super().__init__(**options)
+        self.scale = scale
+
+    def build(self, _input_shape: tuple[int, ...]) -> None:
+        self.seen = self.add_weight(shape=(), initializer="zeros", trainable=False, name="seen")
+
+    def call(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        self.seen.assign(keras.ops.convert_to_tensor(self.scale, "float32"))
+        return images * self.scale
+
+
+def scaling(*, input_shape: tuple[int, int, int], classes: int, scale: float) -> keras.Model:
+    """Its first weight is the constant that the program multiplied by."""
+    return _classifier(input_shape, classes, Scaling(scale))
+
+
+class Uncompilable(layers.Layer):  # type: ignore[misc]  # Keras has no types
+    """Looks at its numbers in Python, which a compiled program has not got."""
+
+    def compute_output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return input_shape
+
+    def call(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        return images * 2 if float(keras.ops.convert_to_numpy(images).max()) < 1 else images
+
+
+def uncompilable(*, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """Trains step by step or not at all."""
+    return _classifier(input_shape, classes, Uncompilable())

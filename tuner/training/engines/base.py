@@ -31,6 +31,11 @@ class Session(Protocol):
         """How many weights the network has, trainable or not."""
         ...
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Why the trial trained in another way than as one program shared with other trials."""
+        ...
+
     def train_epoch(self, order: NDArray[np.int32]) -> TrainedEpoch:
         """Trains on the rows that `order` lists, in batches, the last one possibly smaller."""
         ...

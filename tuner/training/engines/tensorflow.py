@@ -1,11 +1,14 @@
-"""The TensorFlow engine: one compiled program an epoch.
+"""The TensorFlow engine: one compiled program an epoch, kept from trial to trial.
 
 The images stay in memory as they were read, uint8 mostly; the program gathers a batch by
-its row numbers, casts it and trains on it, so that no step returns to Python. The batch
-size is an input of the program and the last, smaller batch runs through the same trace.
+its row numbers, casts it and trains on it, so that no step returns to Python. Learning rate,
+batch size and dropout rates are inputs of the program, and the last, smaller batch runs
+through the same trace.
 """
 
 import os
+from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -16,14 +19,19 @@ from tuner.models import registry
 from tuner.spec.recipe import Recipe
 from tuner.training.data import Rows, TrainingData
 from tuner.training.engines.base import TrainedEpoch
+from tuner.training.engines.recipes import augmentation, compiled_part, optimizer, rates
 from tuner.training.plan import TrialPlan
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from tuner.training.engines.network import Network
+
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 _EVALUATION_BATCH = 500
+_KEPT_PROGRAMS = 8
+"""A program holds a network and its optimizer's state; a search over layers makes many."""
 
 
 class TensorFlowEngine:
@@ -35,7 +43,8 @@ class TensorFlowEngine:
     backend = "tensorflow"
 
     def __init__(self) -> None:
-        self._resident: tuple[TrainingData, _ResidentRows, _ResidentRows] | None = None
+        self._data: TrainingData | None = None
+        self._programs: OrderedDict[str, _Program] = OrderedDict()
 
     @classmethod
     def start(cls, threads: int) -> Self:
@@ -65,14 +74,41 @@ class TensorFlowEngine:
         """Builds the plan's network, seeded, ready for its first epoch."""
         import keras
 
-        keras.backend.clear_session()
+        keras.backend.clear_session(free_memory=False)
         keras.config.set_dtype_policy(_POLICIES[plan.precision])
         keras.utils.set_random_seed(plan.seed)
         model = registry.build(plan.model.name, plan.model.params, data.image_shape, data.classes)
-        steps = -(-len(data.train) // plan.recipe.batch_size) * plan.epochs
-        return TensorFlowSession(
-            model, _optimizer(plan.recipe, steps), plan.recipe, self._rows(data), data.classes
-        )
+        augment = augmentation(plan.recipe)
+        program, remarks = self._program(plan, data, model)
+        program.begin(model, augment)
+        return TensorFlowSession(program, model, plan, remarks)
+
+    def _program(
+        self, plan: TrialPlan, data: TrainingData, model: "keras.Model"
+    ) -> tuple["_Program", tuple[str, ...]]:
+        """The program that fits the network: an earlier trial's, or a new one."""
+        from tuner.training.engines.network import Network, signature
+
+        if self._data is not data:
+            self._programs.clear()
+            self._data, self._rows = (
+                data,
+                (_ResidentRows(data.train), _ResidentRows(data.validation)),
+            )
+        try:
+            key = "\n".join((plan.precision, compiled_part(plan.recipe), signature(model)))
+        except ValueError as unknown:
+            network = Network(model, shared=False)
+            program = _Program(network, plan.recipe, self._rows, data.classes)
+            return program, (f"compiled anew for this trial: {unknown}",)
+        if key in self._programs:
+            self._programs.move_to_end(key)
+        else:
+            network = Network(model, shared=True)
+            self._programs[key] = _Program(network, plan.recipe, self._rows, data.classes)
+            if len(self._programs) > _KEPT_PROGRAMS:
+                self._programs.popitem(last=False)
+        return self._programs[key], ()
 
     def versions(self) -> dict[str, str]:
         """The versions of the packages that the results depend on."""
@@ -80,12 +116,6 @@ class TensorFlowEngine:
         import tensorflow as tf
 
         return {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__}
-
-    def _rows(self, data: TrainingData) -> tuple["_ResidentRows", "_ResidentRows"]:
-        """The rows as tensors, kept from trial to trial."""
-        if self._resident is None or self._resident[0] is not data:
-            self._resident = (data, _ResidentRows(data.train), _ResidentRows(data.validation))
-        return self._resident[1:]
 
 
 class _ResidentRows:
@@ -107,30 +137,21 @@ class _ResidentRows:
 
 
 class TensorFlowSession:
-    """One network, its optimizer and its two compiled programs."""
+    """One trial's network on its program."""
 
     def __init__(
-        self,
-        model: "keras.Model",
-        optimizer: "keras.optimizers.Optimizer",
-        recipe: Recipe,
-        rows: tuple[_ResidentRows, _ResidentRows],
-        classes: int,
+        self, program: "_Program", model: "keras.Model", plan: TrialPlan, remarks: tuple[str, ...]
     ) -> None:
-        import keras
-        import tensorflow as tf
-
+        self._program = program
         self._model = model
-        self._optimizer = optimizer
-        self._optimizer.build(model.trainable_variables)
-        self._loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
-        self._augment = _augmentation(recipe)
-        self._batch_size = tf.constant(recipe.batch_size)
-        self._train, self._validation = rows
-        self._classes = classes
-        signature = (tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32))
-        self._epoch_program = tf.function(self._epoch, input_signature=signature)
-        self._probabilities_program = tf.function(self._probabilities)
+        self._plan = plan
+        self._remarks = remarks
+        self._epoch = 0
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What made this trial train in another way than as one shared program an epoch."""
+        return self._remarks + self._program.remarks
 
     @property
     def parameters(self) -> int:
@@ -139,20 +160,17 @@ class TensorFlowSession:
 
     def train_epoch(self, order: NDArray[np.int32]) -> TrainedEpoch:
         """Trains on the rows that `order` lists, in one call of the compiled program."""
-        import tensorflow as tf
-
-        loss, confusion = self._epoch_program(tf.constant(order), self._batch_size)
-        shape = (self._classes, self._classes)
-        return TrainedEpoch(float(loss), confusion.numpy().astype(np.int64).reshape(shape))
+        each = rates(self._plan.recipe, self._epoch, len(order), self._plan.epochs)
+        self._epoch += 1
+        return self._program.train_epoch(order, each, self._plan.recipe.batch_size)
 
     def probabilities(self) -> NDArray[np.float32]:
         """Class probabilities for every validation row, shape (N, classes)."""
-        result: NDArray[np.float32] = self._probabilities_program().numpy()
-        return result
+        return self._program.probabilities()
 
     def weights(self) -> list[NDArray[np.generic]]:
         """A copy of every weight."""
-        return [variable.numpy().copy() for variable in self._model.weights]
+        return self._program.network.weights()
 
     def save(self, weights: list[NDArray[np.generic]], path: Path) -> None:
         """Writes the network with `weights` as a `.keras` file, atomically."""
@@ -161,13 +179,86 @@ class TensorFlowSession:
         self._model.save(partial)
         partial.replace(path)
 
-    def _epoch(self, order: "tf.Tensor", batch_size: "tf.Tensor") -> Any:
+
+class _Program:
+    """A network and its optimizer, with an epoch and a validation of them compiled."""
+
+    def __init__(
+        self,
+        network: "Network",
+        recipe: Recipe,
+        rows: tuple[_ResidentRows, _ResidentRows],
+        classes: int,
+    ) -> None:
+        import keras
+        import tensorflow as tf
+
+        self.network = network
+        self.remarks: tuple[str, ...] = ()
+        self._model = network.model
+        self._optimizer = optimizer(recipe)
+        self._optimizer.build(self._model.trainable_variables)
+        self._fresh = [variable.numpy() for variable in self._optimizer.variables]
+        self._loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
+        self._augment = augmentation(recipe)
+        self._train, self._validation = rows
+        self._classes = classes
+        signature = (
+            tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([None], tf.float32),
+            tf.TensorSpec([], tf.int32),
+        )
+        self._compiled_epoch = tf.function(self._epoch, input_signature=signature)
+        self._compiled_output = tf.function(self._output, input_signature=())
+
+    def begin(self, model: "keras.Model", augment: "list[keras.Layer]") -> None:
+        """Forgets the trial before and takes over the next one's network and random state."""
+        self.network.adopt(model)
+        for variable, value in zip(self._optimizer.variables, self._fresh, strict=True):
+            variable.assign(value)
+        for layer, new in zip(self._augment, augment, strict=True):
+            for variable, value in zip(layer.variables, new.variables, strict=True):
+                variable.assign(value)
+
+    def train_epoch(
+        self, order: NDArray[np.int32], rates: NDArray[np.float32], batch_size: int
+    ) -> TrainedEpoch:
+        """Trains on the rows that `order` lists, each step at its own rate."""
+        import tensorflow as tf
+
+        epoch = self._traced(self._compiled_epoch)
+        loss, confusion = epoch(tf.constant(order), tf.constant(rates), tf.constant(batch_size))
+        shape = (self._classes, self._classes)
+        return TrainedEpoch(float(loss), confusion.numpy().astype(np.int64).reshape(shape))
+
+    def probabilities(self) -> NDArray[np.float32]:
+        """Class probabilities for every validation row."""
+        result: NDArray[np.float32] = self._traced(self._compiled_output)().numpy()
+        return result
+
+    def _traced(self, function: Any) -> Callable[..., Any]:
+        """The compiled function, or, where the network cannot be compiled, what it runs."""
+        if self.remarks:
+            return function.python_function
+        try:
+            function.get_concrete_function()
+        except Exception as error:  # noqa: BLE001 - the user's code runs in here
+            # Nothing has run yet. If the network is at fault, it fails again, step by step.
+            reason = str(error).strip().splitlines() or [""]
+            self.remarks = (
+                f"trains step by step, much slower: {type(error).__name__}: {reason[0]}",
+            )
+            return function.python_function
+        return function
+
+    def _epoch(self, order: "tf.Tensor", rates: "tf.Tensor", batch_size: "tf.Tensor") -> Any:
         import tensorflow as tf
 
         rows = tf.size(order)
         loss_sum = tf.constant(0.0)
         confusion = tf.zeros([self._classes**2], tf.int32)
-        for step in tf.range((rows + batch_size - 1) // batch_size):
+        for step in tf.range(tf.size(rates)):
+            self._optimizer.learning_rate.assign(rates[step])
             index = order[step * batch_size : (step + 1) * batch_size]
             pixels, labels = self._train.batch(index)
             loss, predicted = self._step(pixels, labels)
@@ -192,7 +283,7 @@ class TensorFlowSession:
         self._optimizer.apply(tape.gradient(loss, variables), variables)
         return loss, tf.argmax(output, axis=1, output_type=tf.int32)
 
-    def _probabilities(self) -> Any:
+    def _output(self) -> Any:
         import tensorflow as tf
 
         rows = tf.size(self._validation.labels)
@@ -204,29 +295,3 @@ class TensorFlowSession:
             pixels, _ = self._validation.batch(index)
             outputs = outputs.write(batch, tf.cast(self._model(pixels, training=False), tf.float32))
         return tf.ensure_shape(outputs.concat(), [None, self._classes])
-
-
-def _optimizer(recipe: Recipe, steps: int) -> "keras.optimizers.Optimizer":
-    from keras import optimizers
-
-    rate: Any = recipe.learning_rate
-    if recipe.schedule == "cosine":
-        rate = optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
-    kind = type(optimizers.get(recipe.optimizer))
-    optimizer = kind(learning_rate=rate, weight_decay=recipe.weight_decay)
-    # With 0 Keras would subtract nothing from every weight; AdamW's constructor refuses None.
-    optimizer.weight_decay = recipe.weight_decay or None
-    return optimizer
-
-
-def _augmentation(recipe: Recipe) -> "list[keras.Layer]":
-    from keras import layers
-
-    augmentation = []
-    if recipe.shift:
-        augmentation.append(
-            layers.RandomTranslation(recipe.shift, recipe.shift, fill_mode="nearest")
-        )
-    if recipe.rotate:
-        augmentation.append(layers.RandomRotation(recipe.rotate / 360, fill_mode="nearest"))
-    return augmentation

@@ -1,0 +1,53 @@
+"""What a recipe asks for, in Keras' and a compiled program's terms."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.spec.recipe import Recipe
+
+if TYPE_CHECKING:
+    import keras
+
+
+def rates(recipe: Recipe, epoch: int, rows: int, epochs: int) -> NDArray[np.float32]:
+    """The learning rate of every step of one epoch, which counts from 0.
+
+    The cosine falls to 0 at the end of the last epoch, without restarts (I. Loshchilov and
+    F. Hutter, ICLR 2017).
+    """
+    steps = -(-rows // recipe.batch_size)
+    if recipe.schedule == "constant":
+        return np.full(steps, recipe.learning_rate, np.float32)
+    progress = np.arange(epoch * steps, (epoch + 1) * steps) / (steps * epochs)
+    return (recipe.learning_rate * (1 + np.cos(np.pi * progress)) / 2).astype(np.float32)
+
+
+def optimizer(recipe: Recipe) -> "keras.optimizers.Optimizer":
+    """The recipe's optimizer; the program that runs it sets its rate before each step."""
+    from keras import optimizers
+
+    kind = type(optimizers.get(recipe.optimizer))
+    made = kind(learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    # With 0 Keras would subtract nothing from every weight; AdamW's constructor refuses None.
+    made.weight_decay = recipe.weight_decay or None
+    return made
+
+
+def augmentation(recipe: Recipe) -> "list[keras.Layer]":
+    """The random layers that pixels pass in training, seeded by Keras' global seed."""
+    from keras import layers
+
+    made: list[keras.Layer] = []
+    if recipe.shift:
+        made.append(layers.RandomTranslation(recipe.shift, recipe.shift, fill_mode="nearest"))
+    if recipe.rotate:
+        made.append(layers.RandomRotation(recipe.rotate / 360, fill_mode="nearest"))
+    return made
+
+
+def compiled_part(recipe: Recipe) -> str:
+    """What a program is compiled for, as a text to compare; the rest is its input."""
+    inputs = {"learning_rate": 1.0, "schedule": "constant", "batch_size": 1, "patience": None}
+    return recipe.model_copy(update=inputs).model_dump_json()
