@@ -10,7 +10,13 @@ from tuner.home import Home
 
 os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp()  # read when pgserver is imported
 
-_OURS = ("TUNER_HOME", "TUNER_STORAGE_URL", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
+_OURS = (
+    "TUNER_HOME",
+    "TUNER_STORAGE_URL",
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_EXPERIMENT_NAME",
+    "KERAS_BACKEND",
+)
 
 
 @pytest.fixture(autouse=True, scope="session")

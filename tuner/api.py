@@ -1,23 +1,24 @@
-"""The Python interface: what the commands do, for programs."""
+"""The Python interface: what the commands do, for programs.
+
+Each function imports what it needs when it is called, as commands do.
+"""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tuner.home import Home
-from tuner.promotion.evidence import test_metrics
-from tuner.promotion.nomination import kept_trials, newest_study, nominate
-from tuner.promotion.promote import PromotionReport, evaluate_test
-from tuner.promotion.promote import promote as promote_candidate
 from tuner.spec.reader import read_study
 from tuner.study.progress import Notify, ignore
-from tuner.study.run import StudyFile
-from tuner.study.run import run_study as run
-from tuner.study.study import load_study
+from tuner.study.study import Study, load_study
 from tuner.study.summary import StudySummary
 from tuner.tracking.settings import TrackingSettings
 from tuner.training.plan import Evaluation
+
+if TYPE_CHECKING:
+    from tuner.promotion.candidate import Candidate
+    from tuner.promotion.promote import PromotionReport
 
 __all__ = ["evaluate", "load_study", "promote", "run_study"]
 
@@ -42,6 +43,9 @@ def run_study(
     Raises:
         TunerError: as `tuner.errors` lays out.
     """
+    from tuner.study.run import StudyFile
+    from tuner.study.run import run_study as run
+
     path = Path(file)
     spec = read_study(path, [f"{key}={json.dumps(value)}" for key, value in overrides.items()])
     place = home or Home.from_environment()
@@ -55,7 +59,7 @@ def promote(
     dry_run: bool = False,
     home: Home | None = None,
     say: Callable[[str], None] = lambda _text: None,
-) -> PromotionReport:
+) -> "PromotionReport":
     """Judges the best completed trial on the test set and, if every gate passes, registers it.
 
     Every look at the test set is counted in the study before the set is opened.
@@ -72,6 +76,8 @@ def promote(
         ModelError: the model is missing, damaged or not trusted.
         UnavailableError: the database or MLflow does not answer.
     """
+    from tuner.promotion.nomination import newest_study, nominate
+
     place = home or Home.from_environment()
     with load_study(study, place) if study else newest_study(place) as opened:
         candidate = nominate(opened, trial)
@@ -79,8 +85,10 @@ def promote(
             f"study {opened.name}: trial {candidate.number}, {candidate.metric} "
             f"{candidate.value:.4f}"
         )
+        from tuner.promotion.promote import promote as judge  # once there is one to judge
+
         look = opened.looks.counted(candidate.number, "promote")
-        report = promote_candidate(
+        report = judge(
             candidate,
             TrackingSettings.from_environment(place.root),
             place.root,
@@ -115,14 +123,22 @@ def evaluate(
         ModelError: a model is missing, damaged or not trusted.
         UnavailableError: the database or MLflow does not answer.
     """
+    from tuner.promotion.nomination import kept_trials, nominate
+
     place = home or Home.from_environment()
-    tracking = TrackingSettings.from_environment(place.root)
-    evaluations = {}
     with load_study(study, place) as opened:
-        for number in kept_trials(opened) if every else [trial]:
-            candidate = nominate(opened, number)
-            look = opened.looks.counted(candidate.number, "evaluate")
-            found = evaluate_test(candidate, tracking, place.root, look.begin)
-            look.told(test_metrics(found))
-            evaluations[candidate.number] = found
-    return evaluations
+        numbers = kept_trials(opened) if every else [trial]
+        candidates = [nominate(opened, number) for number in numbers]
+        return {each.number: _scored(opened, each, place) for each in candidates}
+
+
+def _scored(study: Study, candidate: "Candidate", place: Home) -> Evaluation:
+    """One look at the test set."""
+    from tuner.promotion.evidence import test_metrics
+    from tuner.promotion.promote import evaluate_test
+
+    look = study.looks.counted(candidate.number, "evaluate")
+    tracking = TrackingSettings.from_environment(place.root)
+    found = evaluate_test(candidate, tracking, place.root, look.begin)
+    look.told(test_metrics(found))
+    return found

@@ -56,6 +56,11 @@ class Home:
         """What trainers printed outside of trials."""
         return self.study(name) / "trainers"
 
+    @property
+    def packings(self) -> Path:
+        """How many trainers were fastest on this machine, by workload."""
+        return self.root / "packings.json"
+
     def create(self) -> None:
         """Makes the folder.
 

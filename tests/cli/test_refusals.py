@@ -1,12 +1,8 @@
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
 
 from tests.cli.conftest import Workshop
-
-MODULES_THAT_COST = ("tensorflow", "keras", "mlflow", "optuna", "sqlalchemy", "sklearn", "numpy")
 
 
 def test_a_study_whose_every_trial_fails_exits_1_and_can_be_deleted(
@@ -62,16 +58,3 @@ def test_debugging_shows_the_traceback(make_workshop: Callable[[str], Workshop])
     refused = make_workshop("debug").tuner("--debug", "show", "nothing", code=2)
 
     assert "Traceback" in refused.stderr
-
-
-def test_the_command_line_imports_nothing_that_costs() -> None:
-    program = (
-        "import sys, tuner.cli.main\n"
-        f"print([name for name in {MODULES_THAT_COST} if name in sys.modules])"
-    )
-
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, check=True, text=True
-    )
-
-    assert done.stdout.strip() == "[]"

@@ -125,6 +125,7 @@ def make_candidate(
     ) -> Candidate:
         return Candidate(
             model=ModelPlan(name="paper-cnn", params={}),
+            backend="tensorflow",
             study="digits-study",
             number=number,
             run_id=make_run(file),

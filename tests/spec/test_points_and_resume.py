@@ -5,7 +5,7 @@ import pytest
 from tuner.errors import UsageError
 from tuner.spec.points import point_from_text
 from tuner.spec.reader import parse_study
-from tuner.spec.resume import resume_problems
+from tuner.spec.resume import resume_problems, settled
 from tuner.spec.study import StudySpec
 
 STUDY = """\
@@ -104,8 +104,9 @@ CHANGED = {
     "seeds=2": "seeds: the study was started with 1, the file now says 2",
     "seed=1": "seed: the study was started with 0, the file now says 1",
     "dataset=digits": "dataset: the study was started with mnist, the file now says digits",
+    "backend=jax": "backend: the study was started with tensorflow, the file now says jax",
     "precision=bfloat16": (
-        "precision: the study was started with float32, the file now says bfloat16"
+        "precision: the study was started with auto, the file now says bfloat16"
     ),
     "objective=val_loss": (
         "objective: the study was started with {metric: val_accuracy, direction: maximize}, "
@@ -131,6 +132,15 @@ CHANGED = {
         "the file now says {type: choice, choices: [adam, sgd]}"
     ),
 }
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_what_the_file_leaves_open_stays_as_it_was_settled(precision: str) -> None:
+    stored, wanted = study(f"precision={precision}"), study()
+    assert wanted.precision == "auto"
+    assert resume_problems(stored, wanted) == []
+    assert settled(stored, wanted) == stored
+    assert settled(stored, stored) == stored
 
 
 @pytest.mark.parametrize("change", CHANGED)

@@ -17,8 +17,8 @@ STUDY = {
     "validation": "100",
 }
 TOP_LEVEL = (
-    "baseline, dataset, epochs, keep_models, max_retries, model, name, objective, precision, "
-    "promotion, pruner, sampler, search_space, seed, seeds, trials, validation, workers"
+    "backend, baseline, dataset, epochs, keep_models, max_retries, model, name, objective, "
+    "precision, promotion, pruner, sampler, search_space, seed, seeds, trials, validation, workers"
 )
 CONDITIONAL = "conditional search spaces are not supported; list every parameter at the top level"
 STUDY_NAME = "must hold no slash or colon and neither start with a dot nor touch a space"
@@ -243,7 +243,9 @@ ENTRIES = [
     ("epochs", None, ["epochs: is required"]),
     ("validation", "-1", ["validation: must be >= 0, got -1"]),
     ("seed", "4294967296", ["seed: must be < 4294967296, got 4294967296"]),
-    ("precision", "float16", ["precision: must be float32 or bfloat16, got 'float16'"]),
+    ("backend", "torch", ["backend: must be tensorflow or jax, got 'torch'"]),
+    ("backend", "null", ["backend: must be tensorflow or jax, got null"]),
+    ("precision", "float16", ["precision: must be auto, float32 or bfloat16, got 'float16'"]),
     ("workers", "0", ["workers: must be auto or a whole number >= 1, got 0"]),
     ("workers", "true", ["workers: must be auto or a whole number >= 1, got true"]),
     ("workers", "many", ["workers: must be auto or a whole number >= 1, got 'many'"]),

@@ -31,6 +31,7 @@ def test_these_studies_are_shipped() -> None:
         "paper-first-epoch",
         "paper-sweep",
         "quickstart",
+        "search-table",
     ]
 
 

@@ -1,6 +1,6 @@
 """Studies without TensorFlow: real databases and spools, and a pool that follows a script."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ from tuner.training.plan import (
     EpochReport,
     KeptModel,
     ModelPlan,
+    Precision,
     Timings,
     TrainerInfo,
     TrialError,
@@ -69,8 +70,10 @@ class ScriptedPool:
         source = {model.name: "", dataset: ""}
         return Described(hyperparameters={"dropout_rate": 0.5}, source=source)
 
-    def epoch_seconds(self, plan: TrialPlan) -> float:
-        return 1.0 / plan.recipe.batch_size
+    def epoch_seconds(
+        self, plan: TrialPlan, precisions: Sequence[Precision]
+    ) -> dict[Precision, float]:
+        return dict.fromkeys(precisions, 1.0 / plan.recipe.batch_size)
 
     def submit(self, plan: TrialPlan) -> TrainerInfo:
         self.submitted.append(plan)
@@ -80,6 +83,9 @@ class ScriptedPool:
         return TrainerInfo(
             host="here", pid=1, assigned="cpu:0", device="cpu:0", backend="none", versions={}
         )
+
+    def proceed(self, plan: TrialPlan, epoch: int) -> None:
+        assert plan.slot not in self._pruned, f"pruned, then told to go on after epoch {epoch}"
 
     def prune(self, plan: TrialPlan) -> None:
         self._pruned.add(plan.slot)
@@ -191,7 +197,7 @@ class Bench:
     def record(self, spec: StudySpec) -> StudyRecord:
         catalog = Catalog(self.database)
         if catalog.find(spec.name) is None:
-            return catalog.create(spec, "study.yaml", (), self.dataset, "tensorflow")
+            return catalog.create(spec, "study.yaml", (), self.dataset)
         return catalog.resume(spec, "study.yaml", ())
 
     def ledger(self, spec: StudySpec) -> Ledger:
@@ -216,7 +222,9 @@ class Bench:
             recover(self.home, spec.name, trials, ledger, journal)
             described = pool.describe(ModelPlan(name=spec.model, params={}), spec.dataset.name)
             driver = Driver(
-                planner=Planner(self.home, spec, record.code_path, record.dataset, described),
+                planner=Planner(
+                    self.home, spec, record.code_path, record.dataset, described, "float32"
+                ),
                 trials=trials,
                 ledger=ledger,
                 pool=pool,

@@ -1,15 +1,24 @@
 from collections.abc import Callable
+from contextlib import closing
+from itertools import pairwise
 from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState as RowState
+from sqlalchemy import event
 
 from tests.study.conftest import Bench, ScriptedPool
 from tuner.spec.study import StudySpec
 from tuner.study.progress import ProgressEvent, Step, TrialDone, TrialHandedBack
 from tuner.study.summary import StudySummary
-from tuner.tracking.events import AttemptEnded, AttemptStarted, EpochEnded, ModelKept
+from tuner.tracking.events import (
+    AttemptEnded,
+    AttemptStarted,
+    EpochEnded,
+    ModelKept,
+    StudyProgressed,
+)
 from tuner.tracking.spool import read_events
 from tuner.training.plan import TrainerInfo, TrialPlan
 
@@ -313,6 +322,59 @@ def test_the_spool_tells_every_attempt_from_start_to_end(
         assert ended.outcome == "completed"
         assert ended.result is not None
         assert [e.report for e in told if isinstance(e, EpochEnded)] == list(ended.result.epochs)
+
+
+def test_the_parents_spool_tells_of_each_trial_as_it_ends_and_of_all_at_the_end(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    summary = bench.run(study_spec(trials=12), scripted(size=3))
+
+    told, _ = read_events(bench.home.parent("small"))
+    progress = [event for event in told if isinstance(event, StudyProgressed)]
+    assert [len(event.trials) for event in progress[:-1]] == [1] * 12
+    known = {trial.number: trial for event in progress for trial in event.trials}
+    assert list(known.values()) != []
+    assert sorted(known.items()) == [(trial.number, trial) for trial in summary.trials]
+    assert progress[-1].importance == bench.trials(study_spec()).importance()
+    assert [event.metrics["trials_completed"] for event in progress] == [*range(1, 13), 12]
+
+
+def test_a_trial_takes_as_many_statements_however_many_have_ended(
+    each_bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    counts: list[int] = []
+    statements = iter(range(1_000_000))
+    listens_for = (each_bench.database.engine, "before_cursor_execute")
+
+    def count(*_: object) -> None:
+        next(statements)
+
+    def notify(event: ProgressEvent) -> None:
+        if isinstance(event, TrialDone):
+            counts.append(next(statements))
+
+    spec = study_spec(trials=40, sampler="tpe", pruner="median")
+    event.listen(*listens_for, count)
+    each_bench.run(spec, scripted(size=1), notify=notify)
+    event.remove(*listens_for, count)
+
+    taken = [after - before for before, after in pairwise(counts)]
+    assert max(taken[-10:]) <= max(taken[:10])
+
+
+def test_what_a_killed_driver_had_told_is_completed_when_the_study_is_closed(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    summary = bench.run(study_spec(trials=2), scripted())
+    with closing(bench.journal(study_spec())) as journal:
+        journal.study_opened()
+        journal.ensure_closed(summary)
+        journal.ensure_closed(summary)
+
+    told, _ = read_events(bench.home.parent("small"))
+    (last,) = (event for event in told[-2:] if isinstance(event, StudyProgressed))
+    assert last.trials == summary.trials
+    assert [event.kind for event in told[-2:]] == ["study-progressed", "study-closed"]
 
 
 def test_only_the_best_models_are_kept(

@@ -11,6 +11,7 @@ from tests.study.conftest import Bench, ScriptedPool
 from tuner.errors import RefusedError, SpecError, UnavailableError, UsageError
 from tuner.home import Home
 from tuner.spec.study import StudySpec
+from tuner.spec.writer import to_yaml
 from tuner.study import points, search
 from tuner.study.catalog import Catalog
 from tuner.study.database import open_database
@@ -48,6 +49,20 @@ def test_a_study_comes_back_as_it_was_made(each_bench: Bench, study_spec: Spec) 
     assert found == made
     assert found.spec == study_spec()
     assert found.dataset == each_bench.dataset
+
+
+def test_a_study_from_before_backends_were_named_keeps_its_own(
+    bench: Bench, study_spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = bench.record(study_spec())
+    without = "".join(
+        line for line in to_yaml(record.spec).splitlines(True) if not line.startswith("backend:")
+    )
+    with bench.database.engine.begin() as connection:
+        connection.execute(update(studies).values(spec=without))
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+
+    assert Catalog(bench.database).get("small").spec.backend == "tensorflow"
 
 
 def test_an_unknown_study_lists_the_known_ones(bench: Bench, study_spec: Spec) -> None:

@@ -9,7 +9,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -348,14 +349,17 @@ def stopped_server(tmp_path: Path, empty_store: Path) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Server]:
     """A running server for all tests; each names an experiment of its own."""
-    for server in served(tmp_path_factory.mktemp("shared") / "server", empty_store):
+    with closing(served(tmp_path_factory.mktemp("shared") / "server", empty_store)) as servers:
+        server = next(servers)
         server.start()
         yield server
 
 
-def served(folder: Path, empty_store: Path) -> Iterator[Server]:
+def served(folder: Path, empty_store: Path) -> Generator[Server]:
     folder.mkdir()
     shutil.copyfile(empty_store, folder / "mlflow.db")
     server = Server(folder)
-    yield server
-    server.stop()
+    try:
+        yield server
+    finally:
+        server.stop()

@@ -3,7 +3,8 @@ import io
 import pytest
 from PIL import Image
 
-from tests.tracking.conftest import Recorder, evaluation, report, summary
+from tests.tracking.conftest import evaluation, report, summary
+from tuner.tracking.events import TrialSummary
 from tuner.tracking.figures import (
     confusion_figure,
     curves_figure,
@@ -42,20 +43,24 @@ def test_labels_are_never_taken_for_formulas() -> None:
     assert size(confusion_figure(evaluation("$x", "y$"), "cost $1 or $2$"))
 
 
-def test_history_tells_states_apart(recorder: Recorder) -> None:
-    completed = history_figure(recorder.progressed(summary(0), summary(1)))
-    pruned = history_figure(recorder.progressed(summary(0), summary(1, "pruned")))
-    failed = history_figure(recorder.progressed(summary(0), summary(1, "failed", None)))
+def history(*trials: TrialSummary) -> bytes:
+    return history_figure(trials, "val_accuracy", "maximize")
+
+
+def test_history_tells_states_apart() -> None:
+    completed = history(summary(0), summary(1))
+    pruned = history(summary(0), summary(1, "pruned"))
+    failed = history(summary(0), summary(1, "failed", None))
     assert len({completed, pruned, failed}) == 3
 
 
-def test_a_study_without_trials_has_an_empty_history(recorder: Recorder) -> None:
-    assert size(history_figure(recorder.progressed()))
+def test_a_study_without_trials_has_an_empty_history() -> None:
+    assert size(history())
 
 
-def test_only_completed_trials_can_be_the_best(recorder: Recorder) -> None:
+def test_only_completed_trials_can_be_the_best() -> None:
     trials = [summary(2, "completed", 0.8), summary(0, "completed", 0.7), summary(1, "pruned", 0.9)]
-    points = optimization_history(recorder.progressed(*trials))
+    points = optimization_history(trials, "maximize")
     assert [(point.number, point.best) for point in points] == [(0, 0.7), (1, 0.7), (2, 0.8)]
 
 

@@ -30,7 +30,7 @@ def artifact_names(update: RunUpdate) -> set[str]:
 )
 def test_outcomes_are_told_apart(recorder: Recorder, outcome: Outcome, status: str) -> None:
     run = AttemptRun(recorder.started(0))
-    update = run.update(recorder.ended(outcome), superseded=False)
+    update = run.update(recorder.ended(outcome))
     assert update.status == status
     assert update.tags["tuner.state"] == outcome
     assert update.ended_ms == START_MS + 60_000
@@ -48,12 +48,12 @@ def test_a_study_ends_as_it_went(
     recorder: Recorder, complete: bool, failed: bool, status: str, state: str
 ) -> None:
     run = StudyRun(recorder.opened())
-    update = run.update(recorder.closed(complete, failed), superseded=False)
+    update = run.update(recorder.closed(complete, failed))
     assert (update.status, update.tags["tuner.state"]) == (status, state)
 
 
 def test_an_ended_attempt_has_pictures_data_and_its_log(recorder: Recorder) -> None:
-    update = AttemptRun(recorder.started(0)).update(recorder.ended(), superseded=False)
+    update = AttemptRun(recorder.started(0)).update(recorder.ended())
     assert artifact_names(update) == {
         "curves.png",
         "curves.csv",
@@ -66,7 +66,7 @@ def test_an_ended_attempt_has_pictures_data_and_its_log(recorder: Recorder) -> N
 
 
 def test_best_values_are_those_of_the_best_epoch(recorder: Recorder) -> None:
-    update = AttemptRun(recorder.started(0)).update(recorder.ended(), superseded=False)
+    update = AttemptRun(recorder.started(0)).update(recorder.ended())
     values = {point.key: point.value for point in update.points if point.step == 0}
     assert values["best_epoch"] == 3
     assert values["best_val_accuracy"] == pytest.approx(0.92)
@@ -76,9 +76,7 @@ def test_best_values_are_those_of_the_best_epoch(recorder: Recorder) -> None:
 
 
 def test_a_failure_says_why(recorder: Recorder) -> None:
-    update = AttemptRun(recorder.started(0)).update(
-        recorder.ended("failed", epochs=0), superseded=False
-    )
+    update = AttemptRun(recorder.started(0)).update(recorder.ended("failed", epochs=0))
     assert update.tags["tuner.error"] == "ValueError: no"
     assert "error.txt" in artifact_names(update)
     assert "curves.png" not in artifact_names(update)
@@ -86,23 +84,23 @@ def test_a_failure_says_why(recorder: Recorder) -> None:
 
 def test_a_lost_attempt_keeps_the_curves_that_were_spooled(recorder: Recorder) -> None:
     run = AttemptRun(recorder.started(0)).after(recorder.epoch(1))
-    update = run.update(recorder.ended("lost", reason="its trainer died"), superseded=False)
+    update = run.update(recorder.ended("lost", reason="its trainer died"))
     assert {"curves.png", "curves.csv"} <= artifact_names(update)
     assert update.tags["tuner.reason"] == "its trainer died"
 
 
 def test_an_epoch_counts_once(recorder: Recorder) -> None:
     run = AttemptRun(recorder.started(0))
-    assert run.update(recorder.epoch(1), superseded=False).points
+    assert run.update(recorder.epoch(1)).points
     run = run.after(recorder.epoch(1))
-    assert not run.update(recorder.epoch(1), superseded=False).points
-    ended = run.update(recorder.ended(epochs=2), superseded=False)
+    assert not run.update(recorder.epoch(1)).points
+    ended = run.update(recorder.ended(epochs=2))
     assert {point.step for point in ended.points if point.key == "loss"} == {2}
 
 
 def test_system_samples_are_counted(recorder: Recorder) -> None:
     run = AttemptRun(recorder.started(0)).after(recorder.sampled(0))
-    (point,) = run.update(recorder.sampled(1), superseded=False).points
+    (point,) = run.update(recorder.sampled(1)).points
     assert (point.key, point.step) == ("system/cpu_utilization_percentage", 1)
 
 
@@ -118,7 +116,7 @@ def test_every_run_has_the_same_params(recorder: Recorder) -> None:
 
 def test_source_files_stay_in_their_folder(recorder: Recorder) -> None:
     started = recorder.started(0, source={"../../etc/mine.py": "", "/abs.py": ""})
-    update = AttemptRun(started).update(started, superseded=False)
+    update = AttemptRun(started).update(started)
     assert artifact_names(update) == {"plan.json", "source/etc/mine.py", "source/abs.py"}
 
 
@@ -132,26 +130,49 @@ def test_a_retry_names_its_attempt(recorder: Recorder) -> None:
 def test_a_study_has_one_point_a_step(recorder: Recorder) -> None:
     run = StudyRun(recorder.opened())
     first = recorder.progressed(summary(0))
-    assert run.update(first, superseded=False).points
+    assert run.update(first).points
     run = run.after(first)
-    assert not run.update(recorder.progressed(summary(0), at_ms=1), superseded=False).points
+    assert not run.update(recorder.progressed(summary(0), at_ms=1)).points
     more = recorder.progressed(summary(0), summary(1, "failed", None))
-    assert {point.step for point in run.update(more, superseded=False).points} == {2}
+    assert {point.step for point in run.update(more).points} == {2}
 
 
-def test_an_older_summary_draws_nothing(recorder: Recorder) -> None:
+def test_the_end_of_a_study_brings_its_figures(recorder: Recorder) -> None:
     run, event = StudyRun(recorder.opened()), recorder.progressed(summary(0))
-    assert not run.update(event, superseded=True).artifacts
-    assert "parameter_importance.png" in artifact_names(run.update(event, superseded=False))
+    assert not run.update(event).artifacts
+    assert not run.update(recorder.closed()).artifacts
+    told = run.after(event)
+    assert told.undrawn
+    assert artifact_names(told.update(recorder.closed())) == {
+        "summary.csv",
+        "summary.json",
+        "optimization_history.json",
+        "optimization_history.png",
+        "parameter_importance.json",
+        "parameter_importance.png",
+    }
+    assert not told.after(recorder.closed()).undrawn
+
+
+def test_a_study_adds_up_what_its_events_tell(recorder: Recorder) -> None:
+    bare = recorder.progressed(summary(1), summary(0, value=0.8)).model_copy(
+        update={"importance": {}}
+    )
+    run = StudyRun(recorder.opened())
+    for event in (recorder.progressed(summary(0, value=0.7)), bare):
+        run = run.after(event)
+    assert [(trial.number, trial.value) for trial in run.trials.values()] == [(0, 0.8), (1, 0.92)]
+    assert run.importance == {"learning_rate": 0.7, "dropout_rate": 0.3}
+    assert run.last_step == 2
 
 
 def test_a_model_whose_file_is_gone_is_named(recorder: Recorder) -> None:
     kept = recorder.kept()
     kept.path.unlink()
-    update = AttemptRun(recorder.started(0)).update(kept, superseded=False)
+    update = AttemptRun(recorder.started(0)).update(kept)
     assert update == replace(RunUpdate(), tags={"tuner.model.missing": str(kept.path)})
 
 
 def test_an_event_in_the_wrong_spool_is_refused(recorder: Recorder) -> None:
     with pytest.raises(RefusedError, match="must stand in an attempt's spool"):
-        StudyRun(recorder.opened()).update(recorder.epoch(1, math.nan), superseded=False)
+        StudyRun(recorder.opened()).update(recorder.epoch(1, math.nan))

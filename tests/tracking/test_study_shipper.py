@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from mlflow.artifacts import list_artifacts, load_text
 
 from tests.tracking.conftest import START_MS, Recorder, summary
 from tuner.errors import UnavailableError
-from tuner.tracking.progress import load_progress
+from tuner.tracking.progress import load_progress, survey
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.spool import attempt_folder, parent_folder
 from tuner.tracking.study_shipper import StudyShipper
@@ -246,6 +247,56 @@ def test_a_child_waits_for_its_parent_from_another_machine(
     assert ship(recorder.folder, local) == 0
     runs = Store(local).runs
     assert runs["trial 0"].data.tags["mlflow.parentRunId"] == runs["sweep"].info.run_id
+
+
+def trials_drawn(settings: TrackingSettings) -> int:
+    return len(json.loads(Store(settings).text("sweep", "optimization_history.json")))
+
+
+def test_figures_are_drawn_now_and_then_and_at_the_end(
+    recorder: Recorder, local: TrackingSettings
+) -> None:
+    recorder.parent(recorder.opened(), recorder.progressed(summary(0)))
+    with closing(StudyShipper(recorder.folder, local, lambda: True)) as shipper:
+        shipper.ship()
+        assert trials_drawn(local) == 1
+        recorder.parent(recorder.progressed(summary(1)))
+        assert shipper.ship() == 0
+        assert shipper.survey().pending == 1
+        recorder.trial(0)
+        assert shipper.ship(finishing=True) == 8
+        assert shipper.survey().pending == 0
+    assert trials_drawn(local) == 2
+
+
+def test_figures_that_a_killed_shipper_had_not_drawn_are_drawn_by_the_next(
+    recorder: Recorder, local: TrackingSettings
+) -> None:
+    recorder.parent(recorder.opened(), recorder.progressed(summary(0)))
+    asked = iter([True, True, True, False])  # the spool, two batches, no figures
+    with closing(StudyShipper(recorder.folder, local, lambda: next(asked))) as killed:
+        assert killed.ship() == 2
+    assert survey(recorder.folder).pending == 1
+    with closing(StudyShipper(recorder.folder, local, lambda: True)) as shipper:
+        shipper.ship()
+    assert survey(recorder.folder).pending == 0
+    assert trials_drawn(local) == 1
+
+
+def test_epochs_wait_for_one_another_until_something_happens(
+    recorder: Recorder, local: TrackingSettings
+) -> None:
+    recorder.parent(recorder.opened())
+    recorder.attempt(0, 0, recorder.started(0), recorder.epoch(1))
+    with closing(StudyShipper(recorder.folder, local, lambda: True)) as shipper:
+        assert shipper.ship() == 3
+        recorder.attempt(0, 0, recorder.epoch(2))
+        assert shipper.ship() == 0
+        recorder.attempt(0, 0, recorder.epoch(3), recorder.ended())
+        assert shipper.ship() == 3
+        recorder.attempt(0, 0, recorder.kept())
+        assert shipper.ship(finishing=True) == 1
+    assert [step for step, _, _ in Store(local).points("trial 0", "loss")] == [1, 2, 3]
 
 
 def test_what_mlflow_refuses_stops_nobody(

@@ -1,5 +1,8 @@
 """Engines in pytest's own process, on one thread, and the digits to train them on.
 
+A process has one Keras backend. The contract runs on TensorFlow unless `TUNER_TEST_BACKEND`
+names another one, as `test_jax.py` does for a process of its own.
+
 TensorFlow takes its threads when its runtime starts, which another part's test may cause. So
 they are set here, in the environment, which is read before any test runs.
 """
@@ -17,22 +20,26 @@ from tuner.spec.objective import Objective
 from tuner.spec.recipe import Recipe
 from tuner.training.data import Rows, TrainingData
 from tuner.training.engines.base import Engine
+from tuner.training.engines.jax import JaxEngine
 from tuner.training.engines.tensorflow import TensorFlowEngine
 from tuner.training.plan import ModelPlan, TrialPlan
 
 os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-ENGINES: dict[str, Callable[[], Engine]] = {"tensorflow": TensorFlowEngine}
+ENGINES: dict[str, Callable[[], Engine]] = {
+    "tensorflow": TensorFlowEngine,
+    "jax": lambda: JaxEngine.start(threads=1),
+}
 
 PlanMaker = Callable[..., TrialPlan]
 DataMaker = Callable[..., TrainingData]
 
 
-@pytest.fixture(scope="session", params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> Engine:
-    """Every engine in turn, kept from test to test as a trainer keeps it from trial to trial."""
-    return ENGINES[request.param]()
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """The process's engine, kept from test to test as a trainer keeps it from trial to trial."""
+    return ENGINES[os.environ.get("TUNER_TEST_BACKEND", "tensorflow")]()
 
 
 @pytest.fixture

@@ -168,13 +168,14 @@ def test_every_validation_row_gets_its_probabilities(
     assert [path.name for path in tmp_path.glob("*.keras")] == ["model.keras"]
 
 
+@pytest.mark.parametrize("network", ["dense", "own_networks:dropping"])
 def test_the_saved_model_has_the_weights_that_were_asked_for(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, tmp_path: Path
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, tmp_path: Path, network: str
 ) -> None:
     import keras
 
     data = make_data()
-    session = engine.session(make_plan(), data)
+    session = engine.session(make_plan(network), data)
     session.train_epoch(orders(len(data.train), 1)[0])
     early, expected = session.weights(), session.probabilities()
     session.train_epoch(orders(len(data.train), 1)[0])
@@ -307,6 +308,9 @@ def test_a_trial_on_it_ends_with_a_result(
     class Ignored:
         def epoch_ended(self, _report: Any) -> None:
             pass
+
+        def stops_after(self, _report: Any) -> bool:
+            return False
 
         def pruned(self) -> bool:
             return False

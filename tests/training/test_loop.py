@@ -15,7 +15,7 @@ from tuner.training import loop
 from tuner.training.checksum import sha256_of
 from tuner.training.data import Rows, TrainingData
 from tuner.training.engines.base import TrainedEpoch
-from tuner.training.plan import EpochReport, TrialPlan, TrialResult, TrialState
+from tuner.training.plan import EpochReport, Precision, TrialPlan, TrialResult, TrialState
 
 CLASSES = 10
 ROWS = 100
@@ -34,6 +34,9 @@ class Listener:
     def epoch_ended(self, report: EpochReport) -> None:
         self.heard.append(report)
         self.told |= report.epoch == self.prunes_after
+
+    def stops_after(self, report: EpochReport) -> bool:
+        return self.told and report.epoch >= 1
 
     def pruned(self) -> bool:
         return self.told
@@ -59,6 +62,7 @@ class ScriptedEngine:
     backend: str = "none"
     platform: Literal["cpu", "gpu"] = "cpu"
     remarks: tuple[str, ...] = ()
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
 
     def session(self, _plan: TrialPlan, data: TrainingData) -> "ScriptedEngine":
         self._labels = data.validation.labels
@@ -169,7 +173,9 @@ def test_each_epoch_has_its_own_order_of_all_rows(make_plan: PlanMaker) -> None:
 
 
 def test_pruned_between_epochs(make_plan: PlanMaker) -> None:
-    result = train(make_plan(epochs=4), ScriptedEngine((50, 40, 60, 70)), Listener(prunes_after=2))
+    script = ScriptedEngine((50, 40, 60, 70))
+    result = train(make_plan(epochs=4), script, Listener(prunes_after=2))
+    assert script.epoch == 2, "the epoch after the verdict is not trained"
     assert result.state is TrialState.PRUNED
     assert len(result.epochs) == 2
     assert result.evaluation is not None
@@ -291,7 +297,8 @@ def test_a_model_that_cannot_be_written_is_a_failed_trial(
 def test_an_epochs_seconds_are_measured_without_the_first_step(make_plan: PlanMaker) -> None:
     script = ScriptedEngine(())
     data = TrainingData(train=_rows(), validation=_rows(), classes=CLASSES)
-    assert loop.epoch_seconds(make_plan(batch_size=4), data, script) > 0
-    warm_up, measured = script.orders
-    assert len(warm_up) == 4
-    assert len(measured) == 10
+    plans = [make_plan(batch_size=4, precision=each) for each in ("float32", "bfloat16")]
+    seconds = loop.epoch_seconds(plans, data, script)
+    assert list(seconds) == ["float32", "bfloat16"]
+    assert min(seconds.values()) > 0
+    assert [len(order) for order in script.orders] == [4, 5] * 4

@@ -80,6 +80,19 @@ def test_a_trial_that_differs_in_inputs_alone_is_not_compiled_again(
     assert outcome(engine.session(make_plan(**plain), data), data) == first
 
 
+def test_a_functional_network_shares_its_program_too(
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_data()
+    plans = [make_plan("own_networks:branched", {"dropout_rate": rate}) for rate in (0.2, 0.6)]
+    first = outcome(engine.session(plans[0], data), data)
+    session = engine.session(plans[1], data)
+    with tracing(monkeypatch) as traced:
+        assert set(outcome(session, data)).isdisjoint(first)
+    assert traced == []
+    assert outcome(engine.session(plans[0], data), data) == first
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -133,6 +146,16 @@ def test_a_network_with_code_of_its_own_is_compiled_for_each_trial_and_says_so(
         session.train_epoch(order(data))
         assert session.remarks == ("compiled anew for this trial: Scaling is code of its own",)
         assert session.weights()[0].max() == pytest.approx(scale)
+
+
+def test_a_model_class_of_its_own_is_compiled_for_each_trial_and_says_so(
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
+) -> None:
+    data = make_data()
+    session = engine.session(make_plan("own_networks:subclassed"), data)
+    session.train_epoch(order(data))
+    expected = "compiled anew for this trial: Subclassed is a model class of its own"
+    assert session.remarks == (expected,)
 
 
 def test_a_network_that_cannot_be_compiled_trains_step_by_step_and_says_so(

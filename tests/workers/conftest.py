@@ -37,7 +37,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> DatasetInfo:
 def shared_pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPool]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-        devices = layout("auto", slots=2)
+        devices = layout(2, slots=2)
     single_core = [replace(device, cpus=device.cpus[:1]) for device in devices]
     with closing(LocalPool(single_core, tmp_path_factory.mktemp("logs"))) as pool:
         yield pool

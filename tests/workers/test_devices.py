@@ -3,10 +3,10 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Literal
 
 import psutil
 import pytest
@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.errors import UnavailableError
-from tuner.workers.devices import TRAINER_MEMORY_MB, Device, layout, visible_gpus
+from tuner.workers.devices import TRAINER_MEMORY_MB, Device, layout, layouts, visible_gpus
 
 PLENTY_MB = 10**6
 
@@ -31,7 +31,6 @@ def machine(cpus: set[int], gpus: int = 0, free_mb: int = PLENTY_MB) -> Iterator
 
 cores = st.sets(st.integers(0, 200), min_size=1, max_size=40)
 slots = st.integers(1, 100)
-autos: st.SearchStrategy[Literal["auto"]] = st.just("auto")
 
 
 @given(cores, slots, st.data())
@@ -50,11 +49,12 @@ def test_every_core_belongs_to_one_trainer(cpus: set[int], slots: int, data: st.
 def test_every_trainer_has_a_gpu_of_its_own(
     cpus: set[int], gpus: int, slots: int, data: st.DataObject
 ) -> None:
-    workers = data.draw(autos | st.integers(1, gpus))
+    workers = data.draw(st.none() | st.integers(1, gpus))
     with machine(cpus, gpus, free_mb=0):
-        devices = layout(workers, slots)
-    count = gpus if workers == "auto" else workers
-    assert [device.gpu for device in devices] == [str(i) for i in range(min(count, slots))]
+        devices = layouts(slots)[0] if workers is None else layout(workers, slots)
+    assert [device.gpu for device in devices] == [
+        str(index) for index in range(min(workers or gpus, slots))
+    ]
     assert {cpu for device in devices for cpu in device.cpus} <= cpus
     assert all(device.cpus for device in devices)
     if len(devices) <= len(cpus):
@@ -62,15 +62,30 @@ def test_every_trainer_has_a_gpu_of_its_own(
 
 
 @given(cores, slots, st.integers(0, 100 * TRAINER_MEMORY_MB))
-def test_auto_takes_what_cores_memory_and_slots_allow(
+def test_by_rule_there_are_as_many_trainers_as_cores_memory_and_slots_allow(
     cpus: set[int], slots: int, free_mb: int
 ) -> None:
     with machine(cpus, free_mb=free_mb):
-        devices = layout("auto", slots)
-    assert 1 <= len(devices) <= min(len(cpus), slots)
-    assert len(devices) == 1 or len(devices) * TRAINER_MEMORY_MB <= free_mb
-    allowed = min(len(cpus), slots, max(1, free_mb // TRAINER_MEMORY_MB))
-    assert len(devices) == allowed
+        first = layouts(slots)[0]
+    assert len(first) == min(len(cpus), slots, max(1, free_mb // TRAINER_MEMORY_MB))
+
+
+@given(cores, st.integers(0, 8), slots, st.integers(0, 100 * TRAINER_MEMORY_MB))
+def test_what_else_is_tried_differs_fits_and_uses_the_whole_machine(
+    cpus: set[int], gpus: int, slots: int, free_mb: int
+) -> None:
+    with machine(cpus, gpus, free_mb=free_mb):
+        first, *others = layouts(slots)
+    counts = [len(first), *map(len, others)]
+    assert len(set(counts)) == len(counts)
+    assert max(counts) <= slots
+    for devices in others:
+        assert len(devices) <= max(1, free_mb // TRAINER_MEMORY_MB)
+        assert len(devices) > gpus if gpus else len(devices) < len(cpus)
+        shares = Counter(device.gpu for device in devices)
+        assert max(shares.values()) - min(shares.values()) <= 1 or not gpus
+        if not gpus:
+            assert {cpu for device in devices for cpu in device.cpus} == cpus
 
 
 @pytest.mark.parametrize(("gpus", "kind"), [(0, "3 processor cores"), (2, "2 GPUs")])
@@ -112,14 +127,13 @@ def test_a_trainer_sees_its_own_device_alone(device: Device, name: str, visible:
     }
 
 
-@pytest.mark.parametrize("workers", ["auto", 1])
-def test_this_machine_has_a_device(workers: Literal["auto"] | int) -> None:
-    assert len(layout(workers, slots=1)) == 1
+def test_this_machine_has_a_device() -> None:
+    assert len(layout(1, slots=1)) == len(layouts(slots=1)[0]) == 1
 
 
 def test_devices_are_chosen_without_tensorflow() -> None:
     code = (
-        "import sys; from tuner.workers.devices import layout; layout('auto', 1)\n"
+        "import sys; from tuner.workers.devices import layout; layout(1, 1)\n"
         "import tuner.workers.local\n"
         "print({'tensorflow', 'keras', 'optuna', 'mlflow', 'sqlalchemy'} & set(sys.modules))"
     )

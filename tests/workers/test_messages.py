@@ -47,9 +47,10 @@ def test_requests_come_back_as_they_went(make_plan: PlanMaker) -> None:
     plan = make_plan(params={"rate": 0.5, "units": 3, "act": "relu", "wide": True})
     sent: list[messages.Request] = [
         messages.Describe(model=plan.model, dataset="digits"),
-        messages.Probe(plan=plan),
+        messages.Probe(plan=plan, precisions=("float32", "bfloat16")),
         messages.Train(plan=plan),
         messages.Prune(slot=plan.slot, attempt=plan.attempt),
+        messages.Proceed(slot=plan.slot, attempt=plan.attempt, epoch=3),
     ]
     for request in sent:
         back = request_adapter.validate_json(request.model_dump_json())

@@ -10,10 +10,12 @@ from tests.workers.conftest import (
     PlanMaker,
     first_epoch,
     follow,
+    is_gone,
     when_idle,
 )
 from tuner.errors import DataError, ModelError
 from tuner.training.checksum import sha256_of
+from tuner.training.engines.precisions import processor_precisions
 from tuner.training.plan import ModelPlan, TrialPlan, TrialResult, TrialState
 from tuner.workers.local import LocalPool
 from tuner.workers.pool import Finished, Measured, PoolEvent, Reported
@@ -148,6 +150,27 @@ def test_a_pruned_plan_ends_early_with_its_best_model(
     assert result_of(follow(pool, again), again).state is TrialState.COMPLETED
 
 
+def test_a_plan_ends_with_the_epoch_after_which_it_was_pruned(
+    pool: LocalPool, make_plan: PlanMaker
+) -> None:
+    for decisive in (1, 3):
+        plan = make_plan(epochs=FOREVER)
+        pool.submit(plan)
+        for epoch in range(1, decisive):
+            assert first_epoch(pool, plan).report.epoch == epoch
+            pool.proceed(plan, epoch)
+        assert first_epoch(pool, plan).report.epoch == decisive
+        pool.prune(plan)
+        result = result_of(follow(pool, plan), plan)
+        assert [report.epoch for report in result.epochs] == list(range(1, decisive + 1))
+
+
+def test_a_plan_nobody_decides_on_goes_on(pool: LocalPool, make_plan: PlanMaker) -> None:
+    plan = make_plan(epochs=3)
+    pool.submit(plan)
+    assert epochs_of(follow(pool, plan), plan) == [1, 2, 3]
+
+
 def test_a_model_function_that_raises_is_a_failed_result(
     pool: LocalPool, make_plan: PlanMaker
 ) -> None:
@@ -199,12 +222,37 @@ def test_a_function_that_is_not_there_is_refused(pool: LocalPool, name: str, mes
 
 
 def test_an_epoch_is_measured(pool: LocalPool, make_plan: PlanMaker) -> None:
-    assert pool.epoch_seconds(make_plan()) > 0
+    assert pool.epoch_seconds(make_plan(), ["float32"])["float32"] > 0
+
+
+def test_a_precision_that_is_emulated_is_measured_only_where_nothing_else_is_asked_for(
+    pool: LocalPool, make_plan: PlanMaker
+) -> None:
+    both = pool.epoch_seconds(make_plan(), ["float32", "bfloat16"])
+    assert set(both) == set(processor_precisions())
+    assert set(pool.epoch_seconds(make_plan(), ["bfloat16"])) == {"bfloat16"}
+
+
+def test_a_trainer_that_has_grown_is_replaced_between_two_trials(
+    pool: LocalPool, make_plan: PlanMaker
+) -> None:
+    plans = [make_plan(), make_plan("leaky:network", {"leaked_mb": 1500})]
+    first = pool.submit(plans[0])
+    follow(pool, plans[0])
+    grown = pool.submit(plans[1])
+    assert result_of(follow(pool, plans[1]), plans[1]).error is None
+    assert grown.pid == first.pid
+    when_idle(pool, 2)
+    assert is_gone(first.pid)
+    after = [make_plan(), make_plan()]
+    assert first.pid not in {pool.submit(plan).pid for plan in after}
+    events = follow(pool, *after)
+    assert all(result_of(events, plan).error is None for plan in after)
 
 
 def test_a_plan_that_cannot_be_measured_is_refused(pool: LocalPool, make_plan: PlanMaker) -> None:
     with pytest.raises(ModelError, match=r"dense: cannot be built with \{'depth': 'deep'\}"):
-        pool.epoch_seconds(make_plan("dense", {"depth": "deep"}))
+        pool.epoch_seconds(make_plan("dense", {"depth": "deep"}), ["float32"])
     with pytest.raises(DataError, match="validation: must be between 0 and"):
-        pool.epoch_seconds(make_plan(validation=10**6))
+        pool.epoch_seconds(make_plan(validation=10**6), ["float32"])
     when_idle(pool, 2)

@@ -26,9 +26,7 @@ def run_study(
     ] = None,
 ) -> None:
     """Run a study, or go on where it stopped."""
-    from tuner.cli.show import print_summary
     from tuner.spec.reader import read_study
-    from tuner.study.run import StudyFile
 
     stated = {"trials": trials, "epochs": epochs, "workers": workers, "name": name}
     overrides = [
@@ -37,6 +35,10 @@ def run_study(
         if value is not None
     ]
     spec = read_study(file, [*overrides, *(settings or [])])
+
+    from tuner.cli.show import print_summary
+    from tuner.study.run import StudyFile  # once the file is known to be a study
+
     summary = _run(StudyFile(spec, str(file), file.parent))
     print_summary(summary)
     if summary.all_failed:

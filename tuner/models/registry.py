@@ -71,9 +71,7 @@ def build(
         raise ModelError(f"{name}: cannot be built with {dict(params)}: {refused}") from refused
     if not isinstance(model, keras.Model):
         raise ModelError(f"{name}: must return a keras.Model, got {type(model).__name__}")
-    if not model.built:
-        model.build((None, *input_shape))
-    shape = tuple(model.output_shape)
+    shape = tuple(model(keras.KerasTensor((None, *input_shape))).shape)  # builds it, if need be
     if shape != (None, classes):
         raise ModelError(f"{name}: must output shape (None, {classes}), got {shape}")
     return model

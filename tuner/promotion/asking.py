@@ -7,7 +7,7 @@ from tuner.models.registry import register_classes
 from tuner.promotion.champion import load_champion
 from tuner.promotion.keras_start import start_keras
 from tuner.promotion.model_file import load_verified
-from tuner.promotion.nomination import studied_model
+from tuner.promotion.nomination import find_study
 from tuner.promotion.photo import read_image
 from tuner.promotion.predictor import Predictor
 from tuner.spec.search_space import Frozen
@@ -39,10 +39,10 @@ class Asking:
             UnavailableError: MLflow does not answer.
         """
         self._champion = load_champion(settings, model, home.root / "models")
-        start_keras(home.root)
-        built_by = studied_model(home, self._champion.study)
-        if built_by is not None:
-            register_classes(built_by.name, built_by.code_path)
+        study = find_study(home, self._champion.study)
+        start_keras(home.root, study.spec.backend if study else "tensorflow")
+        if study is not None:
+            register_classes(study.spec.model, study.code_path)
         loaded = load_verified(self._champion.model_path, self._champion.sha256)
         self._predictor = Predictor(loaded)
 

@@ -1,6 +1,7 @@
 """The trial that stands for promotion, as data."""
 
 from tuner.datasets.store import DatasetInfo
+from tuner.spec.backend import Backend
 from tuner.spec.search_space import Frozen, Scalar
 from tuner.spec.study import Promotion
 from tuner.training.plan import ModelPlan
@@ -17,6 +18,8 @@ class Candidate(Frozen):
     params: dict[str, Scalar]
     model: ModelPlan
     """The function that built the network; its module knows the classes in the model file."""
+    backend: Backend
+    """What its study trained on."""
     metric: str
     value: float
     model_sha256: str

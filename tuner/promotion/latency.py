@@ -1,6 +1,6 @@
 """Latency: how long one image takes, through what `tuner predict` uses.
 
-TensorFlow takes its number of threads once, when its runtime starts. So the calls are made
+A backend takes its number of threads once, when its runtime starts. So the calls are made
 in a process of their own, on one thread of the CPU: `python -m tuner.promotion.latency
 MODEL SHA256` prints them as JSON.
 """
@@ -29,7 +29,9 @@ _WARM_UP_CALLS = 50
 _LONGEST_S = 600
 _ONE_CPU_THREAD = {
     "CUDA_VISIBLE_DEVICES": "-1",
+    "JAX_PLATFORMS": "cpu",
     "OMP_NUM_THREADS": "1",
+    "PJRT_NPROC": "1",
     "TF_NUM_INTRAOP_THREADS": "1",
     "TF_NUM_INTEROP_THREADS": "1",
 }

@@ -35,7 +35,8 @@ def nominate(study: Study, number: int | None = None) -> Candidate:
         params={**study.spec.fixed, **trial.params},
         metric=summary.metric,
         value=facts["value"],
-        model=_model(study.record),
+        model=ModelPlan(name=study.spec.model, params={}, code_path=study.record.code_path),
+        backend=study.spec.backend,
         model_sha256=facts["model_sha256"],
         train_time_s=facts["train_time_s"],
         dataset=study.record.dataset,
@@ -55,11 +56,10 @@ def kept_trials(study: Study) -> list[int]:
     return [row.number for row in rows]
 
 
-def studied_model(home: Home, study: str) -> ModelPlan | None:
-    """The function that a study's networks are built by; None when the study is not here."""
+def find_study(home: Home, name: str) -> StudyRecord | None:
+    """What is known of the study that trained a champion; None when it is not here."""
     with open_database(home) as database:
-        record = Catalog(database).find(study)
-    return None if record is None else _model(record)
+        return Catalog(database).find(name)
 
 
 def newest_study(home: Home) -> Study:
@@ -75,10 +75,6 @@ def newest_study(home: Home) -> Study:
             return study
     database.close()
     raise RefusedError("nothing to promote: no study here has a completed trial")
-
-
-def _model(record: StudyRecord) -> ModelPlan:
-    return ModelPlan(name=record.spec.model, params={}, code_path=record.code_path)
 
 
 def _opened(home: Home, database: Database, name: str) -> Study:

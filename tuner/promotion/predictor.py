@@ -20,7 +20,8 @@ class Predictor:
     """A model compiled for prediction: dropout off, one graph for batches, one for single images.
 
     Images are uint8 pixels in [0, 255], or floats in [0, 1]. Both graphs are traced once, in
-    the constructor, so that no call pays for it. Not safe to share between threads.
+    the constructor, so that no call pays for it; JAX compiles the first batch of each size. Not
+    safe to share between threads.
     """
 
     def __init__(self, model: "keras.Model", batch_size: int = 512) -> None:
@@ -77,10 +78,18 @@ def pixels(images: Images) -> NDArray[np.float32]:
 def _compiled(model: "keras.Model", batch: int | None) -> _Call:
     import keras
 
-    if keras.backend.backend() != "tensorflow":
-        return lambda batch_pixels: np.asarray(
-            model.predict_on_batch(batch_pixels), dtype=np.float32
-        )
+    match keras.backend.backend():
+        case "tensorflow":
+            return _compiled_by_tensorflow(model, batch)
+        case "jax":
+            return _compiled_by_jax(model, batch)
+        case _:
+            return lambda batch_pixels: np.asarray(
+                model.predict_on_batch(batch_pixels), dtype=np.float32
+            )
+
+
+def _compiled_by_tensorflow(model: "keras.Model", batch: int | None) -> _Call:
     import tensorflow as tf
 
     signature = tf.TensorSpec((batch, *model.input_shape[1:]), tf.float32)
@@ -90,3 +99,18 @@ def _compiled(model: "keras.Model", batch: int | None) -> _Call:
     return lambda batch_pixels: np.asarray(
         graph(tf.constant(batch_pixels)).numpy(), dtype=np.float32
     )
+
+
+def _compiled_by_jax(model: "keras.Model", batch: int | None) -> _Call:
+    """Compiles for a stated batch size at once, else for each size at its first call."""
+    import jax
+
+    def call(trainable: Any, fixed: Any, batch_pixels: Any) -> Any:
+        return model.stateless_call(trainable, fixed, batch_pixels, training=False)[0]
+
+    answer = jax.jit(call)
+    trainable = [variable.value for variable in model.trainable_variables]
+    fixed = [variable.value for variable in model.non_trainable_variables]
+    if batch is not None:
+        answer(trainable, fixed, np.zeros((batch, *model.input_shape[1:]), np.float32))
+    return lambda batch_pixels: np.asarray(answer(trainable, fixed, batch_pixels), dtype=np.float32)

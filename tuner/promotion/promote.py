@@ -80,7 +80,7 @@ def promote(
     with connected(settings) as client:
         champion = champion_version(client, candidate.promotion.model)
         model_file = _fetch(client, candidate, home)
-    start_keras(home)
+    start_keras(home, candidate.backend)
     model = _load(model_file, candidate)
     say("measuring training accuracy, latency and, last, the test set")
     evidence = gather(candidate, model, model_file, before_look)
@@ -119,7 +119,7 @@ def evaluate_test(
     """
     with connected(settings) as client:
         model_file = _fetch(client, candidate, home)
-    start_keras(home)
+    start_keras(home, candidate.backend)
     model = _load(model_file, candidate)
     return look(Predictor(model), candidate.dataset, before_look)
 

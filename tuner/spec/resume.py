@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from tuner.spec.backend import VARIABLE
 from tuner.spec.emitter import flow
 from tuner.spec.study import StudySpec
 from tuner.spec.writer import study_document
@@ -10,17 +11,25 @@ MAY_CHANGE = frozenset({"trials", "workers", "max_retries", "keep_models", "prom
 """What does not alter the meaning of the trials that are already there."""
 
 
+def settled(stored: StudySpec, wanted: StudySpec) -> StudySpec:
+    """`wanted`, with what it leaves open as it was settled when the study began."""
+    if wanted.precision != "auto":
+        return wanted
+    return wanted.model_copy(update={"precision": stored.precision})
+
+
 def resume_problems(stored: StudySpec, wanted: StudySpec) -> list[str]:
     """What `wanted` says otherwise than the study `stored` that it would go on with.
 
-    Each problem reads `key: the study was started with X, the file now says Y`; the search
-    space is compared parameter by parameter. Empty when the study may go on.
+    Each problem reads `key: the study was started with X, the file now says Y`, unless Y is
+    what `KERAS_BACKEND` implies; the search space is compared parameter by parameter. Empty
+    when the study may go on.
     """
-    before, after = _entries(stored), _entries(wanted)
+    before, after = _entries(stored), _entries(settled(stored, wanted))
     changed = (key for key in {**before, **after} if before.get(key) != after.get(key))
     return [
         f"{key}: the study was started with {_said(before, key)}, "
-        f"the file now says {_said(after, key)}"
+        f"{_speaker(wanted, key)} {_said(after, key)}"
         for key in changed
     ]
 
@@ -35,6 +44,11 @@ def _flattened(document: Mapping[str, object]) -> Iterator[tuple[str, object]]:
             yield from ((f"{key}.{name}", entry) for name, entry in value.items())
         elif key not in MAY_CHANGE:
             yield key, value
+
+
+def _speaker(wanted: StudySpec, key: str) -> str:
+    implied = key == "backend" and key not in wanted.model_fields_set
+    return f"the file leaves it to {VARIABLE}, which means" if implied else "the file now says"
 
 
 def _said(entries: Mapping[str, object], key: str) -> str:

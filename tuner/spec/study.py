@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from tuner.errors import unknown
+from tuner.spec.backend import Backend, implied_backend
 from tuner.spec.dataset import DatasetEntry, DatasetReference
 from tuner.spec.names import FunctionName, StudyName
 from tuner.spec.objective import SELECTION_METRICS, TRAINING_METRICS, Objective, ObjectiveEntry
@@ -30,6 +31,7 @@ from tuner.spec.section import Section, Whole
 __all__ = [
     "SELECTION_METRICS",
     "TRAINING_METRICS",
+    "Backend",
     "DatasetReference",
     "Gates",
     "Objective",
@@ -94,8 +96,10 @@ class StudySpec(Section):
     """Images split off the training set, stratified; with 0 the last epoch counts."""
     seed: Whole = Field(default=0, ge=0, lt=2**32)
     """What every random draw of the study follows from."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """The arithmetic of training."""
+    backend: Backend = Field(default_factory=implied_backend)
+    """What Keras computes with: `tensorflow`, or `jax`; left out, what `KERAS_BACKEND` names."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """The arithmetic of training; `auto` is the one that turns out faster when it begins."""
     workers: Annotated[
         Annotated[Whole, Field(ge=1)] | Literal["auto"], BeforeValidator(_checked_workers)
     ] = "auto"

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import RefusedError, SpecError, UsageError, unknown
 from tuner.spec.reader import parse_study
-from tuner.spec.resume import resume_problems
+from tuner.spec.resume import resume_problems, settled
 from tuner.spec.study import StudySpec
 from tuner.spec.writer import to_yaml
 from tuner.study.database import Database
@@ -31,7 +31,6 @@ class StudyRecord:
     """The study file's path, for messages."""
     code_path: tuple[Path, ...]
     dataset: DatasetInfo
-    backend: str
     created_ms: int
     stop_requested: bool
 
@@ -79,7 +78,6 @@ class Catalog:
         source: str,
         code_path: tuple[Path, ...],
         dataset: DatasetInfo,
-        backend: str,
     ) -> StudyRecord:
         """Makes the study, or returns it when another driver has just made the same one.
 
@@ -93,7 +91,7 @@ class Catalog:
             "source": source,
             "code_path": [str(folder) for folder in code_path],
             "dataset": dataset.model_dump(mode="json"),
-            "backend": backend,
+            "backend": spec.backend,
             "created_ms": time.time_ns() // 1_000_000,
             "stop_requested": False,
         }
@@ -122,9 +120,10 @@ class Catalog:
         Raises:
             SpecError: the file now says something that would make it another study.
         """
-        self.check_resumable(spec, source)
+        record = self.check_resumable(spec, source)
         folders = [str(folder) for folder in code_path]
-        self._update(spec.name, spec=to_yaml(spec), source=source, code_path=folders)
+        text = to_yaml(settled(record.spec, spec))
+        self._update(spec.name, spec=text, source=source, code_path=folders)
         return self.get(spec.name)
 
     def clear_stop(self, name: str) -> None:
@@ -179,13 +178,14 @@ class Catalog:
 
 
 def _record(row: Any) -> StudyRecord:
+    # Stated again, since the first studies' texts leave it out: today's variable is not theirs.
+    backend = f"backend={row['backend']}"
     return StudyRecord(
         uid=row["uid"],
-        spec=parse_study(row["spec"], f"study {row['name']}"),
+        spec=parse_study(row["spec"], f"study {row['name']}", [backend]),
         source=row["source"],
         code_path=tuple(Path(folder) for folder in row["code_path"]),
         dataset=DatasetInfo.model_validate(row["dataset"]),
-        backend=row["backend"],
         created_ms=row["created_ms"],
         stop_requested=row["stop_requested"],
     )

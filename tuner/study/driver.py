@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tuner.study import points
+from tuner.study.importance import PacedImportance
 from tuner.study.journal import Journal
 from tuner.study.keeping import BestModels
 from tuner.study.ledger import Claim, Ledger
@@ -23,7 +24,7 @@ from tuner.study.progress import (
     TrialDone,
     TrialHandedBack,
 )
-from tuner.study.summary import StudySummary, summarise
+from tuner.study.summary import StudySummary, ended_summary, standing_of, summarise
 from tuner.study.trials import OpenTrial, Trials
 from tuner.tracking.events import Outcome
 from tuner.training.plan import EpochReport, TrainerInfo, TrialPlan, TrialResult, TrialState
@@ -68,7 +69,8 @@ class Driver:
         self._journal = journal
         self._notify = notify
         self._models = BestModels(planner.home, self._spec, ledger, journal)
-        self._models.consider(self.summary())
+        self._models.consider(trials.all())
+        self._importance = PacedImportance(trials.importance)
         self._active: dict[tuple[int, int], _Active] = {}
         self._remarks: set[str] = set()
 
@@ -80,22 +82,19 @@ class Driver:
         try:
             while not stopped():
                 self._fill()
-                if not self._active and not self._any_free():
+                if not self._active and not self._ledger.has_free(self._spec.slots):
                     break
                 self._hear()
+                self._trials.keep_up()
         finally:
             self._hand_back("the driver stopped")
-        return self.summary()
+        summary = self.summary()
+        self._journal.study_progressed(summary, summary.trials, self._trials.importance())
+        return summary
 
     def summary(self) -> StudySummary:
         """Where the study stands, other drivers' trials included."""
         return summarise(self._spec, self._trials, self._ledger)
-
-    def _any_free(self) -> bool:
-        latest = self._ledger.latest()
-        return any(
-            slot not in latest or latest[slot].handed_back for slot in range(self._spec.slots)
-        )
 
     def _fill(self) -> None:
         while self._pool.idle and (claim := self._claim()):
@@ -103,10 +102,12 @@ class Driver:
 
     def _claim(self) -> Claim | None:
         """A replicate waits until the first slot of its point has a row to copy."""
-        opened = set(self._trials.by_slot())
+        opened = self._trials.by_slot() if self._spec.seeds > 1 else {}
         return self._ledger.claim(
             self._spec.slots,
-            ready=lambda slot: points.leader(self._spec, slot) in opened | {slot},
+            ready=lambda slot: (
+                points.leads(self._spec, slot) or points.leader(self._spec, slot) in opened
+            ),
             takes_queued=lambda slot: points.takes_queued(self._spec, slot),
         )
 
@@ -164,6 +165,8 @@ class Driver:
         )
         if self._trials.report(active.opened, report) and report.epoch < active.plan.epochs:
             self._pool.prune(active.plan)
+        else:
+            self._pool.proceed(active.plan, report.epoch)
 
     def _finish(self, active: _Active, result: TrialResult) -> None:
         for remark in result.remarks:
@@ -172,7 +175,7 @@ class Driver:
         outcome: Outcome = result.state.value
         self._end(active, outcome, result)
         if result.state is TrialState.COMPLETED:
-            self._models.consider(self.summary())
+            self._models.consider(self._trials.known())
         self._progressed()
         self._notify(
             TrialDone(
@@ -195,6 +198,7 @@ class Driver:
             if attempt.slot == active.claim.slot and attempt.outcome == "lost"
         ]
         if len(earlier) < self._spec.max_retries:
+            self._trials.hand_back(active.opened)
             self._end(active, "lost", None, reason)
             self._notify(TrialHandedBack(active.opened.number, _first_line(reason)))
             return
@@ -215,6 +219,7 @@ class Driver:
 
     def _hand_back(self, reason: str) -> None:
         for active in list(self._active.values()):
+            self._trials.hand_back(active.opened)
             self._end(active, "interrupted", None, reason)
             self._notify(TrialHandedBack(active.opened.number, reason))
         self._active.clear()
@@ -227,7 +232,12 @@ class Driver:
         self._ledger.close(active.claim.uid, outcome)
 
     def _progressed(self) -> None:
-        self._journal.study_progressed(self.summary(), self._trials.importance())
+        """Tells what has ended since; `run` tells of all trials once more when it leaves."""
+        rows = self._trials.known()
+        standing = standing_of(self._spec, rows, self._ledger.open_attempts())
+        ended = (row for row in rows if row.state.is_finished())
+        news = [ended_summary(row) for row in ended if not self._journal.knows(row.number)]
+        self._journal.study_progressed(standing, news, self._importance.if_due())
 
 
 def _without_its_gpu(trainer: TrainerInfo) -> str:

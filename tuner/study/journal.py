@@ -1,7 +1,7 @@
 """Writes what happens in a study into its spools; shipping them is another process's work."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -10,11 +10,12 @@ from tuner.datasets.store import DatasetInfo
 from tuner.home import Home
 from tuner.spec.writer import to_yaml
 from tuner.study.catalog import StudyRecord
+from tuner.study.importance import Importance
 from tuner.study.provenance import Provenance
-from tuner.study.summary import StudySummary
+from tuner.study.summary import Standing, StudySummary
 from tuner.tracking import events
-from tuner.tracking.events import Outcome
-from tuner.tracking.spool import SpoolWriter, read_events
+from tuner.tracking.events import Outcome, TrialSummary
+from tuner.tracking.spool import SpoolWriter, read_events, read_lines
 from tuner.training.plan import EpochReport, SystemSample, TrainerInfo, TrialPlan, TrialResult
 
 
@@ -26,6 +27,10 @@ class Journal:
         self._record = record
         self._code = code
         self._writers: dict[Path, SpoolWriter] = {}
+        self._begun: set[Path] = set()
+        """Attempts that this journal has started and not ended."""
+        self._told: dict[int, TrialSummary] = {}
+        """What the parent's spool says of each trial since this journal was opened."""
 
     def study_opened(self) -> None:
         """A driver opened the study."""
@@ -49,22 +54,30 @@ class Journal:
             )
         )
 
-    def study_progressed(self, summary: StudySummary, importance: dict[str, float]) -> None:
-        """A trial ended."""
-        metrics = {f"trials_{state}": float(count) for state, count in summary.counts.items()}
-        if summary.best is not None and summary.best.value is not None:
-            metrics[f"best_{summary.metric}"] = summary.best.value
+    def study_progressed(
+        self, standing: Standing, trials: Iterable[TrialSummary], importance: Importance
+    ) -> None:
+        """The study got on; of `trials`, those that have changed are written."""
+        changed = tuple(trial for trial in trials if self._told.get(trial.number) != trial)
+        metrics = {f"trials_{state}": float(count) for state, count in standing.counts.items()}
+        if standing.best is not None and standing.best.value is not None:
+            metrics[f"best_{standing.metric}"] = standing.best.value
         direction: Literal["maximize", "minimize"] = self._record.spec.objective.direction
         self._parent.append(
             events.StudyProgressed(
                 at_ms=now_ms(),
-                metric=summary.metric,
+                metric=standing.metric,
                 direction=direction,
-                trials=summary.trials,
+                trials=changed,
                 importance=importance,
                 metrics=metrics,
             )
         )
+        self._told |= {trial.number: trial for trial in changed}
+
+    def knows(self, trial: int) -> bool:
+        """Whether the parent's spool tells of the trial since this journal was opened."""
+        return trial in self._told
 
     def study_closed(self, summary: StudySummary) -> None:
         """The driver leaves."""
@@ -85,6 +98,7 @@ class Journal:
         """Closes the study that a driver which died after its last trial had left open."""
         told, _ = read_events(self._home.parent(self._record.name), 0)
         if told and not isinstance(told[-1], events.StudyClosed):
+            self.study_progressed(summary, summary.trials, {})
             self.study_closed(summary)
 
     def attempt_started(
@@ -111,6 +125,7 @@ class Journal:
                 predecessor=predecessor,
             )
         )
+        self._begun.add(plan.folder)
 
     def epoch_ended(self, plan: TrialPlan, report: EpochReport) -> None:
         """A trainer reported an epoch."""
@@ -124,8 +139,7 @@ class Journal:
         self, folder: Path, outcome: Outcome, result: TrialResult | None, reason: str = ""
     ) -> None:
         """An attempt is over. One that never wrote a start has no run to end."""
-        told, _ = read_events(folder, 0)
-        if not told or any(isinstance(event, events.AttemptEnded) for event in told):
+        if folder not in self._begun and not _is_open(folder):
             return
         log = folder / "output.log"
         self._spool(folder).append(
@@ -137,6 +151,7 @@ class Journal:
                 log=log if log.exists() else None,
             )
         )
+        self._begun.discard(folder)
         self._writers.pop(folder).close()
 
     def close(self) -> None:
@@ -145,18 +160,19 @@ class Journal:
             self._writers.popitem()[1].close()
 
     def model_kept(self, folder: Path, path: Path, sha256: str) -> None:
-        """An attempt's model is among the best."""
-        self._spool(folder).append(events.ModelKept(at_ms=now_ms(), path=path, sha256=sha256))
+        """The model of an attempt that has ended is among the best."""
+        with SpoolWriter(folder) as spool:
+            spool.append(events.ModelKept(at_ms=now_ms(), path=path, sha256=sha256))
 
     def model_displaced(self, folder: Path) -> None:
-        """An attempt's model is among the best no longer."""
-        self._spool(folder).append(events.ModelDisplaced(at_ms=now_ms()))
+        """The model of an attempt that has ended is among the best no longer."""
+        with SpoolWriter(folder) as spool:
+            spool.append(events.ModelDisplaced(at_ms=now_ms()))
 
     def keeps_model(self, folder: Path) -> bool:
         """Whether an attempt's model was kept and has not been displaced since."""
-        told, _ = read_events(folder, 0)
-        models = [e for e in told if isinstance(e, events.ModelKept | events.ModelDisplaced)]
-        return bool(models) and isinstance(models[-1], events.ModelKept)
+        about_models = [line for line in read_lines(folder, 0) if line.kind.startswith("model-")]
+        return bool(about_models) and isinstance(about_models[-1].event(), events.ModelKept)
 
     def _tags(self) -> dict[str, str]:
         return {
@@ -177,6 +193,12 @@ class Journal:
         if folder not in self._writers:
             self._writers[folder] = SpoolWriter(folder)
         return self._writers[folder]
+
+
+def _is_open(folder: Path) -> bool:
+    """Whether the spool tells of a start and of no end."""
+    told, _ = read_events(folder, 0)
+    return bool(told) and not any(isinstance(event, events.AttemptEnded) for event in told)
 
 
 def now_ms() -> int:

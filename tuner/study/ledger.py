@@ -6,11 +6,11 @@ slot is done when an attempt at it ended for good, and free again when one hande
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from tuner.errors import RefusedError
@@ -42,6 +42,11 @@ class Attempt:
         """Whether the slot is free again."""
         return self.outcome in HANDED_BACK
 
+    @property
+    def final(self) -> bool:
+        """Whether the slot is done."""
+        return self.outcome is not None and not self.handed_back
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -62,6 +67,8 @@ class Ledger:
     def __init__(self, database: Database, study: str) -> None:
         self._engine = database.engine
         self._study = study
+        self._settled = 0
+        """Every slot below is known to be done, so nobody needs to look at it again."""
 
     def attempts(self) -> list[Attempt]:
         """Every attempt, by slot and number."""
@@ -71,6 +78,27 @@ class Ledger:
     def latest(self) -> dict[int, Attempt]:
         """The newest attempt of each slot that has one."""
         return {attempt.slot: attempt for attempt in self.attempts()}
+
+    def latest_of(self, slot: int) -> Attempt | None:
+        """The newest attempt of one slot."""
+        with self._engine.begin() as connection:
+            tried = self._attempts(connection, attempts.c.slot == slot)
+        return tried[-1] if tried else None
+
+    def open_attempts(self) -> int:
+        """How many attempts are in progress, wherever."""
+        statement = (
+            select(func.count())
+            .select_from(attempts)
+            .where(attempts.c.study == self._study, attempts.c.outcome.is_(None))
+        )
+        with self._engine.begin() as connection:
+            return int(connection.execute(statement).scalar_one())
+
+    def has_free(self, slots: int) -> bool:
+        """Whether a slot in [0, `slots`) could be claimed."""
+        with self._engine.begin() as connection:
+            return next(self._free(slots, self._unsettled(connection)), None) is not None
 
     def claim(
         self, slots: int, ready: Callable[[int], bool], takes_queued: Callable[[int], bool]
@@ -86,8 +114,8 @@ class Ledger:
         while True:
             try:
                 with self._engine.begin() as connection:
-                    latest = {attempt.slot: attempt for attempt in self._attempts(connection)}
-                    free = (slot for slot in range(slots) if _is_free(latest.get(slot)))
+                    latest = self._unsettled(connection)
+                    free = self._free(slots, latest)
                     slot = next((slot for slot in free if ready(slot)), None)
                     if slot is None:
                         return None
@@ -126,13 +154,29 @@ class Ledger:
             if connection.execute(statement).first() is None:
                 raise RefusedError(f"study {self._study!r} was deleted while it ran")
 
-    def _attempts(self, connection: Connection) -> list[Attempt]:
+    def _attempts(
+        self, connection: Connection, where: ColumnElement[bool] | None = None
+    ) -> list[Attempt]:
         statement = (
             select(attempts)
-            .where(attempts.c.study == self._study)
+            .where(attempts.c.study == self._study, true() if where is None else where)
             .order_by(attempts.c.slot, attempts.c.number)
         )
         return [_attempt(row._mapping) for row in connection.execute(statement)]
+
+    def _unsettled(self, connection: Connection) -> dict[int, Attempt]:
+        """The newest attempts of the slots that may still change, however many are done."""
+        rows = self._attempts(connection, attempts.c.slot >= self._settled)
+        latest = {attempt.slot: attempt for attempt in rows}
+        while (first := latest.get(self._settled)) and first.final:
+            self._settled += 1
+        return latest
+
+    def _free(self, slots: int, latest: dict[int, Attempt]) -> Iterator[int]:
+        for slot in range(self._settled, slots):
+            tried = latest.get(slot)
+            if tried is None or tried.handed_back:
+                yield slot
 
     def _insert(
         self, connection: Connection, slot: int, before: Attempt | None, takes_queued: bool
@@ -173,10 +217,6 @@ class Ledger:
             queued_points.c.study == self._study, queued_points.c.slot == slot
         )
         return connection.execute(statement).scalar() or {}
-
-
-def _is_free(latest: Attempt | None) -> bool:
-    return latest is None or latest.handed_back
 
 
 def _attempt(row: Any) -> Attempt:

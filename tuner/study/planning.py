@@ -9,7 +9,7 @@ from tuner.spec.recipe import Recipe
 from tuner.spec.search_space import ChoiceDomain, Scalar
 from tuner.spec.study import StudySpec
 from tuner.study import points
-from tuner.training.plan import ModelPlan, TrialPlan
+from tuner.training.plan import ModelPlan, Precision, TrialPlan
 from tuner.workers.messages import Described
 
 
@@ -22,6 +22,8 @@ class Planner:
     code_path: tuple[Path, ...]
     dataset: DatasetInfo
     described: Described
+    precision: Precision
+    """What the study's `precision` came to."""
 
     def plan(self, slot: int, attempt: int, params: dict[str, Scalar]) -> TrialPlan:
         """The plan that trains `params` in `slot`.
@@ -45,7 +47,7 @@ class Planner:
             seed=points.trial_seed(spec, slot),
             epochs=spec.epochs,
             objective=spec.objective,
-            precision=spec.precision,
+            precision=self.precision,
             folder=self.home.attempt(spec.name, slot, attempt),
         )
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from tuner.datasets.store import DatasetInfo
 from tuner.errors import RefusedError
 from tuner.home import Home
 from tuner.models import registry
+from tuner.spec.resume import settled
 from tuner.spec.study import StudySpec
 from tuner.study import search
 from tuner.study.catalog import Catalog, StudyRecord
@@ -26,15 +27,15 @@ from tuner.study.provenance import provenance
 from tuner.study.recovery import recover
 from tuner.study.shipment import Shipment, shipping
 from tuner.study.summary import StudySummary, summarise
+from tuner.study.trainers import Trainers
 from tuner.study.trials import Trials
 from tuner.tracking.progress import survey
 from tuner.tracking.settings import TrackingSettings
-from tuner.training.plan import ModelPlan
-from tuner.workers.devices import layout
-from tuner.workers.local import LocalPool
+from tuner.training.engines.backends import TITLES, check_installed
+from tuner.training.plan import ModelPlan, Precision
+from tuner.workers.packing import Packed
 from tuner.workers.pool import TrainerPool
 
-BACKEND = "tensorflow"
 _SHIPPING_S = 90.0
 """How long a driver waits for MLflow once the last trial has ended."""
 _SHIPPING_WHEN_STOPPED_S = 5.0
@@ -119,6 +120,7 @@ class _Stay:
         if self._catalog.find(self._spec.name) is None:
             return None
         record = self._catalog.check_resumable(self._spec, self._file.source)
+        self._spec = settled(record.spec, self._spec)
         trials, ledger = self._tables(record)
         self._keep_budget(record, ledger)
         self._catalog.clear_stop(record.name)
@@ -144,14 +146,21 @@ class _Stay:
 
     def drive(self) -> StudySummary:
         """Starts trainers, checks what only they can check, and runs the study on them."""
-        devices = layout(self._spec.workers, self._spec.slots)
-        self._say(f"starting {len(devices)} trainer{'s' * (len(devices) > 1)}")
-        logs = self._home.trainer_logs(self._spec.name)
-        with closing(LocalPool(devices, logs)) as pool:
-            planner = self._plan_with(pool, self._prepare())
-            self._say("measuring an epoch")
-            epoch_s = pool.epoch_seconds(planner.typical())
-            return self._run(self._open(planner.dataset), planner, pool, epoch_s)
+        check_installed(self._spec.backend)
+        with ExitStack() as stack:
+            trainers = Trainers(self._home, self._spec, stack, self._say)
+            planner = self._plan_with(trainers.pool, self._prepare())
+            planner, packed = trainers.settle(planner, self._epochs_left())
+            self._spec = self._spec.model_copy(update={"precision": planner.precision})
+            return self._run(self._open(planner.dataset), planner, packed)
+
+    def _epochs_left(self) -> int:
+        record = self._catalog.find(self._spec.name)
+        if record is None:
+            return self._spec.slots * self._spec.epochs
+        trials, ledger = self._tables(record)
+        counts = summarise(self._spec, trials, ledger).counts
+        return (counts["running"] + counts["waiting"]) * self._spec.epochs
 
     def _prepare(self) -> DatasetInfo:
         reference = self._spec.dataset
@@ -164,18 +173,21 @@ class _Stay:
         return info
 
     def _plan_with(self, pool: TrainerPool, dataset: DatasetInfo) -> Planner:
-        self._say(f"loading TensorFlow and the model {self._spec.model} in the trainers")
+        backend = TITLES[self._spec.backend]
+        self._say(f"loading {backend} and the model {self._spec.model} in the trainers")
         code_path = self._file.code_path
         model = ModelPlan(name=self._spec.model, params={}, code_path=code_path)
         described = pool.describe(model, self._spec.dataset.name)
         check_parameters(self._spec, self._file.source, described.hyperparameters)
-        return Planner(self._home, self._spec, code_path, dataset, described)
+        stated = self._spec.precision
+        precision: Precision = "float32" if stated == "auto" else stated
+        return Planner(self._home, self._spec, code_path, dataset, described, precision)
 
     def _open(self, dataset: DatasetInfo) -> StudyRecord:
         file = self._file
         record = self._catalog.find(file.spec.name)
         if record is None:
-            return self._catalog.create(self._spec, file.source, file.code_path, dataset, BACKEND)
+            return self._catalog.create(self._spec, file.source, file.code_path, dataset)
         if record.dataset.digest != dataset.digest:
             raise RefusedError(
                 f"study {record.name!r}: was started on other data (digest "
@@ -183,9 +195,7 @@ class _Stay:
             )
         return self._catalog.resume(self._spec, file.source, file.code_path)
 
-    def _run(
-        self, record: StudyRecord, planner: Planner, pool: TrainerPool, epoch_s: float
-    ) -> StudySummary:
+    def _run(self, record: StudyRecord, planner: Planner, packed: Packed) -> StudySummary:
         trials, ledger = self._tables(record)
         with closing(self._journal(record)) as journal, self._shipping(record, ledger) as shipment:
             handed_back = recover(self._home, record.name, trials, ledger, journal)
@@ -196,18 +206,18 @@ class _Stay:
                 planner=planner,
                 trials=trials,
                 ledger=ledger,
-                pool=pool,
+                pool=packed.pool,
                 journal=journal,
                 notify=self._notify,
             )
-            self._announce(driver.summary(), pool.size, epoch_s)
+            self._announce(driver.summary(), packed)
             self._pulse = _Pulse(self._catalog, record.name, shipment, self._stopped)
             with journal.closing_study():
                 summary = driver.run(self._pulse)
             journal.study_closed(summary)
         return driver.summary()
 
-    def _announce(self, summary: StudySummary, trainers: int, epoch_s: float) -> None:
+    def _announce(self, summary: StudySummary, packed: Packed) -> None:
         best = summary.best
         self._notify(
             Planned(
@@ -217,8 +227,8 @@ class _Stay:
                 slots=summary.slots,
                 done=summary.slots - summary.counts["running"] - summary.counts["waiting"],
                 epochs=self._spec.epochs,
-                epoch_s=epoch_s,
-                trainers=trainers,
+                epoch_s=packed.epoch_s,
+                trainers=packed.pool.size,
                 best=Best(best.number, best.value) if best and best.value is not None else None,
             )
         )

@@ -10,12 +10,17 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, Scalar
 from tuner.spec.study import StudySpec
 from tuner.study import points, search
+from tuner.study.importance import Importance, importance_of
 from tuner.study.ledger import Claim
+from tuner.study.rows import Rows
 from tuner.training import plan as training
 from tuner.training.plan import EpochReport, TrialResult
 
 SLOT = "slot"
 """The user attribute that ties a row to its slot."""
+
+LATELY_S = 1.0
+"""How old the reports that drivers see of one another may be, besides the time to write them."""
 
 _STATES = {
     training.TrialState.COMPLETED: TrialState.COMPLETE,
@@ -41,47 +46,71 @@ class OpenTrial:
 
 
 class Trials:
-    """The rows of one study."""
+    """The rows of one study.
+
+    Whoever drives it reads and changes them in memory; what changed is in the database when a
+    trial was opened, told or handed back, and else when `keep_up` is called often enough.
+    """
 
     def __init__(self, storage: RDBStorage, spec: StudySpec) -> None:
-        self._storage = optuna.storages.get_storage(storage)  # keeps finished rows in memory
+        self._rows = Rows(storage, spec.name)
         self._spec = spec
         self._distributions = search.distributions(spec)
         self._pruner = search.pruner(spec)
-        self._study_id = storage.get_study_id_from_name(spec.name)
 
     def all(self) -> list[FrozenTrial]:
-        """Every row, by number."""
-        return self._storage.get_all_trials(self._study_id, deepcopy=False)
+        """Every row, by number, as the database has it now."""
+        self._rows.refresh()
+        return self.known()
+
+    def known(self) -> list[FrozenTrial]:
+        """Every row, by number; those of other drivers as they were lately. Asks no database."""
+        return [row for row in self._rows.all() if SLOT in row.user_attrs]
 
     def by_slot(self) -> dict[int, FrozenTrial]:
         """Every row by its slot."""
-        return {trial.user_attrs[SLOT]: trial for trial in self.all() if SLOT in trial.user_attrs}
+        return {row.user_attrs[SLOT]: row for row in self.all()}
+
+    def row(self, opened: OpenTrial) -> FrozenTrial:
+        """The trial's row as it is at this moment."""
+        return self._rows.get_trial(opened.trial._trial_id)
 
     def open(self, claim: Claim) -> OpenTrial:
         """The claimed slot's row: the one an earlier attempt left, or a new one.
 
-        A row is made in one transaction with its slot; its point is asked of the sampler, as
-        far as neither the study file nor the line of waiting points states it.
+        A row is made in one transaction with its slot, and its point is written in another.
+        The sampler is asked for what neither the study file nor the line of waiting points
+        states.
         """
-        row = self.by_slot().get(claim.slot)
-        trial_id = self._create(claim) if row is None else self._row_id(row)
+        row = self.by_slot().get(claim.slot) if claim.predecessor else None
+        self._rows.refresh(LATELY_S)
+        trial_id = self._create(claim) if row is None else row._trial_id
         study = self._study(search.sampler(self._spec, points.sampler_seed(self._spec, claim.slot)))
         trial = Trial(study, trial_id)
         params = {
             name: _suggested(trial, name, domain) for name, domain in self._spec.domains.items()
         }
+        self._rows.write()
         known = frozenset() if row is None else frozenset(row.intermediate_values)
         return OpenTrial(trial, {**self._spec.fixed, **params}, known)
 
     def report(self, opened: OpenTrial, report: EpochReport) -> bool:
-        """Writes an epoch's objective; True when the pruner wants the trial to end."""
+        """Takes an epoch's objective; True when the pruner wants the trial to end."""
         value = report.metrics[self._spec.objective.metric]
         if report.epoch not in opened.reported:
             opened.trial.report(value, step=report.epoch)
         if report.epoch < max(opened.reported, default=0):
             return False  # pruners look at the last epoch in the row, an earlier attempt's
+        self._rows.refresh(LATELY_S)
         return bool(opened.trial.should_prune())
+
+    def keep_up(self) -> None:
+        """Writes reports that have waited for a while, so that others see them."""
+        self._rows.write(LATELY_S)
+
+    def hand_back(self, opened: OpenTrial) -> None:
+        """Leaves the row, RUNNING, to the next attempt."""
+        self._rows.release(opened.trial._trial_id)
 
     def tell(self, opened: OpenTrial, result: TrialResult) -> None:
         """Ends the row with everything that promotion and reports read later."""
@@ -96,19 +125,17 @@ class Trials:
         opened.trial.set_user_attr("error", reason)
         self._study().tell(opened.trial, state=TrialState.FAIL)
 
-    def importance(self) -> dict[str, float]:
-        """The share of the objective's variance that each parameter explains, the largest first.
-
-        Empty until at least two trials with different values have completed.
-        """
-        values = {trial.value for trial in self.all() if trial.state is TrialState.COMPLETE}
+    def importance(self) -> Importance:
+        """How much each parameter matters; empty until two values differ."""
+        self._rows.refresh(LATELY_S)
+        values = {row.value for row in self.known() if row.state is TrialState.COMPLETE}
         if len(values) < 2 or not self._distributions:
             return {}
-        return dict(optuna.importance.get_param_importances(self._study()))
+        return importance_of(self._study())
 
     def _study(self, sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
         return optuna.load_study(
-            study_name=self._spec.name, storage=self._storage, sampler=sampler, pruner=self._pruner
+            study_name=self._spec.name, storage=self._rows, sampler=sampler, pruner=self._pruner
         )
 
     def _create(self, claim: Claim) -> int:
@@ -119,15 +146,12 @@ class Trials:
             distributions={name: self._distributions[name] for name in stated},
             user_attrs={SLOT: claim.slot, "seed": points.trial_seed(self._spec, claim.slot)},
         )
-        return int(self._storage.create_new_trial(self._study_id, template))
+        return self._rows.create_new_trial(self._rows.study_id, template)
 
     def _stated_point(self, claim: Claim) -> dict[str, Scalar]:
         if points.leads(self._spec, claim.slot):
             return claim.queued or points.stated_point(self._spec, claim.slot)
         return self.by_slot()[points.leader(self._spec, claim.slot)].params
-
-    def _row_id(self, row: FrozenTrial) -> int:
-        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, row.number)
 
 
 def _suggested(trial: Trial, name: str, domain: Domain) -> Scalar:

@@ -1,9 +1,11 @@
-"""What is left of an attempt when it is over: best values, timings, curves and reports."""
+"""What is left of an attempt when it is over: best values, timings, curves and reports.
+
+Imports the drawing of figures when one is drawn: commands know runs by these modules too.
+"""
 
 from collections.abc import Sequence
 
 from tuner.tracking.events import AttemptEnded
-from tuner.tracking.figures import confusion_figure, curves_figure
 from tuner.tracking.tables import confusion_csv, curves_csv, report_json, report_text
 from tuner.tracking.updates import Artifact, Point
 from tuner.training.plan import EpochReport, Evaluation, TrialResult
@@ -66,6 +68,8 @@ def ending_artifacts(
     event: AttemptEnded, epochs: Sequence[EpochReport], name: str
 ) -> tuple[Artifact, ...]:
     """Pictures and data of the whole attempt; `epochs` are all that it trained."""
+    from tuner.tracking.figures import curves_figure
+
     artifacts: list[Artifact] = []
     result = event.result
     if epochs:
@@ -84,6 +88,8 @@ def ending_artifacts(
 
 
 def _evaluation_artifacts(evaluation: Evaluation, name: str) -> list[Artifact]:
+    from tuner.tracking.figures import confusion_figure
+
     return [
         Artifact("confusion_matrix.csv", confusion_csv(evaluation)),
         Artifact("confusion_matrix.png", confusion_figure(evaluation, name)),

@@ -70,8 +70,8 @@ class AttemptRun:
                 return replace(self, samples=self.samples + 1)
         return self
 
-    def update(self, event: Event, *, superseded: bool) -> RunUpdate:
-        """What `event` changes; a `superseded` model is not uploaded."""
+    def update(self, event: Event) -> RunUpdate:
+        """What `event` changes."""
         match event:
             case AttemptStarted():
                 return _started(event)
@@ -80,7 +80,7 @@ class AttemptRun:
             case SystemSampled(sample=sample):
                 return RunUpdate(points=_sample_points(sample, self.samples))
             case ModelKept():
-                return RunUpdate() if superseded else _kept(event)
+                return _kept(event)
             case ModelDisplaced():
                 return RunUpdate(
                     removed_tags=(MODEL_SHA256_TAG, _MODEL_MISSING_TAG),

@@ -45,15 +45,16 @@ class TrialSummary(Frozen):
 
 
 class StudyProgressed(Frozen):
-    """Where the study stands; the newest one replaces the older ones' artifacts."""
+    """The study got on. What one of these does not tell stands in those before it."""
 
     kind: Literal["study-progressed"] = "study-progressed"
     at_ms: int
     metric: str
     direction: Literal["maximize", "minimize"]
     trials: tuple[TrialSummary, ...]
+    """Those that have changed; a trial replaces the one with its number."""
     importance: dict[str, float]
-    """Share of the objective's variance each searched parameter explains; may be empty."""
+    """Share of the objective's variance each searched parameter explains; empty if not asked."""
     metrics: dict[str, float]
     """Counts by state, the best value and the like, logged on the parent run."""
 

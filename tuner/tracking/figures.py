@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
-from tuner.tracking.events import StudyProgressed
+from tuner.tracking.events import TrialSummary
 from tuner.tracking.tables import TrialPoint, optimization_history
 from tuner.training.plan import EpochReport, Evaluation
 
@@ -100,19 +102,20 @@ def _label_classes(axes: Axes, labels: Sequence[str]) -> None:
 def _annotate(axes: Axes, counts: npt.NDArray[Any], shares: npt.NDArray[Any]) -> None:
     for (row, column), count in np.ndenumerate(counts):
         color = "white" if shares[row, column] > 0.5 else "black" if count else "#bbbbbb"
-        axes.text(column, row, f"{count:d}", ha="center", va="center", color=color, fontsize=8)
+        text = axes.text(column, row, f"{count:d}", ha="center", va="center", fontsize=8)
+        text.set(color=color, in_layout=False)
 
 
-def history_figure(event: StudyProgressed) -> bytes:
+def history_figure(trials: Sequence[TrialSummary], metric: str, direction: str) -> bytes:
     """Every trial's value and the best completed one so far; states told by marker."""
-    history = optimization_history(event)
+    history = optimization_history(trials, direction)
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = figure.subplots()
     _draw_best(axes, history)
     for state in _STATE_STYLES:
         _draw_trials(axes, history, state)
-    _draw_unvalued(axes, event)
-    _label(axes, "trial", event.metric)
+    _draw_unvalued(axes, trials)
+    _label(axes, "trial", metric)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False)
@@ -144,9 +147,9 @@ def _draw_trials(axes: Axes, history: Sequence[TrialPoint], state: str) -> None:
         )
 
 
-def _draw_unvalued(axes: Axes, event: StudyProgressed) -> None:
+def _draw_unvalued(axes: Axes, trials: Sequence[TrialSummary]) -> None:
     """Failed trials have no value; they stand on the lower edge."""
-    numbers = [trial.number for trial in event.trials if trial.state == "failed"]
+    numbers = [trial.number for trial in trials if trial.state == "failed"]
     if numbers:
         axes.scatter(
             numbers,
@@ -188,7 +191,14 @@ def _literal(text: str) -> str:
 
 
 def _png(figure: Figure) -> bytes:
-    """The figure at 120 dots an inch, the same bytes for the same picture."""
+    """The figure at 120 dots an inch, the same bytes for the same picture.
+
+    Drawn once. `savefig` draws a figure that lays itself out a second time, in case the first
+    changed the layout; here nothing but the layout itself depends on it.
+    """
+    figure.set_dpi(120)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
+    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(buffer, format="png")
     return buffer.getvalue()

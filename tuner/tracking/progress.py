@@ -24,6 +24,10 @@ class Progress(Frozen):
     run_id: str | None = None
     offset: int = 0
     """Bytes of the spool that need no more shipping."""
+    ended: bool = False
+    """Whether those bytes tell of an attempt's end, after which little follows."""
+    undrawn: bool = False
+    """Whether tables and figures wait for what those bytes tell."""
     refused: tuple[str, ...] = ()
     """Events that MLflow turned down, each with its reason."""
 
@@ -50,7 +54,7 @@ class Survey:
     runs: dict[str, str]
     """The MLflow run of every uid that has one."""
     pending: int
-    """Events that are not in MLflow yet."""
+    """Events that are not in MLflow yet; figures that are to be drawn count as one."""
 
 
 def survey(study_folder: Path) -> Survey:
@@ -61,4 +65,5 @@ def survey(study_folder: Path) -> Survey:
         if progress and progress.run_id:
             runs[progress.uid] = progress.run_id
         pending += sum(1 for _ in read_lines(folder, progress.offset if progress else 0))
+        pending += bool(progress and progress.undrawn)
     return Survey(runs, pending)

@@ -1,10 +1,13 @@
 """One spool on its way into one run: in order, in batches, each of them at least once.
 
 Progress is written after each batch, so that a shipper killed at any point goes on where
-it was or repeats one batch, which adds nothing.
+it was or repeats one batch, which adds nothing. Measurements wait for one another for some
+seconds. A study's own tables and figures show all its trials, so they are drawn now and then
+instead of after each, and once more at the end.
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -15,14 +18,12 @@ from pydantic import ValidationError
 from tuner.errors import RefusedError
 from tuner.tracking.attempt_run import AttemptRun
 from tuner.tracking.events import (
+    AttemptEnded,
     AttemptStarted,
-    EpochEnded,
     Event,
     ModelDisplaced,
     ModelKept,
     StudyOpened,
-    StudyProgressed,
-    SystemSampled,
 )
 from tuner.tracking.mlflow_store import MlflowStore
 from tuner.tracking.progress import Progress, load_progress, save_progress
@@ -34,9 +35,15 @@ REFUSED_TAG = "tuner.refused_events"
 """On a run that misses something: how many of its events MLflow turned down."""
 
 _BATCH = 100
-"""Epochs and samples that go to MLflow in one call, at most."""
+"""Measurements that go to MLflow in one call, at most."""
 
-_SUPERSEDED_BY: dict[type, type] = {StudyProgressed: StudyProgressed, ModelKept: ModelDisplaced}
+_MEASURE_S = 10.0
+"""How often measurements of one run go to MLflow, at most, while nothing else happens to it."""
+
+_REDRAW_S = 30.0
+"""How often a study's tables and figures are drawn while it runs, at most."""
+
+_MEASUREMENTS = ("epoch-ended", "system-sampled", "study-progressed")
 
 _logger = logging.getLogger(__name__)
 
@@ -47,7 +54,7 @@ class _Entry:
     """What the line says, or why it says nothing."""
     end: int
     superseded: bool = False
-    """A later event of the same spool makes this one's artifacts pointless."""
+    """A later event of the same spool takes this one back."""
 
 
 class Shipment:
@@ -59,14 +66,16 @@ class Shipment:
         known = load_progress(folder)
         usable = known is not None and known.destination == store.destination
         self.progress = known if known and usable else Progress(destination=store.destination)
-        self._run = self._recalled()
+        self._run: StudyRun | AttemptRun | None = None
+        self._measure_at = self._draw_at = 0.0
 
     @property
     def pending(self) -> int:
-        """Events that are not shipped yet."""
-        return sum(1 for _ in read_lines(self.folder, self.progress.offset))
+        """Events that are not shipped yet; figures that are to be drawn count as one."""
+        unread = sum(1 for _ in read_lines(self.folder, self.progress.offset))
+        return unread + self.progress.undrawn
 
-    def ship(self, parent_id: str | None, go_on: Callable[[], bool]) -> int:
+    def ship(self, parent_id: str | None, go_on: Callable[[], bool], *, finishing: bool) -> int:
         """Ships what is new and returns how many events that were.
 
         Nothing is shipped as long as the run's parent is missing: another machine ships it.
@@ -74,19 +83,35 @@ class Shipment:
         Args:
             parent_id: the parent run of this study folder, if it has one.
             go_on: asked before each batch; False ends the shipping early.
+            finishing: the driver has gone, so nothing waits for more to come.
 
         Raises:
             UnavailableError: MLflow does not answer; what is left waits in the spool.
         """
+        now = time.monotonic()
+        lines = list(read_lines(self.folder, self.progress.offset))
+        measured = all(line.kind in _MEASUREMENTS for line in lines)
+        if measured and now < self._measure_at and not finishing:
+            return 0
         shipped = 0
-        for batch in _batches(self._entries()):
+        for batch in _batches(_entries(lines)):
             if not go_on() or not self._ship(batch, parent_id):
-                break
+                return shipped
             shipped += len(batch)
+        if shipped:
+            self._measure_at = now + _MEASURE_S
+        if self.progress.undrawn and (finishing or now >= self._draw_at) and go_on():
+            self._draw()
+            self._draw_at = now + _REDRAW_S
         return shipped
 
-    def _recalled(self) -> StudyRun | AttemptRun | None:
+    def _known(self) -> StudyRun | AttemptRun | None:
         """What the shipped events told; later ones build on it."""
+        if self._run is None and self.progress.offset:
+            self._run = self._recalled()
+        return self._run
+
+    def _recalled(self) -> StudyRun | AttemptRun | None:
         run = None
         for line in read_lines(self.folder, 0):
             if line.end > self.progress.offset:
@@ -94,16 +119,7 @@ class Shipment:
             event = _decoded(line)
             if not isinstance(event, ValidationError):
                 run = run.after(event) if run else _beginning(event)
-        return run
-
-    def _entries(self) -> list[_Entry]:
-        lines = read_lines(self.folder, self.progress.offset)
-        entries = [_Entry(_decoded(line), line.end) for line in lines]
-        last: dict[type, int] = {type(entry.event): at for at, entry in enumerate(entries)}
-        return [
-            replace(entry, superseded=last.get(_successor(entry), -1) > at)
-            for at, entry in enumerate(entries)
-        ]
+        return replace(run, undrawn=self.progress.undrawn) if isinstance(run, StudyRun) else run
 
     def _ship(self, batch: Sequence[_Entry], parent_id: str | None) -> bool:
         """Ships a batch, if need be one by one, and skips what is refused twice.
@@ -123,14 +139,14 @@ class Shipment:
             return True
 
     def _apply(self, batch: Sequence[_Entry], parent_id: str | None) -> bool:
-        run, updates = self._run, []
+        run, updates = self._known(), []
         for entry in batch:
             if isinstance(entry.event, ValidationError):
                 raise RefusedError(f"not an event: {entry.event}") from entry.event
             run = run or _beginning(entry.event)
             if run is None:
                 raise RefusedError(f"{entry.event.kind}: comes before its run was opened")
-            updates.append(run.update(entry.event, superseded=entry.superseded))
+            updates.append(RunUpdate() if entry.superseded else run.update(entry.event))
             run = run.after(entry.event)
         assert run is not None
         run_id = self.progress.run_id or self._open(run.opening, parent_id)
@@ -138,8 +154,23 @@ class Shipment:
             return False
         self._update(run_id, _merged(updates))
         self._run = run
-        self._advance(offset=batch[-1].end)
+        self._advance(
+            offset=batch[-1].end,
+            ended=self.progress.ended or any(isinstance(e.event, AttemptEnded) for e in batch),
+            undrawn=isinstance(run, StudyRun) and run.undrawn,
+        )
         return True
+
+    def _draw(self) -> None:
+        run = self._known()
+        assert isinstance(run, StudyRun)
+        assert self.progress.run_id is not None
+        try:
+            self._store.apply(self.progress.run_id, RunUpdate(artifacts=run.artifacts()))
+        except RefusedError as error:
+            _logger.error("%s: cannot log its figures: %s", self.folder, error)  # noqa: TRY400
+        self._run = replace(run, undrawn=False)
+        self._advance(undrawn=False)
 
     def _open(self, opening: RunOpening, parent_id: str | None) -> str | None:
         """The id of the run, None when its parent has none yet."""
@@ -180,8 +211,15 @@ class Shipment:
         save_progress(self.folder, self.progress)
 
 
-def _successor(entry: _Entry) -> type:
-    return _SUPERSEDED_BY.get(type(entry.event), type(None))
+def _entries(lines: Sequence[SpoolLine]) -> list[_Entry]:
+    entries = [_Entry(_decoded(line), line.end) for line in lines]
+    about_models = [entry for entry in entries if _is_about_model(entry.event)]
+    return [
+        replace(entry, superseded=True)
+        if entry in about_models[:-1] and isinstance(entry.event, ModelKept)
+        else entry
+        for entry in entries
+    ]
 
 
 def _beginning(event: Event) -> StudyRun | AttemptRun | None:
@@ -208,8 +246,12 @@ def _batches(entries: Iterable[_Entry]) -> Iterator[list[_Entry]]:
         yield from (rows[start : start + size] for start in range(0, len(rows), size))
 
 
-def _is_measurement(event: object) -> bool:
-    return isinstance(event, EpochEnded | SystemSampled)
+def _is_measurement(event: Event | ValidationError) -> bool:
+    return not isinstance(event, ValidationError) and event.kind in _MEASUREMENTS
+
+
+def _is_about_model(event: object) -> bool:
+    return isinstance(event, ModelKept | ModelDisplaced)
 
 
 def _merged(updates: Sequence[RunUpdate]) -> RunUpdate:

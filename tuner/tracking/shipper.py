@@ -115,7 +115,7 @@ def run(
     while not watch.terminated:
         watch.wait(0)
         driver_gone = watch.driver_gone  # What it wrote before it went is shipped below.
-        shipped = _ship(shipper, outage)
+        shipped = _ship(shipper, outage, finishing=driver_gone)
         known = shipper.survey()
         report.tell(known)
         if driver_gone and not known.pending:
@@ -131,9 +131,9 @@ def run(
     return ExitCode.TERMINATED
 
 
-def _ship(shipper: "StudyShipper", outage: Outage) -> int:
+def _ship(shipper: "StudyShipper", outage: Outage, *, finishing: bool) -> int:
     try:
-        shipped = shipper.ship()
+        shipped = shipper.ship(finishing=finishing)
     except UnavailableError as error:
         outage.begins(error)
         return 0

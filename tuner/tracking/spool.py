@@ -10,7 +10,8 @@ off, left alone by readers and removed by the next writer.
 
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +29,7 @@ from tuner.tracking.events import (
 
 FILE_NAME = "spool.jsonl"
 
+_KIND = re.compile(rb'{"kind": "([^"]*)"')
 _SYNCED = (StudyOpened, StudyClosed, AttemptStarted, AttemptEnded)
 
 
@@ -41,10 +43,17 @@ def attempt_folder(study_folder: Path, slot: int, attempt: int) -> Path:
     return study_folder / "attempts" / f"{slot}-{attempt}"
 
 
-def spool_folders(study_folder: Path) -> list[Path]:
-    """Every folder that holds a spool: the parent's, then attempts by slot and number."""
-    attempts = sorted((study_folder / "attempts").glob("*"), key=_slot_and_attempt)
-    folders = [parent_folder(study_folder), *attempts]
+def spool_folders(study_folder: Path, known: Container[Path] = ()) -> list[Path]:
+    """Every folder that holds a spool: the parent's, then attempts by slot and number.
+
+    Args:
+        study_folder: the study's.
+        known: folders to leave out, which costs less than looking at them.
+    """
+    attempts = (study_folder / "attempts").glob("*")
+    fresh = sorted((folder for folder in attempts if folder not in known), key=_slot_and_attempt)
+    parent = parent_folder(study_folder)
+    folders = fresh if parent in known else [parent, *fresh]
     return [folder for folder in folders if (folder / FILE_NAME).exists()]
 
 
@@ -53,7 +62,7 @@ def _slot_and_attempt(folder: Path) -> tuple[list[int], str]:
 
 
 def encode(event: Event) -> bytes:
-    """One line of JSON; NaN and infinity survive, which pydantic's own JSON makes null."""
+    """One line of JSON, the kind first; NaN and infinity survive, which pydantic makes null."""
     return json.dumps(event.model_dump(mode="json")).encode() + b"\n"
 
 
@@ -119,6 +128,12 @@ class SpoolLine:
     text: bytes
     end: int
 
+    @property
+    def kind(self) -> str:
+        """The event's kind, without reading the rest; empty when there is none."""
+        start = _KIND.match(self.text)
+        return start[1].decode() if start else ""
+
     def event(self) -> Event:
         """The event in it. Raises pydantic's ValidationError when there is none."""
         return event_adapter.validate_json(self.text)
@@ -127,7 +142,10 @@ class SpoolLine:
 def read_lines(folder: Path, offset: int) -> Iterator[SpoolLine]:
     """Yields the complete lines behind `offset` bytes; none when there is no spool yet."""
     path = folder / FILE_NAME
-    if not path.exists() or path.stat().st_size <= offset:
+    try:
+        if path.stat().st_size <= offset:
+            return
+    except FileNotFoundError:
         return
     with path.open("rb") as file:
         file.seek(offset)

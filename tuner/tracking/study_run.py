@@ -1,11 +1,17 @@
 """What a study's events mean for its parent run."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from tuner.errors import RefusedError
-from tuner.tracking.events import Event, StudyClosed, StudyOpened, StudyProgressed
-from tuner.tracking.figures import history_figure, importance_figure
+from tuner.tracking.events import (
+    Event,
+    StudyClosed,
+    StudyOpened,
+    StudyProgressed,
+    TrialSummary,
+)
 from tuner.tracking.tables import as_json, optimization_history, summary_csv
 from tuner.tracking.updates import Artifact, Point, RunOpening, RunStatus, RunUpdate
 
@@ -22,6 +28,12 @@ class StudyRun:
     opened: StudyOpened
     last_step: int = -1
     """The step of the newest metrics: how many trials had ended."""
+    progress: StudyProgressed | None = None
+    """The newest."""
+    trials: Mapping[int, TrialSummary] = field(default_factory=dict)
+    importance: Mapping[str, float] = field(default_factory=dict)
+    undrawn: bool = False
+    """Whether tables and figures would show something new."""
 
     @property
     def opening(self) -> RunOpening:
@@ -39,22 +51,50 @@ class StudyRun:
             case StudyOpened():
                 return replace(self, opened=event)
             case StudyProgressed():
-                return replace(self, last_step=max(self.last_step, _step(event)))
+                return replace(
+                    self,
+                    last_step=max(self.last_step, _step(event)),
+                    progress=event,
+                    trials={**self.trials, **{trial.number: trial for trial in event.trials}},
+                    importance=event.importance or self.importance,
+                    undrawn=True,
+                )
+            case StudyClosed():
+                return replace(self, undrawn=False)
         return self
 
-    def update(self, event: Event, *, superseded: bool) -> RunUpdate:
-        """What `event` changes; a `superseded` one leaves artifacts to a newer event."""
+    def update(self, event: Event) -> RunUpdate:
+        """What `event` changes. The end brings the tables and figures with it."""
         match event:
             case StudyOpened():
                 return _opened(event)
             case StudyProgressed():
-                return RunUpdate(
-                    points=self._points(event),
-                    artifacts=() if superseded else _progress_artifacts(event),
-                )
+                return RunUpdate(points=self._points(event))
             case StudyClosed():
-                return _closed(event)
+                return replace(_closed(event), artifacts=self.artifacts() if self.undrawn else ())
         raise RefusedError(f"{event.kind}: must stand in an attempt's spool, not in the parent's")
+
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """Tables and figures of all trials that the spool has told of."""
+        if self.progress is None:
+            return ()
+        from tuner.tracking.figures import history_figure, importance_figure
+
+        trials = [self.trials[number] for number in sorted(self.trials)]
+        metric, direction = self.progress.metric, self.progress.direction
+        history = [point.model_dump() for point in optimization_history(trials, direction)]
+        artifacts = [
+            Artifact("summary.csv", summary_csv(trials)),
+            Artifact("summary.json", as_json([trial.model_dump(mode="json") for trial in trials])),
+            Artifact("optimization_history.json", as_json(history)),
+            Artifact("optimization_history.png", history_figure(trials, metric, direction)),
+        ]
+        if self.importance:
+            artifacts += [
+                Artifact("parameter_importance.json", as_json(self.importance)),
+                Artifact("parameter_importance.png", importance_figure(self.importance)),
+            ]
+        return tuple(artifacts)
 
     def _points(self, event: StudyProgressed) -> tuple[Point, ...]:
         """None when no trial has ended since: a metric has one point a step."""
@@ -65,7 +105,7 @@ class StudyRun:
 
 
 def _step(event: StudyProgressed) -> int:
-    return sum(trial.state in _ENDED for trial in event.trials)
+    return int(sum(event.metrics.get(f"trials_{state}", 0) for state in _ENDED))
 
 
 def _opened(event: StudyOpened) -> RunUpdate:
@@ -89,20 +129,3 @@ def _ending(event: StudyClosed) -> tuple[str, RunStatus]:
     if event.failed:
         return "failed", "FAILED"
     return ("completed", "FINISHED") if event.complete else ("interrupted", "KILLED")
-
-
-def _progress_artifacts(event: StudyProgressed) -> tuple[Artifact, ...]:
-    trials = [trial.model_dump(mode="json") for trial in event.trials]
-    history = [point.model_dump() for point in optimization_history(event)]
-    artifacts = [
-        Artifact("summary.csv", summary_csv(event.trials)),
-        Artifact("summary.json", as_json(trials)),
-        Artifact("optimization_history.json", as_json(history)),
-        Artifact("optimization_history.png", history_figure(event)),
-    ]
-    if event.importance:
-        artifacts += [
-            Artifact("parameter_importance.json", as_json(event.importance)),
-            Artifact("parameter_importance.png", importance_figure(event.importance)),
-        ]
-    return tuple(artifacts)

@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,12 @@ from tuner.tracking.progress import Survey, survey
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipment import Shipment
 from tuner.tracking.spool import parent_folder, spool_folders
+
+_LOOK_S = 1.0
+"""How often new spools are looked for."""
+
+_LOOK_BACK_S = 10.0
+"""How often spools of ended attempts are looked at: a model may be displaced."""
 
 _logger = logging.getLogger(__name__)
 
@@ -28,10 +35,15 @@ class StudyShipper:
         self._locked = False
         self._store: MlflowStore | None = None
         self._shipments: dict[Path, Shipment] = {}
+        self._looked_at: list[Shipment] = []
+        self._look_at = self._look_back_at = 0.0
         self._held_up: set[Path] = set()
 
-    def ship(self) -> int:
+    def ship(self, *, finishing: bool = False) -> int:
         """Ships what is new, unless another shipper is at work; returns how many events.
+
+        Args:
+            finishing: the driver has gone; figures are drawn now.
 
         Raises:
             UnavailableError: MLflow does not answer.
@@ -39,20 +51,18 @@ class StudyShipper:
         if not self._is_locked():
             return 0
         store = self._store = self._store or self._open_store()
-        for folder in spool_folders(self._folder):
-            if folder not in self._shipments:
-                self._shipments[folder] = Shipment(folder, store)
-        shipments = list(self._shipments.values())
-        return sum(self._ship(shipment, store) for shipment in shipments if self._go_on())
+        self._look(store, finishing)
+        return sum(
+            self._ship(shipment, store, finishing) for shipment in self._looked_at if self._go_on()
+        )
 
     def survey(self) -> Survey:
         """The runs that are known, and how many events are left."""
         if self._store is None:
             return survey(self._folder)
-        shipments = self._shipments.values()
-        progress = [shipment.progress for shipment in shipments]
+        progress = [shipment.progress for shipment in self._shipments.values()]
         runs = {each.uid: each.run_id for each in progress if each.run_id is not None}
-        return Survey(runs, sum(shipment.pending for shipment in shipments))
+        return Survey(runs, sum(shipment.pending for shipment in self._looked_at))
 
     def close(self) -> None:
         """Removes the scratch folder and lets the next shipper in."""
@@ -64,10 +74,24 @@ class StudyShipper:
     def _scratch(self) -> Path:
         return self._folder / "shipping"
 
-    def _ship(self, shipment: Shipment, store: MlflowStore) -> int:
+    def _look(self, store: MlflowStore, finishing: bool) -> None:
+        """Chooses the spools to look at: what grows dear with trials is done now and then."""
+        now = time.monotonic()
+        if finishing or now >= self._look_at:
+            for folder in spool_folders(self._folder, known=self._shipments):
+                self._shipments[folder] = Shipment(folder, store)
+            self._look_at = now + _LOOK_S
+        back = finishing or now >= self._look_back_at
+        if back:
+            self._look_back_at = now + _LOOK_BACK_S
+        shipments = self._shipments.values()
+        self._looked_at = [each for each in shipments if back or not each.progress.ended]
+
+    def _ship(self, shipment: Shipment, store: MlflowStore, finishing: bool) -> int:
         """One run that cannot be updated holds up no other, unless MLflow itself is away."""
         try:
-            shipped = shipment.ship(self._parent_id(shipment), self._go_on)
+            parent_id = self._parent_id(shipment)
+            shipped = shipment.ship(parent_id, self._go_on, finishing=finishing)
         except UnavailableError as error:
             store.ping()
             if shipment.folder not in self._held_up:

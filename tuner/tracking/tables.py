@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tuner.spec.search_space import Frozen
-from tuner.tracking.events import StudyProgressed, TrialSummary
+from tuner.tracking.events import TrialSummary
 from tuner.training.plan import ClassScores, EpochReport, Evaluation
 
 
@@ -90,12 +90,12 @@ class TrialPoint(Frozen):
     best: float | None
 
 
-def optimization_history(event: StudyProgressed) -> list[TrialPoint]:
+def optimization_history(trials: Sequence[TrialSummary], direction: str) -> list[TrialPoint]:
     """Every trial with a value, in order of number."""
-    pick = max if event.direction == "maximize" else min
+    pick = max if direction == "maximize" else min
     best: float | None = None
     history = []
-    for trial in sorted(event.trials, key=lambda trial: trial.number):
+    for trial in sorted(trials, key=lambda trial: trial.number):
         if trial.value is None:
             continue
         if trial.state == "completed":

@@ -1,6 +1,6 @@
 """Which devices this machine has, and how trainers are laid out on them.
 
-Nothing here imports TensorFlow: a device is chosen before a trainer's process exists, and
+Nothing here imports a backend: a device is chosen before a trainer's process exists, and
 the trainer sees no other one.
 """
 
@@ -15,7 +15,7 @@ import psutil
 from tuner.errors import UnavailableError
 
 TRAINER_MEMORY_MB = 1500
-"""What a TensorFlow process with a small data set takes; the packing leaves room for it."""
+"""What a trainer with a small data set takes; the packing leaves room for it."""
 
 
 @dataclass(frozen=True)
@@ -42,38 +42,54 @@ class Device:
         return f"cpu:{cores}"
 
     def environment(self) -> dict[str, str]:
-        """What the trainer's process must see before TensorFlow loads."""
+        """What the trainer's process must see before its backend loads."""
         return {
             "CUDA_VISIBLE_DEVICES": "-1" if self.gpu is None else self.gpu,
             "OMP_NUM_THREADS": str(len(self.cpus)),
         }
 
 
-def layout(workers: int | Literal["auto"], slots: int) -> tuple[Device, ...]:
-    """The devices of a driver's trainers, at most one trainer a slot.
-
-    `auto` takes every GPU; without one, as many single-core trainers as cores and memory
-    allow.
+def layout(workers: int, slots: int) -> tuple[Device, ...]:
+    """The devices of so many trainers, at most one trainer a slot.
 
     Raises:
         UnavailableError: more workers are asked for than there are devices.
     """
-    cpus = tuple(sorted(os.sched_getaffinity(0)))
-    gpus = visible_gpus(os.environ)
-    available = len(gpus) or len(cpus)
-    if workers != "auto" and workers > available:
+    available = len(visible_gpus(os.environ)) or len(_cpus())
+    if workers > available:
         raise UnavailableError(
             f"workers: {workers} asked for, but this machine offers {available} "
-            f"{'GPUs' if gpus else 'processor cores'}; lower --workers"
+            f"{'GPUs' if visible_gpus(os.environ) else 'processor cores'}; lower --workers"
         )
-    if workers == "auto" and not gpus:
-        available = min(available, max(1, _free_memory_mb() // TRAINER_MEMORY_MB))
-    count = min(available if workers == "auto" else workers, slots)
-    groups = _split(cpus, count)
+    return _devices(min(workers, slots))
+
+
+def layouts(slots: int) -> list[tuple[Device, ...]]:
+    """What `workers: auto` chooses from: by rule first, the others in the order to try them.
+
+    The rule is a trainer for every GPU, or else for every core; others put several trainers
+    on a GPU, or several cores under a trainer. There are never more than memory allows.
+    """
+    room = max(1, _free_memory_mb() // TRAINER_MEMORY_MB)
+    gpus, cpus = len(visible_gpus(os.environ)), len(_cpus())
+    counts = [gpus, 2 * gpus, 4 * gpus] if gpus else [cpus, cpus // 2, cpus // 4]
+    first, *others = (min(count, slots) for count in counts)
+    if not gpus:
+        first = min(first, room)
+    distinct = dict.fromkeys([first, *(each for each in others if 0 < each <= room)])
+    return [_devices(count) for count in distinct]
+
+
+def _devices(count: int) -> tuple[Device, ...]:
+    gpus = visible_gpus(os.environ)
     return tuple(
-        Device("gpu", group, gpus[index]) if gpus else Device("cpu", group)
-        for index, group in enumerate(groups)
+        Device("gpu", group, gpus[index % len(gpus)]) if gpus else Device("cpu", group)
+        for index, group in enumerate(_split(_cpus(), count))
     )
+
+
+def _cpus() -> tuple[int, ...]:
+    return tuple(sorted(os.sched_getaffinity(0)))
 
 
 def visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:

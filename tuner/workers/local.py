@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import IO
 
 from tuner import errors
 from tuner.errors import UnavailableError
-from tuner.training.plan import ModelPlan, TrainerInfo, TrialPlan
+from tuner.spec.backend import Backend
+from tuner.training.plan import ModelPlan, Precision, TrainerInfo, TrialPlan
 from tuner.workers.devices import Device
 from tuner.workers.messages import (
     OUTPUT_LOG,
@@ -24,6 +27,7 @@ from tuner.workers.messages import (
     EpochReported,
     Probe,
     Probed,
+    Proceed,
     Prune,
     Ready,
     Refused,
@@ -38,23 +42,30 @@ _COMMAND = (sys.executable, "-P", "-u", "-m", "tuner.workers.trainer")
 """-P: a file in the working folder must not stand in for a module of the same name."""
 _LOG_TAIL = 2000
 _EXIT_WAIT_S = 5.0
+_GROWTH_MB = 1000
+"""What a trainer may gain from trial to trial: what networks leak comes back with a new one."""
 
 
 class LocalPool:
     """Trainer processes, each started before it is needed and reused from plan to plan."""
 
-    def __init__(self, devices: Sequence[Device], logs: Path) -> None:
+    def __init__(
+        self, devices: Sequence[Device], logs: Path, backend: Backend = "tensorflow"
+    ) -> None:
         """Starts a trainer for every device; they load their engine while others work.
 
         Args:
             devices: what the trainers own, one each.
             logs: the folder for what trainers print outside of trials.
+            backend: what they train on.
         """
         logs.mkdir(parents=True, exist_ok=True)
         self._events: queue.SimpleQueue[tuple[_TrainerProcess, Answer | None]] = queue.SimpleQueue()
         self._held_back: list[PoolEvent] = []
         self._trainers = [
-            _TrainerProcess(device, logs / f"trainer-{os.getpid()}-{index}.log", self._events)
+            _TrainerProcess(
+                device, backend, logs / f"trainer-{os.getpid()}-{index}.log", self._events
+            )
             for index, device in enumerate(devices)
         ]
 
@@ -70,36 +81,54 @@ class LocalPool:
 
     def describe(self, model: ModelPlan, dataset: str) -> Described:
         """What the model function takes. Waits for a trainer."""
-        answer = self._ask(Describe(model=model, dataset=dataset))
+        (answer,) = self._ask(Describe(model=model, dataset=dataset), trainers=1)
         assert isinstance(answer, Described)
         return answer
 
-    def epoch_seconds(self, plan: TrialPlan) -> float:
-        """How long an epoch of `plan` takes, measured on one of the trainers."""
-        answer = self._ask(Probe(plan=plan))
-        assert isinstance(answer, Probed)
-        return answer.epoch_s
+    def epoch_seconds(
+        self, plan: TrialPlan, precisions: Sequence[Precision]
+    ) -> dict[Precision, float]:
+        """How long an epoch of `plan` takes while every trainer is at work. Waits for all."""
+        probe = Probe(plan=plan, precisions=tuple(precisions))
+        measured = [
+            answer.epoch_s
+            for answer in self._ask(probe, trainers=self.size)
+            if isinstance(answer, Probed)
+        ]
+        native = set.intersection(*(set(each) for each in measured))
+        return {each: fmean(seconds[each] for seconds in measured) for each in native}
 
     def submit(self, plan: TrialPlan) -> TrainerInfo:
         """Hands the plan to an idle trainer and says to which."""
         trainer = next(trainer for trainer in self._trainers if trainer.idle)
         return trainer.train(plan)
 
+    def proceed(self, plan: TrialPlan, epoch: int) -> None:
+        """Lets the plan's next epoch begin at once."""
+        self._tell(plan, Proceed(slot=plan.slot, attempt=plan.attempt, epoch=epoch))
+
     def prune(self, plan: TrialPlan) -> None:
         """Asks the plan to end early."""
+        self._tell(plan, Prune(slot=plan.slot, attempt=plan.attempt))
+
+    def _tell(self, plan: TrialPlan, request: Request) -> None:
         for trainer in self._trainers:
             if trainer.plan is plan:
-                trainer.send(Prune(slot=plan.slot, attempt=plan.attempt))
+                trainer.send(request)
 
     def next_event(self, timeout_s: float) -> PoolEvent | None:
         """The next event, or None when none came in time."""
         if self._held_back:
             return self._held_back.pop(0)
-        try:
-            trainer, answer = self._events.get(timeout=timeout_s)
-        except queue.Empty:
-            return None
-        return self._event(trainer, answer)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                happened = self._events.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                return None
+            event = self._event(*happened)
+            if event is not None:
+                return event
 
     def close(self) -> None:
         """Ends every trainer and waits until they are gone."""
@@ -108,23 +137,28 @@ class LocalPool:
         for trainer in self._trainers:
             trainer.wait()
 
-    def _ask(self, request: Request) -> Answer:
-        """Puts a question to the first trainer that is free and waits for its answer."""
-        while not self.idle:
+    def _ask(self, request: Request, trainers: int) -> list[Answer]:
+        """Puts a question to so many trainers at once, as soon as they are free."""
+        while self.idle < min(trainers, self.size):
             self._hold_back(*self._events.get())
-        asked = next(trainer for trainer in self._trainers if trainer.idle)
-        asked.send(request)
-        while True:
+        asked = [trainer for trainer in self._trainers if trainer.idle][:trainers]
+        for trainer in asked:
+            trainer.send(request)
+        answers: list[Answer | None] = []
+        while len(answers) < len(asked):
             trainer, answer = self._events.get()
-            if trainer is not asked:
+            if trainer not in asked:
                 self._hold_back(trainer, answer)
-            elif answer is None:
-                reason = self._restart(asked)
-                raise UnavailableError(f"a trainer died of a question about the model: {reason}")
-            elif isinstance(answer, Refused):
+                continue
+            answers.append(answer)
+            if answer is None:
+                died = f"a trainer died of a question about the model: {self._restart(trainer)}"
+        if None in answers:
+            raise UnavailableError(died)
+        for answer in answers:
+            if isinstance(answer, Refused):
                 raise _refused(answer)
-            else:
-                return answer
+        return [answer for answer in answers if answer is not None]
 
     def _hold_back(self, trainer: "_TrainerProcess", answer: Answer | None) -> None:
         event = self._event(trainer, answer)
@@ -144,6 +178,8 @@ class LocalPool:
                 return Measured(plan, sample)
             case Ended(result=result) if plan:
                 trainer.plan = None
+                if trainer.has_outgrown(result.peak_memory_mb):
+                    trainer.retire()
                 return Finished(plan, result)
             case None:
                 reason = self._restart(trainer)
@@ -177,28 +213,32 @@ class _TrainerProcess:
     def __init__(
         self,
         device: Device,
+        backend: Backend,
         log: Path,
         events: "queue.SimpleQueue[tuple[_TrainerProcess, Answer | None]]",
     ) -> None:
         self.device = device
         self.has_been_ready = False
+        self._backend = backend
         self._log = log
         self._events = events
         self.start()
 
     @property
     def idle(self) -> bool:
-        return self.info is not None and self.plan is None
+        return self.info is not None and self.plan is None and not self._retired
 
     def start(self) -> None:
         self.info: TrainerInfo | None = None
         self.plan: TrialPlan | None = None
-        owned = ["--cpus", ",".join(map(str, self.device.cpus))]
+        self._retired = False
+        self._first_peak_mb: float | None = None
+        options = ["--backend", self._backend, "--cpus", ",".join(map(str, self.device.cpus))]
         if self.device.gpu is not None:
-            owned += ["--gpu", self.device.gpu]
+            options += ["--gpu", self.device.gpu]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*_COMMAND, *owned],
+                [*_COMMAND, *options],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -219,6 +259,17 @@ class _TrainerProcess:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(request.model_dump_json().encode() + b"\n")
             self._process.stdin.flush()
+
+    def has_outgrown(self, peak_memory_mb: float) -> bool:
+        """Whether the process holds much more memory than its first trial needed."""
+        if self._first_peak_mb is None:
+            self._first_peak_mb = peak_memory_mb
+        return peak_memory_mb > self._first_peak_mb + _GROWTH_MB
+
+    def retire(self) -> None:
+        """Ends the process between two trials; a new one takes its place once it is gone."""
+        self._retired = True
+        self.end()
 
     def end(self) -> None:
         """Closes stdin, which a living trainer takes as its end."""

@@ -8,6 +8,7 @@ from tuner.spec.search_space import Frozen, Scalar
 from tuner.training.plan import (
     EpochReport,
     ModelPlan,
+    Precision,
     SystemSample,
     TrainerInfo,
     TrialPlan,
@@ -27,10 +28,14 @@ class Describe(Frozen):
 
 
 class Probe(Frozen):
-    """Asks how long an epoch of the plan takes here."""
+    """Asks how long an epoch of the plan takes here, in each precision the device is made for.
+
+    Where it is made for none of them, all are measured.
+    """
 
     kind: Literal["probe"] = "probe"
     plan: TrialPlan
+    precisions: tuple[Precision, ...]
 
 
 class Train(Frozen):
@@ -41,14 +46,23 @@ class Train(Frozen):
 
 
 class Prune(Frozen):
-    """Asks the trial in training to stop at the next epoch's end."""
+    """Asks the trial in training to stop: at once between two epochs, else after this one."""
 
     kind: Literal["prune"] = "prune"
     slot: int
     attempt: int
 
 
-Request = Annotated[Describe | Probe | Train | Prune, Field(discriminator="kind")]
+class Proceed(Frozen):
+    """Says that the trial in training need not wait after this epoch."""
+
+    kind: Literal["proceed"] = "proceed"
+    slot: int
+    attempt: int
+    epoch: int
+
+
+Request = Annotated[Describe | Probe | Train | Prune | Proceed, Field(discriminator="kind")]
 request_adapter: TypeAdapter[Request] = TypeAdapter(Request)
 
 
@@ -71,10 +85,10 @@ class Described(Frozen):
 
 
 class Probed(Frozen):
-    """How long an epoch takes."""
+    """How long an epoch takes, by precision."""
 
     kind: Literal["probed"] = "probed"
-    epoch_s: float
+    epoch_s: dict[Precision, float]
 
 
 class EpochReported(Frozen):

@@ -4,12 +4,14 @@ A pool owns trainers and their devices. The driver submits a plan when a trainer
 hears of everything that happens through one stream of events, in order for each plan.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from tuner.training.plan import (
     EpochReport,
     ModelPlan,
+    Precision,
     SystemSample,
     TrainerInfo,
     TrialPlan,
@@ -82,8 +84,13 @@ class TrainerPool(Protocol):
         """
         ...
 
-    def epoch_seconds(self, plan: TrialPlan) -> float:
-        """How long an epoch of `plan` takes, measured on one of the trainers.
+    def epoch_seconds(
+        self, plan: TrialPlan, precisions: Sequence[Precision]
+    ) -> dict[Precision, float]:
+        """How long an epoch of `plan` takes while every trainer is at work, in seconds.
+
+        In those of the precisions that every device is made for, or in all where none is.
+        Waits until every trainer is there.
 
         Raises:
             DataError: the plan's rows cannot be split as it says.
@@ -94,6 +101,10 @@ class TrainerPool(Protocol):
 
     def submit(self, plan: TrialPlan) -> TrainerInfo:
         """Hands the plan to an idle trainer and says to which; never blocks."""
+        ...
+
+    def proceed(self, plan: TrialPlan, epoch: int) -> None:
+        """Answers the report of an epoch: the plan goes on. Without an answer it waits a moment."""
         ...
 
     def prune(self, plan: TrialPlan) -> None:

@@ -1,6 +1,6 @@
 """A trainer's process: owns one device, takes requests on stdin, answers on stdout.
 
-Whatever the user's code and TensorFlow print goes to a log instead: to the trial's own while
+Whatever the user's code and the backend print goes to a log instead: to the trial's own while
 one trains, to the trainer's otherwise. When stdin ends, the driver is gone, and so is the
 trainer, in the middle of an epoch if need be.
 """
@@ -21,26 +21,42 @@ from tuner.errors import DataError, ModelError, UsageError
 from tuner.models import registry
 from tuner.references import make_importable
 from tuner.training import data, loop
+from tuner.training.engines import backends
 from tuner.training.engines.base import Engine
-from tuner.training.engines.tensorflow import TensorFlowEngine
 from tuner.training.output import output_to
 from tuner.training.plan import EpochReport, SystemSample, TrainerInfo, TrialPlan
 from tuner.workers import messages
 from tuner.workers.devices import Device
-from tuner.workers.messages import OUTPUT_LOG, Answer, Describe, Probe, Prune, Request, Train
+from tuner.workers.messages import (
+    OUTPUT_LOG,
+    Answer,
+    Describe,
+    Probe,
+    Proceed,
+    Prune,
+    Request,
+    Train,
+)
 from tuner.workers.system import SystemSampler
+from tuner.workers.verdicts import Verdicts
+
+_PATIENCE = 0.1
+"""How much of an epoch a trainer waits for the driver's word on it; pruned, it saves a whole one.
+A driver whose database is away delays the training by no more than this."""
+_LEAST_S, _MOST_S = 0.02, 2.0
 
 
 def main() -> None:
     """Serves requests until stdin ends."""
     parser = argparse.ArgumentParser(prog="python -m tuner.workers.trainer")
+    parser.add_argument("--backend", required=True, choices=backends.TITLES)
     parser.add_argument("--cpus", required=True, type=lambda text: tuple(map(int, text.split(","))))
     parser.add_argument("--gpu")
     options = parser.parse_args()
     device = Device("gpu" if options.gpu else "cpu", options.cpus, options.gpu)
     os.sched_setaffinity(0, device.cpus)
     trainer = Trainer(requests=_taken_stdin(), answers=_taken_stdout(), device=device)
-    trainer.start(TensorFlowEngine.start(threads=len(device.cpus)))
+    trainer.start(backends.start(options.backend, threads=len(device.cpus)))
     trainer.serve()
 
 
@@ -67,7 +83,7 @@ class Trainer:
         self._answering = threading.Lock()
         self._device = device
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
-        self._pruned: set[tuple[int, int]] = set()
+        self._verdicts = Verdicts()
         self._data: tuple[tuple[object, ...], data.TrainingData] | None = None
         threading.Thread(target=self._listen, args=(requests,), daemon=True).start()
 
@@ -93,7 +109,7 @@ class Trainer:
                     self._train(plan)
                 case Describe() | Probe():
                     self._inform(request)
-                case Prune():  # kept by the listening thread
+                case Prune() | Proceed():  # heard by the listening thread
                     pass
 
     def _listen(self, stream: BinaryIO) -> None:
@@ -101,11 +117,11 @@ class Trainer:
             if not line.endswith(b"\n"):
                 break  # the driver died in the middle of a request
             request = messages.request_adapter.validate_json(line)
-            if isinstance(request, Prune):
-                self._pruned.add((request.slot, request.attempt))
+            if isinstance(request, Prune | Proceed):
+                self._verdicts.hear(request)
             else:
                 self._requests.put(request)
-        os._exit(0)  # the main thread may be deep inside TensorFlow
+        os._exit(0)  # the main thread may be deep inside the backend
 
     def _answer(self, answer: Answer) -> None:
         with self._answering:
@@ -123,7 +139,12 @@ class Trainer:
     def _information(self, request: Describe | Probe) -> Answer:
         if isinstance(request, Probe):
             make_importable(request.plan.model.code_path)
-            seconds = loop.epoch_seconds(request.plan, self._load(request.plan), self._engine)
+            native = [each for each in request.precisions if each in self._engine.precisions]
+            plans = [
+                request.plan.model_copy(update={"precision": each})
+                for each in native or request.precisions
+            ]
+            seconds = loop.epoch_seconds(plans, self._load(request.plan), self._engine)
             return messages.Probed(epoch_s=seconds)
         make_importable(request.model.code_path)
         return messages.Described(
@@ -155,9 +176,15 @@ class Trainer:
         """Passes an epoch on."""
         self._answer(messages.EpochReported(report=report))
 
+    def stops_after(self, plan: TrialPlan, report: EpochReport) -> bool:
+        """Whether the driver wants the trial to stop here; waits for its word, but not long."""
+        patience_s = _PATIENCE * (report.train_s + report.validation_s)
+        self._verdicts.wait(plan, report.epoch, min(max(patience_s, _LEAST_S), _MOST_S))
+        return self.is_pruned(plan)
+
     def is_pruned(self, plan: TrialPlan) -> bool:
         """Whether the driver has asked for the trial to stop."""
-        return (plan.slot, plan.attempt) in self._pruned
+        return self._verdicts.is_pruned(plan)
 
 
 class _Follower:
@@ -169,6 +196,9 @@ class _Follower:
 
     def epoch_ended(self, report: EpochReport) -> None:
         self._trainer.reported(report)
+
+    def stops_after(self, report: EpochReport) -> bool:
+        return self._trainer.stops_after(self._plan, report)
 
     def pruned(self) -> bool:
         return self._trainer.is_pruned(self._plan)

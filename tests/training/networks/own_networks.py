@@ -42,6 +42,19 @@ def remembering(*, input_shape: tuple[int, int, int], classes: int) -> keras.Mod
     return keras.Sequential([start, FirstImage(), layers.Flatten(), end])
 
 
+@keras.saving.register_keras_serializable("tests")
+class Passing(layers.Layer):  # type: ignore[misc]  # Keras has no types
+    """Code of its own, so that no other trial's program does."""
+
+    def call(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        return images
+
+
+def dropping(*, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """Draws at random, on a program of its own."""
+    return _classifier(input_shape, classes, Passing(), layers.Dropout(0.5))
+
+
 TRACED: list[tuple[int | None, ...]] = []
 
 
@@ -89,3 +102,33 @@ class Uncompilable(layers.Layer):  # type: ignore[misc]  # Keras has no types
 def uncompilable(*, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
     """Trains step by step or not at all."""
     return _classifier(input_shape, classes, Uncompilable())
+
+
+def branched(
+    *, input_shape: tuple[int, int, int], classes: int, dropout_rate: float = 0.3
+) -> keras.Model:
+    """A functional network with two ways through it."""
+    start = layers.Input(input_shape)
+    flat = layers.Flatten()(start)
+    left = layers.Dropout(dropout_rate)(layers.Dense(8, activation="relu")(flat))
+    right = layers.Dropout(dropout_rate / 2)(layers.Dense(8, activation="tanh")(flat))
+    end = layers.Dense(classes, activation="softmax")(layers.Add()([left, right]))
+    return keras.Model(start, end)
+
+
+class Subclassed(keras.Model):  # type: ignore[misc]  # Keras has no types
+    """A model class of its own, whose configuration tells nothing of what it computes."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.flat, self.end = layers.Flatten(), layers.Dense(classes, activation="softmax")
+
+    def call(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        return self.end(self.flat(images))
+
+
+def subclassed(*, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """Built by its first call."""
+    model = Subclassed(classes)
+    model(keras.ops.zeros((1, *input_shape)))
+    return model

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.training.data import TrainingData
-from tuner.training.plan import TrialPlan
+from tuner.training.plan import Precision, TrialPlan
 from tuner.training.scores import Confusion
 
 
@@ -64,6 +64,11 @@ class Engine(Protocol):
     @property
     def platform(self) -> Literal["cpu", "gpu"]:
         """What the backend found to compute on; a GPU's library may be missing."""
+        ...
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """What the device computes in without emulating it; float32 always, and first."""
         ...
 
     def session(self, plan: TrialPlan, data: TrainingData) -> Session:

@@ -18,7 +18,7 @@ _CODE = ("Lambda", "function", "__lambda__")
 """Classes of Keras' own whose configuration does not say all that they compute."""
 
 
-class VariableDropout(keras.layers.Dropout):
+class VariableDropout(keras.layers.Dropout):  # type: ignore[misc]  # Keras has no types
     """Keras' dropout with a rate that can change from call to call, for the same random draws."""
 
     def build(self, input_shape: Any) -> None:
@@ -80,7 +80,7 @@ def signature(model: keras.Model) -> str:
     Raises:
         ValueError: the network's configuration does not say all that it computes, in words.
     """
-    if type(model) not in (keras.Sequential, keras.Model):
+    if type(model).__module__.split(".")[0] != "keras":
         raise ValueError(f"{type(model).__name__} is a model class of its own")
     config = model.get_config()
     own = next(_own_code(config), None)

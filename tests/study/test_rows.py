@@ -1,0 +1,158 @@
+"""What memory says of a study's rows is what the database says, once it is written."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from tests.study.conftest import Bench
+from tuner.spec.study import StudySpec
+from tuner.study.rows import Rows
+
+Spec = Callable[..., StudySpec]
+RATE, SIZE = FloatDistribution(1e-4, 1e-1, log=True), CategoricalDistribution((16, 32))
+
+
+def rows_of(bench: Bench, spec: StudySpec) -> Rows:
+    bench.record(spec)
+    return Rows(bench.database.storage, spec.name)
+
+
+def new_row(rows: Rows, slot: int = 0) -> int:
+    template = create_trial(
+        state=TrialState.RUNNING,
+        params={"batch_size": 32},
+        distributions={"batch_size": SIZE},
+        user_attrs={"slot": slot},
+    )
+    return rows.create_new_trial(rows.study_id, template)
+
+
+def stored(bench: Bench, rows: Rows) -> list[FrozenTrial]:
+    """What Optuna's own storage reads, dates and the order of a dictionary's keys aside."""
+    storage: RDBStorage = bench.database.storage
+    return [comparable(row) for row in storage.get_all_trials(rows.study_id)]
+
+
+def remembered(rows: Rows) -> list[FrozenTrial]:
+    return [comparable(row) for row in rows.get_all_trials(rows.study_id)]
+
+
+def comparable(row: FrozenTrial) -> Any:
+    reports = {step: repr(value) for step, value in row.intermediate_values.items()}
+    facts = (row.user_attrs, row.system_attrs, row.params, row.distributions, reports)
+    return (row.number, row._trial_id, row.state, row.values, *facts)
+
+
+def change_everything(rows: Rows, trial: int) -> None:
+    rows.set_trial_param(trial, "learning_rate", 0.01, RATE)
+    for step, value in ((1, 0.5), (2, math.nan), (3, math.inf), (1, 0.75)):
+        rows.set_trial_intermediate_value(trial, step, value)
+    for fact in ({"a": [1, None]}, "again"):
+        rows.set_trial_user_attr(trial, "fact", fact)
+        rows.set_trial_system_attr(trial, "rung", fact)
+
+
+def test_what_is_written_is_what_optuna_reads(each_bench: Bench, study_spec: Spec) -> None:
+    rows = rows_of(each_bench, study_spec())
+    trial = new_row(rows)
+    change_everything(rows, trial)
+    assert stored(each_bench, rows) != remembered(rows)
+
+    rows.write()
+
+    assert stored(each_bench, rows) == remembered(rows)
+    rows.set_trial_state_values(trial, TrialState.COMPLETE, [0.25])
+    assert stored(each_bench, rows) == remembered(rows)
+    assert remembered(Rows(each_bench.database.storage, "small")) == []  # until it is refreshed
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@given(
+    changes=st.lists(
+        st.tuples(st.sampled_from(["report", "ours", "theirs"]), st.integers(0, 4), st.floats())
+    )
+)
+def test_any_changes_in_any_order_come_out_the_same(
+    bench: Bench, study_spec: Spec, changes: list[tuple[str, int, float]]
+) -> None:
+    rows = rows_of(bench, study_spec())
+    trial = new_row(rows)
+    for kind, key, value in changes:
+        if kind == "report":
+            rows.set_trial_intermediate_value(trial, key, value)
+        elif kind == "ours":
+            rows.set_trial_user_attr(trial, f"key {key}", repr(value))
+        else:
+            rows.set_trial_system_attr(trial, f"key {key}", repr(value))
+        if key == 4:
+            rows.write()
+    rows.write()
+    rows.refresh()
+
+    assert remembered(rows) == stored(bench, rows)
+
+
+def test_another_driver_sees_what_was_written(each_bench: Bench, study_spec: Spec) -> None:
+    ours, theirs = (rows_of(each_bench, study_spec()) for _ in range(2))
+    trial = new_row(ours)
+    ours.set_trial_intermediate_value(trial, 1, 0.5)
+    theirs.refresh()
+    assert theirs.get_trial(trial).intermediate_values == {}
+
+    ours.write()
+    theirs.refresh()
+
+    assert remembered(theirs) == remembered(ours)
+    ours.set_trial_state_values(trial, TrialState.COMPLETE, [0.5])
+    theirs.refresh(max_age_s=60)
+    assert theirs.get_trial(trial).state is TrialState.RUNNING
+    theirs.refresh()
+    assert theirs.get_trial(trial).state is TrialState.COMPLETE
+
+
+def test_a_held_row_is_ours_until_it_is_released(bench: Bench, study_spec: Spec) -> None:
+    ours, theirs = (rows_of(bench, study_spec()) for _ in range(2))
+    trial = new_row(ours)
+    ours.set_trial_user_attr(trial, "who", "we")
+    ours.release(trial)
+    theirs.refresh()
+    theirs.set_trial_user_attr(trial, "who", "they")
+    theirs.write()
+
+    ours.refresh()
+
+    assert ours.get_trial(trial).user_attrs["who"] == "they"
+
+
+def test_a_refusal_leaves_nothing_half_written(each_bench: Bench, study_spec: Spec) -> None:
+    ours, theirs = (rows_of(each_bench, study_spec()) for _ in range(2))
+    trial = new_row(ours)
+    theirs.refresh()
+    theirs.set_trial_state_values(trial, TrialState.FAIL)
+    before = stored(each_bench, ours)
+    ours.set_trial_user_attr(trial, "new", 1)
+
+    with pytest.raises(UpdateFinishedTrialError):
+        ours.set_trial_state_values(trial, TrialState.COMPLETE, [0.5])
+
+    assert stored(each_bench, ours) == before
+
+
+def test_who_was_given_a_row_sees_no_later_change(bench: Bench, study_spec: Spec) -> None:
+    rows = rows_of(bench, study_spec())
+    trial = new_row(rows)
+    (given_before,) = rows.get_all_trials(rows.study_id, deepcopy=False)
+
+    change_everything(rows, trial)
+
+    assert given_before.params == {"batch_size": 32}
+    assert given_before.intermediate_values == {}
+    assert rows.get_all_trials(rows.study_id, states=(TrialState.COMPLETE,)) == []

@@ -1,0 +1,68 @@
+"""The packing that reaches the highest pace is taken, and remembered."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.workers.conftest import PlanMaker, follow, is_gone
+from tuner.workers.devices import Device, layouts
+from tuner.workers.local import LocalPool
+from tuner.workers.packing import Memory, Packed, fastest
+from tuner.workers.pool import Finished
+
+WORKLOAD = "paper-cnn on mnist, here: 2 cores, 0 GPUs"
+
+
+@pytest.mark.parametrize(("epoch_s", "winner"), [(1e9, 1), (1e-9, 2)], ids=["slow", "fast"])
+def test_the_faster_of_two_packings_stays_and_the_other_ends(
+    make_plan: PlanMaker, tmp_path: Path, epoch_s: float, winner: int
+) -> None:
+    (core, *_) = layouts(slots=1)[0]
+    core = replace(core, cpus=core.cpus[:1])
+    plan = make_plan()
+    with ExitStack() as stack:
+
+        def start(devices: Sequence[Device]) -> LocalPool:
+            return stack.enter_context(closing(LocalPool(devices, tmp_path / "logs")))
+
+        first = Packed(start([core, core]), epoch_s)
+        pids = [first.pool.submit(plan).pid] if first.pool.epoch_seconds(plan, ["float32"]) else []
+        follow(first.pool, plan)
+        best, paces = fastest(first, [[core]], start, plan)
+        assert best.pool.size == winner
+        assert set(paces) == {1, 2}
+        assert paces[2] == 2 / epoch_s
+        assert all(is_gone(pid) is (winner == 1) for pid in pids)
+        again = make_plan()
+        best.pool.submit(again)
+        assert isinstance(follow(best.pool, again)[-1], Finished)
+
+
+@given(paces=st.dictionaries(st.integers(1, 512), st.floats(1e-6, 1e6), min_size=1))
+def test_the_highest_pace_is_remembered_and_other_workloads_too(
+    paces: dict[int, float], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = tmp_path_factory.mktemp("memory") / "packings.json"
+    Memory(file).keep("another", {7: 1.0})
+    Memory(file).keep(WORKLOAD, paces)
+    fastest_count = Memory(file).trainers(WORKLOAD)
+    assert fastest_count is not None
+    assert paces[fastest_count] == max(paces.values())
+    assert Memory(file).trainers("another") == 7
+
+
+@pytest.mark.parametrize("text", [None, "", '{"cut', "[1, 2]"])
+def test_a_memory_that_is_missing_or_damaged_counts_as_none(
+    text: str | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "packings.json"
+    if text is not None:
+        file.write_text(text)
+    assert Memory(file).trainers(WORKLOAD) is None
+    Memory(file).keep(WORKLOAD, {2: 0.5})
+    assert Memory(file).trainers(WORKLOAD) == 2

@@ -1,0 +1,255 @@
+"""A study's Optuna rows in memory, and their way into the database.
+
+Optuna's storages ask the database at every step: ten epochs of a trial cost dozens of queries
+and commits, more with every trainer. Here samplers and pruners read memory. What this process
+changes is written in few transactions; what other drivers changed is read by `refresh`.
+"""
+
+import copy
+import json
+import math
+import time
+from collections.abc import Container, Sequence
+from datetime import datetime
+from typing import Any
+
+from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.storages import BaseStorage, RDBStorage, get_storage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import String, case, cast, column, func, select, table
+
+from tuner.study.row_writer import (
+    PARAMS,
+    REPORTS,
+    SYSTEM_ATTRIBUTES,
+    USER_ATTRIBUTES,
+    RowWriter,
+)
+
+_TRIALS = table("trials", column("trial_id"), column("number"), column("study_id"), column("state"))
+"""Optuna's own, as far as questions are asked here that its storage takes long to answer."""
+
+
+class Rows(BaseStorage):
+    """The rows of one study, as a storage for Optuna.
+
+    A row that this process changes is *held*: memory has its newest state, and nobody else
+    may change it until it is told or released. Changes of held rows reach the database when
+    `write` is called, at the latest when a row is told; a process that is killed loses the
+    ones it had not written. One thread uses it.
+    """
+
+    def __init__(self, database: RDBStorage, study: str) -> None:
+        self._database = database
+        self._read = get_storage(database)  # asks for unfinished and new rows alone
+        self._name = study
+        self._study_id = database.get_study_id_from_name(study)
+        self._directions: list[StudyDirection] | None = None
+        self._rows: dict[int, FrozenTrial] = {}
+        self._held: set[int] = set()
+        self._writer = RowWriter(database)
+        self._refreshed = float("-inf")
+
+    @property
+    def study_id(self) -> int:
+        """Optuna's number of the study."""
+        return self._study_id
+
+    def all(self) -> list[FrozenTrial]:
+        """Every row as memory has it, by number."""
+        return sorted(self._rows.values(), key=lambda row: row.number)
+
+    def refresh(self, max_age_s: float = 0.0) -> None:
+        """Reads what other drivers changed, unless that was done `max_age_s` ago or less."""
+        if time.monotonic() - self._refreshed < max_age_s:
+            return
+        if self._others_may_have_written():
+            for row in self._read.get_all_trials(self._study_id, deepcopy=False):
+                if row._trial_id not in self._held:
+                    self._rows[row._trial_id] = row
+        self._refreshed = time.monotonic()
+
+    def write(self, max_age_s: float = 0.0) -> None:
+        """Writes what was changed, all or nothing, unless all of it is newer than `max_age_s`."""
+        self._writer.write(max_age_s)
+
+    def release(self, trial_id: int) -> None:
+        """Writes the row and lets other drivers change it."""
+        self.write()
+        self._held.discard(trial_id)
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """The row as memory has it, else as the database does."""
+        if trial_id not in self._rows:
+            self.refresh()
+        return self._rows[trial_id] if trial_id in self._rows else self._read.get_trial(trial_id)
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        """Every row as memory has it, by number."""
+        assert study_id == self._study_id
+        rows = [row for row in self.all() if states is None or row.state in states]
+        return copy.deepcopy(rows) if deepcopy else rows
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """Makes a held row in one transaction."""
+        assert template_trial is not None
+        trial_id: int = self._read.create_new_trial(study_id, template_trial)
+        row = copy.copy(template_trial)
+        row.number, row._trial_id = self._number(trial_id), trial_id
+        self._rows[trial_id] = row
+        self._held.add(trial_id)
+        return trial_id
+
+    def set_trial_param(
+        self,
+        trial_id: int,
+        param_name: str,
+        param_value_internal: float,
+        distribution: BaseDistribution,
+    ) -> None:
+        """Adds a parameter to a held row."""
+        row = self._changing(trial_id)
+        assert param_name not in row.params
+        row.params[param_name] = distribution.to_external_repr(param_value_internal)
+        row.distributions[param_name] = distribution
+        self._writer.insert(
+            PARAMS,
+            trial_id=trial_id,
+            param_name=param_name,
+            param_value=param_value_internal,
+            distribution_json=distribution_to_json(distribution),
+        )
+
+    def set_trial_intermediate_value(
+        self, trial_id: int, step: int, intermediate_value: float
+    ) -> None:
+        """Adds a report to a held row."""
+        values = self._changing(trial_id).intermediate_values
+        if step in values or not math.isfinite(intermediate_value):
+            self._writer.change(
+                lambda: self._read.set_trial_intermediate_value(trial_id, step, intermediate_value)
+            )
+        else:
+            self._writer.insert(
+                REPORTS,
+                trial_id=trial_id,
+                step=step,
+                intermediate_value=intermediate_value,
+                intermediate_value_type="FINITE",
+            )
+        values[step] = intermediate_value
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Sets an attribute of ours on a held row."""
+        attributes = self._changing(trial_id).user_attrs
+        if key in attributes:
+            self._writer.change(lambda: self._read.set_trial_user_attr(trial_id, key, value))
+        else:
+            self._insert_attribute(USER_ATTRIBUTES, trial_id, key, value)
+        attributes[key] = value
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Sets an attribute of a sampler or pruner on a held row."""
+        attributes = self._changing(trial_id).system_attrs
+        if key in attributes:
+            self._writer.change(lambda: self._read.set_trial_system_attr(trial_id, key, value))
+        else:
+            self._insert_attribute(SYSTEM_ATTRIBUTES, trial_id, key, value)
+        attributes[key] = value
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """Tells a held row and writes everything that was changed."""
+        row = self._changing(trial_id)
+        row.state, row.values = state, values
+        row.datetime_complete = datetime.now()  # noqa: DTZ005 - Optuna's are local and naive
+        self._writer.change(lambda: self._read.set_trial_state_values(trial_id, state, values))
+        self.release(trial_id)
+        return True
+
+    def get_study_id_from_name(self, study_name: str) -> int:
+        """From memory for this study."""
+        if study_name == self._name:
+            return self._study_id
+        return int(self._database.get_study_id_from_name(study_name))
+
+    def get_study_name_from_id(self, study_id: int) -> str:
+        """From memory for this study."""
+        if study_id == self._study_id:
+            return self._name
+        return str(self._database.get_study_name_from_id(study_id))
+
+    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
+        """Read once."""
+        if self._directions is None:
+            self._directions = self._database.get_study_directions(study_id)
+        return self._directions
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        """Read from the database."""
+        return dict(self._database.get_study_user_attrs(study_id))
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        """Read from the database; quasi-random sequences count their points here."""
+        return dict(self._database.get_study_system_attrs(study_id))
+
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        """Written at once."""
+        self._database.set_study_user_attr(study_id, key, value)
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        """Written at once."""
+        self._database.set_study_system_attr(study_id, key, value)
+
+    def create_new_study(
+        self, directions: Sequence[StudyDirection], study_name: str | None = None
+    ) -> int:
+        """As the database's storage does."""
+        return int(self._database.create_new_study(directions, study_name))
+
+    def delete_study(self, study_id: int) -> None:
+        """As the database's storage does."""
+        self._database.delete_study(study_id)
+
+    def get_all_studies(self) -> list[Any]:
+        """As the database's storage does."""
+        return list(self._database.get_all_studies())
+
+    def _changing(self, trial_id: int) -> FrozenTrial:
+        """A copy of the row, in its place: whoever was given the row sees no change."""
+        before = self.get_trial(trial_id)
+        self.check_trial_is_updatable(trial_id, before.state)
+        row = copy.copy(before)
+        row.params, row.distributions = dict(row.params), dict(row.distributions)
+        row.user_attrs, row.system_attrs = dict(row.user_attrs), dict(row.system_attrs)
+        row.intermediate_values = dict(row.intermediate_values)
+        self._rows[trial_id] = row
+        self._held.add(trial_id)
+        return row
+
+    def _others_may_have_written(self) -> bool:
+        """Whether a row is new, or unfinished and not held: finished ones never change."""
+        open_ids = {key for key, row in self._rows.items() if not row.state.is_finished()}
+        unfinished = cast(_TRIALS.c.state, String).in_(("RUNNING", "WAITING"))
+        statement = select(
+            func.max(_TRIALS.c.trial_id), func.sum(case((unfinished, 1), else_=0))
+        ).where(_TRIALS.c.study_id == self._study_id)
+        with self._database.engine.begin() as connection:
+            newest, open_rows = connection.execute(statement).one()
+        nothing_new = newest == max(self._rows, default=None) and (open_rows or 0) == len(open_ids)
+        return not (nothing_new and open_ids <= self._held)
+
+    def _number(self, trial_id: int) -> int:
+        statement = select(_TRIALS.c.number).where(_TRIALS.c.trial_id == trial_id)
+        with self._database.engine.begin() as connection:
+            return int(connection.execute(statement).scalar_one())
+
+    def _insert_attribute(self, into: str, trial_id: int, key: str, value: Any) -> None:
+        self._writer.insert(into, trial_id=trial_id, key=key, value_json=json.dumps(value))

@@ -1,0 +1,99 @@
+"""The trainers of one driver: how many, on which devices and in which precision.
+
+What the study leaves open (`workers: auto`, `precision: auto`) is measured on its own network
+and data.
+"""
+
+import math
+import os
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
+
+from tuner.home import Home
+from tuner.spec.study import StudySpec
+from tuner.study.planning import Planner
+from tuner.training.plan import Precision
+from tuner.workers.devices import Device, layout, layouts, visible_gpus
+from tuner.workers.local import LocalPool
+from tuner.workers.packing import Memory, Packed, fastest
+
+_CLEARLY = 0.9
+"""bfloat16 must take less than this share of float32's time; no faster, it has no merit."""
+_WORTH_PACKING_S = 900.0
+"""A shorter study would not win back what trying other packings costs, half a minute each."""
+
+
+class Trainers:
+    """Starts the trainers at once, so that they load while other things are prepared."""
+
+    def __init__(
+        self, home: Home, spec: StudySpec, stack: ExitStack, say: Callable[[str], None]
+    ) -> None:
+        """Starts the first pool; whatever is started is closed with `stack`.
+
+        Raises:
+            UnavailableError: more workers are asked for than there are devices.
+        """
+        self._home = home
+        self._spec = spec
+        self._stack = stack
+        self._say = say
+        self._memory = Memory(home.packings)
+        first, *self._others = self._layouts()
+        self.pool = self._started(first)
+
+    def settle(self, planner: Planner, epochs: int) -> tuple[Planner, Packed]:
+        """Measures an epoch; decides on the precision and, before a long study, on the packing.
+
+        Args:
+            planner: its precision is the study's, or float32 where that is open.
+            epochs: how many are left to train, at most.
+        """
+        self._say("measuring an epoch")
+        planner, packed = self._in_its_precision(planner)
+        if self._others and packed.seconds(epochs) > _WORTH_PACKING_S:
+            packed = self._repacked(packed, planner)
+        return planner, packed
+
+    def _layouts(self) -> list[tuple[Device, ...]]:
+        """How trainers may be laid out; several where none has proved the fastest yet."""
+        if self._spec.workers != "auto":
+            return [layout(self._spec.workers, self._spec.slots)]
+        choice = layouts(self._spec.slots)
+        fastest_before = self._memory.trainers(self._workload())
+        return [each for each in choice if len(each) == fastest_before] or choice
+
+    def _started(self, devices: Sequence[Device]) -> LocalPool:
+        self._say(f"starting {len(devices)} trainer{'s' * (len(devices) > 1)}")
+        pool = LocalPool(devices, self._home.trainer_logs(self._spec.name), self._spec.backend)
+        return self._stack.enter_context(closing(pool))
+
+    def _in_its_precision(self, planner: Planner) -> tuple[Planner, Packed]:
+        precisions: list[Precision] = [planner.precision]
+        if self._spec.precision == "auto":
+            precisions = ["float32", "bfloat16"]
+        seconds = self.pool.epoch_seconds(planner.typical(), precisions)
+        chosen = planner.precision
+        if seconds.get("bfloat16", math.inf) < _CLEARLY * seconds.get("float32", math.inf):
+            chosen = "bfloat16"
+        if len(seconds) > 1:
+            told = ", ".join(f"{each} {seconds[each]:.1f} s" for each in precisions)
+            self._say(f"training in {chosen} (an epoch takes {told})")
+        return replace(planner, precision=chosen), Packed(self.pool, seconds[chosen])
+
+    def _repacked(self, packed: Packed, planner: Planner) -> Packed:
+        """Tries what else the machine offers, once: the next study remembers."""
+        best, paces = fastest(packed, self._others, self._started, planner.typical())
+        self._memory.keep(self._workload(), paces)
+        told = ", ".join(f"{count} reach {paces[count]:.2f}" for count in sorted(paces))
+        self._say(f"trainers: {best.pool.size} (epochs a second: {told})")
+        return best
+
+    def _workload(self) -> str:
+        """What the fastest packing depends on."""
+        cores, gpus = len(os.sched_getaffinity(0)), len(visible_gpus(os.environ))
+        model, dataset = self._spec.model, self._spec.dataset.name
+        work = f"{model} on {dataset} with {self._spec.backend}"
+        return f"{work}, {socket.gethostname()}: {cores} cores, {gpus} GPUs"

@@ -1,0 +1,43 @@
+"""The engine of each backend, and whether its packages are installed."""
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from tuner.errors import UnavailableError
+from tuner.spec.backend import Backend
+
+if TYPE_CHECKING:
+    from tuner.training.engines.base import Engine
+
+TITLES: dict[Backend, str] = {"tensorflow": "TensorFlow", "jax": "JAX"}
+"""What people call them."""
+_INSTALLED_BY: dict[Backend, str] = {"tensorflow": "tensorflow", "jax": "'tuner[jax]'"}
+
+
+def installed(backend: Backend) -> bool:
+    """Whether its package is there; imports nothing."""
+    return find_spec(backend) is not None
+
+
+def check_installed(backend: Backend) -> None:
+    """Refuses a backend that no trainer here could load; imports nothing.
+
+    Raises:
+        UnavailableError: its package is not installed.
+    """
+    if not installed(backend):
+        raise UnavailableError(
+            f"backend: must be installed, but {TITLES[backend]} is not; "
+            f"pip install {_INSTALLED_BY[backend]}"
+        )
+
+
+def start(backend: Backend, threads: int) -> "Engine":
+    """Loads the backend for `threads` threads, and no other one; takes seconds."""
+    if backend == "jax":
+        from tuner.training.engines.jax import JaxEngine
+
+        return JaxEngine.start(threads)
+    from tuner.training.engines.tensorflow import TensorFlowEngine
+
+    return TensorFlowEngine.start(threads)

@@ -1,0 +1,215 @@
+"""The JAX engine: one compiled program an epoch, shared by networks that differ in state alone."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.models import registry
+from tuner.spec.recipe import Recipe
+from tuner.training.data import TrainingData
+from tuner.training.engines import recipes
+from tuner.training.engines.base import TrainedEpoch
+from tuner.training.engines.precisions import gpu_precisions
+from tuner.training.plan import Precision, TrialPlan
+
+if TYPE_CHECKING:
+    import keras
+
+    from tuner.training.engines.jax_program import Program, ResidentRows, Schedule, State
+    from tuner.training.engines.programs import Programs
+
+_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
+class JaxEngine:
+    """Trains with Keras on JAX, on the one device that this process sees.
+
+    Takes JAX as it finds it; a process of its own calls `start`. Never imports TensorFlow,
+    which machines that train on JAX may not have.
+    """
+
+    backend = "jax"
+
+    def __init__(self) -> None:
+        self._resident: tuple[TrainingData, ResidentRows, ResidentRows] | None = None
+        self._programs: Programs[Program] | None = None
+
+    @classmethod
+    def start(cls, threads: int) -> Self:
+        """Loads JAX for `threads` threads; takes seconds."""
+        os.environ["KERAS_BACKEND"] = cls.backend
+        os.environ["PJRT_NPROC"] = str(threads)  # how XLA counts the processors
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+        if os.environ.get("CUDA_VISIBLE_DEVICES") == "-1":
+            os.environ["JAX_PLATFORMS"] = "cpu"  # else CUDA's plug-in reports its absence as errors
+        import jax
+
+        jax.devices()
+        with _without_tensorflow():
+            import keras  # noqa: F401 - the first plan would wait for it
+        return cls()
+
+    @property
+    def platform(self) -> Literal["cpu", "gpu"]:
+        """`gpu` where JAX found one: it needs the package of the extra `jax-cuda`."""
+        import jax
+
+        return "gpu" if jax.default_backend() == "gpu" else "cpu"
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """bfloat16 too on a GPU made for it; XLA emulates it on processors, slower than float32."""
+        import jax
+
+        if self.platform == "cpu":
+            return ("float32",)
+        major, minor = str(jax.devices()[0].compute_capability).split(".")
+        return gpu_precisions((int(major), int(minor)))
+
+    def session(self, plan: TrialPlan, data: TrainingData) -> "JaxSession":
+        """Builds the plan's network, seeded, ready for its first epoch."""
+        import keras
+
+        keras.backend.clear_session(free_memory=False)
+        # Keras would make errors anew from their text, which JAX's do not allow.
+        keras.config.disable_traceback_filtering()
+        keras.config.set_dtype_policy(_POLICIES[plan.precision])
+        with _without_tensorflow():
+            keras.utils.set_random_seed(plan.seed)
+        model = registry.build(plan.model.name, plan.model.params, data.image_shape, data.classes)
+        augment = _augmentation(plan.recipe, data.image_shape)
+        program, remarks = self._program(plan, model, augment)
+        state = program.start(model, augment)
+        return JaxSession(model, program, state, plan, self._rows(data), remarks)
+
+    def versions(self) -> dict[str, str]:
+        """The versions of the packages that the results depend on."""
+        import jax
+        import jaxlib
+        import keras
+
+        return {
+            "jax": jax.__version__,
+            "jaxlib": jaxlib.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+        }
+
+    def _program(
+        self, plan: TrialPlan, model: "keras.Model", augment: "list[keras.Layer]"
+    ) -> tuple["Program", tuple[str, ...]]:
+        from tuner.training.engines.jax_program import Program
+        from tuner.training.engines.programs import Programs
+
+        if self._programs is None:
+            self._programs = Programs()
+        # What the recipe says of these two is an input here.
+        recipe = plan.recipe.model_copy(update={"weight_decay": 0.0, "label_smoothing": 0.0})
+        return self._programs.fitting(
+            (plan.precision, recipes.compiled_part(recipe)),
+            model,
+            lambda network: Program(network, recipes.optimizer(recipe), augment),
+        )
+
+    def _rows(self, data: TrainingData) -> tuple["ResidentRows", "ResidentRows"]:
+        """The rows on the device, kept from trial to trial."""
+        from tuner.training.engines.jax_program import ResidentRows
+
+        if self._resident is None or self._resident[0] is not data:
+            self._resident = (data, ResidentRows.of(data.train), ResidentRows.of(data.validation))
+        return self._resident[1:]
+
+
+class JaxSession:
+    """One network's state, and the program that moves it on."""
+
+    def __init__(
+        self,
+        model: "keras.Model",
+        program: "Program",
+        state: "State",
+        plan: TrialPlan,
+        rows: tuple["ResidentRows", "ResidentRows"],
+        remarks: tuple[str, ...],
+    ) -> None:
+        self._remarks = remarks
+        self._model = model
+        self._program = program
+        self._state = state
+        self._plan = plan
+        self._train, self._validation = rows
+        self._epoch = 0
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Why this trial trained in another way than as one shared program an epoch."""
+        return self._remarks + self._program.remarks
+
+    @property
+    def parameters(self) -> int:
+        """How many weights the network has, trainable or not."""
+        return int(self._model.count_params())
+
+    def train_epoch(self, order: NDArray[np.int32]) -> TrainedEpoch:
+        """Trains on the rows that `order` lists, in one call of the compiled program."""
+        schedule, batch_size = self._schedule(len(order)), self._plan.recipe.batch_size
+        self._state, sums = self._program.train_epoch(
+            self._state, self._train, order, schedule, batch_size
+        )
+        self._epoch += 1
+        return TrainedEpoch(float(sums.loss) / len(order), np.array(sums.confusion, np.int64))
+
+    def probabilities(self) -> NDArray[np.float32]:
+        """Class probabilities for every validation row, shape (N, classes)."""
+        state = self._state
+        return np.array(
+            self._program.probabilities(state.trainable, state.fixed, self._validation.images)
+        )
+
+    def weights(self) -> list[NDArray[np.generic]]:
+        """A copy of every weight."""
+        return self._program.weights(self._state)
+
+    def save(self, weights: list[NDArray[np.generic]], path: Path) -> None:
+        """Writes the network with `weights` as a `.keras` file, atomically."""
+        self._model.set_weights(weights)
+        partial = path.with_name(f"partial-{path.name}")
+        self._model.save(partial)
+        partial.replace(path)
+
+    def _schedule(self, rows: int) -> "Schedule":
+        """The learning rates of the epoch's steps and what else the recipe says of them."""
+        from tuner.training.engines.jax_program import Schedule
+
+        recipe = self._plan.recipe
+        return Schedule(
+            recipes.rates(recipe, self._epoch, rows, self._plan.epochs),
+            np.float32(recipe.weight_decay),
+            np.float32(recipe.label_smoothing),
+        )
+
+
+def _augmentation(recipe: Recipe, image_shape: tuple[int, int, int]) -> "list[keras.Layer]":
+    layers = recipes.augmentation(recipe)
+    for layer in layers:
+        layer.build((None, *image_shape))
+    return layers
+
+
+@contextmanager
+def _without_tensorflow() -> Iterator[None]:
+    """Keras seeds TensorFlow too where it is installed, and keeps it at hand from then on."""
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    sys.modules["tensorflow"] = None  # type: ignore[assignment]  # as if it were not installed
+    try:
+        yield
+    finally:
+        del sys.modules["tensorflow"]

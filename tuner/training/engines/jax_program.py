@@ -1,0 +1,244 @@
+"""What the JAX engine compiles: an epoch, and the probabilities of many rows.
+
+An epoch is one program: `lax.scan` over the full batches, then the smaller one that is left.
+XLA fixes every shape, so a batch size or a number of rows not seen before is compiled anew.
+What else differs from trial to trial is an input: the weights, the optimizer's state, seeds
+and dropout rates in the state; learning rates, weight decay and label smoothing beside it.
+
+Convolutions on a processor are the exception: XLA runs them several times slower in a loop
+than outside of one (https://github.com/jax-ml/jax/issues/12868), so that there each step is a
+call of its own.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+from jax import lax
+from numpy.typing import NDArray
+
+from tuner.training.data import Rows
+from tuner.training.engines.network import Network
+
+_EVALUATION_BATCH = 500
+
+Arrays = list[jax.Array]
+
+
+class ResidentRows(NamedTuple):
+    """Rows on the device: images as they were read, uint8 mostly, and labels."""
+
+    images: jax.Array
+    labels: jax.Array
+
+    @classmethod
+    def of(cls, rows: Rows) -> "ResidentRows":
+        """Brings the rows to the device."""
+        return cls(jnp.asarray(rows.images), jnp.asarray(rows.labels.astype(np.int32)))
+
+
+class State(NamedTuple):
+    """Everything that a step changes, in the order of the Keras objects it belongs to."""
+
+    trainable: Arrays
+    fixed: Arrays
+    """The network's other variables: moving statistics, seeds, dropout rates."""
+    optimizer: Arrays
+    augmentation: list[Arrays]
+    """The seeds of each layer that shifts or turns."""
+
+
+class Schedule(NamedTuple):
+    """What the recipe says of an epoch's steps."""
+
+    rates: jax.Array
+    """The learning rate of each step, shape (steps,)."""
+    weight_decay: jax.Array
+    label_smoothing: jax.Array
+
+
+class Sums(NamedTuple):
+    """What an epoch adds up: the loss of its rows, and counts by label and prediction."""
+
+    loss: jax.Array
+    confusion: jax.Array
+
+
+class Program:
+    """The compiled functions of one architecture; a trial's state is handed in and out."""
+
+    def __init__(
+        self,
+        network: Network,
+        optimizer: keras.optimizers.Optimizer,
+        augmentation: list[keras.Layer],
+    ) -> None:
+        """Compiles nothing yet: XLA does when a function meets shapes that are new to it."""
+        optimizer.build(network.model.trainable_variables)
+        self._network = network
+        self._model = network.model
+        self._optimizer = optimizer
+        self._fresh_optimizer = _values(optimizer.variables)
+        self._augmentation = augmentation
+        self._classes = int(network.model.output_shape[1])
+        self._loss = keras.losses.CategoricalCrossentropy()
+        self._compiled_step = jax.jit(self._step, donate_argnames=("state", "sums"))
+        self._compiled_epoch = jax.jit(
+            self._epoch, static_argnames="batch_size", donate_argnames=("state", "sums")
+        )
+        self._in_a_loop: bool | None = None
+        self.probabilities = jax.jit(self._probabilities)
+
+    def start(self, model: keras.Model, augmentation: list[keras.Layer]) -> State:
+        """The state in which training begins, of a network and an augmentation of this kind."""
+        self._network.adopt(model)
+        return State(
+            trainable=_values(self._model.trainable_variables),
+            fixed=_values(self._model.non_trainable_variables),
+            optimizer=[value.copy() for value in self._fresh_optimizer],
+            augmentation=[_values(layer.non_trainable_variables) for layer in augmentation],
+        )
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Why an epoch is not one program, if it is not."""
+        if self._in_a_loop is False:
+            return ("each step is a call of its own: XLA slows convolutions down in a loop here",)
+        return ()
+
+    def weights(self, state: State) -> list[NDArray[np.generic]]:
+        """A copy of every weight, in the order of the trial's own network."""
+        for variables, values in (
+            (self._model.trainable_variables, state.trainable),
+            (self._model.non_trainable_variables, state.fixed),
+        ):
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value.copy())  # what it holds may be saved, long after
+        return self._network.weights()
+
+    def train_epoch(
+        self,
+        state: State,
+        rows: ResidentRows,
+        order: NDArray[np.int32],
+        schedule: Schedule,
+        batch_size: int,
+    ) -> tuple[State, Sums]:
+        """Trains on the rows that `order` lists; the state that comes in is used up."""
+        sums = Sums(jnp.float32(0), jnp.zeros((self._classes, self._classes), jnp.int32))
+        batches = np.split(order, range(batch_size, len(order), batch_size))
+        steps = [schedule._replace(rates=rate) for rate in schedule.rates]
+        if self._in_a_loop is None:
+            self._in_a_loop = self._loops_well(state, sums, rows, batches[0], steps[0])
+        if self._in_a_loop:
+            epoch: tuple[State, Sums] = self._compiled_epoch(
+                state, sums, rows, order, schedule, batch_size=batch_size
+            )
+            return epoch
+        for index, step in zip(batches, steps, strict=True):
+            state, sums = self._compiled_step(state, sums, rows, index, step)
+        return state, sums
+
+    def _loops_well(self, *step: Any) -> bool:
+        if jax.default_backend() != "cpu":
+            return True
+        return "conv_general_dilated" not in str(self._compiled_step.trace(*step).jaxpr)
+
+    def _epoch(
+        self,
+        state: State,
+        sums: Sums,
+        rows: ResidentRows,
+        order: jax.Array,
+        schedule: Schedule,
+        *,
+        batch_size: int,
+    ) -> tuple[State, Sums]:
+        def step(carried: tuple[State, Sums], batch: tuple[jax.Array, jax.Array]) -> Any:
+            return self._step(*carried, rows, batch[0], schedule._replace(rates=batch[1])), None
+
+        full = len(order) // batch_size
+        batches, rest = order[: full * batch_size], order[full * batch_size :]
+        carried: tuple[State, Sums] = (state, sums)
+        if full:
+            inputs = (batches.reshape(full, batch_size), schedule.rates[:full])
+            carried, _ = lax.scan(step, carried, inputs)
+        if len(rest):
+            carried, _ = step(carried, (rest, schedule.rates[full]))
+        return carried
+
+    def _step(
+        self, state: State, sums: Sums, rows: ResidentRows, index: jax.Array, schedule: Schedule
+    ) -> tuple[State, Sums]:
+        """One batch; `schedule.rates` is the rate of this step alone."""
+        labels = rows.labels[index]
+        pixels, seeds = self._augmented(_pixels(rows.images[index]), state.augmentation)
+        targets = jax.nn.one_hot(labels, self._classes) * (1 - schedule.label_smoothing)
+        targets += schedule.label_smoothing / self._classes
+        differentiated = jax.value_and_grad(self._loss_of, has_aux=True)
+        (loss, (output, fixed)), gradients = differentiated(
+            state.trainable, state.fixed, pixels, targets
+        )
+        trainable, optimizer = self._update(state, gradients, schedule)
+        confusion = sums.confusion.at[labels, output.argmax(axis=1)].add(1)
+        sums = Sums(sums.loss + loss * len(index), confusion)
+        return State(trainable, fixed, optimizer, seeds), sums
+
+    def _augmented(self, pixels: jax.Array, seeds: list[Arrays]) -> tuple[jax.Array, list[Arrays]]:
+        moved = []
+        for layer, seed in zip(self._augmentation, seeds, strict=True):
+            pixels, seed = layer.stateless_call([], seed, pixels, training=True)
+            moved.append(seed)
+        return pixels, moved
+
+    def _loss_of(self, trainable: Arrays, fixed: Arrays, pixels: jax.Array, targets: Any) -> Any:
+        """The mean loss of a batch, with the softmax's output and the network's new state."""
+        output, fixed, penalties = self._model.stateless_call(
+            trainable, fixed, pixels, training=True, return_losses=True
+        )
+        output = output.astype(jnp.float32)
+        loss = self._loss(targets, output)
+        for penalty in penalties:
+            loss += jnp.sum(penalty.astype(jnp.float32))
+        return loss, (output, fixed)
+
+    def _update(self, state: State, gradients: Arrays, schedule: Schedule) -> tuple[Arrays, Arrays]:
+        rate = schedule.rates
+        slots = [
+            rate if variable is self._optimizer.learning_rate else value
+            for variable, value in zip(self._optimizer.variables, state.optimizer, strict=True)
+        ]
+        # Keras would make the decay a constant of the program.
+        kept = 1 - rate * schedule.weight_decay
+        decayed = [value * kept.astype(value.dtype) for value in state.trainable]
+        updated: tuple[Arrays, Arrays] = self._optimizer.stateless_apply(slots, gradients, decayed)
+        return updated
+
+    def _probabilities(self, trainable: Arrays, fixed: Arrays, images: jax.Array) -> jax.Array:
+        """Class probabilities of all images, float32 of shape (N, classes), without dropout."""
+
+        def answered(batch: jax.Array) -> jax.Array:
+            output, _ = self._model.stateless_call(trainable, fixed, _pixels(batch), training=False)
+            answer: jax.Array = output.astype(jnp.float32)
+            return answer
+
+        full = len(images) // _EVALUATION_BATCH
+        batches, rest = jnp.split(images, [full * _EVALUATION_BATCH])
+        parts = [answered(rest)] if len(rest) else []
+        if full:
+            blocks = batches.reshape(full, _EVALUATION_BATCH, *images.shape[1:])
+            parts.insert(0, lax.map(answered, blocks).reshape(-1, self._classes))
+        return jnp.concatenate(parts)
+
+
+def _values(variables: list[keras.Variable]) -> Arrays:
+    """Copies, since what an epoch is given is used up."""
+    return [jnp.array(variable.value, copy=True) for variable in variables]
+
+
+def _pixels(images: jax.Array) -> jax.Array:
+    """The images as float32 in [0, 1]."""
+    scale = 1 / 255 if images.dtype == jnp.uint8 else 1.0
+    return images.astype(jnp.float32) * scale

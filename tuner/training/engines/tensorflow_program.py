@@ -1,0 +1,141 @@
+"""What the TensorFlow engine compiles: an epoch, and the probabilities of all validation rows.
+
+The images stay in memory as they were read, uint8 mostly; the program gathers a batch by its
+row numbers, casts it and trains on it, so that no step returns to Python. Learning rates, batch
+size and dropout rates are its inputs, and the last, smaller batch runs through the same trace.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from tuner.spec.recipe import Recipe
+from tuner.training.data import Rows
+from tuner.training.engines.base import TrainedEpoch
+from tuner.training.engines.network import Network
+from tuner.training.engines.recipes import augmentation, optimizer
+
+_EVALUATION_BATCH = 500
+
+
+class ResidentRows:
+    """Rows as tensors on the device."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.images = tf.constant(rows.images)
+        self.labels = tf.constant(rows.labels.astype(np.int32))
+        self.scale = 1 / 255 if rows.images.dtype == np.uint8 else 1.0
+
+    def batch(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Pixels in [0, 1] and labels of the rows in `index`."""
+        pixels = tf.cast(tf.gather(self.images, index), tf.float32) * self.scale
+        return pixels, tf.gather(self.labels, index)
+
+
+class Program:
+    """A network and its optimizer, with an epoch and a validation of them compiled."""
+
+    def __init__(
+        self,
+        network: Network,
+        recipe: Recipe,
+        rows: tuple[ResidentRows, ResidentRows],
+        classes: int,
+    ) -> None:
+        self.network = network
+        self.remarks: tuple[str, ...] = ()
+        self._model = network.model
+        self._optimizer = optimizer(recipe)
+        self._optimizer.build(self._model.trainable_variables)
+        self._fresh = [variable.numpy() for variable in self._optimizer.variables]
+        self._loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
+        self._augment = augmentation(recipe)
+        self._train, self._validation = rows
+        self._classes = classes
+        signature = (
+            tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([None], tf.float32),
+            tf.TensorSpec([], tf.int32),
+        )
+        self._compiled_epoch = tf.function(self._epoch, input_signature=signature)
+        self._compiled_output = tf.function(self._output, input_signature=())
+
+    def begin(self, model: keras.Model, augment: list[keras.Layer]) -> None:
+        """Forgets the trial before and takes over the next one's network and random state."""
+        self.network.adopt(model)
+        for variable, value in zip(self._optimizer.variables, self._fresh, strict=True):
+            variable.assign(value)
+        for layer, new in zip(self._augment, augment, strict=True):
+            for variable, value in zip(layer.variables, new.variables, strict=True):
+                variable.assign(value)
+
+    def train_epoch(
+        self, order: NDArray[np.int32], rates: NDArray[np.float32], batch_size: int
+    ) -> TrainedEpoch:
+        """Trains on the rows that `order` lists, each step at its own rate."""
+        epoch = self._traced(self._compiled_epoch)
+        loss, confusion = epoch(tf.constant(order), tf.constant(rates), tf.constant(batch_size))
+        shape = (self._classes, self._classes)
+        return TrainedEpoch(float(loss), confusion.numpy().astype(np.int64).reshape(shape))
+
+    def probabilities(self) -> NDArray[np.float32]:
+        """Class probabilities for every validation row."""
+        result: NDArray[np.float32] = self._traced(self._compiled_output)().numpy()
+        return result
+
+    def _traced(self, function: Any) -> Any:
+        """The compiled function, or, where the network cannot be compiled, what it runs."""
+        if self.remarks:
+            return function.python_function
+        try:
+            function.get_concrete_function()
+        except Exception as error:  # noqa: BLE001 - the user's code runs in here
+            # Nothing has run yet. If the network is at fault, it fails again, step by step.
+            reason = str(error).strip().splitlines() or [""]
+            self.remarks = (
+                f"trains step by step, much slower: {type(error).__name__}: {reason[0]}",
+            )
+            return function.python_function
+        return function
+
+    def _epoch(self, order: tf.Tensor, rates: tf.Tensor, batch_size: tf.Tensor) -> Any:
+        rows = tf.size(order)
+        loss_sum = tf.constant(0.0)
+        confusion = tf.zeros([self._classes**2], tf.int32)
+        for step in tf.range(tf.size(rates)):
+            self._optimizer.learning_rate.assign(rates[step])
+            index = order[step * batch_size : (step + 1) * batch_size]
+            pixels, labels = self._train.batch(index)
+            loss, predicted = self._step(pixels, labels)
+            loss_sum += loss * tf.cast(tf.size(index), tf.float32)
+            cells = labels * self._classes + predicted
+            confusion += tf.math.bincount(
+                cells, minlength=self._classes**2, maxlength=self._classes**2
+            )
+        return loss_sum / tf.cast(rows, tf.float32), confusion
+
+    def _step(self, pixels: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        for layer in self._augment:
+            pixels = layer(pixels, training=True)
+        with tf.GradientTape() as tape:
+            output = tf.cast(self._model(pixels, training=True), tf.float32)
+            loss = self._loss(tf.one_hot(labels, self._classes), output)
+            for extra in self._model.losses:
+                loss += tf.reduce_sum(tf.cast(extra, tf.float32))
+        variables = self._model.trainable_variables
+        self._optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss, tf.argmax(output, axis=1, output_type=tf.int32)
+
+    def _output(self) -> Any:
+        rows = tf.size(self._validation.labels)
+        batches = (rows + _EVALUATION_BATCH - 1) // _EVALUATION_BATCH
+        outputs = tf.TensorArray(tf.float32, size=batches, infer_shape=False)
+        for batch in tf.range(batches):
+            first = batch * _EVALUATION_BATCH
+            index = tf.range(first, tf.minimum(first + _EVALUATION_BATCH, rows))
+            pixels, _ = self._validation.batch(index)
+            outputs = outputs.write(batch, tf.cast(self._model(pixels, training=False), tf.float32))
+        return tf.ensure_shape(outputs.concat(), [None, self._classes])

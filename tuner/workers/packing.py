@@ -1,0 +1,80 @@
+"""How many trainers a machine trains fastest with: measured once, then remembered.
+
+One trainer a core is the rule on processors and one a GPU on GPUs, but a network whose steps
+are long may want several cores, and one whose steps are short leaves room on its GPU. Trying
+a packing costs the start of its trainers, so it is done where the study is long enough to win
+that back.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuner.training.plan import TrialPlan
+from tuner.workers.devices import Device
+from tuner.workers.local import LocalPool
+
+Layout = Sequence[Device]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A pool, and how long an epoch takes it while all of its trainers are at work."""
+
+    pool: LocalPool
+    epoch_s: float
+
+    def seconds(self, epochs: int) -> float:
+        """How long so many epochs take, shared by all trainers."""
+        return epochs / self.pace
+
+    @property
+    def pace(self) -> float:
+        """Epochs a second, of all trainers together."""
+        return self.pool.size / self.epoch_s
+
+
+def fastest(
+    first: Packed, others: Iterable[Layout], start: Callable[[Layout], LocalPool], plan: TrialPlan
+) -> tuple[Packed, dict[int, float]]:
+    """Measures other layouts against the first, one after the other while the best one idles.
+
+    Returns:
+        The fastest, whose pool alone is still open, and every pace by its number of trainers.
+    """
+    best, paces = first, {first.pool.size: first.pace}
+    for layout in others:
+        pool = start(layout)
+        packed = Packed(pool, pool.epoch_seconds(plan, [plan.precision])[plan.precision])
+        paces[packed.pool.size] = packed.pace
+        best, slower = (packed, best) if packed.pace > best.pace else (best, packed)
+        slower.pool.close()
+    return best, paces
+
+
+class Memory:
+    """The paces that were measured on this machine, in a file that may be deleted."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def trainers(self, workload: str) -> int | None:
+        """The number of trainers that was fastest, None where nothing was measured."""
+        paces = self._read().get(workload)
+        return int(max(paces, key=lambda count: paces[count])) if paces else None
+
+    def keep(self, workload: str, paces: Mapping[int, float]) -> None:
+        """Remembers the paces, each under its number of trainers."""
+        known = {**self._read(), workload: {str(count): pace for count, pace in paces.items()}}
+        partial = self._file.with_name(f"partial-{self._file.name}")
+        partial.write_text(json.dumps(known, indent=2))
+        partial.replace(self._file)
+
+    def _read(self) -> dict[str, dict[str, float]]:
+        """A file that was cut short or written by another version counts as none."""
+        try:
+            known = json.loads(self._file.read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return known if isinstance(known, dict) else {}
