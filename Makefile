@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help study test check lock clean
+.PHONY: help study test check bench lock clean
 
 help:            ## what there is
 	@sed -n 's/^\([a-z]*\): .*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -19,6 +19,10 @@ test: $(VENV)/test     ## set up, and pass the tests
 
 check: $(VENV)/test    ## format, lint, types, layers, documents
 	@BIN=$(BIN) scripts/check
+
+bench: $(VENV)/test    ## the benchmarks' short forms, about a quarter of an hour
+	@echo "== running the short form of every benchmark; docs/benchmarks.md has the full ones"
+	@$(BIN)/python -m benchmarks.run
 
 lock:                  ## renew the locks (needs uv)
 	scripts/lock

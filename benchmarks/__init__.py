@@ -1,0 +1,1 @@
+"""Benchmarks: what `tuner` is measured against, and how. See docs/benchmarks.md."""

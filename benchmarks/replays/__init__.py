@@ -1,0 +1,1 @@
+"""Studies replayed against recorded learning curves, on a simulated clock."""

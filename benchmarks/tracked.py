@@ -1,0 +1,84 @@
+"""One sample of `benchmarks.tracking`: runs a study and prints how long its epochs took.
+
+    TUNER_HOME=... python -m benchmarks.tracked FILE [--untracked]
+
+`--untracked` starts no shipper. The spools are written all the same; `benchmarks.overhead`
+tells what they cost.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+from unittest.mock import patch
+
+from tuner.home import Home
+from tuner.spec.reader import read_study
+from tuner.study import run
+from tuner.study.progress import EpochDone, ProgressEvent, TrialBegan, TrialDone
+
+_PATIENCE_S = 30.0
+"""How long what is left may take to be shipped; it is not part of the sample."""
+
+
+class Watch:
+    """Keeps what the driver tells of epochs, and when."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._ended = 0.0
+        self._epochs: list[EpochDone] = []
+
+    def take(self, event: ProgressEvent) -> None:
+        """Takes one event."""
+        match event:
+            case TrialBegan():
+                self._began = self._began or time.perf_counter()
+            case TrialDone():
+                self._ended = time.perf_counter()
+            case EpochDone():
+                self._epochs.append(event)
+
+    def sample(self) -> dict[str, float]:
+        """Seconds: an epoch in its trainer after the first, and of the wall by trial-epochs."""
+        assert self._began is not None
+        steady = [event.seconds for event in self._epochs if event.epoch > 1]
+        return {
+            "epoch": median(steady),
+            "wall a trial-epoch": (self._ended - self._began) / len(self._epochs),
+        }
+
+
+class _NoShipment:
+    def name_runs(self) -> None:
+        """There are none."""
+
+
+@contextmanager
+def _nothing_shipped(*_: object) -> Iterator[Any]:
+    yield _NoShipment()
+
+
+def main() -> None:
+    """Runs the study and prints the sample as JSON."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("file", type=Path)
+    arguments.add_argument("--untracked", action="store_true")
+    asked = arguments.parse_args()
+    file = run.StudyFile(read_study(asked.file), str(asked.file), asked.file.parent)
+    watch = Watch()
+    with ExitStack() as changed:
+        changed.enter_context(patch.object(run, "_SHIPPING_S", _PATIENCE_S))
+        if asked.untracked:
+            changed.enter_context(patch.object(run, "shipping", _nothing_shipped))
+        run.run_study(file, Home.from_environment(), notify=watch.take)
+    sys.stdout.write(json.dumps(watch.sample()) + "\n")
+
+
+if __name__ == "__main__":
+    main()
