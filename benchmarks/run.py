@@ -18,7 +18,9 @@ from benchmarks.process import ROOT, python
 _SCRIPTS = {
     "engine": "one training against model.fit",
     "study": "a whole study against what people use today",
-    "overhead": "what a trial costs beyond its epochs",
+    "overhead": "what a trial costs the driver besides its training",
+    "tracking": "epochs with tracking and without",
+    "cli": "commands that do not train",
     "packing": "how many trainers on how many cores",
     "latency": "one image through the promoted model's path",
     "search": "samplers and pruners replayed on recorded curves",

@@ -14,8 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from optuna.distributions import BaseDistribution, distribution_to_json
-from optuna.storages import BaseStorage, RDBStorage, get_storage
-from optuna.study import StudyDirection
+from optuna.storages import RDBStorage, get_storage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import String, case, cast, column, func, select, table
 
@@ -26,12 +25,13 @@ from tuner.study.row_writer import (
     USER_ATTRIBUTES,
     RowWriter,
 )
+from tuner.study.study_storage import StudyStorage
 
 _TRIALS = table("trials", column("trial_id"), column("number"), column("study_id"), column("state"))
 """Optuna's own, as far as questions are asked here that its storage takes long to answer."""
 
 
-class Rows(BaseStorage):
+class Rows(StudyStorage):
     """The rows of one study, as a storage for Optuna.
 
     A row that this process changes is *held*: memory has its newest state, and nobody else
@@ -41,20 +41,12 @@ class Rows(BaseStorage):
     """
 
     def __init__(self, database: RDBStorage, study: str) -> None:
-        self._database = database
+        super().__init__(database, study)
         self._read = get_storage(database)  # asks for unfinished and new rows alone
-        self._name = study
-        self._study_id = database.get_study_id_from_name(study)
-        self._directions: list[StudyDirection] | None = None
         self._rows: dict[int, FrozenTrial] = {}
         self._held: set[int] = set()
         self._writer = RowWriter(database)
         self._refreshed = float("-inf")
-
-    @property
-    def study_id(self) -> int:
-        """Optuna's number of the study."""
-        return self._study_id
 
     def all(self) -> list[FrozenTrial]:
         """Every row as memory has it, by number."""
@@ -65,7 +57,7 @@ class Rows(BaseStorage):
         if time.monotonic() - self._refreshed < max_age_s:
             return
         if self._others_may_have_written():
-            for row in self._read.get_all_trials(self._study_id, deepcopy=False):
+            for row in self._read.get_all_trials(self.study_id, deepcopy=False):
                 if row._trial_id not in self._held:
                     self._rows[row._trial_id] = row
         self._refreshed = time.monotonic()
@@ -92,7 +84,7 @@ class Rows(BaseStorage):
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
         """Every row as memory has it, by number."""
-        assert study_id == self._study_id
+        assert study_id == self.study_id
         rows = [row for row in self.all() if states is None or row.state in states]
         return copy.deepcopy(rows) if deepcopy else rows
 
@@ -174,54 +166,6 @@ class Rows(BaseStorage):
         self.release(trial_id)
         return True
 
-    def get_study_id_from_name(self, study_name: str) -> int:
-        """From memory for this study."""
-        if study_name == self._name:
-            return self._study_id
-        return int(self._database.get_study_id_from_name(study_name))
-
-    def get_study_name_from_id(self, study_id: int) -> str:
-        """From memory for this study."""
-        if study_id == self._study_id:
-            return self._name
-        return str(self._database.get_study_name_from_id(study_id))
-
-    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        """Read once."""
-        if self._directions is None:
-            self._directions = self._database.get_study_directions(study_id)
-        return self._directions
-
-    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        """Read from the database."""
-        return dict(self._database.get_study_user_attrs(study_id))
-
-    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        """Read from the database; quasi-random sequences count their points here."""
-        return dict(self._database.get_study_system_attrs(study_id))
-
-    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
-        """Written at once."""
-        self._database.set_study_user_attr(study_id, key, value)
-
-    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        """Written at once."""
-        self._database.set_study_system_attr(study_id, key, value)
-
-    def create_new_study(
-        self, directions: Sequence[StudyDirection], study_name: str | None = None
-    ) -> int:
-        """As the database's storage does."""
-        return int(self._database.create_new_study(directions, study_name))
-
-    def delete_study(self, study_id: int) -> None:
-        """As the database's storage does."""
-        self._database.delete_study(study_id)
-
-    def get_all_studies(self) -> list[Any]:
-        """As the database's storage does."""
-        return list(self._database.get_all_studies())
-
     def _changing(self, trial_id: int) -> FrozenTrial:
         """A copy of the row, in its place: whoever was given the row sees no change."""
         before = self.get_trial(trial_id)
@@ -240,15 +184,15 @@ class Rows(BaseStorage):
         unfinished = cast(_TRIALS.c.state, String).in_(("RUNNING", "WAITING"))
         statement = select(
             func.max(_TRIALS.c.trial_id), func.sum(case((unfinished, 1), else_=0))
-        ).where(_TRIALS.c.study_id == self._study_id)
-        with self._database.engine.begin() as connection:
+        ).where(_TRIALS.c.study_id == self.study_id)
+        with self.database.engine.begin() as connection:
             newest, open_rows = connection.execute(statement).one()
         nothing_new = newest == max(self._rows, default=None) and (open_rows or 0) == len(open_ids)
         return not (nothing_new and open_ids <= self._held)
 
     def _number(self, trial_id: int) -> int:
         statement = select(_TRIALS.c.number).where(_TRIALS.c.trial_id == trial_id)
-        with self._database.engine.begin() as connection:
+        with self.database.engine.begin() as connection:
             return int(connection.execute(statement).scalar_one())
 
     def _insert_attribute(self, into: str, trial_id: int, key: str, value: Any) -> None:

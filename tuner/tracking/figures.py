@@ -1,8 +1,10 @@
 """Pictures of an attempt and of a study, as PNG bytes.
 
 Draws on figures of its own, never through pyplot, so nothing here keeps state or needs a
-display. Colours are those of Okabe and Ito (jfly.uni-koeln.de/color), told apart by people
-with any kind of colour vision; what a colour says, a marker or a line style says too.
+display. A figure is laid out by matplotlib only where texts of any length stand beside its
+axes, which takes nearly as long as drawing it. Colours are those of Okabe and Ito
+(jfly.uni-koeln.de/color), told apart by people with any kind of colour vision; what a colour
+says, a marker or a line style says too.
 """
 
 import io
@@ -43,7 +45,8 @@ _ANNOTATED_CLASSES = 20
 
 def curves_figure(epochs: Sequence[EpochReport], best_epoch: int | None, title: str) -> bytes:
     """Accuracy and loss over epochs side by side, training and validation, best marked."""
-    figure = Figure(figsize=(9.5, 3.8), layout="constrained")
+    figure = Figure(figsize=(9.5, 3.8))
+    figure.subplots_adjust(left=0.085, right=0.985, bottom=0.13, top=0.9, wspace=0.22)
     for axes, metric in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
         _draw_curve(axes, epochs, metric, "training", _BLUE, "-")
         _draw_curve(axes, epochs, f"val_{metric}", "validation", _VERMILION, "--")
@@ -76,7 +79,7 @@ def confusion_figure(evaluation: Evaluation, title: str, rows: str = "validation
     labels = [scores.label for scores in evaluation.classes]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(3.2 + 0.45 * len(labels), 14)
-    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    figure = _matrix_figure(side + 0.8, side, roomy=_long(labels))
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     _label_classes(axes, labels)
@@ -87,16 +90,30 @@ def confusion_figure(evaluation: Evaluation, title: str, rows: str = "validation
     return _png(figure)
 
 
+def _matrix_figure(width: float, height: float, *, roomy: bool) -> Figure:
+    """A figure of that many inches; a `roomy` one makes room for labels of any length."""
+    if roomy:
+        return Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height))
+    left, right, bottom, top = 0.65 / width, 1 - 0.3 / width, 0.55 / height, 1 - 0.35 / height
+    figure.subplots_adjust(left=left, right=right, bottom=bottom, top=top)
+    return figure
+
+
 def _label_classes(axes: Axes, labels: Sequence[str]) -> None:
     shown = range(0, len(labels), math.ceil(len(labels) / 40))
-    slanted = max(len(label) for label in labels) > 3
     names = [_literal(labels[index]) for index in shown]
     axes.set_xticks(shown, names)
-    if slanted:
+    if _long(labels):
         for label in axes.get_xticklabels():
             label.set(rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(shown, names)
     axes.set(xlabel="predicted", ylabel="true")
+
+
+def _long(labels: Sequence[str]) -> bool:
+    """Whether labels have to be slanted, and the figure to make room for them."""
+    return max(len(label) for label in labels) > 3
 
 
 def _annotate(axes: Axes, counts: npt.NDArray[Any], shares: npt.NDArray[Any]) -> None:

@@ -8,34 +8,24 @@ instead of after each, and once more at the end.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from tuner.errors import RefusedError
 from tuner.tracking.attempt_run import AttemptRun
-from tuner.tracking.events import (
-    AttemptEnded,
-    AttemptStarted,
-    Event,
-    ModelDisplaced,
-    ModelKept,
-    StudyOpened,
-)
+from tuner.tracking.batches import Entry, are_measurements, batches, decoded
+from tuner.tracking.events import AttemptEnded, AttemptStarted, Event, StudyOpened
 from tuner.tracking.mlflow_store import MlflowStore
 from tuner.tracking.progress import Progress, load_progress, save_progress
-from tuner.tracking.spool import SpoolLine, read_lines
+from tuner.tracking.spool import read_lines
 from tuner.tracking.study_run import StudyRun
 from tuner.tracking.updates import RunOpening, RunUpdate
 
 REFUSED_TAG = "tuner.refused_events"
 """On a run that misses something: how many of its events MLflow turned down."""
-
-_BATCH = 100
-"""Measurements that go to MLflow in one call, at most."""
 
 _MEASURE_S = 10.0
 """How often measurements of one run go to MLflow, at most, while nothing else happens to it."""
@@ -43,18 +33,7 @@ _MEASURE_S = 10.0
 _REDRAW_S = 30.0
 """How often a study's tables and figures are drawn while it runs, at most."""
 
-_MEASUREMENTS = ("epoch-ended", "system-sampled", "study-progressed")
-
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Entry:
-    event: Event | ValidationError
-    """What the line says, or why it says nothing."""
-    end: int
-    superseded: bool = False
-    """A later event of the same spool takes this one back."""
 
 
 class Shipment:
@@ -90,11 +69,10 @@ class Shipment:
         """
         now = time.monotonic()
         lines = list(read_lines(self.folder, self.progress.offset))
-        measured = all(line.kind in _MEASUREMENTS for line in lines)
-        if measured and now < self._measure_at and not finishing:
+        if are_measurements(lines) and now < self._measure_at and not finishing:
             return 0
         shipped = 0
-        for batch in _batches(_entries(lines)):
+        for batch in batches(lines):
             if not go_on() or not self._ship(batch, parent_id):
                 return shipped
             shipped += len(batch)
@@ -116,12 +94,12 @@ class Shipment:
         for line in read_lines(self.folder, 0):
             if line.end > self.progress.offset:
                 break
-            event = _decoded(line)
+            event = decoded(line)
             if not isinstance(event, ValidationError):
                 run = run.after(event) if run else _beginning(event)
         return replace(run, undrawn=self.progress.undrawn) if isinstance(run, StudyRun) else run
 
-    def _ship(self, batch: Sequence[_Entry], parent_id: str | None) -> bool:
+    def _ship(self, batch: Sequence[Entry], parent_id: str | None) -> bool:
         """Ships a batch, if need be one by one, and skips what is refused twice.
 
         Another writer's insert in the same instant can look like a refusal, so once is not
@@ -138,7 +116,7 @@ class Shipment:
             self._skip(batch[0], error)
             return True
 
-    def _apply(self, batch: Sequence[_Entry], parent_id: str | None) -> bool:
+    def _apply(self, batch: Sequence[Entry], parent_id: str | None) -> bool:
         run, updates = self._known(), []
         for entry in batch:
             if isinstance(entry.event, ValidationError):
@@ -191,7 +169,7 @@ class Shipment:
         if update.ended_ms is not None:
             self._store.remove_doubles(self.progress.uid, run_id)
 
-    def _skip(self, entry: _Entry, error: RefusedError) -> None:
+    def _skip(self, entry: Entry, error: RefusedError) -> None:
         """Goes on without the entry, and says so in the log, the progress and the run."""
         note = f"event up to byte {entry.end}: {error}"
         _logger.error("%s: %s", self.folder, note)
@@ -211,17 +189,6 @@ class Shipment:
         save_progress(self.folder, self.progress)
 
 
-def _entries(lines: Sequence[SpoolLine]) -> list[_Entry]:
-    entries = [_Entry(_decoded(line), line.end) for line in lines]
-    about_models = [entry for entry in entries if _is_about_model(entry.event)]
-    return [
-        replace(entry, superseded=True)
-        if entry in about_models[:-1] and isinstance(entry.event, ModelKept)
-        else entry
-        for entry in entries
-    ]
-
-
 def _beginning(event: Event) -> StudyRun | AttemptRun | None:
     match event:
         case StudyOpened():
@@ -229,29 +196,6 @@ def _beginning(event: Event) -> StudyRun | AttemptRun | None:
         case AttemptStarted():
             return AttemptRun(event)
     return None
-
-
-def _decoded(line: SpoolLine) -> Event | ValidationError:
-    try:
-        return line.event()
-    except ValidationError as error:
-        return error
-
-
-def _batches(entries: Iterable[_Entry]) -> Iterator[list[_Entry]]:
-    """Measurements in a row together, everything else alone."""
-    for measured, group in groupby(entries, lambda entry: _is_measurement(entry.event)):
-        rows = list(group)
-        size = _BATCH if measured else 1
-        yield from (rows[start : start + size] for start in range(0, len(rows), size))
-
-
-def _is_measurement(event: Event | ValidationError) -> bool:
-    return not isinstance(event, ValidationError) and event.kind in _MEASUREMENTS
-
-
-def _is_about_model(event: object) -> bool:
-    return isinstance(event, ModelKept | ModelDisplaced)
 
 
 def _merged(updates: Sequence[RunUpdate]) -> RunUpdate:
