@@ -126,7 +126,7 @@ def make_workshop(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], W
         folder = tmp_path_factory.mktemp(name)
         (folder / "shapes.py").write_text(dedent(SHAPES))
         (folder / "networks.py").write_text(dedent(NETWORKS))
-        (folder / "study.yaml").write_text(STUDY)
+        (folder / "study.yaml").write_text(f"{STUDY}precision: float32\n")
         return Workshop(folder)
 
     return make
@@ -136,6 +136,7 @@ def make_workshop(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], W
 def finished(make_workshop: Callable[[str], Workshop]) -> Workshop:
     """A workshop whose study has been run once, to its end."""
     workshop = make_workshop("finished")
+    (workshop.folder / "study.yaml").write_text(STUDY)
     done = workshop.tuner("run-study", "study.yaml", "--workers", "2")
     (workshop.folder / "run.log").write_text(done.stderr)
     return workshop

@@ -16,7 +16,7 @@ backend: jax
 search_space:
   learning_rate: {type: float, low: 1e-3, high: 1e-2, log: true}
   dense_units: 32
-trials: 2
+trials: 1
 epochs: 3
 workers: 1
 validation: 200
@@ -30,15 +30,13 @@ def on_jax(make_workshop: Callable[[str], Workshop]) -> Workshop:
     """A workshop whose study of one trial has been run on JAX."""
     workshop = make_workshop("jax")
     (workshop.folder / "study.yaml").write_text(STUDY)
-    done = workshop.tuner("run-study", "study.yaml", "--trials", "1")
+    done = workshop.tuner("run-study", "study.yaml")
     assert "loading JAX and the model dense" in done.stderr
     return workshop
 
 
-def test_a_study_goes_on_and_is_promoted_on_its_backend(on_jax: Workshop) -> None:
-    on_jax.tuner("run-study", "study.yaml")
-    assert on_jax.shown()["counts"]["completed"] == 2
-
+def test_a_study_is_promoted_on_its_backend(on_jax: Workshop) -> None:
+    assert on_jax.shown()["counts"]["completed"] == 1
     promoted = on_jax.tuner("promote", "best", "--json")
     assert json.loads(promoted.stdout)["promoted"]
     requirements = next(on_jax.folder.glob(".tuner/mlartifacts/**/requirements.txt"))

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from tests.cli.conftest import Workshop
+from tuner.training.engines.precisions import processor_precisions
 
 
 def test_a_strangers_data_and_model_are_tuned(finished: Workshop) -> None:
@@ -36,6 +37,17 @@ def test_a_finished_study_shows_its_result_at_once(finished: Workshop) -> None:
 
     assert "shapes: 3 completed" in again.stdout
     assert "loading TensorFlow" not in again.stderr
+
+
+def test_an_open_precision_is_settled_once_and_for_all(finished: Workshop) -> None:
+    log = (finished.folder / "run.log").read_text()
+    settled = re.search(r"training in (float32|bfloat16) \(an epoch takes float32 [\d.]+ s, ", log)
+    assert (settled is not None) is ("bfloat16" in processor_precisions())
+    precision = settled[1] if settled else "float32"
+
+    other = "float32" if precision == "bfloat16" else "bfloat16"
+    again = finished.tuner("run-study", "study.yaml", "--set", f"precision={other}", code=2)
+    assert f"the study was started with {precision}, the file now says {other}" in again.stderr
 
 
 def test_a_study_keeps_the_budget_that_it_has_begun(finished: Workshop) -> None:
