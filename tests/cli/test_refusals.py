@@ -35,6 +35,7 @@ def test_a_study_whose_every_trial_fails_exits_1_and_can_be_deleted(
         (["run-study", "study.yaml", "--set", "search_space.wdth=3"], 2, "did you mean 'width'?"),
         (["run-study", "study.yaml", "--set", "model=paper-cn"], 4, "did you mean 'paper-cnn'?"),
         (["run-study", "study.yaml", "--set", "dataset=minst"], 2, "did you mean 'mnist'?"),
+        (["run-study", "study.yaml", "--set", "model=networks:bild"], 4, "did you mean 'build'?"),
         (["run-study", "study.yaml", "--set", "validation=500"], 4, "500"),
         (["run-study", "study.yaml", "--workers", "10000"], 3, "lower --workers"),
         (["show", "nothing"], 2, "no study 'nothing'"),

@@ -256,16 +256,8 @@ def test_an_enqueued_point_is_the_next_new_trial(
     assert bench.ledger(study_spec()).queued() == 0
 
 
-@pytest.mark.parametrize(
-    ("sampler", "pruner"),
-    [
-        ("tpe", "median"),
-        ("random", "hyperband"),
-        ("qmc", "successive-halving"),
-        ("cmaes", "none"),
-        ("tpe", "hyperband"),
-    ],
-)
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes"])
+@pytest.mark.parametrize("pruner", ["median", "hyperband", "successive-halving", "none"])
 def test_every_sampler_and_pruner_drives_a_study(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, sampler: str, pruner: str
 ) -> None:
