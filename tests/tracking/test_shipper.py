@@ -82,7 +82,7 @@ def test_killed_again_and_again_it_ships_everything_once(
 ) -> None:
     settings = replace(server.settings, experiment="killed")
     record_three_trials(recorder)
-    for _ in range(2):
+    for _ in range(3):
         shipper = Shipper(recorder.folder, settings)
         started.append(shipper)
         kill_once_it_gets_on(shipper, recorder.folder)
