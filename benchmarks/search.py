@@ -64,13 +64,12 @@ class Contest:
         first_seed: int,
         *,
         workers: int = WORKERS,
-        prompt: bool = False,
     ) -> Studies:
         """Every contender's repeats, one after another."""
         base = sweep(self.table.batches)
         return {
             one: [
-                replay(one.study(base, seed), self.table, workers=workers, prompt=prompt)
+                replay(one.study(base, seed), self.table, workers=workers)
                 for seed in range(first_seed, first_seed + self._rounds(one))
             ]
             for one in track(list(dict.fromkeys(field)), "replaying", console=harness.console)
@@ -101,7 +100,6 @@ def main() -> None:
         target=target,
         scores=scored(fresh),
         alone=scored(contest.studies((REFERENCE, FORMER, chosen), FRESH, workers=1)),
-        prompt=Score(contest.studies((chosen,), FRESH, prompt=True)[chosen], target),
         noise=contest.table.noise(),
     )
     harness.console.print(report.table(found))

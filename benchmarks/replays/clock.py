@@ -65,17 +65,15 @@ class ReplayedStudy:
         return next((trial.ended_s for trial in self.leaders() if trial.value >= target), None)
 
 
-def replay(spec: StudySpec, table: Table, *, workers: int, prompt: bool = False) -> ReplayedStudy:
+def replay(spec: StudySpec, table: Table, *, workers: int) -> ReplayedStudy:
     """Runs all of the study's trials; the same arguments give the same trials.
 
     Args:
         spec: a study of one seed a point that maximizes a metric of the table.
         table: where the curves come from.
         workers: trainers at a time.
-        prompt: whether a trainer waits for the pruner's word. Otherwise it has begun the next
-            epoch when the word comes, trains it to its end and leaves its validation out.
     """
-    return _Replay(spec, table, prompt).run(workers)
+    return _Replay(spec, table).run(workers)
 
 
 @dataclass
@@ -91,8 +89,8 @@ class _Attempt:
 
 
 class _Replay:
-    def __init__(self, spec: StudySpec, table: Table, prompt: bool) -> None:
-        self._spec, self._table, self._prompt = spec, table, prompt
+    def __init__(self, spec: StudySpec, table: Table) -> None:
+        self._spec, self._table = spec, table
         self._metric = METRICS.index(spec.objective.metric)
         self._distributions = search.distributions(spec)
         self._study = optuna.create_study(
@@ -139,12 +137,9 @@ class _Replay:
         pruned = attempt.trial.should_prune()
         if epoch == self._spec.epochs:
             attempt.state = TrialState.COMPLETE
-            self._after(0.0, now, attempt)
         elif pruned:
             attempt.state = TrialState.PRUNED
-            self._after(0.0 if self._prompt else costs.train_s, now, attempt)
-        else:
-            self._after(costs.epoch_s, now, attempt)
+        self._after(0.0 if attempt.state else costs.epoch_s, now, attempt)
 
     def _tell(self, attempt: _Attempt, now: float) -> None:
         assert attempt.state is not None

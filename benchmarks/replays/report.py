@@ -37,8 +37,6 @@ class Findings:
     scores: Mapping[Contender, Score]
     alone: Mapping[Contender, Score]
     """The same with one trainer."""
-    prompt: Score
-    """The chosen one, were trainers to wait for the pruner's word."""
     noise: float
     """Standard deviation of one training's best accuracy in the table."""
 
@@ -65,9 +63,6 @@ class Findings:
             f"{_times(chosen.race.speed_up(former.race))} times as fast as the former default, "
             f"{FORMER}, and the mean true accuracy of its trial differs by {_gain(gain)}.",
             f"With one trainer it is {_times(alone)} times as fast as random search.",
-            "Were trainers to wait for the pruner's word before their next epoch, its whole study "
-            f"would take {_seconds(self.prompt.median('seconds'))} s in place of "
-            f"{_seconds(chosen.median('seconds'))} s.",
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -78,7 +73,6 @@ class Findings:
             "noise": self.noise,
             "fresh": {str(one): score.to_json() for one, score in self.scores.items()},
             "one_trainer": {str(one): score.to_json() for one, score in self.alone.items()},
-            "prompt": self.prompt.to_json(),
         }
 
     def _names(self, one: Contender) -> tuple[str, str]:
