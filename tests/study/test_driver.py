@@ -393,7 +393,9 @@ def test_importance_needs_two_different_values(
     assert bench.trials(study_spec()).importance() == {}
 
     bench.run(study_spec(trials=6), scripted())
-    importance = bench.trials(study_spec(trials=6)).importance()
+    trials = bench.trials(study_spec(trials=6))
+    importance = trials.importance()
+    assert importance == trials.assess_importance()
     assert set(importance) == {"learning_rate", "batch_size"}
     assert sum(importance.values()) == pytest.approx(1)
 

@@ -70,7 +70,7 @@ class Driver:
         self._notify = notify
         self._models = BestModels(planner.home, self._spec, ledger, journal)
         self._models.consider(trials.all())
-        self._importance = PacedImportance(trials.importance)
+        self._importance = PacedImportance(trials.assess_importance)
         self._active: dict[tuple[int, int], _Active] = {}
         self._remarks: set[str] = set()
 
@@ -89,7 +89,7 @@ class Driver:
         finally:
             self._hand_back("the driver stopped")
         summary = self.summary()
-        self._journal.study_progressed(summary, summary.trials, self._trials.importance())
+        self._journal.study_progressed(summary, summary.trials, self._trials.assess_importance())
         return summary
 
     def summary(self) -> StudySummary:

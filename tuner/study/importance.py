@@ -1,11 +1,8 @@
-"""Which parameters matter: Optuna's PED-ANOVA, imported in milliseconds."""
+"""Which parameters matter, by Optuna's default evaluator, PED-ANOVA."""
 
-import sys
 import time
 from collections.abc import Callable
-from functools import cache
 from importlib import import_module
-from typing import cast
 
 import optuna
 
@@ -19,7 +16,12 @@ Importance = dict[str, float]
 
 def importance_of(study: optuna.Study) -> Importance:
     """What the completed trials of a study tell, two or more with different values."""
-    return dict(_evaluate()(study))
+    return dict(optuna.importance.get_param_importances(study))
+
+
+def load() -> None:
+    """Imports what `importance_of` needs, scikit-learn among it: two seconds, once a process."""
+    import_module("optuna.importance")
 
 
 class PacedImportance:
@@ -42,28 +44,3 @@ class PacedImportance:
         if found:
             self._next = ended + max(_EVERY_S, (ended - began) / _SHARE)
         return found
-
-
-@cache
-def _evaluate() -> Callable[[optuna.Study], Importance]:
-    """Optuna's function, from a copy of its package that knows no scikit-learn.
-
-    Evaluators that we do not use import scikit-learn, and with it pandas: two seconds and
-    100 MB. Optuna makes do where that is missing, so it is missing while the copy is imported;
-    whoever imports the package after that gets a whole one.
-    """
-    if "sklearn" in sys.modules:
-        return optuna.importance.get_param_importances
-    package = "optuna.importance"
-    known = {name: sys.modules.pop(name) for name in list(sys.modules) if name.startswith(package)}
-    attribute = optuna.importance
-    sys.modules["sklearn"] = None  # type: ignore[assignment]
-    try:
-        found = import_module(package).get_param_importances
-    finally:
-        for name in [name for name in sys.modules if name.startswith(package)]:
-            del sys.modules[name]
-        del sys.modules["sklearn"]
-        sys.modules.update(known)
-        optuna.importance = attribute
-    return cast("Callable[[optuna.Study], Importance]", found)

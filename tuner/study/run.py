@@ -13,7 +13,7 @@ from tuner.home import Home
 from tuner.models import registry
 from tuner.spec.resume import settled
 from tuner.spec.study import StudySpec
-from tuner.study import search
+from tuner.study import importance, search
 from tuner.study.catalog import Catalog, StudyRecord
 from tuner.study.database import Database, open_database
 from tuner.study.driver import Driver
@@ -177,6 +177,7 @@ class _Stay:
         self._say(f"loading {backend} and the model {self._spec.model} in the trainers")
         code_path = self._file.code_path
         model = ModelPlan(name=self._spec.model, params={}, code_path=code_path)
+        importance.load()  # while the trainers load theirs
         described = pool.describe(model, self._spec.dataset.name)
         check_parameters(self._spec, self._file.source, described.hyperparameters)
         stated = self._spec.precision

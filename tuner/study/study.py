@@ -47,7 +47,10 @@ class Study:
         return summarise(self.spec, self.trials, self._ledger)
 
     def importance(self) -> dict[str, float]:
-        """The share of the objective's variance that each parameter explains."""
+        """The share of the objective's variance that each parameter explains, as last assessed.
+
+        A driver assesses it about twice a minute and at its end.
+        """
         return self.trials.importance()
 
     def run_ids(self) -> list[str]:

@@ -19,6 +19,9 @@ from tuner.training.plan import EpochReport, TrialResult
 SLOT = "slot"
 """The user attribute that ties a row to its slot."""
 
+_IMPORTANCE = "importance"
+"""The study's attribute that keeps what was last assessed, for whoever must be quick."""
+
 LATELY_S = 1.0
 """How old the reports that drivers see of one another may be, besides the time to write them."""
 
@@ -126,12 +129,22 @@ class Trials:
         self._study().tell(opened.trial, state=TrialState.FAIL)
 
     def importance(self) -> Importance:
-        """How much each parameter matters; empty until two values differ."""
+        """How much each parameter matters as it was last assessed; empty before."""
+        return dict(self._study().user_attrs.get(_IMPORTANCE, {}))
+
+    def assess_importance(self) -> Importance:
+        """How much each parameter matters now, kept with the study.
+
+        Empty until two values differ.
+        """
         self._rows.refresh(LATELY_S)
         values = {row.value for row in self.known() if row.state is TrialState.COMPLETE}
         if len(values) < 2 or not self._distributions:
             return {}
-        return importance_of(self._study())
+        study = self._study()
+        found = importance_of(study)
+        study.set_user_attr(_IMPORTANCE, found)
+        return found
 
     def _study(self, sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
         return optuna.load_study(

@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
@@ -15,7 +14,8 @@ from tuner.spec.recipe import Recipe
 from tuner.training.data import TrainingData
 from tuner.training.engines import recipes
 from tuner.training.engines.base import TrainedEpoch
-from tuner.training.engines.precisions import gpu_precisions
+from tuner.training.engines.keras_session import KerasSession
+from tuner.training.engines.precisions import POLICIES, gpu_precisions
 from tuner.training.plan import Precision, TrialPlan
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from tuner.training.engines.jax_program import Program, ResidentRows, Schedule, State
     from tuner.training.engines.programs import Programs
-
-_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 class JaxEngine:
@@ -79,7 +77,7 @@ class JaxEngine:
         keras.backend.clear_session(free_memory=False)
         # Keras would make errors anew from their text, which JAX's do not allow.
         keras.config.disable_traceback_filtering()
-        keras.config.set_dtype_policy(_POLICIES[plan.precision])
+        keras.config.set_dtype_policy(POLICIES[plan.precision])
         with _without_tensorflow():
             keras.utils.set_random_seed(plan.seed)
         model = registry.build(plan.model.name, plan.model.params, data.image_shape, data.classes)
@@ -126,7 +124,7 @@ class JaxEngine:
         return self._resident[1:]
 
 
-class JaxSession:
+class JaxSession(KerasSession):
     """One network's state, and the program that moves it on."""
 
     def __init__(
@@ -138,23 +136,15 @@ class JaxSession:
         rows: tuple["ResidentRows", "ResidentRows"],
         remarks: tuple[str, ...],
     ) -> None:
-        self._remarks = remarks
-        self._model = model
+        super().__init__(model, plan, remarks)
         self._program = program
         self._state = state
-        self._plan = plan
         self._train, self._validation = rows
-        self._epoch = 0
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """Why this trial trained in another way than as one shared program an epoch."""
         return self._remarks + self._program.remarks
-
-    @property
-    def parameters(self) -> int:
-        """How many weights the network has, trainable or not."""
-        return int(self._model.count_params())
 
     def train_epoch(self, order: NDArray[np.int32]) -> TrainedEpoch:
         """Trains on the rows that `order` lists, in one call of the compiled program."""
@@ -175,13 +165,6 @@ class JaxSession:
     def weights(self) -> list[NDArray[np.generic]]:
         """A copy of every weight."""
         return self._program.weights(self._state)
-
-    def save(self, weights: list[NDArray[np.generic]], path: Path) -> None:
-        """Writes the network with `weights` as a `.keras` file, atomically."""
-        self._model.set_weights(weights)
-        partial = path.with_name(f"partial-{path.name}")
-        self._model.save(partial)
-        partial.replace(path)
 
     def _schedule(self, rows: int) -> "Schedule":
         """The learning rates of the epoch's steps and what else the recipe says of them."""

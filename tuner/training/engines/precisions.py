@@ -1,8 +1,14 @@
-"""Which precisions a device has instructions for; elsewhere bfloat16 is emulated, and slow."""
+"""Precisions: Keras' name for each, and which a device has instructions for.
+
+Elsewhere bfloat16 is emulated, and slow.
+"""
 
 from pathlib import Path
 
 from tuner.training.plan import Precision
+
+POLICIES: dict[Precision, str] = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+"""Keras' policies: mixed keeps weights, softmax and loss in float32."""
 
 _FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 """As Linux names them: Intel's and AMD's vector units, Intel's tiles, Arm's."""

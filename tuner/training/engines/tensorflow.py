@@ -1,7 +1,6 @@
 """The TensorFlow engine: one compiled program an epoch, shared by networks of one kind."""
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
@@ -10,7 +9,8 @@ from numpy.typing import NDArray
 from tuner.models import registry
 from tuner.training.data import TrainingData
 from tuner.training.engines.base import TrainedEpoch
-from tuner.training.engines.precisions import gpu_precisions, processor_precisions
+from tuner.training.engines.keras_session import KerasSession
+from tuner.training.engines.precisions import POLICIES, gpu_precisions, processor_precisions
 from tuner.training.engines.recipes import augmentation, compiled_part, rates
 from tuner.training.plan import Precision, TrialPlan
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import keras
 
     from tuner.training.engines.tensorflow_program import Program
-
-_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 class TensorFlowEngine:
@@ -73,7 +71,7 @@ class TensorFlowEngine:
         import keras
 
         keras.backend.clear_session(free_memory=False)
-        keras.config.set_dtype_policy(_POLICIES[plan.precision])
+        keras.config.set_dtype_policy(POLICIES[plan.precision])
         keras.utils.set_random_seed(plan.seed)
         model = registry.build(plan.model.name, plan.model.params, data.image_shape, data.classes)
         augment = augmentation(plan.recipe)
@@ -105,27 +103,19 @@ class TensorFlowEngine:
         return {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__}
 
 
-class TensorFlowSession:
+class TensorFlowSession(KerasSession):
     """One trial's network on its program."""
 
     def __init__(
         self, program: "Program", model: "keras.Model", plan: TrialPlan, remarks: tuple[str, ...]
     ) -> None:
+        super().__init__(model, plan, remarks)
         self._program = program
-        self._model = model
-        self._plan = plan
-        self._remarks = remarks
-        self._epoch = 0
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What made this trial train in another way than as one shared program an epoch."""
+        """Why this trial trained in another way than as one shared program an epoch."""
         return self._remarks + self._program.remarks
-
-    @property
-    def parameters(self) -> int:
-        """How many weights the network has, trainable or not."""
-        return int(self._model.count_params())
 
     def train_epoch(self, order: NDArray[np.int32]) -> TrainedEpoch:
         """Trains on the rows that `order` lists, in one call of the compiled program."""
@@ -140,10 +130,3 @@ class TensorFlowSession:
     def weights(self) -> list[NDArray[np.generic]]:
         """A copy of every weight."""
         return self._program.network.weights()
-
-    def save(self, weights: list[NDArray[np.generic]], path: Path) -> None:
-        """Writes the network with `weights` as a `.keras` file, atomically."""
-        self._model.set_weights(weights)
-        partial = path.with_name(f"partial-{path.name}")
-        self._model.save(partial)
-        partial.replace(path)
