@@ -23,6 +23,7 @@ from tuner.study.provenance import Provenance
 from tuner.study.recovery import recover
 from tuner.study.summary import StudySummary
 from tuner.study.trials import Trials
+from tuner.tracking.spool import read_events
 from tuner.training.checksum import sha256_of
 from tuner.training.plan import (
     EpochReport,
@@ -270,3 +271,9 @@ def study_spec() -> Callable[..., StudySpec]:
         return StudySpec.model_validate({**content, **changes})
 
     return make
+
+
+def first_told(bench: Bench, spec: StudySpec, slot: int, attempt: int, kind: type[Any]) -> Any:
+    """The first event of a kind in an attempt's spool."""
+    told, _ = read_events(bench.home.attempt(spec.name, slot, attempt))
+    return next(event for event in told if isinstance(event, kind))

@@ -3,7 +3,7 @@ import io
 import pytest
 from PIL import Image
 
-from tests.tracking.conftest import evaluation, report, summary
+from tests.tracking.recorder import evaluation, report, summary
 from tuner.tracking.events import TrialSummary
 from tuner.tracking.figures import (
     confusion_figure,

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.tracking.conftest import START_MS, Recorder, summary
+from tests.tracking.recorder import START_MS, Recorder, summary
 from tuner.errors import RefusedError
 from tuner.spec.recipe import Recipe
 from tuner.tracking.attempt_run import AttemptRun, attempt_params

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from tests.tracking.conftest import Recorder, Server, summary, wait_until
+from tests.tracking.recorder import Recorder, summary
+from tests.tracking.servers import Server, wait_until
 from tuner.errors import ExitCode
 from tuner.tracking.progress import load_progress, survey
 from tuner.tracking.settings import TrackingSettings

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.tracking.conftest import Recorder, report
+from tests.tracking.recorder import Recorder, report
 from tuner.tracking.events import EpochEnded, SystemSampled, TrialSummary, event_adapter
 from tuner.tracking.spool import (
     SpoolWriter,

@@ -1,0 +1,95 @@
+"""Where a trial's point comes from: baseline, seeds, line, sampler, grid."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.study.conftest import Bench, ScriptedPool
+from tuner.spec.study import StudySpec
+
+Spec = Callable[..., StudySpec]
+
+
+def test_replicates_share_their_point_and_pair_their_seeds(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    pool = scripted(size=4)
+
+    summary = bench.run(study_spec(trials=3, seeds=4), pool)
+
+    assert summary.counts["completed"] == 12
+    plans = {plan.slot: plan for plan in pool.submitted}
+    for point in range(3):
+        assert len({str(plans[point * 4 + each].params) for each in range(4)}) == 1
+    assert len({str(plans[point * 4].params) for point in range(3)}) == 3
+    seeds = [[plans[point * 4 + each].seed for each in range(4)] for point in range(3)]
+    assert len(set(seeds[0])) == 4
+    assert seeds[0] == seeds[1] == seeds[2]
+
+
+def test_an_empty_space_with_seeds_trains_the_fixed_point(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    pool = scripted()
+    spec = study_spec(search_space={"learning_rate": 0.002}, baseline=[], trials=1, seeds=3)
+
+    assert bench.run(spec, pool).counts["completed"] == 3
+    assert [plan.recipe.learning_rate for plan in pool.submitted] == [0.002] * 3
+
+
+def test_an_enqueued_point_is_the_next_new_trial(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    bench.record(study_spec())
+    bench.ledger(study_spec()).enqueue({"learning_rate": 0.007})
+    pool = scripted(dies=lambda plan: plan.slot == 1 and plan.attempt == 0)
+
+    bench.run(study_spec(), pool)
+
+    assert [plan.recipe.learning_rate for plan in pool.submitted[:3]] == [0.001, 0.007, 0.007]
+    assert pool.submitted[1].params == pool.submitted[2].params
+    assert bench.ledger(study_spec()).queued() == 0
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes"])
+@pytest.mark.parametrize("pruner", ["median", "hyperband", "successive-halving", "none"])
+def test_every_sampler_and_pruner_drives_a_study(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, sampler: str, pruner: str
+) -> None:
+    spec = study_spec(
+        sampler=sampler,
+        pruner=pruner,
+        search_space={
+            "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
+            "dropout_rate": {"type": "float", "low": 0.0, "high": 0.5, "step": 0.25},
+            "batch_size": {"type": "int", "low": 8, "high": 64, "log": True},
+            "optimizer": {"type": "choice", "choices": ["adam", "sgd"]},
+        },
+        baseline=[],
+    )
+
+    summary = bench.run(spec, scripted())
+
+    assert summary.counts["completed"] + summary.counts["pruned"] == 6
+    assert all(not spec.point_problems(trial.params) for trial in summary.trials)
+    assert len({str(trial.params) for trial in summary.trials}) == 6
+
+
+def test_a_grid_trains_every_point_once_and_the_baseline_first(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    space = {
+        "learning_rate": {"type": "choice", "choices": [0.001, 0.01]},
+        "batch_size": {"type": "int", "low": 16, "high": 32, "step": 8},
+    }
+    spec = study_spec(
+        sampler="grid", search_space=space, baseline=[{"learning_rate": 0.01, "batch_size": 24}]
+    )
+
+    summary = bench.run(spec, scripted(size=2))
+
+    points = [
+        (trial.params["learning_rate"], trial.params["batch_size"]) for trial in summary.trials
+    ]
+    assert points[0] == (0.01, 24)
+    assert sorted(points) == [(rate, size) for rate in (0.001, 0.01) for size in (16, 24, 32)]

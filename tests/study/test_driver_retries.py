@@ -1,0 +1,64 @@
+"""A trial whose trainer died is tried again, and so often."""
+
+from collections.abc import Callable
+
+from optuna.trial import TrialState as RowState
+
+from tests.study.conftest import Bench, ScriptedPool, first_told
+from tuner.spec.study import StudySpec
+from tuner.tracking.events import (
+    AttemptStarted,
+)
+from tuner.training.plan import TrialPlan
+
+Spec = Callable[..., StudySpec]
+
+
+def test_a_trial_whose_trainer_died_is_tried_again_with_the_same_point_and_seed(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    pool = scripted(dies=lambda plan: plan.slot == 1 and plan.attempt == 0)
+
+    summary = bench.run(study_spec(), pool)
+
+    first, second = (plan for plan in pool.submitted if plan.slot == 1)
+    assert (first.params, first.seed) == (second.params, second.seed)
+    assert summary.counts["completed"] == len(summary.trials) == 6
+    outcomes = [a.outcome for a in bench.ledger(study_spec()).attempts() if a.slot == 1]
+    assert outcomes == ["lost", "completed"]
+    started = first_told(bench, study_spec(), 1, 1, AttemptStarted)
+    assert started.predecessor == bench.ledger(study_spec()).attempts()[1].uid
+
+
+def test_a_trial_that_dies_every_time_fails_after_its_retries(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    spec = study_spec(max_retries=2)
+
+    summary = bench.run(spec, scripted(dies=lambda plan: plan.slot == 3))
+
+    outcomes = [a.outcome for a in bench.ledger(spec).attempts() if a.slot == 3]
+    assert outcomes == ["lost", "lost", "failed"]
+    assert (summary.counts["failed"], summary.counts["completed"]) == (1, 5)
+
+
+def test_a_retry_is_not_pruned_by_what_the_attempt_before_it_reported(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    spec = study_spec(pruner={"type": "median", "n_startup_trials": 1}, trials=2)
+    values = [[0.1, 0.9, 0.9], [0.2, 0.8, 0.8]]
+    trained: set[tuple[int, int, int]] = set()
+
+    def curve(plan: TrialPlan, epoch: int) -> float:
+        trained.add((plan.slot, plan.attempt, epoch))
+        return values[plan.slot][epoch - 1]
+
+    def dies(plan: TrialPlan) -> bool:
+        return (plan.slot, plan.attempt) == (1, 0) and (1, 0, 2) in trained
+
+    bench.run(spec, scripted(curve=curve, dies=dies))
+
+    row = bench.trials(spec).by_slot()[1]
+    assert row.state is RowState.PRUNED
+    assert {epoch for slot, attempt, epoch in trained if (slot, attempt) == (1, 1)} == {1, 2}
+    assert row.user_attrs["epochs"] == len(row.intermediate_values) == 2

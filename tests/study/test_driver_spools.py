@@ -1,0 +1,80 @@
+"""What a driver tells its spools, and which models it keeps."""
+
+from collections.abc import Callable
+from contextlib import closing
+
+from tests.study.conftest import Bench, ScriptedPool, first_told
+from tuner.spec.study import StudySpec
+from tuner.tracking.events import (
+    AttemptEnded,
+    EpochEnded,
+    ModelKept,
+    StudyProgressed,
+)
+from tuner.tracking.spool import read_events
+from tuner.training.plan import TrialPlan
+
+Spec = Callable[..., StudySpec]
+
+
+def test_the_spool_tells_every_attempt_from_start_to_end(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    bench.run(study_spec(trials=2), scripted())
+
+    for slot in range(2):
+        told, _ = read_events(bench.home.attempt("small", slot, 0))
+        kinds = [event.kind for event in told]
+        assert kinds[0] == "attempt-started"
+        assert kinds.count("epoch-ended") == 3
+        ended = next(event for event in told if isinstance(event, AttemptEnded))
+        assert ended.outcome == "completed"
+        assert ended.result is not None
+        assert [e.report for e in told if isinstance(e, EpochEnded)] == list(ended.result.epochs)
+
+
+def test_the_parents_spool_tells_of_each_trial_as_it_ends_and_of_all_at_the_end(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    summary = bench.run(study_spec(trials=12), scripted(size=3))
+
+    told, _ = read_events(bench.home.parent("small"))
+    progress = [event for event in told if isinstance(event, StudyProgressed)]
+    assert [len(event.trials) for event in progress[:-1]] == [1] * 12
+    known = {trial.number: trial for event in progress for trial in event.trials}
+    assert list(known.values()) != []
+    assert sorted(known.items()) == [(trial.number, trial) for trial in summary.trials]
+    assert progress[-1].importance == bench.trials(study_spec()).importance()
+    assert [event.metrics["trials_completed"] for event in progress] == [*range(1, 13), 12]
+
+
+def test_what_a_killed_driver_had_told_is_completed_when_the_study_is_closed(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    summary = bench.run(study_spec(trials=2), scripted())
+    with closing(bench.journal(study_spec())) as journal:
+        journal.study_opened()
+        journal.ensure_closed(summary)
+        journal.ensure_closed(summary)
+
+    told, _ = read_events(bench.home.parent("small"))
+    (last,) = (event for event in told[-2:] if isinstance(event, StudyProgressed))
+    assert last.trials == summary.trials
+    assert [event.kind for event in told[-2:]] == ["study-progressed", "study-closed"]
+
+
+def test_only_the_best_models_are_kept(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    values = [0.1, 0.5, 0.9, 0.2, 0.8, 0.7]
+
+    def curve(plan: TrialPlan, _epoch: int) -> float:
+        return values[plan.slot]
+
+    bench.run(study_spec(keep_models=2), scripted(curve=curve))
+
+    journal = bench.journal(study_spec())
+    kept = [slot for slot in range(6) if journal.keeps_model(bench.home.attempt("small", slot, 0))]
+    assert kept == [2, 4]
+    model = first_told(bench, study_spec(), 2, 0, ModelKept)
+    assert model.path.read_text() == "2"

@@ -1,0 +1,115 @@
+"""What a shipper does where spools, stores or names are not as they should be."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.tracking.recorder import Recorder
+from tests.tracking.store import Store, forget_progress, ship
+from tuner.errors import UnavailableError
+from tuner.tracking.progress import load_progress
+from tuner.tracking.settings import TrackingSettings
+from tuner.tracking.spool import attempt_folder, parent_folder
+from tuner.tracking.study_shipper import StudyShipper
+
+
+def test_what_mlflow_refuses_stops_nobody(
+    recorder: Recorder, local: TrackingSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder.parent(recorder.opened())
+    bad = recorder.epoch(2)
+    metrics = {**bad.report.metrics, "no#good": 1.0}
+    bad = bad.model_copy(update={"report": bad.report.model_copy(update={"metrics": metrics})})
+    recorder.attempt(0, 0, recorder.started(0), recorder.epoch(1), bad, recorder.epoch(3))
+    recorder.trial(1)
+    assert ship(recorder.folder, local) == 0
+    store = Store(local)
+    assert [step for step, _, _ in store.points("trial 0", "loss")] == [1, 3]
+    assert store.runs["trial 0"].data.tags["tuner.refused_events"] == "1"
+    assert store.runs["trial 1"].info.status == "FINISHED"
+    progress = load_progress(attempt_folder(recorder.folder, 0, 0))
+    assert progress is not None
+    assert "no#good" in progress.refused[0]
+    assert "no#good" in caplog.text
+
+
+def test_a_damaged_line_is_skipped_and_named(recorder: Recorder, local: TrackingSettings) -> None:
+    recorder.parent(recorder.opened())
+    with (parent_folder(recorder.folder) / "spool.jsonl").open("ab") as file:
+        file.write(b"\0\0\0\n")
+    recorder.parent(recorder.closed())
+    assert ship(recorder.folder, local) == 0
+    parent = Store(local).runs["sweep"]
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["tuner.refused_events"] == "1"
+
+
+def test_a_diverged_epoch_is_one_point(recorder: Recorder, local: TrackingSettings) -> None:
+    recorder.parent(recorder.opened())
+    recorder.attempt(
+        0, 0, recorder.started(0), recorder.epoch(1, float("nan")), recorder.epoch(2, float("inf"))
+    )
+    for _ in range(2):
+        ship(recorder.folder, local)
+        forget_progress(recorder.folder)
+    store = Store(local)
+    run_id = store.runs["trial 0"].info.run_id
+    history = store.client.get_metric_history(run_id, "accuracy")
+    assert [(point.step, str(point.value)) for point in history] == [(1, "nan"), (2, "nan")]
+
+
+def test_any_study_name_can_be_found_again(local: TrackingSettings, tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "study", study='it\'s "100%" `mine` \\ ü')
+    recorder.parent(recorder.opened())
+    recorder.attempt(0, 0, recorder.started(0))
+    ship(recorder.folder, local)
+    forget_progress(recorder.folder)
+    assert ship(recorder.folder, local) == 0
+    assert Store(local).runs.keys() == {recorder.study, "trial 0"}
+
+
+def test_long_values_are_cut_to_what_mlflow_takes(
+    recorder: Recorder, local: TrackingSettings
+) -> None:
+    params = {f"param_{number}": "x" * 7000 for number in range(250)}
+    recorder.parent(recorder.opened(**params))
+    assert ship(recorder.folder, local) == 0
+    logged = Store(local).runs["sweep"].data.params
+    assert {len(value) for value in logged.values()} == {6000}
+    assert len(logged) == 250
+
+
+def test_doubles_of_a_run_are_deleted(recorder: Recorder, local: TrackingSettings) -> None:
+    recorder.parent(recorder.opened())
+    recorder.attempt(0, 0, recorder.started(0))
+    ship(recorder.folder, local)
+    store = Store(local)
+    tags = {"tuner.uid": recorder.uid(0)}
+    store.client.create_run(store.experiment.experiment_id, 2, tags, "trial 0")
+    recorder.attempt(0, 0, recorder.ended())
+    ship(recorder.folder, local)
+    assert Store(local).runs["trial 0"].info.run_id == store.runs["trial 0"].info.run_id
+
+
+def test_a_deleted_experiment_is_left_alone(recorder: Recorder, local: TrackingSettings) -> None:
+    recorder.parent(recorder.opened())
+    ship(recorder.folder, local)
+    store = Store(local)
+    store.client.delete_experiment(store.experiment.experiment_id)
+    with pytest.raises(UnavailableError, match="experiment 'tuner' is deleted"):
+        ship(recorder.folder, local)
+
+
+def test_one_shipper_at_a_time(recorder: Recorder, local: TrackingSettings) -> None:
+    recorder.whole_study()
+    first = StudyShipper(recorder.folder, local, lambda: True)
+    second = StudyShipper(recorder.folder, local, lambda: True)
+    assert first.ship() > 0
+    recorder.attempt(2, 0, recorder.started(2))
+    assert second.ship() == 0
+    assert second.survey().pending == 1
+    assert second.survey().runs.keys() == {recorder.study_uid, recorder.uid(0), recorder.uid(1)}
+    first.close()
+    assert second.ship() == 1
+    second.close()
+    assert not (recorder.folder / "shipping").exists()
