@@ -60,6 +60,7 @@ def markdown(result: Committed) -> str:
         ),
         "",
         *_against(result),
+        *_means(result),
         *(f"Skipped: {name} ({why}).\n" for name, why in result.content["skipped"].items()),
         f"*{_origin(result)}*",
         "",
@@ -87,6 +88,14 @@ def _against(result: Committed) -> Iterator[str]:
             if len(ratios) > 1:
                 told = (f"{_ratio(one)} {one.base}" for one in ratios)
                 yield f"{subject}, times as fast: {'; '.join(told)}.\n"
+
+
+def _means(result: Committed) -> Iterator[str]:
+    """A line for each fact that is a mean with its interval."""
+    for name, fact in result.content["facts"].items():
+        if isinstance(fact, dict) and fact.keys() == {"mean", "low", "high"}:
+            mean, low, high = (f"{fact[key]:+.5f}" for key in ("mean", "low", "high"))
+            yield f"{name}: **{mean}** (95% interval {low} to {high}).\n"
 
 
 def _ratio(ratio: Ratio) -> str:

@@ -23,6 +23,7 @@ _SCRIPTS = {
     "cli": "commands that do not train",
     "packing": "how many trainers on how many cores",
     "latency": "one image through the promoted model's path",
+    "accuracy": "whether quicker ways to train learn the same",
     "search": "samplers and pruners replayed on recorded curves",
 }
 

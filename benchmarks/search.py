@@ -9,12 +9,12 @@ says how and shows what was found.
     python -m benchmarks.search --report     the same, and renews docs/search.md
     python -m benchmarks.search --short      fewer searches and repeats, as in `make bench`
 
-Every pair is tried on one set of seeds, the best one is chosen there, and what is reported
-comes from other seeds.
+Every pair is tried on one set of seeds, the best of them meet again on more, the winner is
+chosen there, and what is reported comes from other seeds.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -42,10 +42,14 @@ DATA = Path(__file__).parent / "data" / "search-table.csv"
 WORKERS = 2
 SHORT_SAMPLERS = ("random", "tpe, start 10")
 SHORT_ROUNDS = 10
+SHORTLIST, SETTLING = 8, 5
+"""The best pairs that meet again, and on how many times as many seeds as they were found on."""
+REPORTED = 3
+"""How many times as many seeds are reported as the first choice was made on."""
 SLOW_ROUNDS = 20
 """Repeats of a sampler that takes seconds an ask."""
-FRESH = 10_000
-"""The first seed of the repeats that are reported; those that choose count from 0."""
+AGAIN, FRESH = 5_000, 10_000
+"""The first seeds on which the shortlist meets, and of the repeats that are reported."""
 
 Studies = dict[Contender, list[ReplayedStudy]]
 Scores = dict[Contender, Score]
@@ -75,6 +79,10 @@ class Contest:
             for one in track(list(dict.fromkeys(field)), "replaying", console=harness.console)
         }
 
+    def times(self, factor: int) -> "Contest":
+        """The same on so many times as many seeds."""
+        return replace(self, rounds=self.rounds * factor)
+
     def _rounds(self, one: Contender) -> int:
         return min(self.rounds, SLOW_ROUNDS) if one.sampler in SLOW_SAMPLERS else self.rounds
 
@@ -93,31 +101,40 @@ def main() -> None:
     samplers = SHORT_SAMPLERS if arguments.short else tuple(SAMPLERS)
 
     chosen, best = select(contest, samplers)
-    fresh = contest.studies(finalists(chosen, best, samplers, arguments.short), FRESH)
+    reported = contest.times(REPORTED)
+    fresh = reported.studies(finalists(chosen, best, samplers, arguments.short), FRESH)
     target = target_of(fresh[REFERENCE])
     found = report.Findings(
         chosen=chosen,
         target=target,
         scores=scored(fresh),
-        alone=scored(contest.studies((REFERENCE, FORMER, chosen), FRESH, workers=1)),
+        alone=scored(reported.studies((REFERENCE, FORMER, chosen), FRESH, workers=1)),
         noise=contest.table.noise(),
     )
     harness.console.print(report.table(found))
-    result_of(found, arguments.table.name, rounds).finish(arguments)
+    result_of(found, arguments.table.name, reported.rounds).finish(arguments)
     if arguments.report:
         report.renew(found, fresh)
 
 
 def select(contest: Contest, samplers: Iterable[str]) -> tuple[Contender, list[Contender]]:
-    """The best pair on the seeds that choose, and the best of each kind of pruner with it.
+    """The best pair on the seeds that choose, and the runners-up.
 
-    Every pruner runs under two samplers, then every sampler with the best pruner of each kind.
+    Every pruner runs under two samplers, then every sampler with the best pruner of each kind,
+    and the quickest of all these once more on many seeds, for the best of many noisy figures
+    flatters itself.
     """
     first = scored(contest.studies(contenders(SHORT_SAMPLERS, PRUNERS), 0))
     pruners = [best_of(first, first[REFERENCE], kind).pruner for kind in KINDS]
     second = scored(contest.studies([REFERENCE, *contenders(samplers, pruners)], 0))
-    chosen = best_of(second, second[REFERENCE])
-    return chosen, contenders([chosen.sampler], pruners)
+    shortlist = quickest(first | second, SHORTLIST)
+    again = scored(contest.times(SETTLING).studies([REFERENCE, *shortlist], AGAIN))
+    return best_of(again, again[REFERENCE]), shortlist
+
+
+def quickest(scores: Scores, count: int) -> list[Contender]:
+    """The first `count` to the target."""
+    return sorted(scores, key=lambda one: scores[one].race.running_time.value)[:count]
 
 
 def best_of(scores: Scores, reference: Score, kind: str | None = None) -> Contender:
@@ -140,7 +157,7 @@ def scored(studies: Studies) -> Scores:
 def finalists(
     chosen: Contender, best: Sequence[Contender], samplers: Sequence[str], short: bool
 ) -> list[Contender]:
-    """What is reported: all samplers with and without the chosen pruner, and each kind of it."""
+    """What is reported: all samplers with and without the chosen pruner, and the runners-up."""
     slow = () if short or find_spec("torch") is None else tuple(SLOW_SAMPLERS)
     pairs = contenders((*samplers, *slow), ("none", chosen.pruner))
     return [REFERENCE, FORMER, *pairs, *best]

@@ -33,25 +33,44 @@ class Watch:
         self._began: float | None = None
         self._ended = 0.0
         self._epochs: list[EpochDone] = []
+        self._devices: dict[int, str] = {}
+        self._freed: dict[str, float] = {}
+        """When a trainer's trial before the present one ended."""
+        self._beyond: list[float] = []
 
     def take(self, event: ProgressEvent) -> None:
         """Takes one event."""
         match event:
-            case TrialBegan():
+            case TrialBegan(number=number, device=device):
                 self._began = self._began or time.perf_counter()
-            case TrialDone():
+                self._devices[number] = device
+            case TrialDone(number=number):
                 self._ended = time.perf_counter()
+                self._end(number)
             case EpochDone():
                 self._epochs.append(event)
 
     def sample(self) -> dict[str, float]:
-        """Seconds: an epoch in its trainer after the first, and of the wall by trial-epochs."""
+        """Seconds, by the names and rules of `benchmarks.tracking`."""
         assert self._began is not None
         steady = [event.seconds for event in self._epochs if event.epoch > 1]
         return {
             "epoch": median(steady),
             "wall a trial-epoch": (self._ended - self._began) / len(self._epochs),
+            "beyond a trial's epochs": median(self._beyond),
         }
+
+    def _end(self, number: int) -> None:
+        """From one trial's end to the next one's at the same trainer, less the epochs.
+
+        The first epoch counts as long as the others, so that tracing is found out.
+        """
+        device = self._devices[number]
+        if device in self._freed:
+            steady = [one.seconds for one in self._epochs if one.number == number and one.epoch > 1]
+            epochs = sum(steady) + median(steady)
+            self._beyond.append(self._ended - self._freed[device] - epochs)
+        self._freed[device] = self._ended
 
 
 class _NoShipment:

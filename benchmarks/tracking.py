@@ -6,8 +6,11 @@ The same study of the paper's network three ways, a process each: `tracked` ship
 store as `tuner run-study` does, `server away` names a server that never answers, `untracked`
 starts no shipper. One trainer a core, or one a GPU, so the shipper has no core of its own.
 
-    epoch                 in its trainer, validation included, the first of each trial left out
-    wall a trial-epoch    from the first trial's start to the last one's end, by all epochs
+    epoch                      in its trainer, validation included; a trial's first is left out
+    wall a trial-epoch         from the first trial's start to the last one's end, by all epochs
+    beyond a trial's epochs    tell, ask, build, trace, evaluate, keep the model, log: from one
+                               trial's end to the next one's at the same trainer, less its
+                               epochs; a trainer's first trial is left out
 
 `shipper` ships studies that nobody trained, of 5 and of 25 trials of 10 epochs. Its processor
 time a trial is the difference; what it takes to start is left out and stands beside it.
@@ -131,13 +134,13 @@ def _processor_s() -> float:
 
 def _arguments() -> argparse.Namespace:
     arguments = parser(__doc__, rounds=3)
-    arguments.add_argument("--trials", type=int, default=4)
+    arguments.add_argument("--trials", type=int, default=4, help="two a trainer at least")
     arguments.add_argument("--epochs", type=int, default=4, help="at least 2")
     arguments.add_argument("--precision", default="bfloat16", choices=["float32", "bfloat16"])
     workload.add_arguments(arguments)
     asked = arguments.parse_args()
     if asked.short:
-        asked.rounds, asked.trials, asked.epochs = 1, 2, 2
+        asked.rounds, asked.trials, asked.epochs = 1, 4, 2
     return asked
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import report
+from benchmarks.accuracy import mean_with_interval
 from benchmarks.committed import read
 from benchmarks.harness import Result, interleaved
 from benchmarks.samples import Series, paired_ratio
@@ -77,3 +78,11 @@ def test_the_document_has_the_figures_and_is_checked(
     assert report.main() == 0
     path.unlink()
     assert report.main() == 1
+
+
+def test_a_mean_lies_in_its_interval_which_many_samples_narrow() -> None:
+    few, many = (mean_with_interval([0.1, 0.2, 0.3] * count) for count in (1, 20))
+    assert [few["mean"], many["mean"]] == pytest.approx([0.2, 0.2])
+    # Student's t for two degrees of freedom, 4.303, times 0.1 / sqrt(3).
+    assert few["high"] - few["mean"] == pytest.approx(0.2484, abs=1e-4)
+    assert few["low"] < many["low"] < 0.2 < many["high"] < few["high"]
