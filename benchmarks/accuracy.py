@@ -43,9 +43,6 @@ def main() -> None:
         differences = _differences(found[way], found[BASE])
         result.add(way, "difference", "", differences)
         result.facts[f"{way}, mean difference"] = mean_with_interval(differences)
-    for way in ways:
-        result.add(way, "a training", "s", [one.duration_s or 0.0 for one in found[way]])
-    result.compare(BASE, "a training")
     for name, fact in result.facts.items():
         console.print(f"{name}: {fact['mean']:+.5f} ({fact['low']:+.5f} to {fact['high']:+.5f})")
     result.finish(asked)

@@ -21,7 +21,7 @@ def draw(studies: Mapping[str, Sequence[ReplayedStudy]], target: float, path: Pa
     """Medians over repeats with their 95% interval: what the study saw, and what is true."""
     until = max(np.median([study.seconds for study in each]) for each in studies.values())
     times = np.linspace(0, until, _POINTS)
-    drawing = Figure(figsize=(10, 4.2), layout="constrained")
+    drawing = Figure(figsize=(10, 4.6), layout="constrained")
     seen, true = drawing.subplots(1, 2, sharex=True)
     for colour, (name, each) in zip(_COLOURS, studies.items(), strict=False):
         _curve(seen, times, _best_so_far(each, times, "value"), name, colour)
@@ -33,7 +33,8 @@ def draw(studies: Mapping[str, Sequence[ReplayedStudy]], target: float, path: Pa
         axes.set_xlabel("seconds of training, two trainers")
         axes.grid(color="#dddddd", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-    seen.legend(loc="lower right", fontsize=8, frameon=False)
+    handles, labels = seen.get_legend_handles_labels()
+    drawing.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     with mpl.rc_context({"svg.hashsalt": "search", "svg.fonttype": "none"}):
         metadata = {"Date": None} if path.suffix == ".svg" else None
         drawing.savefig(path, metadata=metadata)

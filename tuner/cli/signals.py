@@ -6,7 +6,7 @@ second Ctrl-C does not wait for that.
 """
 
 import signal
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Self
 
 from tuner.errors import ExitCode
@@ -30,12 +30,7 @@ class StopSignals:
         self._before = {number: signal.signal(number, self._receive) for number in _CODES}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

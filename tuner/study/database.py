@@ -3,7 +3,6 @@
 import os
 import sqlite3
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import optuna
@@ -45,12 +44,7 @@ class Database:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         self.close()
         if isinstance(error, SQLAlchemyError | StorageInternalError):
             raise UnavailableError(

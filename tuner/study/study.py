@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Self
 
 from tuner.errors import RefusedError, UsageError
@@ -128,12 +127,7 @@ class Study:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         self._database.__exit__(kind, error, trace)
 
 

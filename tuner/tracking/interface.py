@@ -10,7 +10,6 @@ import time
 import urllib.parse
 import urllib.request
 from http.client import HTTPException
-from types import TracebackType
 from typing import Self
 
 from tuner.errors import UnavailableError
@@ -53,12 +52,7 @@ class LocalInterface:
         self._server = subprocess.Popen(command, env=environment, process_group=0)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         if self._server.poll() is None:
             os.killpg(self._server.pid, signal.SIGTERM)
         self._server.wait()
