@@ -125,8 +125,22 @@ def test_convolutions_on_a_processor_run_in_no_loop_and_give_the_same(
 
 
 @on_jax
-@pytest.mark.usefixtures("own_networks")
-def test_a_network_that_jax_cannot_trace_fails_and_says_why(
+@pytest.mark.usefixtures("own_networks", "default_precision")
+def test_a_network_that_cannot_be_traced_trains_step_by_step_and_says_so(
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
+) -> None:
+    data = make_data(200, 100)
+    session = engine.session(make_plan("own_networks:uncompilable", learning_rate=0.01), data)
+    losses = [session.train_epoch(order(200)).loss for _ in range(4)]
+    assert losses[-1] < losses[0]
+    assert session.probabilities().shape == (100, data.classes)
+    (_, remark) = session.remarks
+    assert remark.startswith("trains step by step, much slower: TracerArrayConversionError")
+
+
+@on_jax
+@pytest.mark.usefixtures("own_networks", "default_precision")
+def test_a_network_that_jax_cannot_differentiate_fails_and_says_why(
     engine: Engine, make_plan: PlanMaker, make_data: DataMaker
 ) -> None:
     class Ignored:
@@ -139,7 +153,7 @@ def test_a_network_that_jax_cannot_trace_fails_and_says_why(
         def pruned(self) -> bool:
             return False
 
-    plan, data = make_plan("own_networks:uncompilable"), make_data()
+    plan, data = make_plan("own_networks:uncompilable", {"hidden": True}), make_data()
     result: Any = loop.train(plan, lambda _plan: data, engine, Ignored())
     assert result.error is not None
     assert result.error.type == "TracerArrayConversionError"

@@ -99,9 +99,12 @@ class Uncompilable(layers.Layer):  # type: ignore[misc]  # Keras has no types
         return images * 2 if float(keras.ops.convert_to_numpy(images).max()) < 1 else images
 
 
-def uncompilable(*, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
-    """Trains step by step or not at all."""
-    return _classifier(input_shape, classes, Uncompilable())
+def uncompilable(
+    *, input_shape: tuple[int, int, int], classes: int, hidden: bool = False
+) -> keras.Model:
+    """Trains step by step or not at all; JAX differentiates nothing that is `hidden` in Python."""
+    before = [layers.Dense(4)] if hidden else []
+    return _classifier(input_shape, classes, *before, Uncompilable())
 
 
 def branched(

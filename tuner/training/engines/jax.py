@@ -157,10 +157,7 @@ class JaxSession(KerasSession):
 
     def probabilities(self) -> NDArray[np.float32]:
         """Class probabilities for every validation row, shape (N, classes)."""
-        state = self._state
-        return np.array(
-            self._program.probabilities(state.trainable, state.fixed, self._validation.images)
-        )
+        return np.array(self._program.probabilities(self._state, self._validation.images))
 
     def weights(self) -> list[NDArray[np.generic]]:
         """A copy of every weight."""

@@ -7,9 +7,10 @@ and dropout rates in the state; learning rates, weight decay and label smoothing
 
 Convolutions on a processor are the exception: XLA runs them several times slower in a loop
 than outside of one (https://github.com/jax-ml/jax/issues/12868), so that there each step is a
-call of its own.
+call of its own. A network that cannot be traced is run without compiling anything.
 """
 
+from enum import Enum, auto
 from typing import Any, NamedTuple
 
 import jax
@@ -66,6 +67,14 @@ class Sums(NamedTuple):
     confusion: jax.Array
 
 
+class _Way(Enum):
+    """What is compiled and called."""
+
+    EPOCH = auto()
+    STEP = auto()
+    UNCOMPILED = auto()
+
+
 class Program:
     """The compiled functions of one architecture; a trial's state is handed in and out."""
 
@@ -88,8 +97,10 @@ class Program:
         self._compiled_epoch = jax.jit(
             self._epoch, static_argnames="batch_size", donate_argnames=("state", "sums")
         )
-        self._in_a_loop: bool | None = None
-        self.probabilities = jax.jit(self._probabilities)
+        self._compiled_probabilities = jax.jit(self._probabilities)
+        self._way: _Way | None = None
+        self.remarks: tuple[str, ...] = ()
+        """Why an epoch is not one program, if it is not."""
 
     def start(self, model: keras.Model, augmentation: list[keras.Layer]) -> State:
         """The state in which training begins, of a network and an augmentation of this kind."""
@@ -100,13 +111,6 @@ class Program:
             optimizer=[value.copy() for value in self._fresh_optimizer],
             augmentation=[_values(layer.non_trainable_variables) for layer in augmentation],
         )
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """Why an epoch is not one program, if it is not."""
-        if self._in_a_loop is False:
-            return ("each step is a call of its own: XLA slows convolutions down in a loop here",)
-        return ()
 
     def weights(self, state: State) -> list[NDArray[np.generic]]:
         """A copy of every weight, in the order of the trial's own network."""
@@ -130,21 +134,36 @@ class Program:
         sums = Sums(jnp.float32(0), jnp.zeros((self._classes, self._classes), jnp.int32))
         batches = np.split(order, range(batch_size, len(order), batch_size))
         steps = [schedule._replace(rates=rate) for rate in schedule.rates]
-        if self._in_a_loop is None:
-            self._in_a_loop = self._loops_well(state, sums, rows, batches[0], steps[0])
-        if self._in_a_loop:
+        if self._way is None:
+            self._way, self.remarks = self._best_way(state, sums, rows, batches[0], steps[0])
+        if self._way is _Way.EPOCH:
             epoch: tuple[State, Sums] = self._compiled_epoch(
                 state, sums, rows, order, schedule, batch_size=batch_size
             )
             return epoch
-        for index, step in zip(batches, steps, strict=True):
-            state, sums = self._compiled_step(state, sums, rows, index, step)
+        with jax.disable_jit(self._way is _Way.UNCOMPILED):
+            for index, step in zip(batches, steps, strict=True):
+                state, sums = self._compiled_step(state, sums, rows, index, step)
         return state, sums
 
-    def _loops_well(self, *step: Any) -> bool:
-        if jax.default_backend() != "cpu":
-            return True
-        return "conv_general_dilated" not in str(self._compiled_step.trace(*step).jaxpr)
+    def probabilities(self, state: State, images: jax.Array) -> jax.Array:
+        """Class probabilities of all images, float32 of shape (N, classes), without dropout."""
+        with jax.disable_jit(self._way is _Way.UNCOMPILED):
+            answer: jax.Array = self._compiled_probabilities(state.trainable, state.fixed, images)
+            return answer
+
+    def _best_way(self, *step: Any) -> tuple[_Way, tuple[str, ...]]:
+        try:
+            traced = str(self._compiled_step.trace(*step).jaxpr)
+        except Exception as error:  # noqa: BLE001 - the user's code runs in here
+            # If the network is at fault in any case, it fails again, uncompiled.
+            reason = str(error).strip().splitlines() or [""]
+            slow = f"trains step by step, much slower: {type(error).__name__}: {reason[0]}"
+            return _Way.UNCOMPILED, (slow,)
+        if jax.default_backend() == "cpu" and "conv_general_dilated" in traced:
+            slow = "each step is a call of its own: XLA slows convolutions down in a loop here"
+            return _Way.STEP, (slow,)
+        return _Way.EPOCH, ()
 
     def _epoch(
         self,
@@ -217,8 +236,6 @@ class Program:
         return updated
 
     def _probabilities(self, trainable: Arrays, fixed: Arrays, images: jax.Array) -> jax.Array:
-        """Class probabilities of all images, float32 of shape (N, classes), without dropout."""
-
         def answered(batch: jax.Array) -> jax.Array:
             output, _ = self._model.stateless_call(trainable, fixed, _pixels(batch), training=False)
             answer: jax.Array = output.astype(jnp.float32)
