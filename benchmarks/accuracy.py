@@ -36,7 +36,9 @@ def main() -> None:
     asked = _arguments()
     ways = list(dict.fromkeys((BASE, *asked.ways)))
     found = {way: _trainings(asked, way) for way in ways}
-    result = Result(asked.name, {key: getattr(asked, key) for key in ("epochs", "dataset")})
+    result = Result(
+        asked.name, {key: getattr(asked, key) for key in ("epochs", "validation", "dataset")}
+    )
     for way in ways:
         result.add(way, "val_accuracy", "", [float(one.value or 0) for one in found[way]])
     for way in ways[1:]:

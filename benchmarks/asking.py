@@ -1,6 +1,6 @@
 """One way to ask a model for one image, timed call by call in this process; prints JSON.
 
-    python -m benchmarks.asking predictor|call|predict --calls 2000
+    python -m benchmarks.asking predictor|call|predict|... --calls 2000
 
 A sample of `benchmarks.latency`. The model is the paper's network, loaded as promotion loads
 one, from a verified `.keras` file; its weights are as initialised, since the time does not
@@ -79,6 +79,17 @@ def _predict(model: "keras.Model") -> Ask:
     return lambda image: model.predict(_pixels(image), verbose=0)
 
 
+def _predict_on_batch(model: "keras.Model") -> Ask:
+    return lambda image: model.predict_on_batch(_pixels(image))
+
+
+def _function(model: "keras.Model") -> Ask:
+    import tensorflow as tf
+
+    function = tf.function(lambda pixels: model(pixels, training=False))
+    return lambda image: function(_pixels(image)).numpy()
+
+
 def _pixels(image: Image) -> NDArray[np.float32]:
     return image[np.newaxis].astype(np.float32) / np.float32(255)
 
@@ -87,6 +98,8 @@ WAYS: dict[str, Callable[["keras.Model"], Ask]] = {
     "predictor": _predictor,
     "call": _call,
     "predict": _predict,
+    "predict_on_batch": _predict_on_batch,
+    "function": _function,
 }
 
 

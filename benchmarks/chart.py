@@ -52,7 +52,12 @@ def draw(study: Committed, engine: Committed) -> Figure:
         left, study, "total", f"A whole study, start to exit\n(trials: {trials}, epochs: {epochs})"
     )
     rows, held_out = engine.settings["train"], engine.settings["validation"]
-    _bars(right, engine, "epoch", f"One epoch\n({rows:,} images, {held_out:,} for validation)")
+    _bars(
+        right,
+        engine,
+        "epoch",
+        f"An epoch; one's share of those at once\n({rows:,} images, {held_out:,} for validation)",
+    )
     figure.supxlabel(_caption(study, engine), fontsize=8, color=_FAINT)
     return figure
 

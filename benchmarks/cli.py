@@ -4,7 +4,8 @@
 
 In a home with a finished study, whose runs are in a local MLflow store. Limits, in seconds: 0.3
 for what needs no database, 2 for what reads it, 5 for what speaks to MLflow. `python` is the
-interpreter alone. Deleting works on a copy of the home.
+interpreter alone. Deleting works on a copy of the home. `predict` finds no model and says so:
+what it takes to load one and to ask it depends on the model.
 """
 
 import argparse

@@ -94,9 +94,9 @@ class Bench:
             "tuner bfloat16": partial(self.training, "ours", "bfloat16"),
         }
         if (cores := len(os.sched_getaffinity(0))) > 1 and not gpu_names():
-            found[f"tuner bfloat16, {cores} at once"] = partial(
-                self.training, "ours", "bfloat16", cores
-            )
+            for name, side in (("model.fit mixed_", "fit"), ("tuner ", "ours")):
+                at_once = partial(self.training, side, "bfloat16", cores)
+                found[f"{name}bfloat16, {cores} at once"] = at_once
         for precision in ("float32", "bfloat16"):
             found[_PRODUCT + precision] = partial(self.product, precision)
         return found

@@ -9,7 +9,6 @@ writes `results/<name>-<cpu|gpu>.json`, or `results/short/...`. Run one from the
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -40,6 +39,7 @@ def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
     arguments.add_argument("--short", action="store_true", help="the form of `make bench`")
     arguments.add_argument("--rounds", type=int, default=rounds, help="interleaved rounds")
     arguments.add_argument("--results", type=Path, help="where the result goes")
+    arguments.set_defaults(load_before=machine.load(), revision=machine.revision())
     return arguments
 
 
@@ -105,6 +105,8 @@ class Result:
         """Writes the result and says where; a short form's is not among the committed ones."""
         folder: Path = arguments.results or (SHORT_RESULTS if arguments.short else RESULTS)
         folder.mkdir(parents=True, exist_ok=True)
+        if arguments.revision != machine.revision():
+            console.print("the code has changed since this began; the result names what it was")
         path = folder / f"{self.name}-{self.device}.json"
         path.write_text(json.dumps(self.to_json(arguments), indent=1) + "\n", encoding="utf-8")
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
@@ -115,7 +117,7 @@ class Result:
         return {
             "name": self.name,
             "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "revision": machine.revision(),
+            "revision": arguments.revision,
             "short": arguments.short,
             "rounds": arguments.rounds,
             "settings": self.settings,
@@ -123,6 +125,10 @@ class Result:
             "ratios": [one.to_json() for one in self.ratios],
             "facts": self.facts,
             "skipped": self.skipped,
-            "hardware": {**self.hardware, "load_after": round(os.getloadavg()[0], 2)},
+            "hardware": {
+                **self.hardware,
+                "load_before": arguments.load_before,
+                "load_after": machine.load(),
+            },
             "versions": machine.versions(),
         }

@@ -12,7 +12,13 @@ from benchmarks.harness import Result, interleaved, parser
 from benchmarks.process import Ran, python, run_process
 
 BASE = "model.predict(x)"
-_WAYS = {BASE: "predict", "model(x)": "call", "tuner's predictor": "predictor"}
+_WAYS = {
+    BASE: "predict",
+    "model(x)": "call",
+    "model.predict_on_batch(x)": "predict_on_batch",
+    "tf.function(model)(x)": "function",
+    "tuner's predictor": "predictor",
+}
 _MEASURES = ("p50", "p95", "p99", "max")
 _ONE_THREAD = {
     "CUDA_VISIBLE_DEVICES": "-1",

@@ -20,7 +20,7 @@ _ROOT = Path(__file__).parents[1]
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores this process may use, memory and GPUs; `load` tells how quiet it was."""
+    """Processor, cores this process may use, memory and GPUs."""
     info = _cpu_info()
     return {
         "cpu": info.get("model name", platform.processor() or platform.machine()),
@@ -30,8 +30,12 @@ def hardware() -> dict[str, Any]:
         "flags": [flag for flag in _FLAGS if flag in info.get("flags", "").split()],
         "gpus": gpu_names(),
         "kernel": platform.release(),
-        "load": [round(value, 2) for value in os.getloadavg()],
     }
+
+
+def load() -> float:
+    """How many processes computed in the last minute, on average: how quiet the machine is."""
+    return round(os.getloadavg()[0], 2)
 
 
 def gpu_names() -> list[str]:

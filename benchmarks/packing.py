@@ -26,7 +26,7 @@ from tuner.spec.backend import Backend
 from tuner.training.plan import TrialPlan, TrialState
 from tuner.workers.devices import Device, visible_gpus
 from tuner.workers.local import LocalPool
-from tuner.workers.pool import Finished, Lost
+from tuner.workers.pool import Finished, Lost, Reported
 
 _POLL_S = 1.0
 
@@ -94,6 +94,8 @@ def _train(pool: LocalPool, plans: list[TrialPlan]) -> None:
         match pool.next_event(_POLL_S):
             case Lost(reason=reason):
                 raise RuntimeError(reason)
+            case Reported(plan=plan, report=report):
+                pool.proceed(plan, report.epoch)
             case Finished(result=result):
                 if result.state is not TrialState.COMPLETED:
                     raise RuntimeError(f"a training {result.state}: {result.error}")

@@ -43,6 +43,7 @@ def run_process(command: Sequence[str | Path], environment: Mapping[str, str] | 
         command,
         cwd=ROOT,
         env={**os.environ, **_QUIET, **(environment or {})},
+        stdin=subprocess.DEVNULL,  # a shipper works until its input ends
         capture_output=True,
         text=True,
     )

@@ -1,16 +1,18 @@
 """Which search wastes least: samplers and pruners replayed against recorded curves.
 
-Measures how many seconds of training `studies/paper-sweep.yaml` needs, under each sampler and
-pruner that a study file can name, until its best completed trial has the validation accuracy
-that random search without pruning ends with; and what it ends with itself. docs/search.md
-says how and shows what was found.
+Measures how many seconds of training `studies/paper-sweep.yaml` needs, under samplers and
+pruners that a study file can name and a quasi-random start, until its best completed trial has
+the validation accuracy that random search without pruning ends with; and what it ends with
+itself. docs/search.md says how and shows what was found.
 
-    python -m benchmarks.search              a quarter of an hour on one core, more with gp
+    python -m benchmarks.search              half an hour on one core
     python -m benchmarks.search --report     the same, and renews docs/search.md
     python -m benchmarks.search --short      fewer searches and repeats, as in `make bench`
 
-Every pair is tried on one set of seeds, the best of them meet again on more, the winner is
-chosen there, and what is reported comes from other seeds.
+Every pruner is tried with two samplers on one set of seeds, every sampler with the best pruner
+of each kind; the best of them meet again on more seeds, and what is reported comes from others.
+Many pairs are as quick as one another as far as seeds can tell; among these the one with the
+shortest whole study is chosen, and Optuna's own sampler where that does not decide either.
 """
 
 from collections.abc import Iterable, Sequence
@@ -48,7 +50,7 @@ REPORTED = 3
 """How many times as many seeds are reported as the first choice was made on."""
 SLOW_ROUNDS = 20
 """Repeats of a sampler that takes seconds an ask."""
-AGAIN, FRESH = 5_000, 10_000
+AGAIN, FRESH = 5_000, 20_000
 """The first seeds on which the shortlist meets, and of the repeats that are reported."""
 
 Studies = dict[Contender, list[ReplayedStudy]]
@@ -100,15 +102,16 @@ def main() -> None:
     contest = Contest(read_table(arguments.table), rounds)
     samplers = SHORT_SAMPLERS if arguments.short else tuple(SAMPLERS)
 
-    chosen, best = select(contest, samplers)
+    references = contest.times(SETTLING).studies([REFERENCE], AGAIN)
+    target = target_of(references[REFERENCE])
+    chosen, best = select(contest, samplers, target)
     reported = contest.times(REPORTED)
     fresh = reported.studies(finalists(chosen, best, samplers, arguments.short), FRESH)
-    target = target_of(fresh[REFERENCE])
     found = report.Findings(
         chosen=chosen,
         target=target,
-        scores=scored(fresh),
-        alone=scored(reported.studies((REFERENCE, FORMER, chosen), FRESH, workers=1)),
+        scores=scored(fresh, target),
+        alone=scored(reported.studies((REFERENCE, FORMER, chosen), FRESH, workers=1), target),
         noise=contest.table.noise(),
     )
     harness.console.print(report.table(found))
@@ -117,40 +120,57 @@ def main() -> None:
         report.renew(found, fresh)
 
 
-def select(contest: Contest, samplers: Iterable[str]) -> tuple[Contender, list[Contender]]:
+def select(
+    contest: Contest, samplers: Iterable[str], target: float
+) -> tuple[Contender, list[Contender]]:
     """The best pair on the seeds that choose, and the runners-up.
 
     Every pruner runs under two samplers, then every sampler with the best pruner of each kind,
     and the quickest of all these once more on many seeds, for the best of many noisy figures
     flatters itself.
     """
-    first = scored(contest.studies(contenders(SHORT_SAMPLERS, PRUNERS), 0))
-    pruners = [best_of(first, first[REFERENCE], kind).pruner for kind in KINDS]
-    second = scored(contest.studies([REFERENCE, *contenders(samplers, pruners)], 0))
+    first = scored(contest.studies(contenders(SHORT_SAMPLERS, PRUNERS), 0), target)
+    pruners = [best_of(first, kind).pruner for kind in KINDS]
+    second = scored(contest.studies([REFERENCE, *contenders(samplers, pruners)], 0), target)
     shortlist = quickest(first | second, SHORTLIST)
-    again = scored(contest.times(SETTLING).studies([REFERENCE, *shortlist], AGAIN))
-    return best_of(again, again[REFERENCE]), shortlist
+    again = scored(contest.times(SETTLING).studies([REFERENCE, *shortlist], AGAIN), target)
+    return preferred(again), shortlist
+
+
+def preferred(scores: Scores) -> Contender:
+    """Of all that cannot be told from the quickest, the one with the shortest whole study.
+
+    Where that differs by less than a hundredth, the sampler of the former default.
+    """
+    best = scores[best_of(scores)].race
+    equals = [one for one in sound(scores) if best.speed_up(scores[one].race).low <= 1]
+    whole = {one: scores[one].median("seconds").value for one in equals}
+    shortest = [one for one in equals if whole[one] <= min(whole.values()) * 1.01]
+    return min(shortest, key=lambda one: (one.sampler != FORMER.sampler, whole[one]))
 
 
 def quickest(scores: Scores, count: int) -> list[Contender]:
-    """The first `count` to the target."""
-    return sorted(scores, key=lambda one: scores[one].race.running_time.value)[:count]
+    """The first `count` to the target among those that end no worse."""
+    return sorted(sound(scores), key=lambda one: scores[one].race.running_time.value)[:count]
 
 
-def best_of(scores: Scores, reference: Score, kind: str | None = None) -> Contender:
+def best_of(scores: Scores, kind: str | None = None) -> Contender:
     """The quickest to the target, of one kind of pruner or of all, that ends no worse.
 
-    Worse is a mean true accuracy whose difference from the reference's is below 0 with its
-    whole interval; where all are, all stay.
+    Where all of the kind end worse, the quickest of them.
     """
-    mine = [one for one in scores if kind in (None, one.kind)]
-    sound = [one for one in mine if scores[one].gain(reference).high >= 0]
-    return min(sound or mine, key=lambda one: scores[one].race.running_time.value)
+    mine = {one for one in scores if kind in (None, one.kind)}
+    candidates = mine.intersection(sound(scores)) or mine
+    return min(candidates, key=lambda one: (scores[one].race.running_time.value, str(one)))
 
 
-def scored(studies: Studies) -> Scores:
-    """Everyone against the median of what the reference ended with."""
-    target = target_of(studies[REFERENCE])
+def sound(scores: Scores) -> list[Contender]:
+    """Those whose mean true accuracy is not below the reference's with its whole interval."""
+    return [one for one in scores if scores[one].gain(scores[REFERENCE]).high >= 0]
+
+
+def scored(studies: Studies, target: float) -> Scores:
+    """Everyone against the target."""
     return {one: Score(repeats, target) for one, repeats in studies.items()}
 
 

@@ -8,7 +8,7 @@ exit: imports, data, search, training, tracking. It begins in an empty folder, b
 of published data. The rows of the rivals are split before their clock starts, ours within it.
 The best validation accuracy stands beside the time.
 
-The rivals are scripts in `benchmarks/rivals`, on Keras' backend as `KERAS_BACKEND` has it.
+The rivals are scripts in `benchmarks/rivals`, on the same backend.
 Keras Tuner, Ray and the TensorBoard that autolog needs come with the extra `bench`; what is
 not installed is named as skipped.
 """
@@ -38,12 +38,8 @@ def main() -> None:
         os.environ.pop(name, None)
     skipped = not_installed()
     with tempfile.TemporaryDirectory() as folder:
-        split = Path(folder) / "split.npz"
         info = workload.prepared(asked.dataset, Path(folder))
-        workload.write_split(info, asked.validation, split)
-        found = interleaved(
-            _subjects(Sweeps(asked, split), asked.precisions, skipped), asked.rounds
-        )
+        found = interleaved(_subjects(Sweeps(asked, info), asked.precisions, skipped), asked.rounds)
     kept = ("trials", "epochs", "validation", "dataset", "backend")
     settings = {key: getattr(asked, key) for key in kept} | {"batch_size": workload.BATCH}
     result = Result(asked.name, settings, skipped=skipped)

@@ -15,7 +15,10 @@ from benchmarks.machine import installed
 from benchmarks.process import python, run_process
 from benchmarks.rivals.common import DROPOUT_RATE, FIRST, LEARNING_RATE
 from tuner.api import load_study
+from tuner.datasets.store import DatasetInfo
 from tuner.home import Home
+from tuner.study.summary import StudySummary
+from tuner.tracking.progress import survey
 
 AUTOLOG = "Optuna, fit, MLflow autolog"
 _STOCK = ("optuna_mlflow", "--tracking")
@@ -26,6 +29,7 @@ RIVALS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "Optuna, fit mixed_bfloat16, MLflow metrics": ((*_STOCK, "metrics", *_HALF), ()),
     "Keras Tuner": (("keras_tuner_search",), ("keras-tuner", "tensorboard")),
     "Ray Tune, Optuna, MLflow": (("ray_tune",), ("ray",)),
+    "Ray Tune mixed_bfloat16, Optuna, MLflow": (("ray_tune", *_HALF), ("ray",)),
 }
 """Each rival's script with its arguments, and the packages that not every machine has."""
 _NAME = "bench"
@@ -42,18 +46,23 @@ class Sample:
 class Sweeps:
     """Runs whole studies, each in a folder of its own and with the next seed."""
 
-    def __init__(self, asked: argparse.Namespace, split: Path) -> None:
+    def __init__(self, asked: argparse.Namespace, info: DatasetInfo) -> None:
         self._asked = asked
-        self._split = split
+        self._info = info
         self._seeds: dict[str, Iterator[int]] = {}
 
     def rival(self, name: str) -> Sample:
-        """Runs a rival's script."""
+        """Runs a rival's script on the rows that a study of this seed trains and validates on."""
         (script, *extra), _ = RIVALS[name]
         with self._run(name) as (folder, seed):
             budget = ("--trials", self._asked.trials, "--epochs", self._asked.epochs)
-            place = ("--data", self._split, "--folder", folder, "--seed", seed)
-            ran = run_process(python(f"rivals.{script}", *extra, *budget, *place))
+            split = folder / "split.npz"
+            workload.write_split(self._info, self._asked.validation, split, seed)
+            place = ("--data", split, "--folder", folder, "--seed", seed)
+            command = python(f"rivals.{script}", *extra, *budget, *place)
+            ran = run_process(command, {"KERAS_BACKEND": self._asked.backend})
+        if ran.answer["trials"] != self._asked.trials:
+            raise RuntimeError(f"{name}: not every trial trained all its epochs: {ran.answer}")
         return Sample(ran.seconds, float(ran.answer["best_val_accuracy"]))
 
     def ours(self, name: str, precision: str) -> Sample:
@@ -65,8 +74,9 @@ class Sweeps:
             ran = run_process(command, {"TUNER_HOME": str(folder)})
             with load_study(_NAME, Home(folder)) as study:
                 summary = study.summary()
-        if summary.best is None or summary.best.value is None or not summary.done:
-            raise RuntimeError(f"{name}: not every trial came to an end: {summary.counts}")
+            check_whole(summary, Home(folder))
+        assert summary.best is not None
+        assert summary.best.value is not None
         return Sample(ran.seconds, summary.best.value)
 
     def _study(self, precision: str, seed: int) -> dict[str, object]:
@@ -94,6 +104,18 @@ class Sweeps:
     def _run(self, name: str) -> Iterator[tuple[Path, int]]:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder), next(self._seeds.setdefault(name, count()))
+
+
+def check_whole(summary: StudySummary, home: Home) -> None:
+    """Refuses a study that failed in part, or of which MLflow has not everything.
+
+    Raises:
+        RuntimeError: it is no sample of the whole work.
+    """
+    if summary.counts["completed"] != summary.slots:
+        raise RuntimeError(f"not every trial trained all its epochs: {summary.counts}")
+    if pending := survey(home.study(summary.study)).pending:
+        raise RuntimeError(f"MLflow lacks {pending} events")
 
 
 def not_installed() -> dict[str, str]:

@@ -21,6 +21,7 @@ from tuner.home import Home
 from tuner.spec.reader import read_study
 from tuner.study import run
 from tuner.study.progress import EpochDone, ProgressEvent, TrialBegan, TrialDone
+from tuner.tracking.progress import survey
 
 _PATIENCE_S = 30.0
 """How long what is left may take to be shipped; it is not part of the sample."""
@@ -88,6 +89,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("file", type=Path)
     arguments.add_argument("--untracked", action="store_true")
+    arguments.add_argument("--complete", action="store_true", help="MLflow must have everything")
     asked = arguments.parse_args()
     file = run.StudyFile(read_study(asked.file), str(asked.file), asked.file.parent)
     watch = Watch()
@@ -95,7 +97,12 @@ def main() -> None:
         changed.enter_context(patch.object(run, "_SHIPPING_S", _PATIENCE_S))
         if asked.untracked:
             changed.enter_context(patch.object(run, "shipping", _nothing_shipped))
-        run.run_study(file, Home.from_environment(), notify=watch.take)
+        home = Home.from_environment()
+        summary = run.run_study(file, home, notify=watch.take)
+    if summary.counts["completed"] != summary.slots:
+        raise SystemExit(f"not every trial trained all its epochs: {summary.counts}")
+    if asked.complete and survey(home.study(summary.study)).pending:
+        raise SystemExit("MLflow does not have everything")
     sys.stdout.write(json.dumps(watch.sample()) + "\n")
 
 

@@ -90,7 +90,7 @@ def main() -> None:
     bench = Bench(asked)
     subjects: dict[str, Callable[[], Sample]] = {
         _BASE: partial(bench.study, "", "--untracked"),
-        "tracked": partial(bench.study, ""),
+        "tracked": partial(bench.study, "", "--complete"),
         "server away": partial(bench.study, _NOBODY),
         "shipper": bench.shipper,
     }

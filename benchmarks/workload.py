@@ -38,13 +38,13 @@ def prepared(name: str, folder: Path) -> DatasetInfo:
     return prepare(reference(name), folder)
 
 
-def write_split(info: DatasetInfo, validation: int, path: Path) -> None:
-    """Writes the rows that our side trains and validates on, for the others to load.
+def write_split(info: DatasetInfo, validation: int, path: Path, seed: int) -> None:
+    """Writes the rows that a study of this seed trains and validates on, for others to load.
 
     `x_train`, `y_train`, `x_val`, `y_val`, pixels uint8 as in `keras.datasets`.
     """
     images, labels = read_arrays(info.train)
-    train, held_out = stratified_split(labels, validation, SPLIT_SEED)
+    train, held_out = stratified_split(labels, validation, seed)
     np.savez(
         path,
         x_train=images[train],

@@ -84,7 +84,7 @@ def build(learning_rate: float, dropout_rate: float, policy: str) -> "keras.Mode
 
 
 def answer(best_val_accuracy: float | None, trials: int) -> None:
-    """Prints what the sweep found, as the last line."""
+    """Prints what the sweep found, as the last line; `trials` have trained all their epochs."""
     if best_val_accuracy is None:
         raise SystemExit("no trial came to an end")
     told: dict[str, Any] = {"best_val_accuracy": best_val_accuracy, "trials": trials}

@@ -49,7 +49,7 @@ def main() -> None:
         verbose=0,
     )
     (best,) = tuner.oracle.get_best_trials(1)
-    answer(best.score, len(tuner.oracle.trials))
+    answer(best.score, sum(one.status == "COMPLETED" for one in tuner.oracle.trials.values()))
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def main() -> None:
     )
     study.enqueue_trial(FIRST)
     study.optimize(objective, n_trials=asked.trials)
-    answer(study.best_value, len(study.trials))
+    answer(study.best_value, len(study.get_trials(states=[optuna.trial.TrialState.COMPLETE])))
 
 
 if __name__ == "__main__":

@@ -70,11 +70,15 @@ def main() -> None:
             ),
             num_samples=asked.trials,
             max_concurrent_trials=cores,
+            reuse_actors=True,  # else every trial would load TensorFlow anew
         ),
         run_config=tune.RunConfig(storage_path=str(asked.folder), callbacks=[tracking], verbose=0),
     ).fit()
-    accuracies = [result.metrics_dataframe["val_accuracy"].max() for result in found]
-    answer(float(max(accuracies)), len(found))
+    curves = [result.metrics_dataframe["val_accuracy"] for result in found if not result.error]
+    answer(
+        max(float(curve.max()) for curve in curves),
+        sum(len(curve) == asked.epochs for curve in curves),
+    )
 
 
 if __name__ == "__main__":

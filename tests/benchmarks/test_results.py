@@ -17,7 +17,9 @@ def written(folder: Path) -> Path:
     result.add("first", "epoch", "s", [4.0, 8.0, 2.0])
     result.add("second", "epoch", "s", [1.0, 2.0, 1.0])
     result.compare("first", "epoch")
-    return result.write(Namespace(results=folder, short=False, rounds=3))
+    return result.write(
+        Namespace(results=folder, short=False, rounds=3, load_before=0.1, revision="abc")
+    )
 
 
 def test_rounds_run_every_subject_in_turn() -> None:

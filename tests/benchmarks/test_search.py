@@ -11,9 +11,10 @@ from optuna.trial import TrialState
 
 from benchmarks.record_table import check_finished
 from benchmarks.replays.clock import ReplayedStudy, ReplayedTrial, replay
-from benchmarks.replays.contenders import FORMER, PRUNERS, SAMPLERS, Contender
+from benchmarks.replays.contenders import FORMER, PRUNERS, REFERENCE, SAMPLERS, Contender
 from benchmarks.replays.curves import METRICS, Row, Table, read_table, write_table
 from benchmarks.replays.scores import Race, Score, target_of
+from benchmarks.search import preferred
 from tuner.errors import RefusedError
 from tuner.home import Home
 from tuner.spec.study import StudySpec
@@ -205,8 +206,23 @@ def test_a_race_twice_as_quick_is_twice_as_fast() -> None:
 
 def test_the_target_is_what_the_reference_ends_with() -> None:
     studies = [_study((1, 0.7), (2, last)) for last in (0.8, 0.85, 0.95)]
-    assert target_of(studies) == 0.85
+    assert target_of(studies) == target_of([*studies, _study((1, 0.99))]) == 0.85
     assert Score(studies, 0.85).race.reached.mean() == pytest.approx(2 / 3)
+
+
+def test_among_equals_the_shortest_whole_study_is_chosen_then_the_usual_sampler() -> None:
+    def score(to_target: float, whole: float) -> Score:
+        return Score([_study((to_target, 0.9), (whole, 0.8))] * 5, 0.9)
+
+    halving, slow = "halving by 3 from 2", "median, start 2, warm-up 5"
+    scores = {
+        REFERENCE: score(100, 200),
+        Contender("random", halving): score(10, 90),
+        Contender("tpe, start 3", halving): score(10, 50),
+        Contender(FORMER.sampler, halving): score(10, 50.3),
+        Contender(FORMER.sampler, slow): score(20, 25),
+    }
+    assert preferred(scores) == Contender(FORMER.sampler, halving)
 
 
 def test_an_unfinished_study_is_no_table() -> None:

@@ -24,7 +24,7 @@ from tuner.spec.objective import SELECTION_METRICS, TRAINING_METRICS, Objective,
 from tuner.spec.problems import Problem, broken, shown
 from tuner.spec.promotion import Gates, Promotion
 from tuner.spec.rules import checked_space, study_problems
-from tuner.spec.samplers import Grid, MedianPruner, Pruner, Sampler, Tpe
+from tuner.spec.samplers import Grid, Pruner, Sampler, SuccessiveHalving, Tpe
 from tuner.spec.search_space import Domain, Entry, Scalar, Value, grid_size
 from tuner.spec.section import Section, Whole
 
@@ -84,7 +84,7 @@ class StudySpec(Section):
     """The metric that says which trial is better."""
     sampler: Sampler = Tpe()
     """How points are chosen."""
-    pruner: Pruner = MedianPruner()
+    pruner: Pruner = SuccessiveHalving()
     """How hopeless trials are stopped early."""
     trials: Whole = Field(default_factory=_implied_trials, ge=1)
     """How many points; may be left out where nothing is searched and with a grid."""
