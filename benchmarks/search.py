@@ -165,7 +165,7 @@ def best_of(scores: Scores, kind: str | None = None) -> Contender:
 
 
 def sound(scores: Scores) -> list[Contender]:
-    """Those whose mean true accuracy is not below the reference's with its whole interval."""
+    """Those whose mean expected accuracy is not below the reference's with its whole interval."""
     return [one for one in scores if scores[one].gain(scores[REFERENCE]).high >= 0]
 
 
@@ -190,7 +190,7 @@ def result_of(found: report.Findings, table: str, rounds: int) -> harness.Result
         score = found.scores[one]
         result.add(str(one), "whole study", "s", score.seconds.tolist())
         result.add(str(one), "final best", "", score.best.tolist())
-        result.add(str(one), "its true accuracy", "", score.expected.tolist())
+        result.add(str(one), "its expected accuracy", "", score.expected.tolist())
     result.compare(str(REFERENCE), "whole study")
     result.facts = found.to_json()
     if find_spec("torch") is None:

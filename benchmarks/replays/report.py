@@ -21,8 +21,8 @@ _HEAD = (
     "times as fast",
     "reached",
     "final best",
-    "its true accuracy",
-    "mean true gain",
+    "its expected accuracy",
+    "mean gain",
     "whole study, s",
     "pruned",
 )
@@ -61,7 +61,7 @@ class Findings:
             f"best accuracy has a standard deviation of {self.noise:.4f} about its point's mean.",
             f"Chosen on other seeds: {self.chosen}. It is "
             f"{_times(chosen.race.speed_up(former.race))} times as fast as the former default, "
-            f"{FORMER}, and the mean true accuracy of its trial differs by {_gain(gain)}.",
+            f"{FORMER}, and the mean expected accuracy of its trial differs by {_gain(gain)}.",
             f"With one trainer it is {_times(alone)} times as fast as random search.",
         ]
 

@@ -14,15 +14,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.errors import UnavailableError
+from tuner.workers import devices
 from tuner.workers.devices import TRAINER_MEMORY_MB, Device, layout, layouts, visible_gpus
 
 PLENTY_MB = 10**6
 
 
 @contextmanager
-def machine(cpus: set[int], gpus: int = 0, free_mb: int = PLENTY_MB) -> Iterator[None]:
+def machine(
+    cpus: set[int],
+    gpus: int = 0,
+    free_mb: int = PLENTY_MB,
+    quota: float | None = None,
+    limit_mb: int | None = None,
+) -> Iterator[None]:
     """A machine of this many cores and GPUs, as the operating system would report it."""
     with pytest.MonkeyPatch.context() as patch:
+        limit = None if limit_mb is None else limit_mb * 2**20
+        patch.setattr(devices, "processor_quota", lambda: quota)
+        patch.setattr(devices, "free_memory", lambda: limit)
         patch.setattr(os, "sched_getaffinity", lambda _pid: cpus)
         patch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free_mb * 2**20))
         patch.setenv("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus))))
@@ -43,6 +53,22 @@ def test_every_core_belongs_to_one_trainer(cpus: set[int], slots: int, data: st.
     sizes = {len(device.cpus) for device in devices}
     assert max(sizes) - min(sizes) <= 1
     assert {device.kind for device in devices} == {"cpu"}
+
+
+@given(cores, st.floats(0.1, 50), slots)
+def test_a_container_gets_as_many_cores_as_its_quota_is_worth(
+    cpus: set[int], quota: float, slots: int
+) -> None:
+    with machine(cpus, quota=quota):
+        found = layouts(slots)[0]
+    used = [cpu for device in found for cpu in device.cpus]
+    assert set(used) <= cpus
+    assert len(used) == len(set(used)) == min(len(cpus), max(1, int(quota)))
+
+
+def test_a_containers_memory_is_what_its_limit_leaves() -> None:
+    with machine(set(range(8)), limit_mb=3 * TRAINER_MEMORY_MB + 1):
+        assert len(layouts(100)[0]) == 3
 
 
 @given(cores, st.integers(1, 16), slots, st.data())

@@ -5,6 +5,8 @@ the trainer sees no other one.
 """
 
 import os
+import socket
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
@@ -13,6 +15,7 @@ from typing import Literal
 import psutil
 
 from tuner.errors import UnavailableError
+from tuner.workers.container import free_memory, processor_quota
 
 TRAINER_MEMORY_MB = 1500
 """What a trainer with a small data set takes; the packing leaves room for it."""
@@ -89,7 +92,16 @@ def _devices(count: int) -> tuple[Device, ...]:
 
 
 def _cpus() -> tuple[int, ...]:
-    return tuple(sorted(os.sched_getaffinity(0)))
+    """The cores that this process may use, no more than its container's quota is worth.
+
+    Which of them follows from the host's name, so that containers do not all take the first.
+    """
+    allowed = sorted(os.sched_getaffinity(0))
+    quota = processor_quota()
+    if quota is None or quota >= len(allowed):
+        return tuple(allowed)
+    first = zlib.crc32(socket.gethostname().encode()) % len(allowed)
+    return tuple(sorted([*allowed, *allowed][first : first + max(1, int(quota))]))
 
 
 def visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -118,7 +130,9 @@ def _gpu_count() -> int:
 
 
 def _free_memory_mb() -> int:
-    return int(psutil.virtual_memory().available / 2**20)
+    available = int(psutil.virtual_memory().available)
+    limit = free_memory()
+    return (available if limit is None else min(available, limit)) // 2**20
 
 
 def _split(cpus: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
