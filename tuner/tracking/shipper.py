@@ -144,7 +144,6 @@ def _ship(shipper: "StudyShipper", outage: Outage, *, finishing: bool) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Runs the process; Ctrl-C is the driver's business and reaches this one through stdin."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(10)  # Drawing figures must not slow down training.
     watch = DriverWatch()
     arguments = _parser().parse_args(argv)
     settings = TrackingSettings(
@@ -155,6 +154,9 @@ def main(argv: list[str] | None = None) -> int:
     prepare_mlflow_environment()
     from tuner.tracking.study_shipper import StudyShipper  # MLflow reads the environment first.
 
+    # Drawing figures must not slow down training. Beside busy cores, imports would take so
+    # long at this priority that a short study is over before its first run is seen.
+    os.nice(10)
     shipper = StudyShipper(arguments.study_folder, settings, lambda: not watch.terminated)
     try:
         return run(shipper, watch, report, arguments.drain_timeout_s)

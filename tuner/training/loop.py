@@ -28,7 +28,7 @@ from tuner.training.plan import (
     TrialState,
 )
 
-_PROBE_SHARE = 0.05
+_PROBE_SHARE = 0.025
 _PROBES = 2
 _PROBABILITY_TOLERANCE = 0.05
 """Wide enough for a softmax computed in bfloat16."""
@@ -81,7 +81,7 @@ def epoch_seconds(
 ) -> dict[Precision, float]:
     """How long an epoch of the plans takes here, which differ in their precision alone.
 
-    Each is warmed up and trains a twentieth of an epoch twice, by turns; the faster time counts.
+    Each is warmed up and trains a fortieth of an epoch twice, by turns; the faster time counts.
     """
     rows = _order(0, 0, len(data.train))[: max(1, round(len(data.train) * _PROBE_SHARE))]
     times: dict[Precision, list[float]] = {plan.precision: [] for plan in plans}
