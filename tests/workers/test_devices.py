@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.errors import UnavailableError
-from tuner.workers import devices
 from tuner.workers.devices import TRAINER_MEMORY_MB, Device, layout, layouts, visible_gpus
 
 PLENTY_MB = 10**6
@@ -31,8 +30,8 @@ def machine(
     """A machine of this many cores and GPUs, as the operating system would report it."""
     with pytest.MonkeyPatch.context() as patch:
         limit = None if limit_mb is None else limit_mb * 2**20
-        patch.setattr(devices, "processor_quota", lambda: quota)
-        patch.setattr(devices, "free_memory", lambda: limit)
+        patch.setattr("tuner.workers.devices.processor_quota", lambda: quota)
+        patch.setattr("tuner.workers.devices.free_memory", lambda: limit)
         patch.setattr(os, "sched_getaffinity", lambda _pid: cpus)
         patch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free_mb * 2**20))
         patch.setenv("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus))))
