@@ -45,19 +45,14 @@ def main() -> None:
 
 def draw(study: Committed, engine: Committed) -> Figure:
     """Both panels, on white, which is legible on dark pages too."""
-    figure = Figure(figsize=(11, 4.3), layout="constrained", facecolor="white")
-    left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
+    figure = Figure(figsize=(12, 4.3), layout="constrained", facecolor="white")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1))
     trials, epochs = study.settings["trials"], study.settings["epochs"]
     _bars(
         left, study, "total", f"A whole study, start to exit\n(trials: {trials}, epochs: {epochs})"
     )
-    rows, held_out = engine.settings["train"], engine.settings["validation"]
-    _bars(
-        right,
-        engine,
-        "epoch",
-        f"An epoch; one's share of those at once\n({rows:,} images, {held_out:,} for validation)",
-    )
+    rows = engine.settings["train"]
+    _bars(right, engine, "epoch", f"An epoch of {rows:,} images\n(at once: an equal share)")
     figure.supxlabel(_caption(study, engine), fontsize=8, color=_FAINT)
     return figure
 
