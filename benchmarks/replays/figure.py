@@ -28,7 +28,7 @@ def draw(studies: Mapping[str, Sequence[ReplayedStudy]], target: float, path: Pa
         _curve(true, times, _best_so_far(each, times, "expected"), name, colour)
     seen.axhline(target, color="black", linewidth=0.8, linestyle=":", label="target")
     seen.set_title("best validation accuracy so far", fontsize=10)
-    true.set_title("the same trial's expected accuracy (the table's mean over seeds)", fontsize=10)
+    true.set_title("the same trial's expected accuracy", fontsize=10)
     for axes in (seen, true):
         axes.set_xlabel("seconds of training, two trainers")
         axes.grid(color="#dddddd", linewidth=0.6)

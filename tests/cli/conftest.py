@@ -21,6 +21,7 @@ search_space:
   width: {type: choice, choices: [8, 16]}
 baseline:
   - {learning_rate: 0.01, width: 16}
+pruner: none
 trials: 3
 epochs: 3
 workers: 1

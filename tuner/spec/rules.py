@@ -13,7 +13,7 @@ from tuner.spec.names import is_parameter_name
 from tuner.spec.objective import SELECTION_METRICS, TRAINING_METRICS
 from tuner.spec.problems import Problem, broken, shown
 from tuner.spec.recipe import recipe_problem
-from tuner.spec.samplers import Grid
+from tuner.spec.samplers import Grid, SuccessiveHalving
 from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, IntDomain, Scalar
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _idle_problems(spec: StudySpec) -> Iterator[Problem]:
     if spec.search_space.get("patience") is not None and not spec.validation:
         yield Problem(("search_space", "patience"), "needs a validation split, got validation: 0")
     least = getattr(spec.pruner, "min_resource", 1)
-    if least > spec.epochs:
+    if least > max(spec.epochs, SuccessiveHalving().min_resource):  # the default fits any study
         rule = f"must be <= epochs ({spec.epochs}), or nothing is ever pruned"
         yield Problem(("pruner", "min_resource"), f"{rule}, got {least}")
 
