@@ -9,6 +9,7 @@ writes `results/<name>-<cpu|gpu>.json`, or `results/short/...`. Run one from the
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -108,7 +109,7 @@ class Result:
         if arguments.revision != machine.revision():
             console.print("the code has changed since this began; the result names what it was")
         path = folder / f"{self.name}-{self.device}.json"
-        path.write_text(json.dumps(self.to_json(arguments), indent=1) + "\n", encoding="utf-8")
+        path.write_text(as_text(self.to_json(arguments)), encoding="utf-8")
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
         return path
 
@@ -132,3 +133,9 @@ class Result:
             },
             "versions": machine.versions(),
         }
+
+
+def as_text(result: dict[str, Any]) -> str:
+    """JSON that can be read by people: indented, with a line for all samples of a series."""
+    text = json.dumps(result, indent=1)
+    return re.sub(r"\[[^\[\]{}]*\]", lambda samples: " ".join(samples[0].split()), text) + "\n"

@@ -3,13 +3,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.waiting import wait_until
 from tuner.datasets.prepare import Request, prepare_apart
 from tuner.datasets.store import prepare
 from tuner.errors import DataError, TunerError, UsageError
@@ -81,13 +81,6 @@ def test_a_process_that_dies_is_a_data_error(own_module: Write, code: str, endin
     folder = own_module("deadly", ARRAYS.format(code))
     with pytest.raises(DataError, match=f"'deadly:load': .* exit code {ending} before"):
         apart(folder, "deadly:load")
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def gone(pid: int) -> bool:

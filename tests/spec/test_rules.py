@@ -6,6 +6,7 @@ import pytest
 
 from tuner.errors import SpecError
 from tuner.spec.reader import parse_study
+from tuner.spec.samplers import SuccessiveHalving
 
 STUDY = {
     "name": "paper",
@@ -232,6 +233,16 @@ ENTRIES = [
         "medium",
         [f"pruner: unknown pruner 'medium'; did you mean 'median'? (known: {PRUNERS})"],
     ),
+    (
+        "pruner",
+        "{type: hyperband, min_resource: 3}",
+        ["pruner.min_resource: must be <= epochs (2), or nothing is ever pruned, got 3"],
+    ),
+    (
+        "pruner",
+        "{type: successive-halving, min_resource: 3}",
+        ["pruner.min_resource: must be <= epochs (2), or nothing is ever pruned, got 3"],
+    ),
     ("trials", "0", ["trials: must be >= 1, got 0"]),
     ("trials", "-1", ["trials: must be >= 1, got -1"]),
     ("trials", "true", ["trials: must be a whole number, got true"]),
@@ -345,3 +356,7 @@ def test_the_direction_follows_from_the_metric(metric: str) -> None:
     changes = {"objective": metric, "validation": "0" if metric == "loss" else "9"}
 
     assert parse_study(text_with(changes), "study.yaml").objective.direction == "minimize"
+
+
+def test_the_default_pruner_fits_a_study_of_one_epoch() -> None:
+    assert parse_study(text_with({"epochs": "1"}), "study.yaml").pruner == SuccessiveHalving()

@@ -17,7 +17,8 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.tracking.recorder import Recorder, summary
-from tests.tracking.servers import Server, wait_until
+from tests.tracking.servers import Server
+from tests.waiting import wait_until
 from tuner.errors import ExitCode
 from tuner.tracking.progress import load_progress, survey
 from tuner.tracking.settings import TrackingSettings

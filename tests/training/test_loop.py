@@ -297,8 +297,8 @@ def test_a_model_that_cannot_be_written_is_a_failed_trial(
 def test_an_epochs_seconds_are_measured_without_the_first_step(make_plan: PlanMaker) -> None:
     script = ScriptedEngine(())
     data = TrainingData(train=_rows(), validation=_rows(), classes=CLASSES)
-    plans = [make_plan(batch_size=1, precision=each) for each in ("float32", "bfloat16")]
+    plans = [make_plan(batch_size=4, precision=each) for each in ("float32", "bfloat16")]
     seconds = loop.epoch_seconds(plans, data, script)
     assert list(seconds) == ["float32", "bfloat16"]
     assert min(seconds.values()) > 0
-    assert [len(order) for order in script.orders] == [1, 2] * 4
+    assert [len(order) for order in script.orders] == [4, 32] * 4

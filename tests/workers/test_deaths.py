@@ -4,14 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.waiting import wait_until
 from tests.workers.conftest import (
     LONGEST_S,
     NETWORKS,
@@ -51,13 +50,6 @@ print("training", flush=True)
 while True:
     pool.next_event(600)
 """
-
-
-def wait_until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LONGEST_S
-    while not happened():
-        assert time.monotonic() < deadline, f"did not happen within {LONGEST_S} s"
-        time.sleep(0.02)
 
 
 def one_core() -> Device:

@@ -48,7 +48,7 @@ def _idle_problems(spec: StudySpec) -> Iterator[Problem]:
     if spec.search_space.get("patience") is not None and not spec.validation:
         yield Problem(("search_space", "patience"), "needs a validation split, got validation: 0")
     least = getattr(spec.pruner, "min_resource", 1)
-    if least > max(spec.epochs, SuccessiveHalving().min_resource):  # the default fits any study
+    if least > spec.epochs and spec.pruner != SuccessiveHalving():  # the default fits any study
         rule = f"must be <= epochs ({spec.epochs}), or nothing is ever pruned"
         yield Problem(("pruner", "min_resource"), f"{rule}, got {least}")
 
