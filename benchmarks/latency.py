@@ -11,12 +11,13 @@ from functools import partial
 from benchmarks.harness import Result, interleaved, parser
 from benchmarks.process import Ran, python, run_process
 
-BASE = "model.predict(x)"
+BASE = "tf.function(model)(x)"
+"""What an engineer who cares for latency writes."""
 _WAYS = {
-    BASE: "predict",
-    "model(x)": "call",
+    BASE: "function",
     "model.predict_on_batch(x)": "predict_on_batch",
-    "tf.function(model)(x)": "function",
+    "model(x)": "call",
+    "model.predict(x)": "predict",
     "tuner's predictor": "predictor",
 }
 _MEASURES = ("p50", "p95", "p99", "max")
