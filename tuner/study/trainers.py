@@ -15,7 +15,7 @@ from tuner.home import Home
 from tuner.spec.study import StudySpec
 from tuner.study.planning import Planner
 from tuner.training.plan import Precision
-from tuner.workers.devices import Device, layout, layouts, visible_gpus
+from tuner.workers.devices import Device, layout, layouts, usable_cores, visible_gpus
 from tuner.workers.local import LocalPool
 from tuner.workers.packing import Memory, Packed, fastest
 
@@ -93,7 +93,7 @@ class Trainers:
 
     def _workload(self) -> str:
         """What the fastest packing depends on."""
-        cores, gpus = len(os.sched_getaffinity(0)), len(visible_gpus(os.environ))
+        cores, gpus = len(usable_cores()), len(visible_gpus(os.environ))
         model, dataset = self._spec.model, self._spec.dataset.name
         work = f"{model} on {dataset} with {self._spec.backend}"
         return f"{work}, {socket.gethostname()}: {cores} cores, {gpus} GPUs"

@@ -58,7 +58,7 @@ def layout(workers: int, slots: int) -> tuple[Device, ...]:
     Raises:
         UnavailableError: more workers are asked for than there are devices.
     """
-    available = len(visible_gpus(os.environ)) or len(_cpus())
+    available = len(visible_gpus(os.environ)) or len(usable_cores())
     if workers > available:
         raise UnavailableError(
             f"workers: {workers} asked for, but this machine offers {available} "
@@ -74,7 +74,7 @@ def layouts(slots: int) -> list[tuple[Device, ...]]:
     on a GPU, or several cores under a trainer. There are never more than memory allows.
     """
     room = max(1, _free_memory_mb() // TRAINER_MEMORY_MB)
-    gpus, cpus = len(visible_gpus(os.environ)), len(_cpus())
+    gpus, cpus = len(visible_gpus(os.environ)), len(usable_cores())
     counts = [gpus, 2 * gpus, 4 * gpus] if gpus else [cpus, cpus // 2, cpus // 4]
     first, *others = (min(count, slots) for count in counts)
     if not gpus:
@@ -87,11 +87,11 @@ def _devices(count: int) -> tuple[Device, ...]:
     gpus = visible_gpus(os.environ)
     return tuple(
         Device("gpu", group, gpus[index % len(gpus)]) if gpus else Device("cpu", group)
-        for index, group in enumerate(_split(_cpus(), count))
+        for index, group in enumerate(_split(usable_cores(), count))
     )
 
 
-def _cpus() -> tuple[int, ...]:
+def usable_cores() -> tuple[int, ...]:
     """The cores that this process may use, no more than its container's quota is worth.
 
     Which of them follows from the host's name, so that containers do not all take the first.
