@@ -5,8 +5,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tuner.home import Home
+
+settings.register_profile("tuner", deadline=None)  # no test asserts a time
+settings.load_profile("tuner")
 
 os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp()  # read when pgserver is imported
 

@@ -33,10 +33,11 @@ on_jax = pytest.mark.skipif(not is_jax, reason="runs in the process that the con
 
 @pytest.mark.skipif(is_jax, reason="starts this very process")
 @pytest.mark.timeout(600)
-def test_the_contract_holds_on_jax() -> None:
+def test_the_contract_holds_on_jax(tmp_path: Path) -> None:
     """Optimised less, since compiling takes most of the time."""
     suite = [str(Path(__file__).with_name(name)) for name in ("test_engine.py", "test_jax.py")]
     options = ["-n0", "-q", "-p", "no:cacheprovider", "-k", f"not ({' or '.join(OTHERWISE)})"]
+    options.append(f"--basetemp={tmp_path / 'jax'}")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *suite],
         env={**os.environ, "TUNER_TEST_BACKEND": "jax", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
