@@ -46,7 +46,7 @@ def main() -> None:
 def draw(study: Committed, engine: Committed) -> Figure:
     """Both panels, on white, which is legible on dark pages too."""
     figure = Figure(figsize=(12, 4.3), layout="constrained", facecolor="white")
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1))
+    left, right = figure.subplots(1, 2)
     trials, epochs = study.settings["trials"], study.settings["epochs"]
     _bars(
         left, study, "total", f"A whole study, start to exit\n(trials: {trials}, epochs: {epochs})"

@@ -26,7 +26,7 @@ from benchmarks.overhead import EPOCHS, WORKERS, Sample
 from tuner.datasets.store import DatasetInfo
 from tuner.home import Home
 from tuner.spec.study import StudySpec
-from tuner.study import search, trials
+from tuner.study import importance, search, trials
 from tuner.study.catalog import Catalog
 from tuner.study.database import Database, open_database
 from tuner.study.driver import Driver
@@ -189,6 +189,7 @@ def main() -> None:
     home, spec = Home.from_environment(), _spec(asked.sampler, asked.trials)
     if asked.way == "long epochs":
         trials.LATELY_S = 0.0
+    importance.load()
     profile = cProfile.Profile()
     with open_database(home) as database, profile if asked.profile else nullcontext():
         sample = stock(home, spec) if asked.way == "stock" else driven(home, database, spec)

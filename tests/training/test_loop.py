@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -90,6 +91,19 @@ class ScriptedEngine:
 
     def save(self, weights: list[NDArray[np.generic]], path: Path) -> None:
         path.write_text(str(weights[0]))
+
+
+@dataclass
+class Clock:
+    """Goes only when told."""
+
+    seconds: float = 0.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def advance(self, seconds: float) -> None:
+        self.seconds += seconds
 
 
 TRAINED = 40
@@ -294,11 +308,32 @@ def test_a_model_that_cannot_be_written_is_a_failed_trial(
     assert result.model is None
 
 
-def test_an_epochs_seconds_are_measured_without_the_first_step(make_plan: PlanMaker) -> None:
-    script = ScriptedEngine(())
+@pytest.mark.parametrize(
+    ("float32_s", "bfloat16_s", "rounds"),
+    [((3.0,), (1.0,), 1), ((1.0,), (3.0,), 1), ((4.0, 3.0), (3.0, 5.0), 2)],
+)
+def test_an_epochs_seconds_are_measured_without_the_first_step_until_they_tell(
+    make_plan: PlanMaker,
+    monkeypatch: pytest.MonkeyPatch,
+    float32_s: tuple[float, ...],
+    bfloat16_s: tuple[float, ...],
+    rounds: int,
+) -> None:
+    taken = [seconds for pair in zip(float32_s, bfloat16_s, strict=True) for seconds in pair]
+    clock = Clock()
+    epochs: dict[int, Callable[[], None]] = {
+        2 * turn + 1: partial(clock.advance, 9.0) for turn in range(len(taken))
+    }
+    epochs |= {2 * turn + 2: partial(clock.advance, each) for turn, each in enumerate(taken)}
+    script = ScriptedEngine((), during=epochs)
+    monkeypatch.setattr("tuner.training.loop.time.perf_counter", clock.now)
+
     data = TrainingData(train=_rows(), validation=_rows(), classes=CLASSES)
     plans = [make_plan(batch_size=4, precision=each) for each in ("float32", "bfloat16")]
     seconds = loop.epoch_seconds(plans, data, script)
-    assert list(seconds) == ["float32", "bfloat16"]
-    assert min(seconds.values()) > 0
-    assert [len(order) for order in script.orders] == [4, 32] * 4
+
+    per_row = (ROWS + ROWS / 3) / 32
+    assert seconds == pytest.approx(
+        {"float32": min(float32_s) * per_row, "bfloat16": min(bfloat16_s) * per_row}
+    )
+    assert [len(order) for order in script.orders] == [4, 32] * 2 * rounds
