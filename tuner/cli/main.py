@@ -27,6 +27,7 @@ from tuner.cli import (
     ui,
 )
 from tuner.errors import ExitCode, TunerError
+from tuner.startup import collect_seldom
 
 app = typer.Typer(
     name="tuner",
@@ -75,6 +76,7 @@ def _options(
 
 def main() -> NoReturn:
     """Runs the command line and ends the process with a documented exit code."""
+    collect_seldom()
     try:
         app()
     except TunerError as error:

@@ -20,6 +20,7 @@ from tuner.datasets import registry as datasets
 from tuner.errors import DataError, ModelError, UsageError
 from tuner.models import registry
 from tuner.references import make_importable
+from tuner.startup import collect_seldom
 from tuner.training import data, loop
 from tuner.training.engines import backends
 from tuner.training.engines.base import Engine
@@ -48,6 +49,7 @@ _LEAST_S, _MOST_S = 0.02, 2.0
 
 def main() -> None:
     """Serves requests until stdin ends."""
+    collect_seldom()
     parser = argparse.ArgumentParser(prog="python -m tuner.workers.trainer")
     parser.add_argument("--backend", required=True, choices=backends.TITLES)
     parser.add_argument("--cpus", required=True, type=lambda text: tuple(map(int, text.split(","))))
