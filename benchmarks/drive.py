@@ -28,10 +28,12 @@ from tuner.home import Home
 from tuner.spec.study import StudySpec
 from tuner.study import importance, search, trials
 from tuner.study.catalog import Catalog
-from tuner.study.database import Database, open_database
+from tuner.study.database import Database
 from tuner.study.driver import Driver
 from tuner.study.journal import Journal
 from tuner.study.ledger import Ledger
+from tuner.study.members import Membership
+from tuner.study.opening import open_database
 from tuner.study.planning import Planner
 from tuner.study.progress import ignore
 from tuner.study.provenance import Provenance
@@ -75,9 +77,10 @@ def driven(home: Home, database: Database, spec: StudySpec) -> Sample:
     record = Catalog(database).create(spec, "study.yaml", (), _dataset(home.root))
     pool, stopwatch = InstantPool(WORKERS), Stopwatch()
     described = pool.describe(ModelPlan(name=spec.model, params={}), spec.dataset.name)
-    rows, ledger = Trials(database.storage, spec), Ledger(database, spec.name)
-
-    with closing(Journal(home, record, Provenance("", "", ()))) as journal:
+    member = Membership(database, spec.name, home.uid, spec.lease_s)
+    with member, closing(Journal(home, record, Provenance("", "", ()), member.leads)) as journal:
+        rows = Trials(database, spec, member.uid)
+        ledger = Ledger(database, spec.name, member.uid)
         for thing in (rows, ledger, journal):
             stopwatch.watch(thing)
         driver = Driver(

@@ -61,6 +61,9 @@ class InstantPool:
     def prune(self, plan: TrialPlan) -> None:
         """Goes on: every trial has all its epochs, so that trials cost the same."""
 
+    def kill(self, plan: TrialPlan, reason: str) -> None:
+        """Nothing hangs here."""
+
     def next_event(self, timeout_s: float) -> PoolEvent | None:
         """The next epoch of the trial that has waited longest, or its end."""
         if not self._reports:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tuner.datasets.store import DatasetInfo
 from tuner.home import Home
 
 settings.register_profile("tuner", deadline=None)  # no test asserts a time
@@ -34,3 +35,20 @@ def home(tmp_path: Path) -> Home:
     place = Home(tmp_path / "home")
     place.create()
     return place
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> DatasetInfo:
+    """A data set for what looks at no image."""
+    return DatasetInfo(
+        name="digits",
+        digest="0" * 64,
+        source="a test",
+        folder=tmp_path / "digits",
+        image_shape=(8, 8, 1),
+        classes=tuple("0123456789"),
+        train_count=100,
+        test_count=20,
+        background="dark",
+        content_fraction=1.0,
+    )

@@ -8,6 +8,7 @@ something a person has to act on, so its message says where, which rule and whic
     ├── UsageError            exit 2   a command line or a study file that cannot be meant
     │   └── SpecError         exit 2   in the study file: file, key, rule, value
     ├── UnavailableError      exit 3   a database, server, device or folder is missing or refuses
+    │   └── SupersededError   exit 3   this driver was silent and others took its trials over
     ├── DataError             exit 4   a data set or an image that cannot be used
     └── ModelError            exit 4   a model that cannot be built, loaded or trusted
 """
@@ -58,6 +59,10 @@ class UnavailableError(TunerError):
     """Something outside the program is missing or refuses."""
 
     exit_code = ExitCode.UNAVAILABLE
+
+
+class SupersededError(UnavailableError):
+    """This driver was given up by another one and may write no more."""
 
 
 class DataError(TunerError):

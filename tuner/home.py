@@ -1,6 +1,7 @@
 """Where tuner keeps its state on this machine: one folder, laid out in one place.
 
-HOME/tuner.db                           studies, unless TUNER_STORAGE_URL names a database
+HOME/id                                 what tells this folder from every other
+    /tuner.db                           studies, unless TUNER_STORAGE_URL names a database
     /mlflow.db  mlartifacts/            the local tracking store, unless a server is named
     /datasets/<name>-<digest>/          prepared arrays
     /models/                            verified copies of model files
@@ -11,7 +12,9 @@ HOME/tuner.db                           studies, unless TUNER_STORAGE_URL names 
 """
 
 import os
+import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +32,18 @@ class Home:
         """`TUNER_HOME`, or `.tuner` in the current folder."""
         values = os.environ if environment is None else environment
         return cls(Path(values.get("TUNER_HOME") or ".tuner").absolute())
+
+    @property
+    def uid(self) -> str:
+        """What tells this folder from every other, wherever it is mounted."""
+        path = self.root / "id"
+        if not path.exists():
+            mine = path.with_name(f"partial-id-{os.getpid()}")
+            mine.write_text(uuid.uuid4().hex)
+            with suppress(FileExistsError):  # another process was quicker
+                os.link(mine, path)
+            mine.unlink()
+        return path.read_text()
 
     @property
     def datasets(self) -> Path:

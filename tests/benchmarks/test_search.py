@@ -3,7 +3,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,11 +14,15 @@ from benchmarks.replays.contenders import FORMER, PRUNERS, REFERENCE, SAMPLERS, 
 from benchmarks.replays.curves import METRICS, Row, Table, read_table, write_table
 from benchmarks.replays.scores import Race, Score, target_of
 from benchmarks.search import preferred
+from tuner.datasets.store import DatasetInfo
 from tuner.errors import RefusedError
 from tuner.home import Home
 from tuner.spec.study import StudySpec
-from tuner.study.database import Database, open_database
+from tuner.study.catalog import Catalog
+from tuner.study.database import Database
 from tuner.study.ledger import Claim
+from tuner.study.members import Membership
+from tuner.study.opening import open_database
 from tuner.study.summary import StudySummary
 from tuner.study.trials import Trials
 from tuner.training import plan as training
@@ -105,24 +108,31 @@ def test_a_replay_repeats(table: Table, study: Studies, pair: Contender) -> None
 
 @pytest.mark.parametrize("pair", PAIRS, ids=str)
 def test_a_replay_goes_as_the_study_would(
-    table: Table, study: Studies, pair: Contender, database: Database
+    table: Table,
+    study: Studies,
+    pair: Contender,
+    database: Database,
+    dataset: DatasetInfo,
 ) -> None:
     spec = study(pair)
-    optuna.create_study(study_name=spec.name, storage=database.storage, direction="maximize")
-    trials = Trials(database.storage, spec)
-    for expected in replay(spec, table, workers=1).trials:
-        claim = Claim(slot=expected.number, number=0, uid=f"{expected.number}", predecessor=None)
-        opened = trials.open(claim)
-        assert opened.params == expected.params
-        rng = np.random.default_rng((spec.seed, expected.number))
-        seen = table.draw(opened.params, rng).seen.tolist()
-        reports: list[EpochReport] = []
-        pruned = False
-        while not pruned and len(reports) < spec.epochs:
-            reports.append(_report(len(reports) + 1, seen[len(reports)]))
-            pruned = trials.report(opened, reports[-1]) and len(reports) < spec.epochs
-        assert len(reports) == expected.epochs
-        trials.tell(opened, _result(reports, pruned))
+    Catalog(database).create(spec, "study.yaml", (), dataset)
+    with Membership(database, spec.name, "home", lease_s=60) as member:
+        trials = Trials(database, spec, member.uid)
+        for expected in replay(spec, table, workers=1).trials:
+            claim = Claim(
+                slot=expected.number, number=0, uid=f"{expected.number}", predecessor=None
+            )
+            opened = trials.open(claim)
+            assert opened.params == expected.params
+            rng = np.random.default_rng((spec.seed, expected.number))
+            seen = table.draw(opened.params, rng).seen.tolist()
+            reports: list[EpochReport] = []
+            pruned = False
+            while not pruned and len(reports) < spec.epochs:
+                reports.append(_report(len(reports) + 1, seen[len(reports)]))
+                pruned = trials.report(opened, reports[-1]) and len(reports) < spec.epochs
+            assert len(reports) == expected.epochs
+            trials.tell(opened, _result(reports, pruned))
 
 
 def _report(epoch: int, values: list[float]) -> EpochReport:

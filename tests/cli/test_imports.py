@@ -4,15 +4,10 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.study.conftest import Bench, ScriptedPool
-from tuner.datasets.store import DatasetInfo
 from tuner.home import Home
-from tuner.spec.study import StudySpec
-from tuner.study.database import open_database
 
 PROGRAM = """
 import atexit, json, sys
@@ -39,31 +34,6 @@ def loaded_by(home: Home, *arguments: str, code: int = 0, **environment: str) ->
     )
     assert done.returncode == code, f"exit {done.returncode}: {done.stdout}\n{done.stderr}"
     return set(json.loads(done.stderr.splitlines()[-1]))
-
-
-@pytest.fixture
-def studied(home: Home, tmp_path: Path) -> Home:
-    """A home with a study called `small`, whose trials nobody trained."""
-    dataset = DatasetInfo(
-        name="digits", digest="0" * 64, source="a test", folder=tmp_path, image_shape=(8, 8, 1),
-        classes=("0", "1"), train_count=100, test_count=20, background="dark", content_fraction=1,
-    )  # fmt: skip
-    spec = StudySpec.model_validate(
-        {
-            "name": "small",
-            "dataset": "digits",
-            "model": "paper-cnn",
-            "search_space": {"dropout_rate": {"type": "float", "low": 0, "high": 1}},
-            "trials": 4,
-            "epochs": 1,
-            "validation": 10,
-            "pruner": "none",
-        }
-    )
-    with open_database(home) as database:
-        bench = Bench(home, database, dataset)
-        bench.run(spec, ScriptedPool(curve=lambda plan, _: float(plan.params["dropout_rate"])))
-    return home
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"]])

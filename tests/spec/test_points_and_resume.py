@@ -89,6 +89,7 @@ def test_all_that_is_wrong_with_a_point_is_reported_at_once() -> None:
         "trials=1",
         "workers=2",
         "max_retries=0",
+        "epoch_limit_s=60",
         "keep_models=9",
         "pruner=none",
         "promotion.gates.test_accuracy=0.5",

@@ -177,6 +177,8 @@ def test_a_study_reads_like_one_that_a_person_wrote() -> None:
         "backend: tensorflow\n"
         "precision: auto\n"
         "workers: auto\n"
+        "epoch_limit_s: auto\n"
+        "lease_s: 60\n"
         "max_retries: 2\n"
         "keep_models: 3\n"
         "promotion:\n"

@@ -18,8 +18,9 @@ STUDY = {
     "validation": "100",
 }
 TOP_LEVEL = (
-    "backend, baseline, dataset, epochs, keep_models, max_retries, model, name, objective, "
-    "precision, promotion, pruner, sampler, search_space, seed, seeds, trials, validation, workers"
+    "backend, baseline, dataset, epoch_limit_s, epochs, keep_models, lease_s, max_retries, model, "
+    "name, objective, precision, promotion, pruner, sampler, search_space, seed, seeds, trials, "
+    "validation, workers"
 )
 CONDITIONAL = "conditional search spaces are not supported; list every parameter at the top level"
 STUDY_NAME = "must hold no slash or colon and neither start with a dot nor touch a space"
@@ -261,6 +262,8 @@ ENTRIES = [
     ("workers", "true", ["workers: must be auto or a whole number >= 1, got true"]),
     ("workers", "many", ["workers: must be auto or a whole number >= 1, got 'many'"]),
     ("max_retries", "-1", ["max_retries: must be >= 0, got -1"]),
+    ("epoch_limit_s", "0", ["epoch_limit_s: must be auto or a whole number >= 1, got 0"]),
+    ("epoch_limit_s", "soon", ["epoch_limit_s: must be auto or a whole number >= 1, got 'soon'"]),
     ("keep_models", "0", ["keep_models: must be >= 1, got 0"]),
     ("promotion", "null", ["promotion: must be a mapping, got null"]),
     ("promotion", "{model: a/b}", [f"promotion.model: {REGISTRY_NAME}, got 'a/b'"]),

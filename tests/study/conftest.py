@@ -1,7 +1,8 @@
 """Studies without TensorFlow: real databases and spools, and a pool that follows a script."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,14 +15,16 @@ from tuner.datasets.store import DatasetInfo
 from tuner.home import Home
 from tuner.spec.study import StudySpec
 from tuner.study.catalog import Catalog, StudyRecord
-from tuner.study.database import Database, open_database
+from tuner.study.database import Database
 from tuner.study.driver import Driver
 from tuner.study.journal import Journal
 from tuner.study.ledger import Ledger
+from tuner.study.members import Membership
+from tuner.study.neighbours import Neighbours
+from tuner.study.opening import open_database
 from tuner.study.planning import Planner
 from tuner.study.progress import Notify, ignore
 from tuner.study.provenance import Provenance
-from tuner.study.recovery import recover
 from tuner.study.summary import StudySummary
 from tuner.study.trials import Trials
 from tuner.tracking.spool import read_events
@@ -58,11 +61,13 @@ class ScriptedPool:
     curve: Curve = rising
     dies: Callable[[TrialPlan], bool] = lambda _plan: False
     fails: Callable[[TrialPlan], bool] = lambda _plan: False
+    hangs: Callable[[TrialPlan], bool] = lambda _plan: False
     submitted: list[TrialPlan] = field(default_factory=list)
     starting: list[TrainerInfo] = field(default_factory=list)
     _active: dict[int, list[EpochReport]] = field(default_factory=dict)
     _plans: dict[int, TrialPlan] = field(default_factory=dict)
     _pruned: set[int] = field(default_factory=set)
+    _killed: dict[int, str] = field(default_factory=dict)
 
     @property
     def idle(self) -> int:
@@ -92,12 +97,20 @@ class ScriptedPool:
     def prune(self, plan: TrialPlan) -> None:
         self._pruned.add(plan.slot)
 
+    def kill(self, plan: TrialPlan, reason: str) -> None:
+        self._killed[plan.slot] = reason
+
     def next_event(self, timeout_s: float) -> PoolEvent | None:
         if self.starting:
             return TrainerReady(self.starting.pop(0))
-        if not self._active:
+        if self._killed:
+            slot, reason = self._killed.popitem()
+            del self._active[slot]
+            return Lost(self._plans[slot], reason)
+        awake = [each for each in self._active if not self.hangs(self._plans[each])]
+        if not awake:
             return None
-        slot = next(iter(self._active))
+        slot = awake[0]
         plan, reports = self._plans[slot], self._active.pop(slot)
         if self.dies(plan):
             return Lost(plan, f"killed by SIGKILL within {timeout_s} s")
@@ -178,22 +191,6 @@ def storage(
                 Catalog(database).delete(name)
 
 
-@pytest.fixture
-def dataset(tmp_path: Path) -> DatasetInfo:
-    return DatasetInfo(
-        name="digits",
-        digest="0" * 64,
-        source="a test",
-        folder=tmp_path / "digits",
-        image_shape=(8, 8, 1),
-        classes=tuple("0123456789"),
-        train_count=100,
-        test_count=20,
-        background="dark",
-        content_fraction=1.0,
-    )
-
-
 @dataclass
 class Bench:
     """Everything that drives one study, without processes."""
@@ -201,6 +198,13 @@ class Bench:
     home: Home
     database: Database
     dataset: DatasetInfo
+    stack: ExitStack = field(default_factory=ExitStack)
+
+    def member(self, spec: StudySpec, lease_s: float = 60) -> str:
+        """The uid of a driver that joins the study, and stays until the test ends."""
+        self.record(spec)
+        member = Membership(self.database, spec.name, self.home.uid, lease_s)
+        return self.stack.enter_context(member).uid
 
     def record(self, spec: StudySpec) -> StudyRecord:
         catalog = Catalog(self.database)
@@ -208,14 +212,14 @@ class Bench:
             return catalog.create(spec, "study.yaml", (), self.dataset)
         return catalog.resume(spec, "study.yaml", ())
 
-    def ledger(self, spec: StudySpec) -> Ledger:
-        return Ledger(self.database, spec.name)
+    def ledger(self, spec: StudySpec, driver: str | None = None) -> Ledger:
+        return Ledger(self.database, spec.name, driver)
 
-    def trials(self, spec: StudySpec) -> Trials:
-        return Trials(self.database.storage, spec)
+    def trials(self, spec: StudySpec, driver: str | None = None) -> Trials:
+        return Trials(self.database, spec, driver)
 
-    def journal(self, spec: StudySpec) -> Journal:
-        return Journal(self.home, self.record(spec), Provenance("", "", ()))
+    def journal(self, spec: StudySpec, leads: Callable[[], bool] = lambda: True) -> Journal:
+        return Journal(self.home, self.record(spec), Provenance("", "", ()), leads)
 
     def run(
         self,
@@ -223,11 +227,22 @@ class Bench:
         pool: ScriptedPool,
         stopped: Callable[[], bool] = lambda: False,
         notify: Notify = ignore,
+        epoch_limit_s: float = math.inf,
+        lease_s: float = 60,
     ) -> StudySummary:
         record = self.record(spec)
-        trials, ledger = self.trials(spec), self.ledger(spec)
-        with closing(self.journal(spec)) as journal:
-            recover(self.home, spec.name, trials, ledger, journal)
+        member = Membership(self.database, spec.name, self.home.uid, lease_s)
+        with member, closing(self.journal(spec, member.leads)) as journal:
+            trials, ledger = self.trials(spec, member.uid), self.ledger(spec, member.uid)
+            neighbours = Neighbours(
+                self.home, self.database, spec.name, journal, say=print, but=member.uid
+            )
+            neighbours.clear_up(ledger)
+
+            def asked() -> bool:
+                neighbours.look()
+                return stopped()
+
             described = pool.describe(ModelPlan(name=spec.model, params={}), spec.dataset.name)
             driver = Driver(
                 planner=Planner(
@@ -238,22 +253,30 @@ class Bench:
                 pool=pool,
                 journal=journal,
                 notify=notify,
+                epoch_limit_s=epoch_limit_s,
             )
-            return driver.run(stopped)
+            summary = driver.run(asked)
+            if member.leave():
+                journal.study_closed(summary)
+            return summary
 
 
 @pytest.fixture
 def bench(home: Home, dataset: DatasetInfo) -> Iterator[Bench]:
     """A bench on SQLite."""
     with open_database(home) as database:
-        yield Bench(home, database, dataset)
+        made = Bench(home, database, dataset)
+        with made.stack:
+            yield made
 
 
 @pytest.fixture
 def each_bench(storage: Home, dataset: DatasetInfo) -> Iterator[Bench]:
     """A bench on SQLite, then one on PostgreSQL."""
     with open_database(storage) as database:
-        yield Bench(storage, database, dataset)
+        made = Bench(storage, database, dataset)
+        with made.stack:
+            yield made
 
 
 @pytest.fixture

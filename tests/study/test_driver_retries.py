@@ -6,10 +6,8 @@ from optuna.trial import TrialState as RowState
 
 from tests.study.conftest import Bench, ScriptedPool, first_told
 from tuner.spec.study import StudySpec
-from tuner.tracking.events import (
-    AttemptStarted,
-)
-from tuner.training.plan import TrialPlan
+from tuner.tracking.events import AttemptEnded, AttemptStarted
+from tuner.training.plan import CHECKPOINT, TrialPlan
 
 Spec = Callable[..., StudySpec]
 
@@ -28,6 +26,37 @@ def test_a_trial_whose_trainer_died_is_tried_again_with_the_same_point_and_seed(
     assert outcomes == ["lost", "completed"]
     started = first_told(bench, study_spec(), 1, 1, AttemptStarted)
     assert started.predecessor == bench.ledger(study_spec()).attempts()[1].uid
+
+
+def test_a_retry_is_handed_the_newest_checkpoint_and_none_stays_behind(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    def dies(plan: TrialPlan) -> bool:
+        """The first two leave a checkpoint, the third is killed before it could."""
+        if plan.attempt < 2:
+            (plan.folder / CHECKPOINT).touch()
+        return plan.attempt < 3
+
+    pool = scripted(dies=dies)
+    bench.run(study_spec(trials=1, max_retries=3), pool)
+
+    left = [plan.folder / CHECKPOINT for plan in pool.submitted]
+    assert [plan.resumes for plan in pool.submitted] == [None, left[0], left[1], left[1]]
+    assert not any(path.exists() for path in left)
+
+
+def test_a_trainer_that_hangs_is_killed_and_its_trial_tried_again(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    pool = scripted(size=2, hangs=lambda plan: plan.slot == 1 and plan.attempt == 0)
+
+    summary = bench.run(study_spec(), pool, epoch_limit_s=0.2)
+
+    assert summary.counts["completed"] == len(summary.trials) == 6
+    first, second = (plan.attempt for plan in pool.submitted if plan.slot == 1)
+    assert (first, second) == (0, 1)
+    ended = first_told(bench, study_spec(), 1, 0, AttemptEnded)
+    assert (ended.outcome, ended.reason) == ("lost", "no epoch came to an end within 0.2 s")
 
 
 def test_a_trial_that_dies_every_time_fails_after_its_retries(

@@ -21,8 +21,8 @@ RATE, SIZE = FloatDistribution(1e-4, 1e-1, log=True), CategoricalDistribution((1
 
 
 def rows_of(bench: Bench, spec: StudySpec) -> Rows:
-    bench.record(spec)
-    return Rows(bench.database.storage, spec.name)
+    driver = bench.member(spec)
+    return Rows(bench.database, spec.name, driver)
 
 
 def new_row(rows: Rows, slot: int = 0) -> int:
@@ -71,7 +71,7 @@ def test_what_is_written_is_what_optuna_reads(each_bench: Bench, study_spec: Spe
     assert stored(each_bench, rows) == remembered(rows)
     rows.set_trial_state_values(trial, TrialState.COMPLETE, [0.25])
     assert stored(each_bench, rows) == remembered(rows)
-    assert remembered(Rows(each_bench.database.storage, "small")) == []  # until it is refreshed
+    assert remembered(Rows(each_bench.database, "small", None)) == []  # until it is refreshed
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)

@@ -14,13 +14,13 @@ from tuner.spec.study import StudySpec
 from tuner.spec.writer import to_yaml
 from tuner.study import points, search
 from tuner.study.catalog import Catalog
-from tuner.study.database import open_database
 from tuner.study.ledger import Ledger
 from tuner.study.lock import only_driver
+from tuner.study.opening import open_database
 from tuner.study.parameters import check_parameters
 from tuner.study.provenance import provenance
 from tuner.study.study import Study, load_study
-from tuner.study.tables import attempts, studies
+from tuner.study.tables import drivers, studies
 
 Spec = Callable[..., StudySpec]
 
@@ -140,14 +140,12 @@ def test_stopping_asks_the_drivers_and_running_again_clears_it(
 
 def test_a_driver_on_another_machine_counts_too(bench: Bench, study_spec: Spec) -> None:
     bench.record(study_spec())
-    bench.ledger(study_spec()).claim(1, ready=lambda _: True, takes_queued=lambda _: False)
-    with bench.database.engine.begin() as connection:
-        connection.execute(update(attempts).values(host="elsewhere"))
-
+    bench.member(study_spec())
     with load_study("small", bench.home) as study:
+        assert not study.is_driven()  # it was of this home, and nobody holds the home's lock
+        with bench.database.engine.begin() as connection:
+            connection.execute(update(drivers).values(home="another", host="elsewhere"))
         assert study.is_driven()
-        bench.home.attempt("small", 0, 0).mkdir(parents=True)
-        assert not study.is_driven()  # it was ours: its files are here
 
 
 @pytest.mark.parametrize(

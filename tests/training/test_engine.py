@@ -149,6 +149,46 @@ def test_a_seed_repeats_bit_for_bit_and_another_does_not(
     assert once[0] != different[0]
 
 
+STATEFUL: dict[str, dict[str, Any]] = {
+    "dropout": {"params": {"dense_units": 16, "dropout_rate": 0.5}},
+    "augmentation": AUGMENTED,
+    "moving-statistics": {"model": "own_networks:normalised"},
+    "cosine": {"schedule": "cosine", "optimizer": "adamw"},
+}
+
+
+@pytest.mark.parametrize("change", STATEFUL.values(), ids=STATEFUL)
+def test_a_session_goes_on_from_a_state_as_if_never_interrupted(
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, change: dict[str, Any]
+) -> None:
+    plan, data = make_plan(**change, epochs=3), make_data()
+    through, epochs = trained(engine, plan, data)
+    expected = [weight.tobytes() for weight in through.weights()]
+    begun = engine.session(plan, data)
+    *first, last = orders(len(data.train), 3)
+    for order in first:
+        begun.train_epoch(order)
+    state = begun.state()
+    begun.train_epoch(last)
+    resumed = engine.session(plan, data)
+    resumed.restore(state, len(first))
+    assert resumed.train_epoch(last).loss == epochs[-1].loss
+    assert [weight.tobytes() for weight in resumed.weights()] == expected
+
+
+def test_a_state_of_another_network_is_refused(
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
+) -> None:
+    data = make_data()
+    states = [
+        engine.session(make_plan(params={"dense_units": units}), data).state() for units in (8, 9)
+    ]
+    session = engine.session(make_plan(params={"dense_units": 8}), data)
+    session.restore(states[0], 0)
+    with pytest.raises(ValueError, match="shape"):
+        session.restore(states[1], 0)
+
+
 @pytest.mark.parametrize("validation", [1, 500, 501])
 def test_every_validation_row_gets_its_probabilities(
     engine: Engine, make_plan: PlanMaker, make_data: DataMaker, validation: int, tmp_path: Path

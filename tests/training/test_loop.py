@@ -1,6 +1,7 @@
 """The loop on an engine that follows a script: no network, the same numbers every time."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,14 @@ from tuner.training import loop
 from tuner.training.checksum import sha256_of
 from tuner.training.data import Rows, TrainingData
 from tuner.training.engines.base import TrainedEpoch
-from tuner.training.plan import EpochReport, Precision, TrialPlan, TrialResult, TrialState
+from tuner.training.plan import (
+    CHECKPOINT,
+    EpochReport,
+    Precision,
+    TrialPlan,
+    TrialResult,
+    TrialState,
+)
 
 CLASSES = 10
 ROWS = 100
@@ -88,6 +96,13 @@ class ScriptedEngine:
 
     def weights(self) -> list[NDArray[np.generic]]:
         return [np.array(self.epoch)]
+
+    def state(self) -> list[NDArray[np.generic]]:
+        return [np.array(self.epoch)]
+
+    def restore(self, state: Sequence[NDArray[np.generic]], epochs: int) -> None:
+        (self.epoch,) = (int(each) for each in state)
+        assert self.epoch == epochs
 
     def save(self, weights: list[NDArray[np.generic]], path: Path) -> None:
         path.write_text(str(weights[0]))
@@ -337,3 +352,59 @@ def test_an_epochs_seconds_are_measured_without_the_first_step_until_they_tell(
         {"float32": min(float32_s) * per_row, "bfloat16": min(bfloat16_s) * per_row}
     )
     assert [len(order) for order in script.orders] == [4, 32] * 2 * rounds
+
+
+def interrupted(plan: TrialPlan, engine: ScriptedEngine, epoch: int) -> Path:
+    """The checkpoint of a training that ended with its process in the course of an epoch."""
+
+    def die() -> None:
+        raise SystemExit
+
+    engine.during = {epoch: die}
+    with pytest.raises(SystemExit):
+        train(plan, engine)
+    return plan.folder / CHECKPOINT
+
+
+def test_an_attempt_that_goes_on_ends_as_one_that_was_never_interrupted(
+    make_plan: PlanMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner.training.checkpoint._SHARE", math.inf)  # after every epoch
+    right = (30, 60, 40, 20, 50)
+    through = train(make_plan(epochs=5, folder=tmp_path), ScriptedEngine(right))
+    checkpoint = interrupted(make_plan(epochs=5), ScriptedEngine(right), epoch=4)
+    listener, engine = Listener(), ScriptedEngine(right)
+
+    resumed = train(make_plan(epochs=5, resumes=checkpoint), engine, listener)
+
+    assert len(engine.orders) == 2, "only what was missing is trained"
+    assert resumed.epochs == tuple(listener.heard)
+    assert [e.metrics for e in resumed.epochs] == [e.metrics for e in through.epochs]
+    assert resumed.evaluation == through.evaluation
+    assert kept_epoch(resumed) == resumed.best_epoch == through.best_epoch == 2
+
+
+def test_patience_counts_the_epochs_of_the_attempt_before(make_plan: PlanMaker) -> None:
+    right, recipe = (60, 40, 40, 40, 40), {"patience": 3}
+    checkpoint = interrupted(make_plan(epochs=5, **recipe), ScriptedEngine(right), epoch=4)
+    resumed = train(make_plan(epochs=5, resumes=checkpoint, **recipe), ScriptedEngine(right))
+    assert [report.epoch for report in resumed.epochs] == [1, 2, 3, 4]
+
+
+def test_a_checkpoint_that_cannot_be_used_costs_its_epochs_and_is_remarked(
+    make_plan: PlanMaker,
+) -> None:
+    checkpoint = interrupted(make_plan(epochs=4), ScriptedEngine((10, 20, 30, 40)), epoch=3)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    engine = ScriptedEngine((10, 20, 30, 40))
+    resumed = train(make_plan(epochs=4, resumes=checkpoint), engine)
+    assert len(engine.orders) == len(resumed.epochs) == 4
+    assert resumed.remarks[0].startswith("begins again at its first epoch")
+
+
+def test_a_folder_that_takes_no_checkpoint_ends_no_trial(make_plan: PlanMaker) -> None:
+    plan = make_plan(epochs=3)
+    (plan.folder / f"partial-{CHECKPOINT}").mkdir()
+    result = train(plan, ScriptedEngine((10, 20, 30)))
+    assert result.state is TrialState.COMPLETED
+    assert result.remarks[0].startswith("cannot keep checkpoints")

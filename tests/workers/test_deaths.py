@@ -18,13 +18,14 @@ from tests.workers.conftest import (
     first_epoch,
     follow,
     is_gone,
+    next_event,
     when_idle,
 )
 from tuner.errors import UnavailableError
-from tuner.training.plan import ModelPlan, TrialState
+from tuner.training.plan import CHECKPOINT, ModelPlan, TrialState
 from tuner.workers.devices import Device
 from tuner.workers.local import LocalPool
-from tuner.workers.pool import Finished, Lost
+from tuner.workers.pool import Finished, Lost, Reported
 
 FOREVER = 1_000_000
 """Epochs that nobody waits for."""
@@ -33,7 +34,7 @@ DRIVER = """
 import sys
 from pathlib import Path
 import psutil
-from tuner.training.plan import TrialPlan
+from tuner.training.plan import CHECKPOINT, TrialPlan
 from tuner.workers.devices import layout
 from tuner.workers.local import LocalPool
 from tuner.workers.pool import Reported
@@ -71,6 +72,46 @@ def test_a_killed_trainer_is_lost_and_replaced(pool: LocalPool, make_plan: PlanM
     assert {trainer.assigned for trainer in trainers} == {"gpu:0", "gpu:1"}
     results = [e.result for e in follow(pool, *retries) if isinstance(e, Finished)]
     assert [result.state for result in results] == [TrialState.COMPLETED] * 2
+
+
+def test_a_trainer_that_hangs_can_be_killed(pool: LocalPool, make_plan: PlanMaker) -> None:
+    plan = make_plan(epochs=FOREVER)
+    trainer = pool.submit(plan)
+    first_epoch(pool, plan)
+    os.kill(trainer.pid, signal.SIGSTOP)
+    pool.kill(plan, "it hung")
+    lost = follow(pool, plan)[-1]
+    assert isinstance(lost, Lost)
+    assert lost.reason.startswith("it hung")
+    assert is_gone(trainer.pid)
+    when_idle(pool, 2)
+
+
+def test_a_retry_goes_on_from_the_checkpoint_of_a_killed_trainer(
+    pool: LocalPool, make_plan: PlanMaker
+) -> None:
+    """Its curve is that of a training which nobody killed."""
+    params = {"dense_units": 16, "depth": 1, "dropout_rate": 0.5}
+    through, killed = (make_plan(params=params, epochs=60) for _ in range(2))
+    checkpoint = killed.folder / CHECKPOINT
+    when_idle(pool, 2)
+    pool.submit(through)
+    trainer = pool.submit(killed)
+    while not checkpoint.exists():
+        next_event(pool)
+    os.kill(trainer.pid, signal.SIGKILL)
+    (whole,) = (e for e in follow(pool, through, killed) if isinstance(e, Finished))
+    retry = killed.model_copy(
+        update={"attempt": 2, "resumes": checkpoint, "folder": killed.folder.with_name("retry")}
+    )
+    when_idle(pool, 1)
+    pool.submit(retry)
+    *events, ended = follow(pool, retry)
+    assert isinstance(ended, Finished)
+    reports = ended.result.epochs
+    assert [e.report for e in events if isinstance(e, Reported)] == list(reports)
+    assert [report.metrics for report in reports] == [r.metrics for r in whole.result.epochs]
+    assert ended.result.remarks == ()
 
 
 def test_a_trainer_that_dies_in_the_middle_of_an_answer_is_lost(

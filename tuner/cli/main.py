@@ -13,7 +13,9 @@ import typer
 
 from tuner.cli import (
     datasets,
+    db,
     delete,
+    doctor,
     enqueue,
     evaluate,
     models,
@@ -24,6 +26,7 @@ from tuner.cli import (
     show,
     stop,
     studies,
+    sync,
     ui,
 )
 from tuner.errors import ExitCode, TunerError
@@ -46,7 +49,10 @@ app.command("enqueue")(enqueue.enqueue)
 app.command("promote")(promote.promote)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("sync")(sync.sync)
+app.command("doctor")(doctor.doctor)
 app.command("ui")(ui.ui)
+app.add_typer(db.db, name="db")
 app.command("datasets")(datasets.datasets)
 app.command("models")(models.models)
 app.command("schema")(schema.schema)

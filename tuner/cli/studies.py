@@ -10,7 +10,7 @@ def studies() -> None:
 
     from tuner.home import Home
     from tuner.study.catalog import Catalog
-    from tuner.study.database import open_database
+    from tuner.study.opening import open_database
     from tuner.study.study import Study
 
     home = Home.from_environment()

@@ -6,7 +6,8 @@ from tuner.errors import RefusedError, UsageError
 from tuner.home import Home
 from tuner.promotion.candidate import Candidate
 from tuner.study.catalog import Catalog, StudyRecord
-from tuner.study.database import Database, open_database
+from tuner.study.database import Database
+from tuner.study.opening import open_database
 from tuner.study.study import Study
 from tuner.study.summary import StudySummary, ranked
 from tuner.tracking.events import TrialSummary

@@ -7,7 +7,18 @@ from tuner.spec.emitter import flow
 from tuner.spec.study import StudySpec
 from tuner.spec.writer import study_document
 
-MAY_CHANGE = frozenset({"trials", "workers", "max_retries", "keep_models", "promotion", "pruner"})
+MAY_CHANGE = frozenset(
+    {
+        "trials",
+        "workers",
+        "epoch_limit_s",
+        "lease_s",
+        "max_retries",
+        "keep_models",
+        "promotion",
+        "pruner",
+    }
+)
 """What does not alter the meaning of the trials that are already there."""
 
 

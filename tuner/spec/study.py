@@ -43,11 +43,16 @@ __all__ = [
 Point = Mapping[str, Scalar]
 
 
-def _checked_workers(value: object) -> object:
+def _auto_or_count(value: object) -> object:
     count = isinstance(value, int) and not isinstance(value, bool)
     if value == "auto" or (count and value >= 1):  # type: ignore[operator]
         return value
     raise broken(Problem((), f"must be auto or a whole number >= 1, got {shown(value)}"))
+
+
+AutoOrCount = Annotated[
+    Annotated[Whole, Field(ge=1)] | Literal["auto"], BeforeValidator(_auto_or_count)
+]
 
 
 def _implied_trials(validated: dict[str, Any]) -> int:
@@ -100,10 +105,12 @@ class StudySpec(Section):
     """What Keras computes with: `tensorflow`, or `jax`; left out, what `KERAS_BACKEND` names."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """The arithmetic of training; `auto` is the one that turns out faster when it begins."""
-    workers: Annotated[
-        Annotated[Whole, Field(ge=1)] | Literal["auto"], BeforeValidator(_checked_workers)
-    ] = "auto"
+    workers: AutoOrCount = "auto"
     """Trials trained at a time on this machine."""
+    epoch_limit_s: AutoOrCount = "auto"
+    """Seconds after which an epoch that has not ended hangs; its trainer is killed."""
+    lease_s: Whole = Field(default=60, ge=2)
+    """Seconds of silence after which a driver of another machine counts as dead."""
     max_retries: Whole = Field(default=2, ge=0)
     """How often a trial whose trainer died is tried again."""
     keep_models: Whole = Field(default=3, ge=1)

@@ -48,14 +48,13 @@ class Catalog:
 
     def names(self) -> list[str]:
         """Every study's name, the newest last."""
-        with self._database.engine.begin() as connection:
-            statement = select(studies.c.name).order_by(studies.c.created_ms)
-            return list(connection.execute(statement).scalars())
+        statement = select(studies.c.name).order_by(studies.c.created_ms)
+        return self._database.transact(lambda one: list(one.execute(statement).scalars()))
 
     def find(self, name: str) -> StudyRecord | None:
         """The study of that name, or None."""
-        with self._database.engine.begin() as connection:
-            row = connection.execute(select(studies).where(studies.c.name == name)).first()
+        statement = select(studies).where(studies.c.name == name)
+        row = self._database.transact(lambda one: one.execute(statement).first())
         return None if row is None else _record(row._mapping)
 
     def get(self, name: str) -> StudyRecord:
@@ -137,8 +136,7 @@ class Catalog:
     def stop_requested(self, name: str) -> bool:
         """Whether someone asked for the study to stop, or has deleted it."""
         statement = select(studies.c.stop_requested).where(studies.c.name == name)
-        with self._database.engine.begin() as connection:
-            requested = connection.execute(statement).scalar()
+        requested = self._database.transact(lambda one: one.execute(statement).scalar())
         return requested is None or bool(requested)
 
     def delete(self, name: str) -> None:
@@ -173,8 +171,8 @@ class Catalog:
             self._create_optuna_study(spec)
 
     def _update(self, name: str, **values: Any) -> None:
-        with self._database.engine.begin() as connection:
-            connection.execute(update(studies).where(studies.c.name == name).values(**values))
+        statement = update(studies).where(studies.c.name == name).values(**values)
+        self._database.transact(lambda connection: connection.execute(statement))
 
 
 def _record(row: Any) -> StudyRecord:

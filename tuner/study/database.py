@@ -1,22 +1,38 @@
-"""Opens the one database that Optuna's tables and ours share."""
+"""The one database that Optuna's tables and ours share, and patience with it."""
 
-import os
-import sqlite3
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Self, TypeVar
 
-import optuna
-import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import (
+    DBAPIError,
+    DisconnectionError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_after_delay,
+    stop_any,
+    wait_exponential,
+)
+from tenacity.stop import stop_base
 
-from tuner.errors import UnavailableError, UsageError
-from tuner.home import Home
-from tuner.study import tables
+from tuner.errors import UnavailableError
 
-_BUSY_S = 60
+_PATIENCE_S = 900.0
+"""A database that is away for longer ends a driver; whoever comes next goes on."""
+_LONGEST_PAUSE_S = 2.0
+_NO_PATIENCE = Retrying(stop=stop_after_attempt(1), reraise=True)
+
+Answer = TypeVar("Answer")
 
 
 class Database:
@@ -28,13 +44,60 @@ class Database:
 
     def __init__(self, storage: RDBStorage) -> None:
         self.storage = storage
-        tables.metadata.create_all(self.engine)
+        self._retrying = _NO_PATIENCE
 
     @property
     def engine(self) -> Engine:
         """SQLAlchemy's engine; `engine.begin()` is one transaction."""
         engine: Engine = self.storage.engine
         return engine
+
+    def transact(self, work: Callable[[Connection], Answer]) -> Answer:
+        """Does `work` in one transaction, inside `patient` perhaps more than once."""
+
+        def once() -> Answer:
+            with self.engine.begin() as connection:
+                return work(connection)
+
+        return self.persevere(once)
+
+    def persevere(self, work: Callable[[], Answer]) -> Answer:
+        """Does `work`, and inside `patient` again where the database went away meanwhile.
+
+        It may have been done, and only the answer lost: once more must change nothing.
+        """
+        try:
+            return self._retrying(work)
+        except (SQLAlchemyError, StorageInternalError) as error:
+            if _is_away(error):
+                self._retrying = _NO_PATIENCE  # whoever has waited in vain waits no more
+            raise
+
+    @contextmanager
+    def patient(self, stopped: Callable[[], bool], say: Callable[[str], None]) -> Iterator[None]:
+        """Waits in the block for a database that is away, a quarter of an hour at most.
+
+        Args:
+            stopped: whether waiting has become pointless.
+            say: hears of every time that the database goes away.
+        """
+
+        def tell(state: RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            if error is not None and state.attempt_number == 1:
+                say(f"waiting for the database: {what_it_said(error)}")
+
+        self._retrying = Retrying(
+            retry=retry_if_exception(_is_away),
+            wait=wait_exponential(multiplier=0.1, max=_LONGEST_PAUSE_S),
+            stop=stop_any(stop_after_delay(_PATIENCE_S), _Stopped(stopped)),
+            before_sleep=tell,
+            reraise=True,
+        )
+        try:
+            yield
+        finally:
+            self._retrying = _NO_PATIENCE
 
     def close(self) -> None:
         """Gives the connections back."""
@@ -48,70 +111,28 @@ class Database:
         self.close()
         if isinstance(error, SQLAlchemyError | StorageInternalError):
             raise UnavailableError(
-                f"the database failed: {_first_line(error)}; run the same command to go on"
+                f"the database failed: {what_it_said(error)}; run the same command to go on"
             ) from error
 
 
-def open_database(home: Home) -> Database:
-    """Opens `TUNER_STORAGE_URL`, or SQLite in the home folder, and makes missing tables.
+class _Stopped(stop_base):
+    """Ends the waiting when its end was asked for."""
 
-    Raises:
-        UsageError: the URL cannot be read or names no known driver.
-        UnavailableError: the database does not answer or turns the user away.
-    """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    home.create()
-    text = os.environ.get("TUNER_STORAGE_URL") or f"sqlite:///{home.database}"
-    try:
-        url = sqlalchemy.make_url(text)
-        if url.get_backend_name() == "sqlite":
-            return Database(_sqlite_storage(text))
-        if url.drivername == "postgresql":
-            url = url.set(drivername="postgresql+psycopg")
-        plain = url.render_as_string(hide_password=False).replace("{", "%7B")
-        return Database(RDBStorage(plain, engine_kwargs={"pool_pre_ping": True}))
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
-        raise UsageError(
-            "TUNER_STORAGE_URL: must look like postgresql://user:password@host:5432/name "
-            f"or sqlite:///file.db: {type(error).__name__}"
-        ) from error
-    except (SQLAlchemyError, sqlite3.Error, RuntimeError) as error:  # Optuna's: its schema
-        raise UnavailableError(
-            f"{sqlalchemy.make_url(text).render_as_string()}: {_first_line(error)}; "
-            "check TUNER_STORAGE_URL and that the database is up"
-        ) from error
+    def __init__(self, stopped: Callable[[], bool]) -> None:
+        self._stopped = stopped
+
+    def __call__(self, retry_state: RetryCallState) -> bool:  # noqa: ARG002 - tenacity's
+        return self._stopped()
 
 
-def _sqlite_storage(url: str) -> RDBStorage:
-    """SQLite that several processes may write: WAL, and transactions that lock at once.
-
-    The events come after construction, because Optuna's own start-up takes two connections
-    and would wait for itself.
-    """
-    path = sqlalchemy.make_url(url).database
-    if path and path != ":memory:":
-        with sqlite3.connect(Path(path), timeout=_BUSY_S) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-        connection.close()
-    storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _BUSY_S}})
-    storage.remove_session()
-    storage.engine.dispose()
-    event.listen(storage.engine, "connect", _prepare_connection)
-    event.listen(storage.engine, "begin", _begin_immediate)
-    return storage
+def _is_away(error: BaseException) -> bool:
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    if isinstance(cause, DBAPIError) and cause.connection_invalidated:
+        return True
+    return isinstance(cause, OperationalError | InterfaceError | DisconnectionError)
 
 
-def _prepare_connection(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # the driver starts no transaction of its own
-    connection.execute("PRAGMA foreign_keys=ON")
-    connection.execute("PRAGMA synchronous=FULL")
-
-
-def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _first_line(error: Exception) -> str:
+def what_it_said(error: BaseException) -> str:
     """What the driver itself said, without SQLAlchemy's statement and parameters."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
     said = getattr(cause, "orig", None) or cause or error

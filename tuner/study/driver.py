@@ -5,16 +5,18 @@ ledger. A driver that dies in between leaves an open attempt, and `recovery` fin
 the row and the spool already say.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from tuner.errors import SupersededError
 from tuner.study import points
+from tuner.study.checkpoints import remove_checkpoints
 from tuner.study.importance import PacedImportance
 from tuner.study.journal import Journal
 from tuner.study.keeping import BestModels
-from tuner.study.ledger import Claim, Ledger
+from tuner.study.ledger import HANDED_BACK, Claim, Ledger
 from tuner.study.planning import Planner
 from tuner.study.progress import (
     EpochDone,
@@ -43,6 +45,9 @@ class _Active:
     plan: TrialPlan
     started: float = field(default_factory=time.perf_counter)
 
+    heard: float = field(default_factory=time.monotonic)
+    """When the trainer last told of an epoch."""
+
     @property
     def seconds(self) -> float:
         return time.perf_counter() - self.started
@@ -60,7 +65,12 @@ class Driver:
         pool: TrainerPool,
         journal: Journal,
         notify: Notify,
+        epoch_limit_s: float = math.inf,
     ) -> None:
+        """Drives with what the others own.
+
+        A trainer that tells of no epoch for `epoch_limit_s` is killed.
+        """
         self._planner = planner
         self._spec = planner.spec
         self._trials = trials
@@ -68,10 +78,12 @@ class Driver:
         self._pool = pool
         self._journal = journal
         self._notify = notify
+        self._epoch_limit_s = epoch_limit_s
         self._models = BestModels(planner.home, self._spec, ledger, journal)
         self._models.consider(trials.all())
         self._importance = PacedImportance(trials.assess_importance)
         self._active: dict[tuple[int, int], _Active] = {}
+        self._listened = 0.0
         self._remarks: set[str] = set()
 
     def run(self, stopped: Callable[[], bool]) -> StudySummary:
@@ -79,13 +91,18 @@ class Driver:
 
         `stopped` is asked at least every half second.
         """
+        self._listened = time.monotonic()
         try:
             while not stopped():
                 self._fill()
-                if not self._active and not self._ledger.has_free(self._spec.slots):
+                if not self._active and self._nothing_left():
                     break
                 self._hear()
+                self._kill_hung()
                 self._trials.keep_up()
+        except SupersededError:
+            self._let_go("others took it over")
+            raise
         finally:
             self._hand_back("the driver stopped")
         summary = self.summary()
@@ -96,17 +113,27 @@ class Driver:
         """Where the study stands, other drivers' trials included."""
         return summarise(self._spec, self._trials, self._ledger)
 
+    def _nothing_left(self) -> bool:
+        """Whoever has no slot stays while others try theirs, who may die or hand them back.
+
+        In this order: a slot that is handed back in between is seen to be free.
+        """
+        return not self._ledger.open_attempts() and not self._ledger.has_free(self._spec.slots)
+
     def _fill(self) -> None:
         while self._pool.idle and (claim := self._claim()):
             self._begin(claim)
 
     def _claim(self) -> Claim | None:
-        """A replicate waits until the first slot of its point has a row to copy."""
+        """A replicate waits until the first slot of its point has a whole point to copy."""
         opened = self._trials.by_slot() if self._spec.seeds > 1 else {}
+        known = {
+            slot for slot, row in opened.items() if row.params.keys() >= self._spec.domains.keys()
+        }
         return self._ledger.claim(
             self._spec.slots,
             ready=lambda slot: (
-                points.leads(self._spec, slot) or points.leader(self._spec, slot) in opened
+                points.leads(self._spec, slot) or points.leader(self._spec, slot) in known
             ),
             takes_queued=lambda slot: points.takes_queued(self._spec, slot),
         )
@@ -117,7 +144,7 @@ class Driver:
         folder.mkdir(parents=True, exist_ok=True)
         opened = self._trials.open(claim)
         plan = self._planner.plan(claim.slot, claim.number, opened.params)
-        self._active[claim.slot, claim.number] = _Active(claim, opened, plan)
+        self._active[plan.key] = _Active(claim, opened, plan)
         trainer = self._pool.submit(plan)
         self._journal.attempt_started(
             uid=claim.uid,
@@ -133,18 +160,36 @@ class Driver:
 
     def _hear(self) -> None:
         match self._pool.next_event(_PULSE_S):
+            case (
+                Reported(plan=plan) | Measured(plan=plan) | Finished(plan=plan) | Lost(plan=plan)
+            ) if plan.key not in self._active:
+                pass  # of a plan that this driver has let go
             case Reported(plan=plan, report=report):
-                self._report(self._active[plan.slot, plan.attempt], report)
+                self._report(self._active[plan.key], report)
             case Measured(plan=plan, sample=sample):
                 self._journal.system_sampled(plan, sample)
             case Finished(plan=plan, result=result):
-                self._finish(self._active.pop((plan.slot, plan.attempt)), result)
+                self._finish(self._active.pop(plan.key), result)
             case Lost(plan=plan, reason=reason):
-                self._lose(self._active.pop((plan.slot, plan.attempt)), reason)
+                self._lose(self._active.pop(plan.key), reason)
             case TrainerReady(trainer=trainer) if trainer.device != trainer.assigned:
                 self._notify(Step(_without_its_gpu(trainer)))
             case TrainerReady() | None:
                 pass
+
+    def _kill_hung(self) -> None:
+        """Whoever hangs is killed; `Lost` follows, and with it another attempt.
+
+        Time in which the driver itself listened to nobody, say for want of a database, is
+        nobody's fault.
+        """
+        now = time.monotonic()
+        deaf_s, self._listened = max(0.0, now - self._listened - _PULSE_S), now
+        for active in self._active.values():
+            active.heard += deaf_s
+            if now - active.heard > self._epoch_limit_s:
+                limit = f"{self._epoch_limit_s:g} s"
+                self._pool.kill(active.plan, f"no epoch came to an end within {limit}")
 
     def _remark(self, text: str) -> None:
         """Says a thing once, however many trials it is true of."""
@@ -153,6 +198,7 @@ class Driver:
             self._notify(Step(f"{self._spec.model}: {text}"))
 
     def _report(self, active: _Active, report: EpochReport) -> None:
+        active.heard = time.monotonic()
         self._journal.epoch_ended(active.plan, report)
         self._notify(
             EpochDone(
@@ -218,18 +264,30 @@ class Driver:
         )
 
     def _hand_back(self, reason: str) -> None:
-        for active in list(self._active.values()):
-            self._trials.hand_back(active.opened)
-            self._end(active, "interrupted", None, reason)
-            self._notify(TrialHandedBack(active.opened.number, reason))
+        """The spools come first: they can be written without a database too."""
+        active, self._active = list(self._active.values()), {}
+        for each in active:
+            self._journal.attempt_ended(each.plan.folder, "interrupted", None, reason)
+        for each in active:
+            self._trials.hand_back(each.opened)
+            self._ledger.close(each.claim.uid, "interrupted")
+            self._notify(TrialHandedBack(each.opened.number, reason))
+
+    def _let_go(self, reason: str) -> None:
+        """Rows and ledger belong to others now; the spools tell how far these attempts came."""
+        for active in self._active.values():
+            self._pool.kill(active.plan, reason)
+            self._journal.attempt_ended(active.plan.folder, "lost", None, reason)
         self._active.clear()
 
     def _end(
         self, active: _Active, outcome: Outcome, result: TrialResult | None, reason: str = ""
     ) -> None:
-        folder: Path = active.plan.folder
-        self._journal.attempt_ended(folder, outcome, result, reason)
+        plan = active.plan
+        self._journal.attempt_ended(plan.folder, outcome, result, reason)
         self._ledger.close(active.claim.uid, outcome)
+        if outcome not in HANDED_BACK:
+            remove_checkpoints(self._planner.home, plan.study, plan.slot, until=plan.attempt)
 
     def _progressed(self) -> None:
         """Tells what has ended since; `run` tells of all trials once more when it leaves."""

@@ -1,8 +1,7 @@
 """Writes what happens in a study into its spools; shipping them is another process's work."""
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +21,20 @@ from tuner.training.plan import EpochReport, SystemSample, TrainerInfo, TrialPla
 class Journal:
     """The spools of one study in one home folder."""
 
-    def __init__(self, home: Home, record: StudyRecord, code: Provenance) -> None:
+    def __init__(
+        self,
+        home: Home,
+        record: StudyRecord,
+        code: Provenance,
+        leads: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Spools below `home`.
+
+        `leads` says whether this journal is the one that tells of the study as a whole; of
+        several drivers, one does.
+        """
+        self._leads = leads
+        self._opened = False
         self._home = home
         self._record = record
         self._code = code
@@ -34,6 +46,14 @@ class Journal:
 
     def study_opened(self) -> None:
         """A driver opened the study."""
+        if self._leads():
+            self._open()
+
+    def _open(self) -> None:
+        """Once, by whoever speaks for the study first."""
+        if self._opened:
+            return
+        self._opened = True
         spec = self._record.spec
         self._parent.append(
             events.StudyOpened(
@@ -58,6 +78,13 @@ class Journal:
         self, standing: Standing, trials: Iterable[TrialSummary], importance: Importance
     ) -> None:
         """The study got on; of `trials`, those that have changed are written."""
+        if self._leads():
+            self._open()
+            self._progress(standing, trials, importance)
+
+    def _progress(
+        self, standing: Standing, trials: Iterable[TrialSummary], importance: Importance
+    ) -> None:
         changed = tuple(trial for trial in trials if self._told.get(trial.number) != trial)
         metrics = {f"trials_{state}": float(count) for state, count in standing.counts.items()}
         if standing.best is not None and standing.best.value is not None:
@@ -79,26 +106,19 @@ class Journal:
         """Whether the parent's spool tells of the trial since this journal was opened."""
         return trial in self._told
 
-    def study_closed(self, summary: StudySummary) -> None:
-        """The driver leaves."""
-        self._parent.append(
-            events.StudyClosed(at_ms=now_ms(), complete=summary.done, failed=summary.all_failed)
-        )
-
-    @contextmanager
-    def closing_study(self) -> Iterator[None]:
-        """Closes the study as incomplete when the block ends with an error."""
-        try:
-            yield
-        except BaseException:
-            self._parent.append(events.StudyClosed(at_ms=now_ms(), complete=False))
-            raise
+    def study_closed(self, summary: StudySummary | None) -> None:
+        """The last driver leaves, without a summary where an error drives it out."""
+        self._open()
+        if summary is not None:
+            self._progress(summary, summary.trials, {})
+        complete, failed = (summary.done, summary.all_failed) if summary else (False, False)
+        self._parent.append(events.StudyClosed(at_ms=now_ms(), complete=complete, failed=failed))
 
     def ensure_closed(self, summary: StudySummary) -> None:
         """Closes the study that a driver which died after its last trial had left open."""
         told, _ = read_events(self._home.parent(self._record.name), 0)
         if told and not isinstance(told[-1], events.StudyClosed):
-            self.study_progressed(summary, summary.trials, {})
+            self._opened = True
             self.study_closed(summary)
 
     def attempt_started(
@@ -154,6 +174,11 @@ class Journal:
         self._begun.discard(folder)
         self._writers.pop(folder).close()
 
+    def attempt_abandoned(self, slot: int, number: int, uid: str, outcome: Outcome) -> None:
+        """A driver of another home died over an attempt."""
+        with SpoolWriter(self._home.attempt(self._record.name, slot, number)) as spool:
+            spool.append(events.AttemptAbandoned(at_ms=now_ms(), uid=uid, outcome=outcome))
+
     def close(self) -> None:
         """Closes every spool."""
         while self._writers:
@@ -197,8 +222,8 @@ class Journal:
 
 def _is_open(folder: Path) -> bool:
     """Whether the spool tells of a start and of no end."""
-    told, _ = read_events(folder, 0)
-    return bool(told) and not any(isinstance(event, events.AttemptEnded) for event in told)
+    kinds = [line.kind for line in read_lines(folder, 0)]
+    return "attempt-started" in kinds and "attempt-ended" not in kinds
 
 
 def now_ms() -> int:

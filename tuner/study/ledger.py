@@ -16,7 +16,6 @@ from sqlalchemy.exc import IntegrityError
 from tuner.errors import RefusedError
 from tuner.spec.search_space import Scalar
 from tuner.study.database import Database
-from tuner.study.processes import ProcessId, this_process
 from tuner.study.tables import attempts, queued_points, studies
 from tuner.tracking.events import Outcome
 
@@ -31,7 +30,8 @@ class Attempt:
     slot: int
     number: int
     uid: str
-    owner: ProcessId
+    driver: str
+    """The uid of the driver that makes it."""
     outcome: Outcome | None
     run_id: str | None
     started_ms: int
@@ -64,16 +64,17 @@ class Claim:
 class Ledger:
     """The attempts of one study."""
 
-    def __init__(self, database: Database, study: str) -> None:
-        self._engine = database.engine
+    def __init__(self, database: Database, study: str, driver: str | None = None) -> None:
+        """For a driver to claim from, or for others to read where `driver` is None."""
+        self._database = database
         self._study = study
+        self._driver = driver
         self._settled = 0
         """Every slot below is known to be done, so nobody needs to look at it again."""
 
     def attempts(self) -> list[Attempt]:
         """Every attempt, by slot and number."""
-        with self._engine.begin() as connection:
-            return self._attempts(connection)
+        return self._database.transact(self._attempts)
 
     def latest(self) -> dict[int, Attempt]:
         """The newest attempt of each slot that has one."""
@@ -81,8 +82,8 @@ class Ledger:
 
     def latest_of(self, slot: int) -> Attempt | None:
         """The newest attempt of one slot."""
-        with self._engine.begin() as connection:
-            tried = self._attempts(connection, attempts.c.slot == slot)
+        where = attempts.c.slot == slot
+        tried = self._database.transact(lambda connection: self._attempts(connection, where))
         return tried[-1] if tried else None
 
     def open_attempts(self) -> int:
@@ -92,13 +93,12 @@ class Ledger:
             .select_from(attempts)
             .where(attempts.c.study == self._study, attempts.c.outcome.is_(None))
         )
-        with self._engine.begin() as connection:
-            return int(connection.execute(statement).scalar_one())
+        return self._database.transact(lambda one: int(one.execute(statement).scalar_one()))
 
     def has_free(self, slots: int) -> bool:
         """Whether a slot in [0, `slots`) could be claimed."""
-        with self._engine.begin() as connection:
-            return next(self._free(slots, self._unsettled(connection)), None) is not None
+        latest = self._database.transact(self._unsettled)
+        return next(self._free(slots, latest), None) is not None
 
     def claim(
         self, slots: int, ready: Callable[[int], bool], takes_queued: Callable[[int], bool]
@@ -111,15 +111,22 @@ class Ledger:
             takes_queued: whether a slot that is tried for the first time takes the first
                 point in line.
         """
+        uid = uuid.uuid4().hex
+
+        def claim_once(connection: Connection) -> Claim | None:
+            latest = self._unsettled(connection)
+            if mine := next((each for each in latest.values() if each.uid == uid), None):
+                return self._claimed(connection, mine)  # it was made, and the answer lost
+            free = self._free(slots, latest)
+            slot = next((slot for slot in free if ready(slot)), None)
+            if slot is None:
+                return None
+            self._insert(connection, slot, latest.get(slot), uid, takes_queued(slot))
+            return self._claimed(connection, self._attempts(connection, attempts.c.uid == uid)[0])
+
         while True:
             try:
-                with self._engine.begin() as connection:
-                    latest = self._unsettled(connection)
-                    free = self._free(slots, latest)
-                    slot = next((slot for slot in free if ready(slot)), None)
-                    if slot is None:
-                        return None
-                    return self._insert(connection, slot, latest.get(slot), takes_queued(slot))
+                return self._database.transact(claim_once)
             except IntegrityError:  # another driver was quicker: look again
                 self._check_study()
 
@@ -130,29 +137,26 @@ class Ledger:
             .where(attempts.c.uid == uid, attempts.c.outcome.is_(None))
             .values(outcome=outcome, ended_ms=_now_ms())
         )
-        with self._engine.begin() as connection:
-            return connection.execute(statement).rowcount == 1
+        return self._database.transact(lambda one: one.execute(statement).rowcount == 1)
 
     def name_run(self, uid: str, run_id: str) -> None:
         """Writes which MLflow run shows an attempt."""
-        with self._engine.begin() as connection:
-            connection.execute(update(attempts).where(attempts.c.uid == uid).values(run_id=run_id))
+        statement = update(attempts).where(attempts.c.uid == uid).values(run_id=run_id)
+        self._database.transact(lambda connection: connection.execute(statement))
 
     def enqueue(self, params: dict[str, Scalar]) -> None:
         """Puts a point in line; the next slot that is tried for the first time takes it."""
-        with self._engine.begin() as connection:
-            connection.execute(insert(queued_points).values(study=self._study, params=params))
+        statement = insert(queued_points).values(study=self._study, params=params)
+        self._database.transact(lambda connection: connection.execute(statement))
 
     def queued(self) -> int:
         """How many points wait in line."""
-        with self._engine.begin() as connection:
-            return len(connection.execute(self._waiting()).all())
+        return len(self._database.transact(lambda one: one.execute(self._waiting()).all()))
 
     def _check_study(self) -> None:
-        with self._engine.begin() as connection:
-            statement = select(studies.c.name).where(studies.c.name == self._study)
-            if connection.execute(statement).first() is None:
-                raise RefusedError(f"study {self._study!r} was deleted while it ran")
+        statement = select(studies.c.name).where(studies.c.name == self._study)
+        if self._database.transact(lambda one: one.execute(statement).first()) is None:
+            raise RefusedError(f"study {self._study!r} was deleted while it ran")
 
     def _attempts(
         self, connection: Connection, where: ColumnElement[bool] | None = None
@@ -179,23 +183,30 @@ class Ledger:
                 yield slot
 
     def _insert(
-        self, connection: Connection, slot: int, before: Attempt | None, takes_queued: bool
-    ) -> Claim:
+        self,
+        connection: Connection,
+        slot: int,
+        before: Attempt | None,
+        uid: str,
+        takes_queued: bool,
+    ) -> None:
+        assert self._driver is not None, "only a member claims"
         number = 0 if before is None else before.number + 1
-        uid = uuid.uuid4().hex
-        owner = this_process()
         values = {"study": self._study, "slot": slot, "number": number, "uid": uid}
-        values |= {"host": owner.host, "boot": owner.boot}
-        values |= {"pid": owner.pid, "pid_started": owner.started, "started_ms": _now_ms()}
+        values |= {"driver": self._driver, "started_ms": _now_ms()}
         connection.execute(insert(attempts).values(values))
         if takes_queued and before is None:
             self._assign_queued(connection, slot)
+
+    def _claimed(self, connection: Connection, attempt: Attempt) -> Claim:
+        tried = self._attempts(connection, attempts.c.slot == attempt.slot)
+        before = next((each for each in tried if each.number == attempt.number - 1), None)
         return Claim(
-            slot=slot,
-            number=number,
-            uid=uid,
+            slot=attempt.slot,
+            number=attempt.number,
+            uid=attempt.uid,
             predecessor=None if before is None else before.uid,
-            queued=self._assigned(connection, slot),
+            queued=self._assigned(connection, attempt.slot),
         )
 
     def _waiting(self) -> Any:
@@ -224,7 +235,7 @@ def _attempt(row: Any) -> Attempt:
         slot=row["slot"],
         number=row["number"],
         uid=row["uid"],
-        owner=ProcessId(row["host"], row["boot"], row["pid"], row["pid_started"]),
+        driver=row["driver"],
         outcome=row["outcome"],
         run_id=row["run_id"],
         started_ms=row["started_ms"],

@@ -9,6 +9,7 @@ from tuner.spec.recipe import Recipe
 from tuner.spec.search_space import ChoiceDomain, Scalar
 from tuner.spec.study import StudySpec
 from tuner.study import points
+from tuner.study.checkpoints import latest_checkpoint
 from tuner.training.plan import ModelPlan, Precision, TrialPlan
 from tuner.workers.messages import Described
 
@@ -49,6 +50,7 @@ class Planner:
             objective=spec.objective,
             precision=self.precision,
             folder=self.home.attempt(spec.name, slot, attempt),
+            resumes=latest_checkpoint(self.home, spec.name, slot, before=attempt),
         )
 
     def typical(self) -> TrialPlan:

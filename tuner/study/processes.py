@@ -9,24 +9,23 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ProcessId:
-    """A process beyond doubt: a process number comes again, its start on one boot does not."""
+    """A process beyond doubt: a process number comes again, its start in one place does not."""
 
     host: str
-    boot: str
+    place: str
+    """The boot of its machine and the namespace of process numbers, a container's own."""
     pid: int
     started: int
     """Clock ticks between the boot and its start; no clock that is set changes it."""
 
     def is_gone(self) -> bool:
-        """Whether the process is known to be dead; one on another host never is."""
+        """Whether the process is known to be dead; one in another place never is."""
         here = this_process()
-        if self.host != here.host:
+        if (self.host, self.place) != (here.host, here.place):
             return False
-        if self.boot != here.boot:
-            return True
         try:
             return _start_ticks(self.pid) != self.started
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return True
 
 
@@ -35,10 +34,14 @@ def this_process() -> ProcessId:
     """The process that asks."""
     return ProcessId(
         host=socket.gethostname(),
-        boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        place=f"{_boot_id()} {Path('/proc/self/ns/pid').readlink()}",
         pid=os.getpid(),
         started=_start_ticks(os.getpid()),
     )
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _start_ticks(pid: int) -> int:

@@ -1,50 +1,63 @@
-"""Finishes what drivers that died on this machine had left open."""
+"""Finishes what dead drivers left open: their trials go on with whoever lives.
 
-from optuna.trial import TrialState
+Everything about a dead driver changes in one transaction: its membership ends, which fences
+it, and its attempts are closed, which frees their slots. Whoever does this and dies in the
+middle of it has done nothing.
+"""
+
+import time
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, update
 
 from tuner.home import Home
+from tuner.study.checkpoints import remove_checkpoints
+from tuner.study.database import Database
 from tuner.study.journal import Journal
-from tuner.study.ledger import Attempt, Ledger
-from tuner.study.processes import this_process
-from tuner.study.trials import Trials
-from tuner.tracking.events import Outcome
-
-_OUTCOMES: dict[TrialState, Outcome] = {
-    TrialState.COMPLETE: "completed",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-}
+from tuner.study.ledger import Ledger
+from tuner.study.leftovers import Closed, close_attempts, closed_at
+from tuner.study.members import Member
+from tuner.study.tables import drivers
 
 
-def recover(home: Home, study: str, trials: Trials, ledger: Ledger, journal: Journal) -> int:
-    """Closes every open attempt whose driver is gone; returns how many were handed back.
+def give_up(database: Database, study: str, member: Member) -> list[Closed]:
+    """Ends a dead driver's membership and closes what it left open.
 
-    Whoever calls holds the home's driver lock.
-
-    An attempt whose row was told ended as the row says; any other hands its slot back.
+    Returns:
+        What was closed, also where the answer of a first try was lost; nothing where somebody
+        else was quicker.
     """
-    rows = trials.by_slot()
-    abandoned = [attempt for attempt in ledger.attempts() if is_abandoned(home, study, attempt)]
-    handed_back = 0
-    for attempt in abandoned:
-        row = rows.get(attempt.slot)
-        told = None if row is None else _OUTCOMES.get(row.state)
-        outcome: Outcome = told or "interrupted"
+    at_ms = time.time_ns() // 1_000_000
+
+    def once(connection: Connection) -> list[Closed]:
+        mine = drivers.c.uid == member.uid
+        ended = update(drivers).where(mine, drivers.c.ended_ms.is_(None))
+        if connection.execute(ended.values(ended_ms=at_ms)).rowcount:
+            close_attempts(connection, study, member.uid, at_ms)
+        return closed_at(connection, study, member.uid, at_ms)
+
+    return database.transact(once)
+
+
+def close_spools(home: Home, study: str, ledger: Ledger, journal: Journal) -> None:
+    """Ends the spools that dead drivers of this home left open, as the ledger says.
+
+    Whoever calls holds the home's driver lock, so nobody else writes them.
+    """
+    for attempt in ledger.attempts():
+        if attempt.outcome is None:
+            continue
         folder = home.attempt(study, attempt.slot, attempt.number)
-        journal.attempt_ended(folder, outcome, None, "its driver died")
-        ledger.close(attempt.uid, outcome)
-        handed_back += told is None
-    return handed_back
+        journal.attempt_ended(folder, attempt.outcome, None, "its driver died")
+        if attempt.final:
+            remove_checkpoints(home, study, attempt.slot, until=attempt.number)
 
 
-def is_abandoned(home: Home, study: str, attempt: Attempt) -> bool:
-    """Whether nobody works on an open attempt, asked while no driver of this home runs.
+def dead_here(members: Iterable[Member], home: str) -> list[Member]:
+    """Those who are known to be dead by whoever holds the driver lock of the home of that id.
 
-    An attempt whose folder lies in this home was made here, whatever the host was called
-    then: a container's name changes with every start.
+    Only one driver works in a home, so an earlier one of the same home is dead, whatever its
+    host was called then: a container's name changes with every start. Those whose home nobody
+    wrote down were stopped before the database was upgraded.
     """
-    if attempt.outcome is not None:
-        return False
-    owner = attempt.owner
-    made_here = home.attempt(study, attempt.slot, attempt.number).exists()
-    return made_here or owner.is_gone() or owner == this_process()
+    return [each for each in members if each.home in (home, "") or each.process.is_gone()]

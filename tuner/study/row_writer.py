@@ -10,9 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import Connection, MetaData, Table, insert
+from sqlalchemy import Connection, MetaData, Table, insert, update
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import scoped_session, sessionmaker
+
+from tuner.study.database import Database
+from tuner.study.tables import drivers
 
 PARAMS = "trial_params"
 REPORTS = "trial_intermediate_values"
@@ -21,10 +26,17 @@ SYSTEM_ATTRIBUTES = "trial_system_attributes"
 
 
 class RowWriter:
-    """Changes that wait to be written, in the order in which they were made."""
+    """Changes that wait to be written, in the order in which they were made.
 
-    def __init__(self, storage: RDBStorage) -> None:
-        self._storage = storage
+    Each transaction counts the driver's `writes` up. So one whose answer was lost, when the
+    database went away, is not written twice.
+    """
+
+    def __init__(self, database: Database, driver: str | None) -> None:
+        self._database = database
+        self._storage = database.storage
+        self._driver = driver
+        self._written = 0
         self._inserts: dict[str, list[dict[str, Any]]] = {}
         self._changes: list[Callable[[], object]] = []
         self._since: float | None = None
@@ -40,19 +52,41 @@ class RowWriter:
         self._changes.append(change)
         self._since = self._since or time.monotonic()
 
-    def write(self, max_age_s: float) -> None:
+    def write(self, max_age_s: float = 0.0) -> None:
         """Writes all or nothing, unless all of it has waited for less than `max_age_s`."""
         if self._since is None or time.monotonic() - self._since < max_age_s:
             return
-        with self._storage.engine.begin() as connection:
-            for table, rows in self._inserts.items():
-                connection.execute(insert(self._table(table, connection)), rows)
-            with _joined(self._storage, connection):
-                for change in self._changes:
-                    change()
+        self._database.transact(self._write_once)
+        self._written += 1
         self._inserts.clear()
         self._changes.clear()
         self._since = None
+
+    def _write_once(self, connection: Connection) -> None:
+        assert self._driver is not None, "only a member changes rows"
+        if not self._count(connection):
+            return
+        for table, rows in self._inserts.items():
+            connection.execute(insert(self._table(table, connection)), rows)
+        with _joined(self._storage, connection):
+            try:
+                for change in self._changes:
+                    change()
+            except StorageInternalError as error:
+                if (
+                    connection.invalidated or not connection.in_transaction()
+                ):  # Optuna has tried again on what was gone
+                    raise DisconnectionError("the connection was lost") from error
+                raise
+
+    def _count(self, connection: Connection) -> bool:
+        """Whether this transaction is the first to write what waits."""
+        statement = (
+            update(drivers)
+            .where(drivers.c.uid == self._driver, drivers.c.writes == self._written)
+            .values(writes=self._written + 1)
+        )
+        return connection.execute(statement).rowcount == 1
 
     def _table(self, name: str, connection: Connection) -> Table:
         if name not in self._described.tables:

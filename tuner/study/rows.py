@@ -14,10 +14,11 @@ from datetime import datetime
 from typing import Any
 
 from optuna.distributions import BaseDistribution, distribution_to_json
-from optuna.storages import RDBStorage, get_storage
+from optuna.storages import get_storage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import String, case, cast, column, func, select, table
 
+from tuner.study.database import Database
 from tuner.study.row_writer import (
     PARAMS,
     REPORTS,
@@ -40,12 +41,13 @@ class Rows(StudyStorage):
     ones it had not written. One thread uses it.
     """
 
-    def __init__(self, database: RDBStorage, study: str) -> None:
+    def __init__(self, database: Database, study: str, driver: str | None) -> None:
+        """Rows for a driver to change, or for others to read where `driver` is None."""
         super().__init__(database, study)
-        self._read = get_storage(database)  # asks for unfinished and new rows alone
+        self._read = get_storage(database.storage)  # asks for unfinished and new rows alone
         self._rows: dict[int, FrozenTrial] = {}
         self._held: set[int] = set()
-        self._writer = RowWriter(database)
+        self._writer = RowWriter(database, driver)
         self._refreshed = float("-inf")
 
     def all(self) -> list[FrozenTrial]:
@@ -56,11 +58,14 @@ class Rows(StudyStorage):
         """Reads what other drivers changed, unless that was done `max_age_s` ago or less."""
         if time.monotonic() - self._refreshed < max_age_s:
             return
+        self.database.persevere(self._refresh)
+        self._refreshed = time.monotonic()
+
+    def _refresh(self) -> None:
         if self._others_may_have_written():
             for row in self._read.get_all_trials(self.study_id, deepcopy=False):
                 if row._trial_id not in self._held:
                     self._rows[row._trial_id] = row
-        self._refreshed = time.monotonic()
 
     def write(self, max_age_s: float = 0.0) -> None:
         """Writes what was changed, all or nothing, unless all of it is newer than `max_age_s`."""
@@ -75,7 +80,9 @@ class Rows(StudyStorage):
         """The row as memory has it, else as the database does."""
         if trial_id not in self._rows:
             self.refresh()
-        return self._rows[trial_id] if trial_id in self._rows else self._read.get_trial(trial_id)
+        if trial_id not in self._rows:
+            return self.database.persevere(lambda: self._read.get_trial(trial_id))
+        return self._rows[trial_id]
 
     def get_all_trials(
         self,
@@ -91,7 +98,11 @@ class Rows(StudyStorage):
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Makes a held row in one transaction."""
         assert template_trial is not None
-        trial_id: int = self._read.create_new_trial(study_id, template_trial)
+        made: list[int] = []
+        create = self.database.storage.create_new_trial
+        self._writer.change(lambda: made.append(create(study_id, template_trial)))
+        self._writer.write()
+        trial_id = made[-1]  # the one that was committed, if it took more than one try
         row = copy.copy(template_trial)
         row.number, row._trial_id = self._number(trial_id), trial_id
         self._rows[trial_id] = row
@@ -192,8 +203,7 @@ class Rows(StudyStorage):
 
     def _number(self, trial_id: int) -> int:
         statement = select(_TRIALS.c.number).where(_TRIALS.c.trial_id == trial_id)
-        with self.database.engine.begin() as connection:
-            return int(connection.execute(statement).scalar_one())
+        return self.database.transact(lambda one: int(one.execute(statement).scalar_one()))
 
     def _insert_attribute(self, into: str, trial_id: int, key: str, value: Any) -> None:
         self._writer.insert(into, trial_id=trial_id, key=key, value_json=json.dumps(value))

@@ -8,23 +8,25 @@ from pathlib import Path
 
 from tuner.datasets.prepare import prepare_apart
 from tuner.datasets.store import DatasetInfo
-from tuner.errors import RefusedError
+from tuner.errors import RefusedError, SupersededError
 from tuner.home import Home
 from tuner.models import registry
 from tuner.spec.resume import settled
 from tuner.spec.study import StudySpec
 from tuner.study import importance, search
 from tuner.study.catalog import Catalog, StudyRecord
-from tuner.study.database import Database, open_database
+from tuner.study.database import Database
 from tuner.study.driver import Driver
 from tuner.study.journal import Journal
 from tuner.study.ledger import Ledger
 from tuner.study.lock import only_driver
+from tuner.study.members import Membership
+from tuner.study.neighbours import Neighbours
+from tuner.study.opening import open_database
 from tuner.study.parameters import check_parameters
 from tuner.study.planning import Planner
 from tuner.study.progress import Best, Notify, Planned, Step, ignore
 from tuner.study.provenance import provenance
-from tuner.study.recovery import recover
 from tuner.study.shipment import Shipment, shipping
 from tuner.study.summary import StudySummary, summarise
 from tuner.study.trainers import Trainers
@@ -42,6 +44,11 @@ _SHIPPING_WHEN_STOPPED_S = 5.0
 """How long one that was told to stop waits; what is left is shipped by the next run."""
 _ASK_DATABASE_S = 1.0
 """How often a driver looks whether someone asked for its study to stop."""
+
+
+_PATIENCE_S, _PATIENT_EPOCHS = 3600.0, 50
+"""An epoch may take an hour and as long as so many of those that were measured, on a network that
+may be the smallest of the study."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +135,13 @@ class _Stay:
             return None
         record = self._catalog.resume(self._spec, self._file.source, self._file.code_path)
         with closing(self._journal(record)) as journal:
-            recover(self._home, record.name, trials, ledger, journal)
-            journal.ensure_closed(summarise(record.spec, trials, ledger))
+            neighbours = self._neighbours(record.name, journal)
+            neighbours.clear_up(ledger)
+            someone_died = neighbours.settle(self._stopped)
+            summary = summarise(record.spec, trials, ledger)
+            if someone_died:
+                journal.study_closed(summary)
+            journal.ensure_closed(summary)
         if survey(self._home.study(record.name)).pending:
             with self._shipping(record, ledger):
                 pass
@@ -152,7 +164,12 @@ class _Stay:
             planner = self._plan_with(trainers.pool, self._prepare())
             planner, packed = trainers.settle(planner, self._epochs_left())
             self._spec = self._spec.model_copy(update={"precision": planner.precision})
-            return self._run(self._open(planner.dataset), planner, packed)
+            record = self._open(planner.dataset)
+            while True:
+                try:
+                    return self._run(record, planner, packed)
+                except SupersededError as error:
+                    self._say(f"{error}; joining them")
 
     def _epochs_left(self) -> int:
         record = self._catalog.find(self._spec.name)
@@ -197,11 +214,15 @@ class _Stay:
         return self._catalog.resume(self._spec, file.source, file.code_path)
 
     def _run(self, record: StudyRecord, planner: Planner, packed: Packed) -> StudySummary:
-        trials, ledger = self._tables(record)
-        with closing(self._journal(record)) as journal, self._shipping(record, ledger) as shipment:
-            handed_back = recover(self._home, record.name, trials, ledger, journal)
-            if handed_back:
-                self._say(f"took back {handed_back} trials that a driver had left")
+        with ExitStack() as stack:
+            stack.enter_context(self._database.patient(self._stopped, self._say))
+            membership = Membership(self._database, record.name, self._home.uid, self._spec.lease_s)
+            stack.enter_context(membership)
+            trials, ledger = self._tables(record, membership.uid)
+            journal = stack.enter_context(closing(self._journal(record, membership.leads)))
+            shipment = stack.enter_context(self._shipping(record, ledger))
+            neighbours = self._neighbours(record.name, journal, but=membership.uid)
+            neighbours.clear_up(ledger)
             journal.study_opened()
             driver = Driver(
                 planner=planner,
@@ -210,13 +231,31 @@ class _Stay:
                 pool=packed.pool,
                 journal=journal,
                 notify=self._notify,
+                epoch_limit_s=self._epoch_limit_s(packed),
             )
             self._announce(driver.summary(), packed)
-            self._pulse = _Pulse(self._catalog, record.name, shipment, self._stopped)
-            with journal.closing_study():
+            self._pulse = _Pulse(
+                self._catalog,
+                record.name,
+                shipment,
+                self._stopped,
+                look_around=neighbours.look,
+            )
+            summary = None
+            try:
                 summary = driver.run(self._pulse)
-            journal.study_closed(summary)
+                neighbours.settle(lambda: self._stopped() or not summary.done)
+            finally:
+                if membership.leave():
+                    journal.study_closed(summary)
         return driver.summary()
+
+    def _neighbours(self, study: str, journal: Journal, but: str = "") -> Neighbours:
+        return Neighbours(self._home, self._database, study, journal, self._say, but)
+
+    def _epoch_limit_s(self, packed: Packed) -> float:
+        stated = self._spec.epoch_limit_s
+        return _PATIENCE_S + _PATIENT_EPOCHS * packed.epoch_s if stated == "auto" else stated
 
     def _announce(self, summary: StudySummary, packed: Packed) -> None:
         best = summary.best
@@ -234,12 +273,12 @@ class _Stay:
             )
         )
 
-    def _tables(self, record: StudyRecord) -> tuple[Trials, Ledger]:
-        trials = Trials(self._database.storage, record.spec)
-        return trials, Ledger(self._database, record.name)
+    def _tables(self, record: StudyRecord, driver: str | None = None) -> tuple[Trials, Ledger]:
+        trials = Trials(self._database, record.spec, driver)
+        return trials, Ledger(self._database, record.name, driver)
 
-    def _journal(self, record: StudyRecord) -> Journal:
-        return Journal(self._home, record, provenance(self._file.folder))
+    def _journal(self, record: StudyRecord, leads: Callable[[], bool] = lambda: True) -> Journal:
+        return Journal(self._home, record, provenance(self._file.folder), leads)
 
     @contextmanager
     def _shipping(self, record: StudyRecord, ledger: Ledger) -> Iterator[Shipment]:
@@ -259,18 +298,25 @@ class _Pulse:
     """Asked between events whether to stop; looks after what has to be done now and then."""
 
     def __init__(
-        self, catalog: Catalog, study: str, shipment: Shipment, stopped: Callable[[], bool]
+        self,
+        catalog: Catalog,
+        study: str,
+        shipment: Shipment,
+        stopped: Callable[[], bool],
+        look_around: Callable[[], None],
     ) -> None:
         self._catalog = catalog
         self._study = study
         self._shipment = shipment
         self._stopped = stopped
+        self._look_around = look_around
         self._asked = 0.0
         self.stopping = False
         """Whether the last answer was to stop."""
 
     def __call__(self) -> bool:
         self._shipment.name_runs()
+        self._look_around()
         self.stopping = self._stopped() or self._asked_to_stop()
         return self.stopping
 

@@ -30,7 +30,7 @@ class Shipment:
             say(
                 f"MLflow at {self._tracking.shown_uri} does not have everything yet: "
                 f"{self._shipper.pending or 'some'} events wait in {self._folder} and are "
-                f"shipped when the study runs again; see {self._shipper.log}"
+                f"shipped by tuner sync, or when the study runs again; see {self._shipper.log}"
             )
         self.name_runs()
 

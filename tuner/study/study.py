@@ -1,6 +1,7 @@
 """A study that exists, for whoever reads or changes it without driving it."""
 
 import shutil
+import time
 from collections.abc import Mapping
 from typing import Self
 
@@ -11,11 +12,13 @@ from tuner.spec.search_space import Scalar
 from tuner.spec.study import StudySpec
 from tuner.study import points
 from tuner.study.catalog import Catalog, StudyRecord
-from tuner.study.database import Database, open_database
+from tuner.study.database import Database
 from tuner.study.ledger import Ledger
 from tuner.study.lock import is_driven_here, only_driver
 from tuner.study.looks import Looks
-from tuner.study.recovery import is_abandoned
+from tuner.study.members import Members, Watch
+from tuner.study.opening import open_database
+from tuner.study.recovery import dead_here
 from tuner.study.summary import StudySummary, summarise
 from tuner.study.trials import Trials
 
@@ -28,7 +31,8 @@ class Study:
         self._home = home
         self._database = database
         self._ledger = Ledger(database, record.name)
-        self.trials = Trials(database.storage, record.spec)
+        self._members = Members(database, record.name)
+        self.trials = Trials(database, record.spec)
         self.looks = Looks(database, record.name)
 
     @property
@@ -92,22 +96,34 @@ class Study:
         """Whether a driver that is not known to be dead works on the study."""
         if is_driven_here(self._home, self.name):
             return True
-        attempts = self._ledger.attempts()
-        return any(
-            each.outcome is None and not is_abandoned(self._home, self.name, each)
-            for each in attempts
-        )
+        present = self._members.present()
+        return len(dead_here(present, self._home.uid)) < len(present)
 
     def check_idle(self) -> None:
         """Refuses while a driver works on the study.
 
+        Drivers on other machines that may be dead are watched for their lease.
+
         Raises:
             RefusedError: one does.
         """
-        if self.is_driven():
+        if is_driven_here(self._home, self.name) or self._others_beat():
             raise RefusedError(
                 f"study {self.name!r} is running; stop it first: tuner stop {self.name}"
             )
+
+    def _others_beat(self) -> bool:
+        watch, first = Watch(self._members), dict[str, int]()
+        while True:
+            dead = {member.uid for member in watch.silent()}
+            present = self._members.present()
+            dead |= {member.uid for member in dead_here(present, self._home.uid)}
+            alive = [member for member in present if member.uid not in dead]
+            if not alive:
+                return False
+            if any(first.setdefault(each.uid, each.beats) != each.beats for each in alive):
+                return True
+            time.sleep(watch.pace_s)
 
     def delete(self) -> None:
         """Removes the study from the database, and its files from this machine.

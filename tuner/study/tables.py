@@ -1,7 +1,8 @@
 """Our tables, beside Optuna's in the same database.
 
 Optuna has one row a logical trial. What it has no words for is kept here: the study file,
-who is trying which slot, points that wait in line, and every look at a test set.
+which drivers work on it, who is trying which slot, points that wait in line, and every look
+at a test set.
 """
 
 from sqlalchemy import (
@@ -9,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     ForeignKey,
     ForeignKeyConstraint,
     Integer,
@@ -34,6 +36,24 @@ studies = Table(
     Column("stop_requested", Boolean, nullable=False, default=False),
 )
 
+drivers = Table(
+    "tuner_drivers",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),  # in the order of arrival
+    Column("uid", String(32), nullable=False, unique=True),
+    Column("study", ForeignKey("tuner_studies.name", ondelete="CASCADE"), nullable=False),
+    Column("home", String(32), nullable=False),  # the id of its state folder
+    Column("host", String(255), nullable=False),
+    Column("place", String(80), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("pid_started", BigInteger, nullable=False),
+    Column("lease_s", Float, nullable=False),  # it beats at least so often
+    Column("beats", BigInteger, nullable=False, default=0),
+    Column("writes", BigInteger, nullable=False, default=0),  # transactions of Optuna's rows
+    Column("started_ms", BigInteger, nullable=False),
+    Column("ended_ms", BigInteger),  # null while it may write
+)
+
 attempts = Table(
     "tuner_attempts",
     metadata,
@@ -41,10 +61,7 @@ attempts = Table(
     Column("slot", Integer, primary_key=True),
     Column("number", Integer, primary_key=True),
     Column("uid", String(32), nullable=False, unique=True),
-    Column("host", String(255), nullable=False),
-    Column("boot", String(64), nullable=False),
-    Column("pid", Integer, nullable=False),
-    Column("pid_started", BigInteger, nullable=False),
+    Column("driver", ForeignKey("tuner_drivers.uid", ondelete="CASCADE"), nullable=False),
     Column("started_ms", BigInteger, nullable=False),
     Column("ended_ms", BigInteger),
     Column("outcome", String(20)),  # null while it runs

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import optuna
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, Scalar
 from tuner.spec.study import StudySpec
 from tuner.study import points, search
+from tuner.study.database import Database
 from tuner.study.importance import Importance, importance_of
 from tuner.study.ledger import Claim
 from tuner.study.rows import Rows
@@ -55,8 +55,9 @@ class Trials:
     trial was opened, told or handed back, and else when `keep_up` is called often enough.
     """
 
-    def __init__(self, storage: RDBStorage, spec: StudySpec) -> None:
-        self._rows = Rows(storage, spec.name)
+    def __init__(self, database: Database, spec: StudySpec, driver: str | None = None) -> None:
+        """For a driver to change, or for others to read where `driver` is None."""
+        self._rows = Rows(database, spec.name, driver)
         self._spec = spec
         self._distributions = search.distributions(spec)
         self._pruner = search.pruner(spec)

@@ -12,6 +12,7 @@ from typing import Final, Self
 from tuner.errors import RefusedError
 from tuner.tracking.attempt_ending import ending_artifacts, ending_points, ending_tags
 from tuner.tracking.events import (
+    AttemptAbandoned,
     AttemptEnded,
     AttemptStarted,
     EpochEnded,
@@ -105,6 +106,34 @@ class AttemptRun:
             points=(*points, *ending_points(event)),
             tags=ending_tags(event),
             artifacts=ending_artifacts(event, epochs, self.opening.name),
+            status=_STATUS[event.outcome],
+            ended_ms=event.at_ms,
+        )
+
+
+@dataclass(frozen=True)
+class AbandonedRun:
+    """An attempt of another home whose driver died."""
+
+    abandoned: AttemptAbandoned
+
+    @property
+    def opening(self) -> RunOpening:
+        """The child run, which its own home opened if it came so far."""
+        return RunOpening(
+            uid=self.abandoned.uid, name="", started_ms=self.abandoned.at_ms, foreign=True
+        )
+
+    def after(self, event: Event) -> Self:  # noqa: ARG002 - one event says it all
+        """The same."""
+        return self
+
+    def update(self, event: Event) -> RunUpdate:
+        """Its end."""
+        if not isinstance(event, AttemptAbandoned):
+            raise RefusedError(f"{event.kind}: must not follow an attempt-abandoned")
+        return RunUpdate(
+            tags={"tuner.state": event.outcome, "tuner.reason": "its driver died"},
             status=_STATUS[event.outcome],
             ended_ms=event.at_ms,
         )

@@ -130,6 +130,18 @@ class AttemptEnded(Frozen):
     """The attempt's captured standard output and error."""
 
 
+class AttemptAbandoned(Frozen):
+    """A driver of another home died over the attempt, and the one that writes this saw it.
+
+    Its own spool lies on its own machine, which may never come back; this one closes its run.
+    """
+
+    kind: Literal["attempt-abandoned"] = "attempt-abandoned"
+    at_ms: int
+    uid: str
+    outcome: Outcome
+
+
 Event = Annotated[
     StudyOpened
     | StudyProgressed
@@ -139,7 +151,8 @@ Event = Annotated[
     | SystemSampled
     | ModelKept
     | ModelDisplaced
-    | AttemptEnded,
+    | AttemptEnded
+    | AttemptAbandoned,
     Field(discriminator="kind"),
 ]
 

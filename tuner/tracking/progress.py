@@ -67,3 +67,8 @@ def survey(study_folder: Path) -> Survey:
         pending += sum(1 for _ in read_lines(folder, progress.offset if progress else 0))
         pending += bool(progress and progress.undrawn)
     return Survey(runs, pending)
+
+
+def forget_progress(folder: Path) -> None:
+    """Lets the spool in `folder` be shipped again from its beginning, which adds what lacks."""
+    (folder / FILE_NAME).unlink(missing_ok=True)

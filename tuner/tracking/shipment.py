@@ -15,9 +15,15 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tuner.errors import RefusedError
-from tuner.tracking.attempt_run import AttemptRun
+from tuner.tracking.attempt_run import AbandonedRun, AttemptRun
 from tuner.tracking.batches import Entry, are_measurements, batches, decoded
-from tuner.tracking.events import AttemptEnded, AttemptStarted, Event, StudyOpened
+from tuner.tracking.events import (
+    AttemptAbandoned,
+    AttemptEnded,
+    AttemptStarted,
+    Event,
+    StudyOpened,
+)
 from tuner.tracking.mlflow_store import MlflowStore
 from tuner.tracking.progress import Progress, load_progress, save_progress
 from tuner.tracking.spool import read_lines
@@ -30,10 +36,14 @@ REFUSED_TAG = "tuner.refused_events"
 _MEASURE_S = 10.0
 """How often measurements of one run go to MLflow, at most, while nothing else happens to it."""
 
+_ENDS = AttemptEnded | AttemptAbandoned
+
 _REDRAW_S = 30.0
 """How often a study's tables and figures are drawn while it runs, at most."""
 
 _logger = logging.getLogger(__name__)
+
+_Run = StudyRun | AttemptRun | AbandonedRun
 
 
 class Shipment:
@@ -45,7 +55,7 @@ class Shipment:
         known = load_progress(folder)
         usable = known is not None and known.destination == store.destination
         self.progress = known if known and usable else Progress(destination=store.destination)
-        self._run: StudyRun | AttemptRun | None = None
+        self._run: _Run | None = None
         self._measure_at = self._draw_at = 0.0
 
     @property
@@ -83,14 +93,14 @@ class Shipment:
             self._draw_at = now + _REDRAW_S
         return shipped
 
-    def _known(self) -> StudyRun | AttemptRun | None:
+    def _known(self) -> _Run | None:
         """What the shipped events told; later ones build on it."""
         if self._run is None and self.progress.offset:
             self._run = self._recalled()
         return self._run
 
-    def _recalled(self) -> StudyRun | AttemptRun | None:
-        run = None
+    def _recalled(self) -> _Run | None:
+        run: _Run | None = None
         for line in read_lines(self.folder, 0):
             if line.end > self.progress.offset:
                 break
@@ -128,13 +138,14 @@ class Shipment:
             run = run.after(entry.event)
         assert run is not None
         run_id = self.progress.run_id or self._open(run.opening, parent_id)
-        if run_id is None:
+        if run_id is not None:
+            self._update(run_id, _merged(updates))
+        elif not run.opening.foreign:
             return False
-        self._update(run_id, _merged(updates))
         self._run = run
         self._advance(
             offset=batch[-1].end,
-            ended=self.progress.ended or any(isinstance(e.event, AttemptEnded) for e in batch),
+            ended=self.progress.ended or any(isinstance(e.event, _ENDS) for e in batch),
             undrawn=isinstance(run, StudyRun) and run.undrawn,
         )
         return True
@@ -151,7 +162,9 @@ class Shipment:
         self._advance(undrawn=False)
 
     def _open(self, opening: RunOpening, parent_id: str | None) -> str | None:
-        """The id of the run, None when its parent has none yet."""
+        """The id of the run, None when its parent has none yet or nobody made a foreign one."""
+        if opening.foreign:
+            return self._store.find(opening.uid)
         if opening.parent_uid is not None and parent_id is None:
             parent_id = self._store.find(opening.parent_uid)
             if parent_id is None:
@@ -189,12 +202,14 @@ class Shipment:
         save_progress(self.folder, self.progress)
 
 
-def _beginning(event: Event) -> StudyRun | AttemptRun | None:
+def _beginning(event: Event) -> _Run | None:
     match event:
         case StudyOpened():
             return StudyRun(event)
         case AttemptStarted():
             return AttemptRun(event)
+        case AttemptAbandoned():
+            return AbandonedRun(event)
     return None
 
 

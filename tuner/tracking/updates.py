@@ -39,6 +39,8 @@ class RunOpening:
     tags: Mapping[str, str] = field(default_factory=dict)
     parent_uid: str | None = None
     predecessor_uid: str | None = None
+    foreign: bool = False
+    """Others open it; where they never did, there is nothing to update."""
 
 
 @dataclass(frozen=True)

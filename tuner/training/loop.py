@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from tuner.errors import ModelError
 from tuner.training import scores
+from tuner.training.checkpoint import Checkpoint, Pace
 from tuner.training.checksum import sha256_of
 from tuner.training.data import TrainingData
 from tuner.training.engines.base import Engine, Session, TrainedEpoch
 from tuner.training.plan import (
+    CHECKPOINT,
     EpochReport,
     Evaluation,
     KeptModel,
@@ -122,6 +124,8 @@ class _Progress:
     best_epoch: int | None = None
     best_weights: list[NDArray[np.generic]] = field(default_factory=list)
     best_probabilities: NDArray[np.float32] | None = None
+    pace: Pace = field(default_factory=Pace)
+    remarks: tuple[str, ...] = ()
     session: Session | None = None
     evaluation: Evaluation | None = None
     model: KeptModel | None = None
@@ -129,15 +133,54 @@ class _Progress:
     def run(self, load: Callable[[TrialPlan], TrainingData]) -> TrialState:
         self.data = load(self.plan)
         self.session = self.engine.session(self.plan, self.data)
+        self._resume(self.session)
         self.build_s = time.perf_counter() - self.started
-        for epoch in range(1, self.plan.epochs + 1):
-            if not self._epoch(self.session, epoch):
+        while len(self.reports) < self.plan.epochs and not self._patience_spent():
+            if not self._epoch(self.session, len(self.reports) + 1):
                 return TrialState.PRUNED
-            if epoch < self.plan.epochs and self.listener.stops_after(self.reports[-1]):
+            last = len(self.reports) == self.plan.epochs
+            if not last and self.listener.stops_after(self.reports[-1]):
                 return TrialState.PRUNED
-            if self._patience_spent():
-                break
+            if not last:
+                self._checkpoint(self.session)
         return TrialState.COMPLETED
+
+    def _resume(self, session: Session) -> None:
+        """Takes up what an earlier attempt had done, its reports included.
+
+        A checkpoint that cannot be used costs its epochs, not the trial.
+        """
+        if self.plan.resumes is None:
+            return
+        try:
+            checkpoint = Checkpoint.read(self.plan.resumes)
+            session.restore(checkpoint.state, len(checkpoint.reports))
+        except (ValueError, OSError) as error:
+            self.remarks = (f"begins again at its first epoch: {error}",)
+            self.session = self.engine.session(self.plan, self.data)
+            return
+        self.best_epoch = checkpoint.best_epoch
+        self.best_weights = checkpoint.best_weights
+        self.best_probabilities = checkpoint.best_probabilities
+        for report in checkpoint.reports:
+            self.reports.append(report)
+            self.listener.epoch_ended(report)
+
+    def _checkpoint(self, session: Session) -> None:
+        """Writes where the trial stands, now and then; a full disk costs safety, not the trial."""
+        if self.best_epoch is None or not self.pace.due():
+            return
+        checkpoint = Checkpoint(
+            reports=tuple(self.reports),
+            best_epoch=self.best_epoch,
+            state=session.state(),
+            best_weights=self.best_weights,
+            best_probabilities=self.best_probabilities,
+        )
+        try:
+            self.pace.write(checkpoint, self.plan.folder / CHECKPOINT)
+        except OSError as error:
+            self.remarks = (f"cannot keep checkpoints: {error}",)
 
     def _epoch(self, session: Session, epoch: int) -> bool:
         """Trains and reports one epoch; False when it was cut short by pruning."""
@@ -222,7 +265,7 @@ class _Progress:
             model=self.model,
             timings=self._timings(),
             peak_memory_mb=_peak_memory_mb(),
-            remarks=self.session.remarks if self.session else (),
+            remarks=self.remarks + (self.session.remarks if self.session else ()),
             error=_trial_error(error) if error else None,
         )
 

@@ -14,6 +14,9 @@ from tuner.spec.study import Objective
 
 Precision = Literal["float32", "bfloat16"]
 
+CHECKPOINT = "checkpoint.npz"
+"""What an attempt leaves in its folder for the next one."""
+
 
 class TrialState(StrEnum):
     """How a trial ended."""
@@ -52,7 +55,14 @@ class TrialPlan(Frozen):
     objective: Objective
     precision: Precision
     folder: Path
-    """Where the attempt's model and log go."""
+    """Where the attempt's model, log and checkpoint go."""
+    resumes: Path | None = None
+    """The checkpoint of an earlier attempt to go on from."""
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """The slot and the number of the attempt, which name it in its study."""
+        return self.slot, self.attempt
 
 
 class EpochReport(Frozen):

@@ -111,6 +111,12 @@ class LocalPool:
         """Asks the plan to end early."""
         self._tell(plan, Prune(slot=plan.slot, attempt=plan.attempt))
 
+    def kill(self, plan: TrialPlan, reason: str) -> None:
+        """Ends the plan's trainer at once; a new one takes its place."""
+        for trainer in self._trainers:
+            if trainer.plan is plan:
+                trainer.kill(reason)
+
     def _tell(self, plan: TrialPlan, request: Request) -> None:
         for trainer in self._trainers:
             if trainer.plan is plan:
@@ -232,6 +238,7 @@ class _TrainerProcess:
         self.info: TrainerInfo | None = None
         self.plan: TrialPlan | None = None
         self._retired = False
+        self._killed_because = ""
         self._first_peak_mb: float | None = None
         options = ["--backend", self._backend, "--cpus", ",".join(map(str, self.device.cpus))]
         if self.device.gpu is not None:
@@ -277,6 +284,11 @@ class _TrainerProcess:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
 
+    def kill(self, reason: str) -> None:
+        """Ends the process, hung or stopped as it may be."""
+        self._killed_because = reason
+        os.killpg(self._process.pid, signal.SIGKILL)  # with whatever the user's code started
+
     def wait(self) -> None:
         try:
             self._process.wait(_EXIT_WAIT_S)
@@ -292,6 +304,7 @@ class _TrainerProcess:
         if self.plan and (self.plan.folder / OUTPUT_LOG).exists():
             log = self.plan.folder / OUTPUT_LOG
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        how = self._killed_because or how
         printed = log.read_text(errors="replace")[-_LOG_TAIL:].strip()
         return f"{how}; its log {log} ends:\n{printed}" if printed else how
 

@@ -111,6 +111,10 @@ class TrainerPool(Protocol):
         """Asks the plan to end early; its result follows as an event, or has come already."""
         ...
 
+    def kill(self, plan: TrialPlan, reason: str) -> None:
+        """Ends the plan's trainer at once; `Lost` with this reason follows, or the end has come."""
+        ...
+
     def next_event(self, timeout_s: float) -> PoolEvent | None:
         """The next event, or None when none came in time.
 

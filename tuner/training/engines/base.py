@@ -1,5 +1,6 @@
 """The interface between the training loop and a backend."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -46,6 +47,18 @@ class Session(Protocol):
 
     def weights(self) -> list[NDArray[np.generic]]:
         """A copy of every weight."""
+        ...
+
+    def state(self) -> list[NDArray[np.generic]]:
+        """A copy of all that later epochs depend on: weights, optimizer, random state."""
+        ...
+
+    def restore(self, state: Sequence[NDArray[np.generic]], epochs: int) -> None:
+        """Goes on from a state that a session of the same plan had after so many epochs.
+
+        Raises:
+            ValueError: it is another network's or optimizer's.
+        """
         ...
 
     def save(self, weights: list[NDArray[np.generic]], path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -162,6 +162,15 @@ class JaxSession(KerasSession):
     def weights(self) -> list[NDArray[np.generic]]:
         """A copy of every weight."""
         return self._program.weights(self._state)
+
+    def state(self) -> list[NDArray[np.generic]]:
+        """A copy of all that later epochs depend on."""
+        return self._program.arrays(self._state)
+
+    def restore(self, state: Sequence[NDArray[np.generic]], epochs: int) -> None:
+        """Goes on from a state that a session of the same plan had after so many epochs."""
+        self._state = self._program.restored(self._state, state)
+        self._epoch = epochs
 
     def _schedule(self, rows: int) -> "Schedule":
         """The learning rates of the epoch's steps and what else the recipe says of them."""

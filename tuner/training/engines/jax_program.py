@@ -10,6 +10,7 @@ than outside of one (https://github.com/jax-ml/jax/issues/12868), so that there 
 call of its own. A network that cannot be traced is run without compiling anything.
 """
 
+from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
@@ -111,6 +112,29 @@ class Program:
             optimizer=[value.copy() for value in self._fresh_optimizer],
             augmentation=[_values(layer.non_trainable_variables) for layer in augmentation],
         )
+
+    def arrays(self, state: State) -> list[NDArray[np.generic]]:
+        """A copy of all that the state holds.
+
+        Copied by JAX first: NumPy's view of an array would hold up for ever the epoch that the
+        array is given to.
+        """
+        return [np.array(leaf.copy()) for leaf in jax.tree.leaves(state)]
+
+    def restored(self, like: State, arrays: Sequence[NDArray[np.generic]]) -> State:
+        """The state that `arrays` copied.
+
+        Raises:
+            ValueError: it was another network's or optimizer's.
+        """
+        leaves, structure = jax.tree.flatten(like)
+        found = [jnp.asarray(array) for array in arrays]
+        if [(leaf.shape, leaf.dtype) for leaf in found] != [
+            (leaf.shape, leaf.dtype) for leaf in leaves
+        ]:
+            raise ValueError("the arrays have other shapes or types")
+        state: State = jax.tree.unflatten(structure, found)
+        return state
 
     def weights(self, state: State) -> list[NDArray[np.generic]]:
         """A copy of every weight, in the order of the trial's own network."""

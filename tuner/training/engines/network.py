@@ -54,11 +54,16 @@ class Network:
         """Takes over the weights, seeds and dropout rates of a network of the same signature."""
         if model is self.model:
             return
-        own, rates = self._state(), _rates(self.model)
-        for variable, value in zip(own, model.variables, strict=True):
+        rates = _rates(self.model)
+        for variable, value in zip(self.variables(), model.variables, strict=True):
             variable.assign(value)
         for rate, layer in zip(rates, _dropouts(model), strict=True):
             rate.assign(layer.rate)
+
+    def variables(self) -> list[keras.Variable]:
+        """What training changes: weights and seeds, in the order of the trial's own network."""
+        rates = {id(rate) for rate in _rates(self.model)}
+        return [variable for variable in self.model.variables if id(variable) not in rates]
 
     def weights(self) -> list[NDArray[np.generic]]:
         """A copy of every weight, in the order of the trial's own network."""
@@ -68,10 +73,6 @@ class Network:
             for weight in self.model.weights
             if id(weight) not in rates
         ]
-
-    def _state(self) -> list[keras.Variable]:
-        rates = {id(rate) for rate in _rates(self.model)}
-        return [variable for variable in self.model.variables if id(variable) not in rates]
 
 
 def signature(model: keras.Model) -> str:

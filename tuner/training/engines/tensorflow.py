@@ -1,6 +1,7 @@
 """The TensorFlow engine: one compiled program an epoch, shared by networks of one kind."""
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
@@ -130,3 +131,12 @@ class TensorFlowSession(KerasSession):
     def weights(self) -> list[NDArray[np.generic]]:
         """A copy of every weight."""
         return self._program.network.weights()
+
+    def state(self) -> list[NDArray[np.generic]]:
+        """A copy of all that later epochs depend on."""
+        return self._program.state()
+
+    def restore(self, state: Sequence[NDArray[np.generic]], epochs: int) -> None:
+        """Goes on from a state that a session of the same plan had after so many epochs."""
+        self._program.restore(state)
+        self._epoch = epochs

@@ -5,6 +5,7 @@ row numbers, casts it and trains on it, so that no step returns to Python. Learn
 size and dropout rates are its inputs, and the last, smaller batch runs through the same trace.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -71,6 +72,26 @@ class Program:
         for layer, new in zip(self._augment, augment, strict=True):
             for variable, value in zip(layer.variables, new.variables, strict=True):
                 variable.assign(value)
+
+    def state(self) -> list[NDArray[np.generic]]:
+        """A copy of what an epoch changes: network, optimizer, seeds of the augmentation."""
+        return [np.array(variable.numpy()) for variable in self._variables()]
+
+    def restore(self, state: Sequence[NDArray[np.generic]]) -> None:
+        """Takes a state over.
+
+        Raises:
+            ValueError: it has other shapes.
+        """
+        for variable, value in zip(self._variables(), state, strict=True):
+            variable.assign(value)
+
+    def _variables(self) -> list[keras.Variable]:
+        return [
+            *self.network.variables(),
+            *self._optimizer.variables,
+            *(variable for layer in self._augment for variable in layer.variables),
+        ]
 
     def train_epoch(
         self, order: NDArray[np.int32], rates: NDArray[np.float32], batch_size: int

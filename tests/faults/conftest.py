@@ -1,0 +1,233 @@
+"""Driver processes on real databases and a real MLflow store, and what must hold afterwards."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import psutil
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from sklearn.datasets import load_digits
+
+from tests.study.conftest import postgresql  # noqa: F401 - a fixture
+from tests.waiting import wait_until
+from tuner.home import Home
+from tuner.study.catalog import Catalog
+from tuner.study.ledger import Attempt, Ledger
+from tuner.study.opening import open_database
+from tuner.tracking.experiments import open_store
+
+TESTS = Path(__file__).parents[1]
+STUDY: dict[str, Any] = {
+    "name": "fault",
+    "dataset": {"name": "npz", "args": {"path": "digits.npz"}},
+    "model": "softmax:build",
+    "search_space": {
+        "learning_rate": {"type": "float", "low": 0.001, "high": 0.1, "log": True},
+        "batch_size": 64,
+        "pause_s": 0.01,
+    },
+    "pruner": "none",
+    "sampler": "random",
+    "trials": 3,
+    "epochs": 4,
+    "workers": 1,
+    "precision": "float32",
+    "validation": 300,
+    "lease_s": 2,
+}
+LONGEST_S = 120
+
+
+@dataclass
+class Place:
+    """A folder with a study file, data, an MLflow store, a database, and homes to come."""
+
+    folder: Path
+    storage_url: str
+    processes: list["subprocess.Popen[str]"] = field(default_factory=list)
+
+    @property
+    def tracking_uri(self) -> str:
+        return f"sqlite:///{self.folder}/mlflow.db"
+
+    def write_study(self, *, space: dict[str, Any] | None = None, **changes: Any) -> None:
+        study = {**STUDY, **changes}
+        study["search_space"] = {**STUDY["search_space"], **(space or {})}
+        (self.folder / "study.yaml").write_text(json.dumps(study))
+
+    def start(self, home: str = "home", dies_at: str = "") -> "subprocess.Popen[str]":
+        """Starts a driver and leaves it running, in a process group of its own."""
+        log = (self.folder / f"{home}.log").open("a")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tuner", "run-study", "study.yaml"],
+            cwd=self.folder,
+            env=self.environment(home) | {"FAULT_DIES_AT": dies_at},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        )
+        log.close()
+        self.processes.append(process)
+        return process
+
+    def run(self, home: str = "home", dies_at: str = "") -> int:
+        return self.start(home, dies_at).wait(LONGEST_S)
+
+    def said(self, home: str = "home") -> str:
+        return (self.folder / f"{home}.log").read_text()
+
+    def environment(self, home: str = "home") -> dict[str, str]:
+        faults = TESTS / "faults"
+        path = [str(faults / "site"), str(faults), os.environ.get("PYTHONPATH", "")]
+        return os.environ | {
+            "PYTHONPATH": os.pathsep.join(filter(None, path)),
+            "TUNER_HOME": str(self.folder / home),
+            "TUNER_STORAGE_URL": self.storage_url,
+            "MLFLOW_TRACKING_URI": self.tracking_uri,
+        }
+
+    def attempts(self) -> list[Attempt]:
+        """The ledger, empty before the study is there."""
+        with self._opened() as database:
+            return Ledger(database, "fault").attempts()
+
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        """The rows, as Optuna's own client reads them; none before the study is there."""
+        with self._opened() as database:
+            if "fault" not in optuna.get_all_study_names(database.storage):
+                return []
+            return optuna.load_study(study_name="fault", storage=database.storage).trials
+
+    def trainers(self, driver: "subprocess.Popen[str]") -> list[psutil.Process]:
+        children = psutil.Process(driver.pid).children()
+        return [each for each in children if "tuner.workers.trainer" in " ".join(each.cmdline())]
+
+    def runs(self) -> list[Run]:
+        """The child runs, as MLflow's own client reads them."""
+        client = MlflowClient(self.tracking_uri)
+        experiments = [each.experiment_id for each in client.search_experiments()]
+        runs = client.search_runs(experiments, "tags.`tuner.kind` = 'trial'", max_results=1000)
+        return sorted(runs, key=lambda run: (run.data.tags["tuner.slot"], run.info.start_time))
+
+    def _opened(self) -> Any:
+        before = os.environ.get("TUNER_STORAGE_URL")
+        os.environ["TUNER_STORAGE_URL"] = self.storage_url
+        try:
+            return open_database(Home(self.folder / "home"))
+        finally:
+            if before is None:
+                del os.environ["TUNER_STORAGE_URL"]
+            else:
+                os.environ["TUNER_STORAGE_URL"] = before
+
+    def check(self, trials: int = 3, failed: int = 0) -> None:
+        """I1 to I3 and I5, once every driver has left."""
+        rows = self.trials()
+        states = Counter(row.state.name for row in rows)
+        assert states == Counter({"COMPLETE": trials - failed, "FAIL": failed}) - Counter()
+        assert sorted(row.user_attrs["slot"] for row in rows) == list(range(trials))
+        attempts = self.attempts()
+        assert all(each.outcome is not None for each in attempts)
+        assert Counter(each.slot for each in attempts if each.final) == Counter(range(trials))
+        self._check_runs(attempts)
+        wait_until(lambda: not self._left_over(), LONGEST_S)
+        assert not list(self.folder.rglob("partial-*"))
+
+    def _check_runs(self, attempts: list[Attempt]) -> None:
+        runs = {run.data.tags["tuner.uid"]: run for run in self.runs()}
+        assert len(runs) == len(self.runs())
+        client = MlflowClient(self.tracking_uri)
+        for attempt in attempts:
+            run = runs.pop(attempt.uid, None)
+            if run is None:
+                assert attempt.handed_back, "an attempt without a run had not begun"
+                continue
+            assert run.info.status != "RUNNING"
+            history = client.get_metric_history(run.info.run_id, "loss")
+            assert sorted(point.step for point in history) == list(range(1, len(history) + 1))
+        assert not runs
+
+    def _left_over(self) -> list[psutil.Process]:
+        """Processes of this place that are still alive."""
+        mine = []
+        for process in psutil.process_iter(["environ"]):
+            environment = process.info["environ"] or {}
+            if environment.get("TUNER_HOME", "").startswith(str(self.folder)):
+                mine.append(process)
+        return mine
+
+    def close(self) -> None:
+        for process in (*self.processes, *self._left_over()):
+            if isinstance(process, psutil.Process):
+                process.kill()
+            elif process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow store without runs, which takes seconds to make, and a data set."""
+    folder = tmp_path_factory.mktemp("template")
+    open_store(f"sqlite:///{folder}/mlflow.db")
+    images, labels = load_digits(return_X_y=True)
+    pixels = (images.reshape(-1, 8, 8) * 15).astype(np.uint8)
+    np.savez(
+        folder / "digits.npz",
+        x_train=pixels[:1200],
+        y_train=labels[:1200],
+        x_test=pixels[1200:],
+        y_test=labels[1200:],
+    )
+    return folder
+
+
+@pytest.fixture
+def furnished(tmp_path: Path, template: Path) -> Path:
+    """A folder with what a study needs."""
+    return Path(shutil.copytree(template, tmp_path / "place"))
+
+
+@pytest.fixture
+def place(furnished: Path) -> Iterator[Place]:
+    """On SQLite."""
+    made = Place(furnished, f"sqlite:///{furnished}/studies.db")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def shared_place(postgresql: str, furnished: Path) -> Iterator[Place]:  # noqa: F811
+    """On PostgreSQL, as several machines would share it."""
+    made = Place(furnished, postgresql)
+    yield made
+    made.close()
+    with made._opened() as database:
+        Catalog(database).delete("fault")
+
+
+def reached(place: Place, epoch: int, slot: int = 0) -> Callable[[], bool]:
+    """Whether an attempt at the slot has told of so many epochs, by its spool."""
+
+    def told() -> bool:
+        spools = place.folder.glob(f"*/studies/fault/attempts/{slot}-*/spool.jsonl")
+        return any(path.read_text().count('"epoch-ended"') >= epoch for path in spools)
+
+    return told
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    wait_until(condition, LONGEST_S)

@@ -1,0 +1,152 @@
+"""A database that goes away while drivers are at work: nothing is lost, nothing is doubled."""
+
+import random
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.proxy import Proxy
+from tests.study.conftest import Bench, ScriptedPool, rising
+from tuner.datasets.store import DatasetInfo
+from tuner.errors import UnavailableError
+from tuner.home import Home
+from tuner.spec.study import StudySpec
+from tuner.study.catalog import Catalog
+from tuner.study.opening import open_database
+from tuner.training.plan import TrialPlan
+
+Spec = Callable[..., StudySpec]
+TRIALS = 24
+
+
+@pytest.fixture
+def proxy(postgresql: str, monkeypatch: pytest.MonkeyPatch, home: Home) -> Iterator[Proxy]:
+    """In front of PostgreSQL, which is the storage for the test."""
+    (folder,) = parse_qs(urlsplit(postgresql).query)["host"]
+
+    def connect() -> socket.socket:
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(str(Path(folder) / ".s.PGSQL.5432"))
+        return server
+
+    with Proxy(connect) as proxy:
+        url = f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres?sslmode=disable"
+        monkeypatch.setenv("TUNER_STORAGE_URL", url)
+        yield proxy
+        proxy.pass_on()
+        with open_database(home) as database:
+            for name in Catalog(database).names():
+                Catalog(database).delete(name)
+
+
+@pytest.fixture
+def away_bench(proxy: Proxy, home: Home, dataset: DatasetInfo) -> Iterator[Bench]:
+    assert proxy.port
+    with open_database(home) as database:
+        yield Bench(home, database, dataset)
+
+
+@contextmanager
+def trouble(proxy: Proxy) -> Iterator[list[str]]:
+    """Cuts connections at any moment, every second time after losing the server's answers."""
+    over, said = threading.Event(), list[str]()
+    chance = random.Random(0)  # noqa: S311 - when it happens
+
+    def make() -> None:
+        while not over.wait(chance.uniform(0.05, 0.3)):
+            proxy.answers_dropped = chance.random() < 0.5
+            over.wait(0.02 * proxy.answers_dropped)
+            proxy.cut()
+            said.append("dropped" if proxy.answers_dropped else "cut")
+            proxy.answers_dropped = False
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    try:
+        yield said
+    finally:
+        over.set()
+        thread.join()
+
+
+def exactly_once(bench: Bench, spec: StudySpec) -> None:
+    rows = bench.trials(spec).all()
+    assert [row.number for row in rows] == list(range(spec.trials))
+    assert Counter(row.user_attrs["slot"] for row in rows) == Counter(range(spec.trials))
+    for row in rows:
+        assert row.state.is_finished()
+        assert sorted(row.intermediate_values) == list(range(1, row.user_attrs["epochs"] + 1))
+    attempts = bench.ledger(spec).attempts()
+    assert [(each.slot, each.number) for each in attempts] == [(n, 0) for n in range(spec.trials)]
+    assert all(each.final for each in attempts)
+
+
+def test_a_connection_that_is_cut_at_any_moment_costs_no_trial(
+    away_bench: Bench, proxy: Proxy, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    spec = study_spec(trials=TRIALS, pruner="median")
+    away_bench.record(spec)
+    said: list[str] = []
+    with (
+        away_bench.database.patient(stopped=lambda: False, say=said.append),
+        trouble(proxy) as made,
+    ):
+        away_bench.run(spec, scripted(size=3))
+    assert {"dropped", "cut"} <= set(made)
+    assert said
+    assert said[0].startswith("waiting for the database: ")
+    exactly_once(away_bench, spec)
+
+
+def test_a_database_that_is_away_for_a_while_is_waited_for(
+    away_bench: Bench, proxy: Proxy, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    spec = study_spec(trials=TRIALS, lease_s=2)
+    away_bench.record(spec)
+    outages: list[threading.Timer] = []
+
+    def curve(plan: TrialPlan, epoch: int) -> float:
+        if plan.slot in (5, 20) and epoch == 2:
+            proxy.refuse()
+            outages.append(threading.Timer(3, proxy.pass_on))
+            outages[-1].start()
+        return rising(plan, epoch)
+
+    with away_bench.database.patient(stopped=lambda: False, say=print):
+        away_bench.run(spec, scripted(size=3, curve=curve), lease_s=2)
+
+    assert len(outages) == 2
+    exactly_once(away_bench, spec)
+
+
+def test_who_is_told_to_stop_while_the_database_is_away_leaves_at_once(
+    away_bench: Bench, proxy: Proxy, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    spec = study_spec(trials=4)
+    away_bench.record(spec)
+    stopping = threading.Event()
+
+    def curve(plan: TrialPlan, epoch: int) -> float:
+        proxy.refuse()
+        stopping.set()
+        return rising(plan, epoch)
+
+    with (
+        pytest.raises(UnavailableError, match="run the same command to go on"),
+        away_bench.database as database,
+        database.patient(stopping.is_set, print),
+    ):
+        away_bench.run(spec, scripted(curve=curve), stopped=stopping.is_set)
+
+    proxy.pass_on()
+    with open_database(away_bench.home) as database:
+        again = Bench(away_bench.home, database, away_bench.dataset)
+        again.run(spec, scripted())
+        tries = Counter(attempt.slot for attempt in again.ledger(spec).attempts())
+        assert tries == Counter({0: 2, 1: 1, 2: 1, 3: 1})

@@ -1,0 +1,252 @@
+"""Drivers that live, die, fall silent and come back, on SQLite and PostgreSQL."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from optuna.trial import TrialState
+from sqlalchemy import select, update
+
+from tests.study.conftest import Bench, ScriptedPool
+from tests.waiting import wait_until
+from tuner.errors import RefusedError, SupersededError
+from tuner.home import Home
+from tuner.spec.study import StudySpec
+from tuner.study.catalog import Catalog
+from tuner.study.database import Database
+from tuner.study.ledger import Claim, Ledger
+from tuner.study.members import Member, Members, Membership, Watch
+from tuner.study.opening import open_database
+from tuner.study.recovery import give_up
+from tuner.study.tables import drivers
+from tuner.study.trials import Trials
+from tuner.tracking.events import AttemptAbandoned
+from tuner.tracking.spool import read_events
+
+Spec = Callable[..., StudySpec]
+LEASE_S = 0.6
+
+
+def claim(ledger: Ledger, slots: int = 6) -> Claim:
+    claimed = ledger.claim(slots, ready=lambda _slot: True, takes_queued=lambda _slot: True)
+    assert claimed is not None
+    return claimed
+
+
+@contextmanager
+def other_driver(
+    bench: Bench, spec: StudySpec, home: str = "another home", lease_s: float = LEASE_S
+) -> Iterator[tuple[Database, Membership]]:
+    """A member with a database connection and a home of its own, as on another machine."""
+    with (
+        open_database(bench.home) as database,
+        Membership(database, spec.name, home, lease_s) as member,
+    ):
+        elsewhere = update(drivers).where(drivers.c.uid == member.uid).values(host="elsewhere")
+        with database.engine.begin() as connection:
+            connection.execute(elsewhere)
+        yield database, member
+
+
+def stop_beating(member: Membership) -> None:
+    member._stopping.set()
+    member._heart.join()
+
+
+def silent(bench: Bench, spec: StudySpec) -> Callable[[], list[Member]]:
+    return Watch(Members(bench.database, spec.name)).silent
+
+
+def test_a_driver_that_beats_is_alive_and_one_that_stops_is_dead(
+    each_bench: Bench, study_spec: Spec
+) -> None:
+    each_bench.record(study_spec())
+    watch = silent(each_bench, study_spec())
+    with other_driver(each_bench, study_spec()) as (database, member):
+        seen = set[int]()
+        while len(seen) < 10:  # more than a lease
+            assert watch() == []
+            (present,) = Members(database, "small").present()
+            seen.add(present.beats)
+        stop_beating(member)
+        wait_until(lambda: [each.uid for each in watch()] == [member.uid])
+
+
+def test_who_has_not_watched_for_a_while_begins_anew(bench: Bench, study_spec: Spec) -> None:
+    bench.record(study_spec())
+    clock = [0.0]
+    watch = Watch(Members(bench.database, "small"), lambda: clock[0])
+    with other_driver(bench, study_spec()) as (_, member):
+        stop_beating(member)
+        for clock[0] in (100.0, 101.0, 102.0, 102.15, 102.3, 102.45, 102.6):
+            assert watch.silent() == []
+        clock[0] = 102.7
+        assert [each.uid for each in watch.silent()] == [member.uid]
+
+
+def test_a_database_that_does_not_answer_kills_nobody(bench: Bench, study_spec: Spec) -> None:
+    bench.record(study_spec())
+    clock = [0.0]
+    watch = Watch(Members(bench.database, "small"), lambda: clock[0])
+    with other_driver(bench, study_spec()) as (_, member):
+        stop_beating(member)
+        for clock[0] in (0.0, 0.15, 0.3, 0.45):
+            assert watch.silent() == []
+        _rename(bench, "tuner_drivers", "away")
+        clock[0] = 0.59
+        assert watch.silent() == []
+        _rename(bench, "away", "tuner_drivers")
+        for clock[0] in (0.7, 0.85, 1.0, 1.15, 1.29):
+            assert watch.silent() == []
+        clock[0] = 1.4
+        assert [each.uid for each in watch.silent()] == [member.uid]
+
+
+def _rename(bench: Bench, table: str, to: str) -> None:
+    with bench.database.engine.begin() as connection:
+        connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO {to}")
+
+
+def test_a_killed_driver_of_this_machine_is_dead_at_once(
+    each_bench: Bench, study_spec: Spec
+) -> None:
+    each_bench.record(study_spec())
+    program = """
+import sys, time
+from pathlib import Path
+from tuner.home import Home
+from tuner.study.opening import open_database
+from tuner.study.members import Membership
+with open_database(Home(Path(sys.argv[1]))) as database:
+    with Membership(database, "small", "another home", lease_s=3600) as member:
+        print(member.uid, flush=True)
+        time.sleep(3600)
+"""
+    command = [sys.executable, "-c", program, str(each_bench.home.root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as driver:
+        assert driver.stdout is not None
+        uid = driver.stdout.readline().strip()
+        watch = silent(each_bench, study_spec())
+        assert watch() == []
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+        assert [each.uid for each in watch()] == [uid]
+
+
+def test_who_was_given_up_commits_nothing_more(each_bench: Bench, study_spec: Spec) -> None:
+    spec = study_spec()
+    each_bench.record(spec)
+    with other_driver(each_bench, spec) as (database, member):
+        ledger, trials = Ledger(database, "small", member.uid), Trials(database, spec, member.uid)
+        claimed = claim(ledger)
+        opened = trials.open(claimed)
+        (present,) = Members(each_bench.database, "small").present()
+
+        closed = give_up(each_bench.database, "small", present)
+
+        assert [(each.uid, each.outcome) for each in closed] == [(claimed.uid, "interrupted")]
+        opened.trial.set_user_attr("late", 1)
+        for write in (
+            lambda: claim(ledger),
+            lambda: ledger.close(claimed.uid, "completed"),
+            lambda: trials.fail(opened, "too late"),
+        ):
+            with pytest.raises(SupersededError, match="others went on"):
+                write()
+        assert not member.leave() or Members(each_bench.database, "small").present() == []
+    row = each_bench.trials(spec).by_slot()[0]
+    assert (row.state, "late" in row.user_attrs) == (TrialState.RUNNING, False)
+    (attempt,) = each_bench.ledger(spec).attempts()
+    assert attempt.outcome == "interrupted"
+    again = claim(each_bench.ledger(spec, each_bench.member(spec)))
+    assert (again.slot, again.number, again.predecessor) == (0, 1, claimed.uid)
+
+
+def test_who_is_given_up_twice_is_given_up_once(each_bench: Bench, study_spec: Spec) -> None:
+    each_bench.record(study_spec())
+    with other_driver(each_bench, study_spec()) as (database, member):
+        claim(Ledger(database, "small", member.uid))
+        (present,) = Members(each_bench.database, "small").present()
+        assert len(give_up(each_bench.database, "small", present)) == 1
+        assert give_up(each_bench.database, "small", present) == []
+
+
+def test_a_row_that_was_told_is_closed_as_it_was_told(each_bench: Bench, study_spec: Spec) -> None:
+    spec = study_spec()
+    each_bench.record(spec)
+    with other_driver(each_bench, spec) as (database, member):
+        trials = Trials(database, spec, member.uid)
+        trials.fail(trials.open(claim(Ledger(database, "small", member.uid))), "as it says")
+        (present,) = Members(each_bench.database, "small").present()
+        (closed,) = give_up(each_bench.database, "small", present)
+    assert closed.outcome == "failed"
+    assert each_bench.ledger(spec).attempts()[0].final
+
+
+def test_a_driver_takes_over_what_another_left_and_closes_its_run(
+    each_bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    spec = study_spec()
+    each_bench.record(spec)
+    with other_driver(each_bench, spec) as (database, member):
+        claimed = claim(Ledger(database, "small", member.uid))
+        Trials(database, spec, member.uid).open(claimed)
+        stop_beating(member)
+
+        summary = each_bench.run(spec, scripted(), lease_s=LEASE_S)
+
+    assert summary.counts["completed"] == len(summary.trials) == 6
+    tries = [each.outcome for each in each_bench.ledger(spec).attempts() if each.slot == 0]
+    assert tries == ["interrupted", "completed"]
+    ((told,), _) = read_events(each_bench.home.attempt("small", 0, 0))
+    assert isinstance(told, AttemptAbandoned)
+    assert told == AttemptAbandoned(at_ms=told.at_ms, uid=claimed.uid, outcome="interrupted")
+
+
+def test_what_died_in_this_home_is_finished_at_once(
+    each_bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    spec = study_spec()
+    each_bench.record(spec)
+    with other_driver(each_bench, spec, each_bench.home.uid, lease_s=3600) as (database, member):
+        claim(Ledger(database, "small", member.uid))
+        assert each_bench.run(spec, scripted()).counts["completed"] == 6
+    tries = [each.outcome for each in each_bench.ledger(spec).attempts() if each.slot == 0]
+    assert tries == ["interrupted", "completed"]
+
+
+def test_a_study_that_was_deleted_under_its_driver_says_so(
+    each_bench: Bench, study_spec: Spec
+) -> None:
+    each_bench.record(study_spec())
+    with other_driver(each_bench, study_spec()) as (database, member):
+        Catalog(each_bench.database).delete("small")
+        with pytest.raises(RefusedError, match="deleted while it ran"):
+            claim(Ledger(database, "small", member.uid))
+
+
+def test_the_last_to_leave_hears_so(each_bench: Bench, study_spec: Spec) -> None:
+    each_bench.record(study_spec())
+    with (
+        other_driver(each_bench, study_spec()) as (_, first),
+        other_driver(each_bench, study_spec()) as (_, second),
+    ):
+        assert (first.leads(), second.leads()) == (True, False)
+        assert not first.leave()
+        assert second.leads()
+        assert second.leave()
+    with each_bench.database.engine.begin() as connection:
+        ends = connection.execute(select(drivers.c.ended_ms)).scalars().all()
+    assert len(ends) == 2
+    assert None not in ends
+
+
+def test_a_home_is_known_wherever_it_lies(home: Home) -> None:
+    uid = home.uid
+    moved = Home(home.root.rename(home.root.with_name("elsewhere")))
+    assert moved.uid == uid
+    assert {path.name for path in moved.root.iterdir()} == {"id"}

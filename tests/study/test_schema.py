@@ -1,0 +1,92 @@
+"""Databases that other versions of tuner made."""
+
+from collections.abc import Callable
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+
+from tests.study.conftest import Bench
+from tuner.errors import UnavailableError
+from tuner.home import Home
+from tuner.spec.study import StudySpec
+from tuner.study import schema, tables
+from tuner.study.opening import open_database, upgrade_database
+
+OURS = ("tuner_looks", "tuner_queued_points", "tuner_attempts", "tuner_drivers", "tuner_studies")
+OPEN = (0, 0, "a" * 32, None)
+DONE = (1, 0, "b" * 32, "completed")
+
+
+def as_the_first_version_left_it(bench: Bench) -> None:
+    with bench.database.engine.begin() as connection:
+        study = connection.execute(text("SELECT * FROM tuner_studies")).mappings().one()
+        for name in (*OURS, schema.VERSION_TABLE):
+            connection.execute(text(f"DROP TABLE {name}"))
+        command.upgrade(schema._config(connection), "0001")
+        connection.execute(text(f"DROP TABLE {schema.VERSION_TABLE}"))
+        connection.execute(
+            tables.studies.insert().values(
+                {**study, "code_path": [], "dataset": bench.dataset.model_dump(mode="json")}
+            )
+        )
+        for slot, number, uid, outcome in (OPEN, DONE):
+            connection.execute(
+                text(
+                    "INSERT INTO tuner_attempts (study, slot, number, uid, host, boot, pid, "
+                    "pid_started, started_ms, outcome) VALUES "
+                    "('small', :slot, :number, :uid, 'gone', 'boot', 1, 1, 1, :outcome)"
+                ),
+                {"slot": slot, "number": number, "uid": uid, "outcome": outcome},
+            )
+
+
+def test_the_newest_version_is_the_last_step(each_bench: Bench) -> None:
+    with each_bench.database.engine.begin() as connection:
+        assert schema.current(connection) == schema.NEWEST
+        steps = ScriptDirectory.from_config(schema._config(connection))
+    assert steps.get_current_head() == schema.NEWEST
+
+
+def test_an_older_database_is_refused_until_it_is_upgraded(
+    each_bench: Bench, study_spec: Callable[..., StudySpec]
+) -> None:
+    spec = study_spec(lease_s=2)
+    each_bench.record(spec)
+    as_the_first_version_left_it(each_bench)
+    with pytest.raises(UnavailableError, match="tuner db upgrade"):
+        open_database(each_bench.home)
+
+    assert upgrade_database(each_bench.home)
+
+    assert not upgrade_database(each_bench.home)
+    with open_database(each_bench.home) as database:
+        with database.engine.begin() as connection:
+            context = MigrationContext.configure(connection)
+            changes = compare_metadata(context, tables.metadata)
+        assert [change for change in changes if _concerns_us(change)] == []
+        bench = Bench(each_bench.home, database, each_bench.dataset)
+        attempts = bench.ledger(spec).attempts()
+        assert [(each.uid, each.outcome) for each in attempts] == [OPEN[2:], DONE[2:]]
+
+
+def _concerns_us(change: object) -> bool:
+    return "tuner_" in repr(change) and schema.VERSION_TABLE not in repr(change)
+
+
+def test_a_newer_database_is_refused(each_bench: Bench) -> None:
+    def set_version(version: str) -> None:
+        statement = text("UPDATE tuner_schema SET version_num = :version")
+        each_bench.database.transact(lambda one: one.execute(statement, {"version": version}))
+
+    set_version("9999")
+    with pytest.raises(UnavailableError, match="newer than"):
+        open_database(each_bench.home)
+    set_version(schema.NEWEST)
+
+
+def test_a_new_home_needs_no_upgrade(home: Home) -> None:
+    assert not upgrade_database(home)

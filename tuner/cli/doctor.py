@@ -1,0 +1,44 @@
+"""`tuner doctor`: whether everything is where it should be."""
+
+from typing import Annotated
+
+import typer
+
+from tuner.cli.tables import print_table
+from tuner.errors import RefusedError
+
+
+def doctor(
+    study: Annotated[
+        str | None, typer.Argument(metavar="[STUDY]", help="The study's name; all if left out.")
+    ] = None,
+    fix: Annotated[bool, typer.Option("--fix", help="Heal what can be healed from here.")] = False,
+) -> None:
+    """Check the surroundings, and each study's database, spools and MLflow runs one by one."""
+    from tuner.home import Home
+    from tuner.study.catalog import Catalog
+    from tuner.study.doctor import Doctor
+    from tuner.study.opening import open_database
+    from tuner.study.surroundings import surroundings
+    from tuner.tracking.settings import TrackingSettings
+
+    home = Home.from_environment()
+    tracking = TrackingSettings.from_environment(home.root)
+    print_table(["what", "found"], surroundings(home, tracking))
+    wrong = []
+    with open_database(home) as database:
+        catalog = Catalog(database)
+        for name in catalog.names() if study is None else [study]:
+            patient = Doctor(home, database, catalog.get(name), tracking)
+            if fix:
+                patient.heal(lambda text: typer.echo(text, err=True))
+            found = patient.findings()
+            for each in found:
+                remedy = f"; with --fix it {each.remedy}" if each.remedy else ""
+                typer.echo(f"{name}: {each.about}: {each.text}{remedy}")
+            if found:
+                wrong.append(name)
+            else:
+                typer.echo(f"{name}: the database, the spools here and MLflow agree")
+    if wrong:
+        raise RefusedError(f"not everything is in order: {', '.join(wrong)}")

@@ -1,0 +1,32 @@
+"""Which checkpoint a trial's next attempt goes on from, and when checkpoints go.
+
+They lie in the folders of the attempts that wrote them and are removed when their trial ends.
+An attempt on a machine that has not got them begins at the first epoch.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tuner.home import Home
+from tuner.training.plan import CHECKPOINT
+
+
+def latest_checkpoint(home: Home, study: str, slot: int, before: int) -> Path | None:
+    """The newest one of the attempts at the slot that came before attempt `before`."""
+    return next(_checkpoints(home, study, slot, before), None)
+
+
+def remove_checkpoints(home: Home, study: str, slot: int, until: int) -> None:
+    """Removes those of all attempts at the slot up to attempt `until`."""
+    for number in range(until + 1):
+        folder = home.attempt(study, slot, number)
+        for name in (CHECKPOINT, f"partial-{CHECKPOINT}"):  # of a trainer killed while it wrote
+            (folder / name).unlink(missing_ok=True)
+
+
+def _checkpoints(home: Home, study: str, slot: int, before: int) -> Iterator[Path]:
+    """From the newest to the oldest."""
+    for number in reversed(range(before)):
+        path = home.attempt(study, slot, number) / CHECKPOINT
+        if path.exists():
+            yield path

@@ -1,0 +1,216 @@
+"""The drivers of a study: each has a row, beats in it, and is fenced once it was given up.
+
+A driver counts its row's `beats` up several times in every `lease_s` seconds. It is dead when
+its process is gone from the machine on which both run, or when whoever watches has seen the
+counter stand still for the lease of its own monotonic time while the database answered every
+question: no clock is compared with another, and a database that was away kills nobody.
+
+A driver that was given up may come back, say after SIGSTOP. From the moment at which its row
+ended it commits nothing: every transaction of its engine looks at the row before it commits.
+"""
+
+import math
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self
+
+from sqlalchemy import Connection, event, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from tuner.errors import RefusedError, SupersededError, TunerError
+from tuner.study.database import Database
+from tuner.study.leftovers import close_attempts
+from tuner.study.processes import ProcessId, this_process
+from tuner.study.tables import drivers, studies
+
+_BEATS_A_LEASE = 6
+_PARTING_S = 1.0
+"""How long the end of a membership waits for a beat that the database does not take."""
+_LOOKS_A_LEASE = 10
+_LONGEST_GAP = 1 / 3
+"""Of a lease: a watcher that asked more rarely than that has not been watching."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A driver that may write."""
+
+    id: int
+    """Lower for those who came earlier."""
+    uid: str
+    home: str
+    """The id of its state folder."""
+    process: ProcessId
+    lease_s: float
+    beats: int
+
+
+class Members:
+    """The drivers of one study."""
+
+    def __init__(self, database: Database, study: str) -> None:
+        self._database = database
+        self._study = study
+
+    def present(self) -> list[Member]:
+        """Those who may write, dead or alive, in the order in which they came."""
+        statement = (
+            select(drivers)
+            .where(drivers.c.study == self._study, drivers.c.ended_ms.is_(None))
+            .order_by(drivers.c.id)
+        )
+        with self._database.engine.begin() as connection:
+            return [_member(row._mapping) for row in connection.execute(statement)]
+
+
+class Watch:
+    """Tells by its own clock which drivers have fallen silent."""
+
+    def __init__(self, members: Members, clock: Callable[[], float] = time.monotonic) -> None:
+        self._members = members
+        self._clock = clock
+        self._asked = -math.inf
+        self._present: list[Member] = []
+        self._seen: dict[str, tuple[int, float]] = {}
+        """By driver: its counter, and since when it has stood still."""
+
+    def silent(self) -> list[Member]:
+        """Those who are dead, to be asked several times in a lease.
+
+        A database that does not answer makes the watch begin anew.
+        """
+        try:
+            present = self._members.present()
+        except SQLAlchemyError:
+            self._seen.clear()
+            return []
+        self._present = present
+        now = self._clock()
+        gap, self._asked = now - self._asked, now
+        seen, self._seen = self._seen, {}
+        for member in present:
+            beats, since = seen.get(member.uid, (-1, now))
+            fresh = member.beats != beats or gap > member.lease_s * _LONGEST_GAP
+            self._seen[member.uid] = (member.beats, now if fresh else since)
+        return [each for each in present if each.process.is_gone() or self._is_over(each, now)]
+
+    @property
+    def pace_s(self) -> float:
+        """How long to wait at most before asking again."""
+        return min((each.lease_s for each in self._present), default=math.inf) / _LOOKS_A_LEASE
+
+    def _is_over(self, member: Member, now: float) -> bool:
+        return now - self._seen[member.uid][1] > member.lease_s
+
+
+class Membership:
+    """This process's own membership, from `with` to the end of the block.
+
+    Inside, transactions on the database's engine raise `SupersededError` instead of
+    committing once another driver has given this one up.
+    """
+
+    def __init__(self, database: Database, study: str, home: str, lease_s: float) -> None:
+        self._database = database
+        self._study = study
+        self._home = home
+        self._lease_s = lease_s
+        self._stopping = threading.Event()
+        self._led = False
+        self.uid = uuid.uuid4().hex
+
+    def leads(self) -> bool:
+        """Whether none of those present came earlier: the leader speaks for the study."""
+        present = self._database.persevere(Members(self._database, self._study).present)
+        self._led = bool(present) and present[0].uid == self.uid
+        return self._led
+
+    def leave(self) -> bool:
+        """Ends the membership; whether nobody else is a member then.
+
+        Of drivers that leave at the same time exactly one hears so. Where the database is
+        away, it is the one that led last.
+        """
+        self._stopping.set()
+        self._heart.join(_PARTING_S)
+        if event.contains(self._database.engine, "commit", self._check):
+            event.remove(self._database.engine, "commit", self._check)
+        try:
+            with self._database.engine.begin() as connection:
+                return self._leave(connection)
+        except SQLAlchemyError:
+            return self._led
+
+    def __enter__(self) -> Self:
+        process = this_process()
+        row: dict[str, Any] = {"uid": self.uid, "study": self._study, "home": self._home}
+        row |= {"host": process.host, "place": process.place, "pid": process.pid}
+        row |= {"pid_started": process.started, "lease_s": self._lease_s, "beats": 0}
+        row |= {"writes": 0, "started_ms": _now_ms()}
+        self._database.transact(partial(self._enrol, row))
+        event.listen(self._database.engine, "commit", self._check)
+        self._heart = threading.Thread(target=self._beat, name="heart", daemon=True)
+        self._heart.start()
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.leave()
+
+    def _enrol(self, row: dict[str, Any], connection: Connection) -> None:
+        known = select(drivers.c.id).where(drivers.c.uid == self.uid)
+        if connection.execute(known).first() is None:
+            connection.execute(insert(drivers).values(row))
+
+    def _leave(self, connection: Connection) -> bool:
+        study = select(studies.c.name).where(studies.c.name == self._study)
+        connection.execute(study.with_for_update())  # those who leave do so one by one
+        present = drivers.c.study == self._study, drivers.c.ended_ms.is_(None)
+        mine = update(drivers).where(*present, drivers.c.uid == self.uid)
+        connection.execute(mine.values(ended_ms=_now_ms()))
+        # None are open, unless handing back has failed.
+        close_attempts(connection, self._study, self.uid, _now_ms())
+        others = select(drivers.c.id).where(*present, drivers.c.uid != self.uid)
+        return connection.execute(others).first() is None
+
+    def _beat(self) -> None:
+        """A beat that the database does not take is one missed, no more."""
+        beat = update(drivers).where(drivers.c.uid == self.uid).values(beats=drivers.c.beats + 1)
+        while not self._stopping.wait(self._lease_s / _BEATS_A_LEASE):
+            try:
+                with self._database.engine.begin() as connection:
+                    connection.execute(beat)
+            except SQLAlchemyError:
+                continue
+            except TunerError:
+                return  # the driver hears of it at its own next transaction
+
+    def _check(self, connection: Connection) -> None:
+        """Holds the row until the commit, so that nobody ends it in between."""
+        statement = select(drivers.c.ended_ms).where(drivers.c.uid == self.uid)
+        row = connection.execute(statement.with_for_update(read=True)).one_or_none()
+        if row is None:
+            raise RefusedError(f"study {self._study!r} was deleted while it ran")
+        if row[0] is not None:
+            raise SupersededError(
+                f"study {self._study!r}: this driver was not heard of for {self._lease_s:g} s, so "
+                "others went on with its trials"
+            )
+
+
+def _member(row: Any) -> Member:
+    return Member(
+        id=row["id"],
+        uid=row["uid"],
+        home=row["home"],
+        process=ProcessId(row["host"], row["place"], row["pid"], row["pid_started"]),
+        lease_s=row["lease_s"],
+        beats=row["beats"],
+    )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,50 @@
+"""Brings to MLflow what a study's spools on this machine still hold, without driving it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tuner.home import Home
+from tuner.study.catalog import Catalog
+from tuner.study.ledger import Ledger
+from tuner.study.opening import open_database
+from tuner.study.shipment import shipping
+from tuner.tracking.progress import survey
+from tuner.tracking.settings import TrackingSettings
+
+
+@dataclass(frozen=True)
+class Synced:
+    """How much of one study waited to be shipped."""
+
+    study: str
+    before: int
+    """Events, before it was tried."""
+    after: int
+    """Events that wait still."""
+
+
+def sync(
+    home: Home, study: str | None, timeout_s: float, say: Callable[[str], None]
+) -> list[Synced]:
+    """Ships one study's events, or those of all, each for `timeout_s` at most.
+
+    May run at any time: beside a driver it waits for that one's shipper.
+
+    Raises:
+        UsageError: there is no such study.
+        UnavailableError: the database does not answer.
+    """
+    tracking = TrackingSettings.from_environment(home.root)
+    with open_database(home) as database:
+        catalog = Catalog(database)
+        names = catalog.names() if study is None else [catalog.get(study).name]
+        found = []
+        for name in names:
+            folder = home.study(name)
+            before = survey(folder).pending
+            if before:
+                ledger = Ledger(database, name)
+                with shipping(folder, tracking, ledger, lambda: timeout_s, say):
+                    pass
+            found.append(Synced(name, before, survey(folder).pending))
+        return found

@@ -1,0 +1,115 @@
+"""Where an attempt stands after an epoch, on disk, so that the next attempt can go on from it.
+
+A checkpoint is a NumPy archive without pickles: the session's arrays, the best epoch's weights
+and probabilities, and the reports as JSON. It replaces the one before in one step, so that a
+trainer may die at any moment and leave a whole one.
+"""
+
+import json
+import time
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.training.plan import EpochReport
+
+_SHARE = 0.02
+"""How much of a training's time checkpoints may take."""
+_VERSION = 1
+
+Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that the epochs after this one depend on."""
+
+    reports: tuple[EpochReport, ...]
+    best_epoch: int
+    state: list[Array]
+    """The session's own: weights, optimizer, random state."""
+    best_weights: list[Array]
+    best_probabilities: NDArray[np.float32] | None
+    """Of the validation rows; None without a validation split."""
+
+    def write(self, path: Path) -> None:
+        """Writes the file atomically.
+
+        Raises:
+            OSError: there is no room, or the folder cannot be written.
+        """
+        head = {
+            "version": _VERSION,
+            "best_epoch": self.best_epoch,
+            "reports": [report.model_dump(mode="json") for report in self.reports],
+        }
+        arrays: dict[str, Array] = {"head": np.frombuffer(json.dumps(head).encode(), np.uint8)}
+        arrays |= _numbered("state", self.state) | _numbered("best", self.best_weights)
+        if self.best_probabilities is not None:
+            arrays["probabilities"] = self.best_probabilities
+        partial = path.with_name(f"partial-{path.name}")
+        try:
+            with partial.open("wb") as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]  # its stubs want a bool there
+        except OSError:
+            partial.unlink(missing_ok=True)  # else the disk stays full
+            raise
+        partial.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> "Checkpoint":
+        """Reads a file that `write` made.
+
+        Raises:
+            ValueError: it is damaged, or another version's.
+            OSError: it cannot be read.
+        """
+        try:
+            # NumPy leaves a file open that it opened itself and cannot read.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                arrays = dict(archive)
+        except (ValueError, zipfile.BadZipFile, EOFError) as error:
+            raise ValueError(f"{path}: not a whole checkpoint: {error}") from error
+        head = json.loads(arrays.pop("head", np.array([], np.uint8)).tobytes() or b"{}")
+        if head.get("version") != _VERSION:
+            raise ValueError(f"{path}: not a checkpoint of this version")
+        return cls(
+            reports=tuple(EpochReport.model_validate(report) for report in head["reports"]),
+            best_epoch=head["best_epoch"],
+            state=_in_order("state", arrays),
+            best_weights=_in_order("best", arrays),
+            best_probabilities=arrays.get("probabilities"),
+        )
+
+
+class Pace:
+    """Lets a checkpoint be written when it costs little beside the training since the last one."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._cost = 0.0
+        self._last = clock()
+
+    def due(self) -> bool:
+        """Whether writing one now, as long as the last one took, stays within its share."""
+        return self._cost <= _SHARE * (self._clock() - self._last)
+
+    def write(self, checkpoint: Checkpoint, path: Path) -> None:
+        """Writes a checkpoint and learns what that costs."""
+        began = self._clock()
+        checkpoint.write(path)
+        self._last = self._clock()
+        self._cost = self._last - began
+
+
+def _numbered(kind: str, arrays: list[Array]) -> dict[str, Array]:
+    return {f"{kind}-{number}": array for number, array in enumerate(arrays)}
+
+
+def _in_order(kind: str, arrays: Mapping[str, Array]) -> list[Array]:
+    count = sum(name.startswith(f"{kind}-") for name in arrays)
+    return [arrays[f"{kind}-{number}"] for number in range(count)]
