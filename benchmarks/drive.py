@@ -8,6 +8,7 @@ WAY is `tuner`, `long epochs` or `stock`. With `--profile` it prints where the t
 import argparse
 import cProfile
 import json
+import logging
 import os
 import pstats
 import sys
@@ -39,6 +40,8 @@ from tuner.study.progress import ignore
 from tuner.study.provenance import Provenance
 from tuner.study.trials import Trials
 from tuner.training.plan import ModelPlan
+
+_logger = logging.getLogger(__name__)
 
 WATCHED = {
     Trials: {"open": "ask", "report": "report", "keep_up": "report", "tell": "tell"},
@@ -78,7 +81,9 @@ def driven(home: Home, database: Database, spec: StudySpec) -> Sample:
     pool, stopwatch = InstantPool(WORKERS), Stopwatch()
     described = pool.describe(ModelPlan(name=spec.model, params={}), spec.dataset.name)
     member = Membership(database, spec.name, home.uid, spec.lease_s)
-    with member, closing(Journal(home, record, Provenance("", "", ()), member.leads)) as journal:
+    nowhere = Provenance("", "", ())
+    journal = Journal(home, record, nowhere, leads=member.leads, say=_logger.warning)
+    with member, closing(journal):
         rows = Trials(database, spec, member.uid)
         ledger = Ledger(database, spec.name, member.uid)
         for thing in (rows, ledger, journal):

@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
@@ -54,9 +54,8 @@ class Watch:
     def sample(self) -> dict[str, float]:
         """Seconds, by the names and rules of `benchmarks.tracking`."""
         assert self._began is not None
-        steady = [event.seconds for event in self._epochs if event.epoch > 1]
         return {
-            "epoch": median(steady),
+            "epoch": median(_later(self._epochs)),
             "wall a trial-epoch": (self._ended - self._began) / len(self._epochs),
             "beyond a trial's epochs": median(self._beyond),
         }
@@ -68,10 +67,15 @@ class Watch:
         """
         device = self._devices[number]
         if device in self._freed:
-            steady = [one.seconds for one in self._epochs if one.number == number and one.epoch > 1]
+            steady = _later(one for one in self._epochs if one.number == number)
             epochs = sum(steady) + median(steady)
             self._beyond.append(self._ended - self._freed[device] - epochs)
         self._freed[device] = self._ended
+
+
+def _later(epochs: Iterable[EpochDone]) -> list[float]:
+    """The seconds of all but first epochs."""
+    return [one.seconds for one in epochs if one.epoch > 1 and one.seconds is not None]
 
 
 class _NoShipment:
@@ -91,7 +95,7 @@ def main() -> None:
     arguments.add_argument("--untracked", action="store_true")
     arguments.add_argument("--complete", action="store_true", help="MLflow must have everything")
     asked = arguments.parse_args()
-    file = run.StudyFile(read_study(asked.file), str(asked.file), asked.file.parent)
+    file = run.StudyFile(read_study(asked.file), str(asked.file), (asked.file.parent,))
     watch = Watch()
     with ExitStack() as changed:
         changed.enter_context(patch.object(run, "_SHIPPING_S", _PATIENCE_S))

@@ -24,6 +24,28 @@ _OURS = (
 )
 
 
+_LONGEST = (
+    "tests/faults/test_driver_deaths.py",
+    "tests/faults/test_processes.py",
+    "tests/faults/test_workers.py",
+    "tests/workers/test_jax.py",
+    "tests/training/test_jax.py",
+    "tests/faults/",
+    "tests/cli/",
+    "tests/workers/",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first, so that no process is left with one at the end."""
+
+    def rank(item: pytest.Item) -> int:
+        file = item.nodeid
+        return next((n for n, name in enumerate(_LONGEST) if file.startswith(name)), len(_LONGEST))
+
+    items.sort(key=rank)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _clean_environment() -> None:
     for name in _OURS:

@@ -6,8 +6,10 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import parse_qs, urlsplit
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close sends RST
 
@@ -25,13 +27,15 @@ class Proxy:
         """How long every piece of data waits before it goes on."""
         self.answers_dropped = False
         """Whether what the server says is lost."""
+        self.longest: int | None = None
+        """A connection on which a client has sent more bytes is cut."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
 
     def pass_on(self) -> None:
         """Lets everything through from now on."""
-        self.delay_s, self.answers_dropped = 0.0, False
+        self.delay_s, self.answers_dropped, self.longest = 0.0, False, None
         self._passing.set()
         if self._listener is None:
             self._listener = socket.create_server(("127.0.0.1", self.port), backlog=64)
@@ -60,6 +64,11 @@ class Proxy:
                 victim.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 victim.shutdown(socket.SHUT_RDWR)
             victim.close()
+
+    @property
+    def postgresql_url(self) -> str:
+        """The address of the database, for a proxy in front of the tests' PostgreSQL."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres?sslmode=disable"
 
     def __enter__(self) -> Self:
         self.pass_on()
@@ -92,8 +101,12 @@ class Proxy:
                 ).start()
 
     def _pump(self, source: socket.socket, sink: socket.socket, is_answer: bool) -> None:
+        passed = 0
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                passed += len(data) * (not is_answer)
+                if self.longest is not None and passed > self.longest:
+                    break
                 time.sleep(self.delay_s)
                 self._passing.wait()
                 if not (is_answer and self.answers_dropped):
@@ -104,3 +117,15 @@ class Proxy:
         with self._lock:
             self._open -= {source, sink}
         source.close()
+
+
+def before_postgresql(url: str) -> Proxy:
+    """One in front of the server of that URL, which listens on a socket in a folder."""
+    (folder,) = parse_qs(urlsplit(url).query)["host"]
+
+    def connect() -> socket.socket:
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(str(Path(folder) / ".s.PGSQL.5432"))
+        return server
+
+    return Proxy(connect)

@@ -49,7 +49,7 @@ def run_study(
     path = Path(file)
     spec = read_study(path, [f"{key}={json.dumps(value)}" for key, value in overrides.items()])
     place = home or Home.from_environment()
-    return run(StudyFile(spec, str(path), path.parent), place, notify=notify, stopped=stopped)
+    return run(StudyFile(spec, str(path), (path.parent,)), place, notify=notify, stopped=stopped)
 
 
 def promote(

@@ -1,7 +1,8 @@
 """The errors tuner raises on purpose, and the exit code that each one means.
 
 A failed trial is data (`TrialResult.error`), not an exception. An exception here is
-something a person has to act on, so its message says where, which rule and which value.
+something a person has to act on, so its message says where, which rule and which value, but
+never the password in an address.
 
     TunerError                exit 1
     ├── RefusedError          exit 1   understood and turned down: a gate, a study in use
@@ -13,9 +14,12 @@ something a person has to act on, so its message says where, which rule and whic
     └── ModelError            exit 4   a model that cannot be built, loaded or trusted
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import IntEnum
+
+_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^/\s]*@")
 
 
 class ExitCode(IntEnum):
@@ -34,6 +38,9 @@ class TunerError(Exception):
     """The root of every error that tuner raises on purpose."""
 
     exit_code = ExitCode.REFUSED
+
+    def __str__(self) -> str:
+        return masked(super().__str__())
 
 
 class RefusedError(TunerError):
@@ -75,6 +82,11 @@ class ModelError(TunerError):
     """A model that cannot be built, loaded or trusted."""
 
     exit_code = ExitCode.DATA_OR_MODEL
+
+
+def masked(text: str) -> str:
+    """The text without the passwords of the addresses in it."""
+    return _PASSWORD.sub(r"\1***@", text)
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:

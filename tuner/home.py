@@ -5,7 +5,8 @@ HOME/id                                 what tells this folder from every other
     /mlflow.db  mlartifacts/            the local tracking store, unless a server is named
     /datasets/<name>-<digest>/          prepared arrays
     /models/                            verified copies of model files
-    /studies/<study>/parent/            the study's spool
+    /studies/<study>/uid                which study of that name
+                    /parent/            its spool
                     /attempts/<slot>-<attempt>/   one try of a trial: spool, log, model
                     /trainers/          what trainers printed outside of trials
                     /shipper.log        what the shipper had to say
@@ -55,17 +56,55 @@ class Home:
         """The default database."""
         return self.root / "tuner.db"
 
+    def studies(self) -> list[str]:
+        """The studies that this folder holds something of."""
+        folder = self.root / "studies"
+        return sorted(each.name for each in folder.iterdir()) if folder.exists() else []
+
     def study(self, name: str) -> Path:
         """Everything that this machine holds of one study."""
         return self.root / "studies" / name
+
+    def devote(self, name: str, uid: str) -> None:
+        """Makes the study's folder that of the study with this uid.
+
+        What another one of the same name has left, deleted from elsewhere or of another
+        database, is set aside below it, and fetched back when that one's turn comes again.
+        """
+        before = self.devoted_to(name) or uid
+        folder = self.study(name)
+        for owner, aside in ((before, True), (uid, False)):
+            if before == uid:
+                break
+            former = folder / f"former-{owner}"
+            former.mkdir(exist_ok=True)
+            for part in (self.parent(name), self.attempts(name)):
+                source, target = part, former / part.name
+                if not aside:
+                    source, target = target, source
+                if source.exists():
+                    source.rename(target)
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / "partial-uid"
+        partial.write_text(uid)
+        partial.replace(folder / "uid")
+
+    def devoted_to(self, name: str) -> str:
+        """The uid of the study whose folder it is; empty where nobody has said."""
+        mark = self.study(name) / "uid"
+        return mark.read_text() if mark.exists() else ""
 
     def parent(self, name: str) -> Path:
         """The folder of the study's own spool."""
         return self.study(name) / "parent"
 
+    def attempts(self, name: str) -> Path:
+        """Below it, a folder for each attempt."""
+        return self.study(name) / "attempts"
+
     def attempt(self, name: str, slot: int, number: int) -> Path:
         """The folder of one attempt."""
-        return self.study(name) / "attempts" / f"{slot}-{number}"
+        return self.attempts(name) / f"{slot}-{number}"
 
     def trainer_logs(self, name: str) -> Path:
         """What trainers printed outside of trials."""

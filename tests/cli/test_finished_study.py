@@ -66,7 +66,7 @@ def test_what_trials_print_is_kept(finished: Workshop) -> None:
 
 def test_studies_are_listed(finished: Workshop) -> None:
     assert re.search(
-        r"shapes\s+shapes:load\s+networks:build\s+3/3\s+no", finished.tuner("studies").stdout
+        r"shapes\s+shapes:load\s+networks:build\s+3/3\s+done", finished.tuner("studies").stdout
     )
 
 

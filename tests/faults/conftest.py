@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ STUDY: dict[str, Any] = {
     "lease_s": 2,
 }
 LONGEST_S = 120
+RUN = ("run-study", "study.yaml")
 
 
 @dataclass
@@ -66,11 +67,13 @@ class Place:
         study["search_space"] = {**STUDY["search_space"], **(space or {})}
         (self.folder / "study.yaml").write_text(json.dumps(study))
 
-    def start(self, home: str = "home", dies_at: str = "") -> "subprocess.Popen[str]":
+    def start(
+        self, home: str = "home", dies_at: str = "", command: Sequence[str] = RUN
+    ) -> "subprocess.Popen[str]":
         """Starts a driver and leaves it running, in a process group of its own."""
         log = (self.folder / f"{home}.log").open("a")
         process = subprocess.Popen(
-            [sys.executable, "-m", "tuner", "run-study", "study.yaml"],
+            [sys.executable, "-m", "tuner", *command],
             cwd=self.folder,
             env=self.environment(home) | {"FAULT_DIES_AT": dies_at},
             stdin=subprocess.DEVNULL,
@@ -83,8 +86,8 @@ class Place:
         self.processes.append(process)
         return process
 
-    def run(self, home: str = "home", dies_at: str = "") -> int:
-        return self.start(home, dies_at).wait(LONGEST_S)
+    def run(self, home: str = "home", dies_at: str = "", command: Sequence[str] = RUN) -> int:
+        return self.start(home, dies_at, command).wait(LONGEST_S)
 
     def said(self, home: str = "home") -> str:
         return (self.folder / f"{home}.log").read_text()
@@ -103,6 +106,10 @@ class Place:
         """The ledger, empty before the study is there."""
         with self._opened() as database:
             return Ledger(database, "fault").attempts()
+
+    def outcomes(self, slot: int = 0) -> list[str | None]:
+        """How the attempts at one slot ended, in their order."""
+        return [each.outcome for each in self.attempts() if each.slot == slot]
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         """The rows, as Optuna's own client reads them; none before the study is there."""
@@ -147,6 +154,7 @@ class Place:
         assert not list(self.folder.rglob("partial-*"))
 
     def _check_runs(self, attempts: list[Attempt]) -> None:
+        rows = {row.user_attrs["slot"]: row for row in self.trials()}
         runs = {run.data.tags["tuner.uid"]: run for run in self.runs()}
         assert len(runs) == len(self.runs())
         client = MlflowClient(self.tracking_uri)
@@ -158,6 +166,8 @@ class Place:
             assert run.info.status != "RUNNING"
             history = client.get_metric_history(run.info.run_id, "loss")
             assert sorted(point.step for point in history) == list(range(1, len(history) + 1))
+            if attempt.final:
+                assert len(history) == len(rows[attempt.slot].intermediate_values)
         assert not runs
 
     def _left_over(self) -> list[psutil.Process]:

@@ -2,10 +2,12 @@
 
 It stands where TensorFlow's engine is imported from in every process that has
 `tests/faults/site` on its PYTHONPATH. What the model does besides, a plan's parameters say:
-`pause_s` a batch, `dies_in`, `hangs_in` and `diverges_in` an epoch of its first attempts.
+`pause_s` a batch; `dies_in`, `hangs_in`, `starves_in` and `diverges_in` an epoch of its first
+attempts.
 """
 
 import os
+import resource
 import signal
 import time
 from collections.abc import Sequence
@@ -84,6 +86,9 @@ class SoftmaxSession:
             os.kill(os.getpid(), signal.SIGKILL)
         while self._due("hangs_in"):
             signal.pause()
+        if self._due("starves_in"):
+            resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
+            np.ones(8 << 30, np.uint8)
 
     def _due(self, misfortune: str) -> bool:
         epoch = self._plan.params.get(misfortune, 0)
@@ -118,6 +123,7 @@ def build(  # a model function by its signature; the engine above builds nothing
     dies_in: int = 0,
     hangs_in: int = 0,
     diverges_in: int = 0,
+    starves_in: int = 0,
     attempts: int = 1,
 ) -> None:
     raise NotImplementedError

@@ -198,6 +198,7 @@ class Bench:
     home: Home
     database: Database
     dataset: DatasetInfo
+    said: list[str] = field(default_factory=list)
     stack: ExitStack = field(default_factory=ExitStack)
 
     def member(self, spec: StudySpec, lease_s: float = 60) -> str:
@@ -219,7 +220,8 @@ class Bench:
         return Trials(self.database, spec, driver)
 
     def journal(self, spec: StudySpec, leads: Callable[[], bool] = lambda: True) -> Journal:
-        return Journal(self.home, self.record(spec), Provenance("", "", ()), leads)
+        nowhere = Provenance("", "", ())
+        return Journal(self.home, self.record(spec), nowhere, leads=leads, say=self.said.append)
 
     def run(
         self,

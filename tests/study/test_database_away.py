@@ -1,17 +1,14 @@
 """A database that goes away while drivers are at work: nothing is lost, nothing is doubled."""
 
 import random
-import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.proxy import Proxy
+from tests.proxy import Proxy, before_postgresql
 from tests.study.conftest import Bench, ScriptedPool, rising
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import UnavailableError
@@ -28,16 +25,8 @@ TRIALS = 24
 @pytest.fixture
 def proxy(postgresql: str, monkeypatch: pytest.MonkeyPatch, home: Home) -> Iterator[Proxy]:
     """In front of PostgreSQL, which is the storage for the test."""
-    (folder,) = parse_qs(urlsplit(postgresql).query)["host"]
-
-    def connect() -> socket.socket:
-        server = socket.socket(socket.AF_UNIX)
-        server.connect(str(Path(folder) / ".s.PGSQL.5432"))
-        return server
-
-    with Proxy(connect) as proxy:
-        url = f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres?sslmode=disable"
-        monkeypatch.setenv("TUNER_STORAGE_URL", url)
+    with before_postgresql(postgresql) as proxy:
+        monkeypatch.setenv("TUNER_STORAGE_URL", proxy.postgresql_url)
         yield proxy
         proxy.pass_on()
         with open_database(home) as database:

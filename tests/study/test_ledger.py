@@ -70,6 +70,8 @@ def test_points_in_line_go_to_new_slots_in_order(each_bench: Bench, study_spec: 
 
 def test_many_claimants_never_share_a_slot(each_bench: Bench, study_spec: Spec) -> None:
     driver = each_bench.member(study_spec())
+    for number in range(60):
+        each_bench.ledger(study_spec()).enqueue({"learning_rate": 0.001 + number / 10_000})
     claimed: list[Claim] = []
 
     def take(home: Home) -> None:
@@ -78,13 +80,14 @@ def test_many_claimants_never_share_a_slot(each_bench: Bench, study_spec: Spec) 
             while (each := claim(ledger, slots=60)) is not None:
                 claimed.append(each)
 
-    threads = [threading.Thread(target=take, args=(each_bench.home,)) for _ in range(6)]
+    threads = [threading.Thread(target=take, args=(each_bench.home,)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
     assert Counter(each.slot for each in claimed) == Counter(range(60))
+    assert len({each.queued["learning_rate"] for each in claimed}) == 60
 
 
 def test_a_process_is_gone_when_its_number_belongs_to_another() -> None:

@@ -7,16 +7,24 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import Boolean, column, table, text
 
 from tests.study.conftest import Bench
 from tuner.errors import UnavailableError
 from tuner.home import Home
 from tuner.spec.study import StudySpec
 from tuner.study import schema, tables
+from tuner.study.catalog import Catalog
 from tuner.study.opening import open_database, upgrade_database
 
-OURS = ("tuner_looks", "tuner_queued_points", "tuner_attempts", "tuner_drivers", "tuner_studies")
+OURS = (
+    "tuner_submissions",
+    "tuner_looks",
+    "tuner_queued_points",
+    "tuner_attempts",
+    "tuner_drivers",
+    "tuner_studies",
+)
 OPEN = (0, 0, "a" * 32, None)
 DONE = (1, 0, "b" * 32, "completed")
 
@@ -28,11 +36,11 @@ def as_the_first_version_left_it(bench: Bench) -> None:
             connection.execute(text(f"DROP TABLE {name}"))
         command.upgrade(schema._config(connection), "0001")
         connection.execute(text(f"DROP TABLE {schema.VERSION_TABLE}"))
-        connection.execute(
-            tables.studies.insert().values(
-                {**study, "code_path": [], "dataset": bench.dataset.model_dump(mode="json")}
-            )
-        )
+        kept = [column(each.name, each.type) for each in tables.studies.c if each.name != "wish"]
+        studies = table("tuner_studies", *kept, column("stop_requested", Boolean))
+        row = {name: value for name, value in study.items() if name != "wish"}
+        row |= {"code_path": [], "dataset": bench.dataset.model_dump(mode="json")}
+        connection.execute(studies.insert().values(**row, stop_requested=True))
         for slot, number, uid, outcome in (OPEN, DONE):
             connection.execute(
                 text(
@@ -71,6 +79,7 @@ def test_an_older_database_is_refused_until_it_is_upgraded(
         bench = Bench(each_bench.home, database, each_bench.dataset)
         attempts = bench.ledger(spec).attempts()
         assert [(each.uid, each.outcome) for each in attempts] == [OPEN[2:], DONE[2:]]
+        assert Catalog(database).wish("small") == "stop"
 
 
 def _concerns_us(change: object) -> bool:

@@ -123,19 +123,23 @@ def test_a_running_study_is_not_deleted(bench: Bench, study_spec: Spec) -> None:
     assert Catalog(bench.database).names() == ["small"]
 
 
-def test_stopping_asks_the_drivers_and_running_again_clears_it(
-    bench: Bench, study_spec: Spec
-) -> None:
+def test_drivers_are_told_what_is_wanted_of_them(bench: Bench, study_spec: Spec) -> None:
     bench.record(study_spec())
     catalog = Catalog(bench.database)
     with load_study("small", bench.home) as study:
-        assert not study.stop()
+        assert study.state(study.summary()) == "open"
+        study.ask("stop")
+        assert study.state(study.summary()) == "stopped"
+        assert not catalog.wanted()
         with only_driver(bench.home, "small"):
-            assert study.stop()
+            assert study.state(study.summary()) == "stopping"
+            study.ask("run")
+            assert study.state(study.summary()) == "running"
+            study.ask("pause")
+            assert study.state(study.summary()) == "paused"
+        study.ask("run")
 
-    assert catalog.stop_requested("small")
-    catalog.clear_stop("small")
-    assert not catalog.stop_requested("small")
+    assert [name for name, _uid, _text in catalog.wanted()] == ["small"]
 
 
 def test_a_driver_on_another_machine_counts_too(bench: Bench, study_spec: Spec) -> None:

@@ -135,9 +135,9 @@ class Recorder:
         values = {"cpu_utilization_percentage": 50.0 + ordinal}
         return SystemSampled(sample=SystemSample(at_ms=START_MS + ordinal, values=values))
 
-    def kept(self) -> ModelKept:
+    def kept(self, content: bytes = b"weights") -> ModelKept:
         path = self.files / "best.keras"
-        path.write_bytes(b"weights")
+        path.write_bytes(content)
         return ModelKept(at_ms=START_MS, path=path, sha256="5a" * 32)
 
     def displaced(self) -> ModelDisplaced:

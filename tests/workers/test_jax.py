@@ -1,5 +1,6 @@
 """Trainers on JAX, where TensorFlow cannot be imported: they need nothing of it."""
 
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -34,7 +35,7 @@ def jax_pool(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
     hollow = tmp_path_factory.mktemp("hollow")
     (hollow / "tensorflow.py").write_text(NO_TENSORFLOW)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(hollow))
+        patch.setenv("PYTHONPATH", str(hollow), prepend=os.pathsep)
         pool = LocalPool(layout(1, 1), logs, "jax")
     with closing(pool):
         yield pool

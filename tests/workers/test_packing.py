@@ -1,5 +1,6 @@
 """The packing that reaches the highest pace is taken, and remembered."""
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -15,12 +16,15 @@ from tuner.workers.local import LocalPool
 from tuner.workers.packing import Memory, Packed, fastest
 from tuner.workers.pool import Finished
 
+NUMPY_ENGINE = Path(__file__).parents[1] / "faults" / "site"
 WORKLOAD = "paper-cnn on mnist, here: 2 cores, 0 GPUs"
 
 
 def test_the_faster_of_two_packings_stays_and_the_other_ends(
-    make_plan: PlanMaker, tmp_path: Path
+    make_plan: PlanMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of trainers that train in NumPy: what counts is their number, and they start at once."""
+    monkeypatch.setenv("PYTHONPATH", f"{NUMPY_ENGINE}:{os.environ.get('PYTHONPATH', '')}")
     (core, *_) = layouts(slots=1)[0]
     core = replace(core, cpus=core.cpus[:1])
     plan = make_plan()

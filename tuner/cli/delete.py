@@ -18,9 +18,13 @@ def delete(
     """Delete a study: its trials, files and MLflow runs. Registered models stay."""
     from tuner.home import Home
     from tuner.study.study import load_study
+    from tuner.study.submissions import withdraw
     from tuner.tracking.settings import TrackingSettings
 
     home = Home.from_environment()
+    if withdraw(home, study):
+        typer.echo(f"withdrew {study}, which no worker had begun", err=True)
+        return
     with load_study(study, home) as opened:
         trials = len(opened.summary().trials)
         if not yes and not typer.confirm(f"Delete {study} with {trials} trials?", err=True):

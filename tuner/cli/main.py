@@ -19,6 +19,7 @@ from tuner.cli import (
     enqueue,
     evaluate,
     models,
+    pause,
     predict,
     promote,
     run_study,
@@ -28,6 +29,8 @@ from tuner.cli import (
     studies,
     sync,
     ui,
+    watch,
+    worker,
 )
 from tuner.errors import ExitCode, TunerError
 from tuner.startup import collect_seldom
@@ -44,6 +47,10 @@ app.command("run-study")(run_study.run_study)
 app.command("studies")(studies.studies)
 app.command("show")(show.show)
 app.command("stop")(stop.stop)
+app.command("pause")(pause.pause)
+app.command("resume")(pause.resume)
+app.command("watch")(watch.watch)
+app.command("worker")(worker.worker)
 app.command("delete")(delete.delete)
 app.command("enqueue")(enqueue.enqueue)
 app.command("promote")(promote.promote)

@@ -52,24 +52,29 @@ def line(event: ProgressEvent, metric: str) -> str:
             return f"trial {event.number} on {event.device}{again}: {params(event.params)}"
         case EpochDone():
             beside = "accuracy" if metric == "loss" else "loss"
-            return (
-                f"trial {event.number} epoch {event.epoch}/{event.epochs}: "
-                f"{metric} {score(event.metrics.get(metric))}, "
-                f"{beside} {score(event.metrics.get(beside))}, {event.seconds:.1f} s"
-            )
+            told = [f"{name} {score(event.metrics.get(name))}" for name in (metric, beside)]
+            if event.seconds is None:
+                return f"{_epoch_of(event)}: {told[0]}"
+            return f"{_epoch_of(event)}: {', '.join(told)}, {event.seconds:.1f} s"
         case TrialDone():
             return _ending(event, metric)
         case TrialHandedBack():
             return f"trial {event.number} handed back: {event.reason}"
 
 
+def _epoch_of(event: EpochDone) -> str:
+    return f"trial {event.number} epoch {event.epoch}/{event.epochs}"
+
+
 def _plan(event: Planned) -> str:
     done = f" ({event.done} done)" if event.done else ""
+    work = f"{event.study}: {event.slots} trials{done} of {event.epochs} epochs"
+    if event.epoch_s is None:
+        return work
     plural = "s" if event.trainers > 1 else ""
     return (
-        f"{event.study}: {event.slots} trials{done} of {event.epochs} epochs on "
-        f"{event.trainers} trainer{plural}; an epoch takes {event.epoch_s:.1f} s here, so about "
-        f"{duration(event.seconds)} if nothing is pruned"
+        f"{work} on {event.trainers} trainer{plural}; an epoch takes {event.epoch_s:.1f} s here, "
+        f"so about {duration(event.seconds)} if nothing is pruned"
     )
 
 
@@ -79,6 +84,10 @@ def _ending(event: TrialDone, metric: str) -> str:
         return f"trial {event.number} {event.state} after {took}: {event.reason}"
     best = f"{metric} {score(event.value)} at epoch {event.best_epoch}"
     return f"trial {event.number} {event.state} after {took}: {best}"
+
+
+def _left(seconds: float | None) -> str:
+    return "" if seconds is None else f"about {duration(seconds)} left"
 
 
 class PlainView:
@@ -121,7 +130,7 @@ class _Standing:
     running: dict[int, _Running] = field(default_factory=dict)
     done: int = 0
     epochs_done: int = 0
-    epoch_s: float = 0.0
+    epoch_s: float | None = None
     best: Best | None = None
     started: float = field(default_factory=time.monotonic)
 
@@ -146,7 +155,8 @@ class _Standing:
         running = self.running[event.number]
         running.epoch, running.value = event.epoch, event.metrics.get(self.plan.metric)
         self.epochs_done += 1
-        self.epoch_s += (event.seconds - self.epoch_s) / self.epochs_done
+        if event.seconds is not None and self.epoch_s is not None:
+            self.epoch_s += (event.seconds - self.epoch_s) / self.epochs_done
 
     def _end(self, event: TrialDone) -> None:
         assert self.plan is not None
@@ -162,9 +172,11 @@ class _Standing:
         return gain > 0 if self.plan.direction == "maximize" else gain < 0
 
     @property
-    def seconds_left(self) -> float:
-        """From the mean epoch so far; pruning makes it less."""
+    def seconds_left(self) -> float | None:
+        """From the mean epoch so far; pruning makes it less. None where epochs are not timed."""
         assert self.plan is not None
+        if self.epoch_s is None:
+            return None
         trained = sum(running.epoch for running in list(self.running.values()))
         epochs = (self.plan.slots - self.done) * self.plan.epochs - trained
         return epochs * self.epoch_s / self.plan.trainers
@@ -208,7 +220,7 @@ class LiveView:
             ProgressBar(total=plan.slots, completed=standing.done, width=30),
             f"{standing.done}/{plan.slots} trials",
             f"{duration(time.monotonic() - standing.started)} so far",
-            f"about {duration(standing.seconds_left)} left" if standing.done < plan.slots else "",
+            _left(standing.seconds_left) if standing.done < plan.slots else "",
         )
         return grid
 

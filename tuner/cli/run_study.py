@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.cli.typed import program, same_command
-from tuner.errors import ExitCode, RefusedError
+from tuner.errors import ExitCode
 
 if TYPE_CHECKING:
     from tuner.study.run import StudyFile
@@ -20,6 +20,9 @@ def run_study(
     epochs: Annotated[int | None, typer.Option(help="How many epochs a trial.")] = None,
     workers: Annotated[str | None, typer.Option(help="How many trainers at once, or auto.")] = None,
     name: Annotated[str | None, typer.Option(help="Run it under another name.")] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Leave it to tuner worker processes, and return.")
+    ] = False,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override any key, such as epochs=3."),
@@ -36,17 +39,27 @@ def run_study(
     ]
     spec = read_study(file, [*overrides, *(settings or [])])
 
-    from tuner.cli.show import print_summary
+    from tuner.cli.show import check_some_completed, print_summary
     from tuner.study.run import StudyFile  # once the file is known to be a study
 
-    summary = _run(StudyFile(spec, str(file), file.parent))
+    study_file = StudyFile(spec, str(file), (file.parent,))
+    if detach:
+        _submit(study_file)
+        return
+    summary = _run(study_file)
     print_summary(summary)
-    if summary.all_failed:
-        raise RefusedError(
-            f"study {summary.study!r}: every trial failed; the runs' error.txt in "
-            "MLflow tells why, and the lines above"
-        )
+    check_some_completed(summary)
     _say_what_is_next(summary)
+
+
+def _submit(file: "StudyFile") -> None:
+    from tuner.home import Home
+    from tuner.study.submit import submit_study
+
+    name = file.spec.name
+    new = submit_study(file, Home.from_environment())
+    what = "is submitted; a tuner worker begins it" if new else "goes on with the next tuner worker"
+    typer.echo(f"{name} {what}; follow it with: {program()} watch {name}", err=True)
 
 
 def _run(file: "StudyFile") -> "StudySummary":

@@ -7,6 +7,7 @@ import typer
 
 from tuner.cli.options import AsJson, StudyName
 from tuner.cli.tables import duration, number, params, print_table, score
+from tuner.errors import RefusedError
 
 if TYPE_CHECKING:
     from tuner.study.study import Study
@@ -54,6 +55,15 @@ def print_summary(summary: "StudySummary") -> None:
         typer.echo(
             f"best: trial {best.number}, {summary.metric} {score(best.value)}, "
             f"{params(best.params) or 'the fixed parameters'}"
+        )
+
+
+def check_some_completed(summary: "StudySummary") -> None:
+    """Raises `RefusedError` for a study whose every trial failed."""
+    if summary.all_failed:
+        raise RefusedError(
+            f"study {summary.study!r}: every trial failed; the runs' error.txt in "
+            "MLflow tells why, and the lines above"
         )
 
 

@@ -2,7 +2,7 @@
 
 Until the driver asks for the first time nothing is in progress, so a signal ends the command
 at once. From then on the first signal is kept for the driver, who hands its trials back; a
-second Ctrl-C does not wait for that.
+second Ctrl-C does not wait for that. A worker that looks for another study says so.
 """
 
 import signal
@@ -25,6 +25,12 @@ class StopSignals:
         """Whether a signal came. Whoever asks promises to ask again, soon."""
         self._asked = True
         return self.exit_code is not None
+
+    def rest(self) -> None:
+        """Nothing is in progress any more: the next signal ends the command at once again."""
+        self._asked = False
+        if self.exit_code is not None:
+            raise SystemExit(self.exit_code)
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._receive) for number in _CODES}

@@ -7,10 +7,12 @@ from tuner.errors import RefusedError
 
 
 def stop(study: StudyName) -> None:
-    """Stop a running study; its trials in progress are handed back for the next run."""
+    """Stop a study; its trials in progress are handed back, and no worker takes it up."""
     from tuner.study.study import load_study
 
     with load_study(study) as opened:
-        if not opened.stop():
-            raise RefusedError(f"study {study!r} is not running")
-    typer.echo(f"asked {study} to stop; `tuner run-study` with its file goes on later", err=True)
+        if opened.summary().done:
+            raise RefusedError(f"study {study!r} has ended; there is nothing to stop")
+        opened.ask("stop")
+        what = f"asked {study} to stop" if opened.is_driven() else f"{study} has no driver now"
+    typer.echo(f"{what}; it goes on with: tuner resume {study}, or tuner run-study", err=True)

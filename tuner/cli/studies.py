@@ -12,12 +12,14 @@ def studies() -> None:
     from tuner.study.catalog import Catalog
     from tuner.study.opening import open_database
     from tuner.study.study import Study
+    from tuner.study.submissions import Submissions
 
     home = Home.from_environment()
     with open_database(home) as database:
         catalog = Catalog(database)
         found = [Study(home, database, catalog.get(name)) for name in catalog.names()]
-        if not found:
+        submitted = Submissions(database).all()
+        if not found and not submitted:
             typer.echo("no study yet; start one: tuner run-study FILE", err=True)
             raise typer.Exit(ExitCode.OK)
         rows = []
@@ -31,8 +33,12 @@ def studies() -> None:
                     study.spec.dataset.name,
                     study.spec.model,
                     f"{ended}/{summary.slots}",
-                    "yes" if study.is_driven() else "no",
+                    study.state(summary),
                     f"{score(best.value)} (trial {number(best.number)})" if best else "-",
                 )
             )
-        print_table(["study", "data set", "model", "trials", "running", "best"], rows)
+        for each in submitted:
+            spec = each.read()
+            work = (spec.dataset.name, spec.model, f"0/{spec.slots}")
+            rows.append((each.name, *work, "refused" if each.refusal else "submitted", "-"))
+        print_table(["study", "data set", "model", "trials", "state", "best"], rows)

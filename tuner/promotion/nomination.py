@@ -1,5 +1,6 @@
 """Finds the trial that stands for promotion: the best completed one of a study."""
 
+from pathlib import Path
 from typing import Any
 
 from tuner.errors import RefusedError, UsageError
@@ -19,7 +20,9 @@ def nominate(study: Study, number: int | None = None) -> Candidate:
 
     Raises:
         UsageError: there is no such trial.
-        RefusedError: no trial has completed, this one has not, or its run is not known yet.
+        RefusedError: no trial has completed, this one has not, its run is not known yet or it
+            has no model.
+        DataError: the data set cannot be had on this machine, or is another one here.
     """
     summary = study.summary()
     trial = _best(summary) if number is None else _numbered(summary, number)
@@ -29,6 +32,10 @@ def nominate(study: Study, number: int | None = None) -> Candidate:
             f"trial {trial.number} of {study.name}: its MLflow run is not known here yet; "
             "run the study again, which ships what is left"
         )
+    if "model_sha256" not in facts:
+        raise RefusedError(
+            f"trial {trial.number} of {study.name}: its model could not be kept when it ended"
+        )
     return Candidate(
         study=study.name,
         number=trial.number,
@@ -36,11 +43,13 @@ def nominate(study: Study, number: int | None = None) -> Candidate:
         params={**study.spec.fixed, **trial.params},
         metric=summary.metric,
         value=facts["value"],
-        model=ModelPlan(name=study.spec.model, params={}, code_path=study.record.code_path),
+        model=ModelPlan(
+            name=study.spec.model, params={}, code_path=(*study.record.code_path, Path.cwd())
+        ),
         backend=study.spec.backend,
         model_sha256=facts["model_sha256"],
         train_time_s=facts["train_time_s"],
-        dataset=study.record.dataset,
+        dataset=study.dataset(),
         promotion=study.spec.promotion,
     )
 

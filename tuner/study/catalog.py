@@ -2,9 +2,10 @@
 
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError
@@ -18,7 +19,10 @@ from tuner.spec.resume import resume_problems, settled
 from tuner.spec.study import StudySpec
 from tuner.spec.writer import to_yaml
 from tuner.study.database import Database
-from tuner.study.tables import studies
+from tuner.study.tables import studies, submissions
+
+Wish = Literal["run", "pause", "stop"]
+"""What people want of a study's drivers: to go on, to begin no other trial, to leave."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class StudyRecord:
     code_path: tuple[Path, ...]
     dataset: DatasetInfo
     created_ms: int
-    stop_requested: bool
+    wish: Wish
 
     @property
     def name(self) -> str:
@@ -77,10 +81,22 @@ class Catalog:
         source: str,
         code_path: tuple[Path, ...],
         dataset: DatasetInfo,
+        submitted_ms: int | None = None,
     ) -> StudyRecord:
-        """Makes the study, or returns it when another driver has just made the same one.
+        """Makes the study, or returns the one of that name that another driver has just made.
 
-        Optuna's row comes first: our row says that the study is whole.
+        Optuna's row comes first: our row says that the study is whole. A submission of that
+        name has been answered by it.
+
+        Args:
+            spec: the study.
+            source: its file's path, for messages.
+            code_path: where modules that it names are.
+            dataset: its data.
+            submitted_ms: for whoever answers a submission, when that was made.
+
+        Raises:
+            RefusedError: the submission was withdrawn, or replaced by another, meanwhile.
         """
         self._create_optuna_study(spec)
         row = {
@@ -92,13 +108,15 @@ class Catalog:
             "dataset": dataset.model_dump(mode="json"),
             "backend": spec.backend,
             "created_ms": time.time_ns() // 1_000_000,
-            "stop_requested": False,
+            "wish": "run",
         }
-        try:
-            with self._database.engine.begin() as connection:
-                connection.execute(insert(studies).values(row))
-        except IntegrityError:
-            return self.resume(spec, source, code_path)
+        answered = delete(submissions).where(submissions.c.name == spec.name)
+        if submitted_ms is not None:
+            answered = answered.where(submissions.c.submitted_ms == submitted_ms)
+        with suppress(IntegrityError), self._database.engine.begin() as connection:
+            connection.execute(insert(studies).values(row))
+            if not connection.execute(answered).rowcount and submitted_ms is not None:
+                raise RefusedError(f"study {spec.name!r} was withdrawn or submitted anew meanwhile")
         return self.get(spec.name)
 
     def check_resumable(self, spec: StudySpec, source: str) -> StudyRecord:
@@ -125,19 +143,26 @@ class Catalog:
         self._update(spec.name, spec=text, source=source, code_path=folders)
         return self.get(spec.name)
 
-    def clear_stop(self, name: str) -> None:
-        """Forgets a request to stop, as whoever runs the study again does first."""
-        self._update(name, stop_requested=False)
+    def ask(self, name: str, wish: Wish) -> None:
+        """Tells every driver of the study what is wanted; each notices within a second."""
+        self._update(name, wish=wish)
 
-    def request_stop(self, name: str) -> None:
-        """Asks every driver of the study to stop; each notices within a second."""
-        self._update(name, stop_requested=True)
+    def wish(self, name: str) -> Wish:
+        """What is wanted of the study's drivers: to stop, when it was deleted."""
+        return self.orders(name)[0]
 
-    def stop_requested(self, name: str) -> bool:
-        """Whether someone asked for the study to stop, or has deleted it."""
-        statement = select(studies.c.stop_requested).where(studies.c.name == name)
-        requested = self._database.transact(lambda one: one.execute(statement).scalar())
-        return requested is None or bool(requested)
+    def orders(self, name: str) -> tuple[Wish, str]:
+        """What is wanted of the study's drivers, and its file as it is now; empty if deleted."""
+        statement = select(studies.c.wish, studies.c.spec).where(studies.c.name == name)
+        row = self._database.transact(lambda one: one.execute(statement).first())
+        return ("stop", "") if row is None else (_wish(row.wish), row.spec)
+
+    def wanted(self) -> list[tuple[str, str, str]]:
+        """Name, uid and file of the studies that drivers may join, the oldest first."""
+        columns = studies.c.name, studies.c.uid, studies.c.spec
+        statement = select(*columns).where(studies.c.wish == "run").order_by(studies.c.created_ms)
+        rows = self._database.transact(lambda one: one.execute(statement).all())
+        return [(row.name, row.uid, row.spec) for row in rows]
 
     def delete(self, name: str) -> None:
         """Removes the study's rows: ours first, since our row says that the study is whole."""
@@ -185,5 +210,9 @@ def _record(row: Any) -> StudyRecord:
         code_path=tuple(Path(folder) for folder in row["code_path"]),
         dataset=DatasetInfo.model_validate(row["dataset"]),
         created_ms=row["created_ms"],
-        stop_requested=row["stop_requested"],
+        wish=_wish(row["wish"]),
     )
+
+
+def _wish(value: Any) -> Wish:
+    return value if value in get_args(Wish) else "stop"

@@ -5,6 +5,7 @@ driver. What differs is named with its reason; healing takes steps that may be t
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -18,12 +19,11 @@ from tuner.study.journal import Journal
 from tuner.study.ledger import Attempt, Ledger
 from tuner.study.lock import is_driven_here, only_driver
 from tuner.study.members import Members
-from tuner.study.neighbours import Neighbours
 from tuner.study.provenance import Provenance
 from tuner.study.recovery import dead_here
 from tuner.study.shipment import shipping
-from tuner.study.summary import summarise
 from tuner.study.trials import Trials
+from tuner.study.unshipped import clear_home
 from tuner.tracking.inspection import SeenRun, SeenStudy, look_at
 from tuner.tracking.progress import forget_progress, load_progress
 from tuner.tracking.settings import TrackingSettings
@@ -118,15 +118,11 @@ class Doctor:
             RefusedError: a driver of this home is at work.
         """
         with only_driver(self._home, self._record.name):
-            journal = Journal(self._home, self._record, Provenance("", "", ()))
-            neighbours = Neighbours(self._home, self._database, self._record.name, journal, say)
-            neighbours.clear_up(self._ledger)
-            if not self._living():
-                trials = Trials(self._database, self._record.spec)
-                journal.ensure_closed(summarise(self._record.spec, trials, self._ledger))
-            journal.close()
-            for finding in self.findings():
-                self._prepare(finding, journal)
+            clear_home(self._home, self._database, self._record, say)
+            nowhere = Provenance("", "", ())
+            with closing(Journal(self._home, self._record, nowhere, say=say)) as journal:
+                for finding in self.findings():
+                    self._prepare(finding, journal)
             folder = self._home.study(self._record.name)
             with shipping(folder, self._tracking, self._ledger, lambda: _SHIPPING_S, say):
                 pass

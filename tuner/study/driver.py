@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tuner.errors import SupersededError
+from tuner.errors import SupersededError, UnavailableError
 from tuner.study import points
 from tuner.study.checkpoints import remove_checkpoints
 from tuner.study.importance import PacedImportance
@@ -66,10 +66,20 @@ class Driver:
         journal: Journal,
         notify: Notify,
         epoch_limit_s: float = math.inf,
+        stays: bool = True,
     ) -> None:
         """Drives with what the others own.
 
-        A trainer that tells of no epoch for `epoch_limit_s` is killed.
+        Args:
+            planner: makes the plans.
+            trials: Optuna's rows.
+            ledger: claims slots.
+            pool: trains.
+            journal: writes the spools.
+            notify: hears of everything.
+            epoch_limit_s: a trainer that tells of no epoch for so long is killed.
+            stays: whether a driver with nothing in hand waits for what others still try, who
+                may die or hand it back, and for the end of a pause.
         """
         self._planner = planner
         self._spec = planner.spec
@@ -79,6 +89,7 @@ class Driver:
         self._journal = journal
         self._notify = notify
         self._epoch_limit_s = epoch_limit_s
+        self._stays = stays
         self._models = BestModels(planner.home, self._spec, ledger, journal)
         self._models.consider(trials.all())
         self._importance = PacedImportance(trials.assess_importance)
@@ -86,16 +97,26 @@ class Driver:
         self._listened = 0.0
         self._remarks: set[str] = set()
 
-    def run(self, stopped: Callable[[], bool]) -> StudySummary:
+    def run(
+        self,
+        stopped: Callable[[], bool],
+        paused: Callable[[], bool] = lambda: False,
+        trials: Callable[[], int] | None = None,
+    ) -> StudySummary:
         """Trains until no slot is free, or until `stopped`; what is in progress is handed back.
 
-        `stopped` is asked at least every half second.
+        While `paused`, what is in progress goes on and nothing begins; `trials` is the study's
+        budget as it is now. All are asked at least every half second.
         """
         self._listened = time.monotonic()
         try:
             while not stopped():
-                self._fill()
-                if not self._active and self._nothing_left():
+                if trials is not None and trials() != self._spec.trials:
+                    self._spec = self._spec.model_copy(update={"trials": trials()})
+                on_hold = paused()
+                if not on_hold:
+                    self._fill()
+                if not self._active and (self._nothing_left() or (on_hold and not self._stays)):
                     break
                 self._hear()
                 self._kill_hung()
@@ -114,11 +135,10 @@ class Driver:
         return summarise(self._spec, self._trials, self._ledger)
 
     def _nothing_left(self) -> bool:
-        """Whoever has no slot stays while others try theirs, who may die or hand them back.
-
-        In this order: a slot that is handed back in between is seen to be free.
-        """
-        return not self._ledger.open_attempts() and not self._ledger.has_free(self._spec.slots)
+        """In this order: a slot that is handed back in between is seen to be free."""
+        if self._stays and self._ledger.open_attempts():
+            return False
+        return not self._ledger.has_free(self._spec.slots)
 
     def _fill(self) -> None:
         while self._pool.idle and (claim := self._claim()):
@@ -141,7 +161,10 @@ class Driver:
     def _begin(self, claim: Claim) -> None:
         # The folder comes first: by it `recovery` knows whose attempt this is.
         folder = self._planner.home.attempt(self._spec.name, claim.slot, claim.number)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UnavailableError(f"{folder}: cannot be made: {error.strerror}") from error
         opened = self._trials.open(claim)
         plan = self._planner.plan(claim.slot, claim.number, opened.params)
         self._active[plan.key] = _Active(claim, opened, plan)

@@ -13,8 +13,9 @@ from tuner.study.importance import Importance
 from tuner.study.provenance import Provenance
 from tuner.study.summary import Standing, StudySummary
 from tuner.tracking import events
+from tuner.tracking.backlog import Backlog
 from tuner.tracking.events import Outcome, TrialSummary
-from tuner.tracking.spool import SpoolWriter, read_events, read_lines
+from tuner.tracking.spool import read_events, read_lines
 from tuner.training.plan import EpochReport, SystemSample, TrainerInfo, TrialPlan, TrialResult
 
 
@@ -26,19 +27,22 @@ class Journal:
         home: Home,
         record: StudyRecord,
         code: Provenance,
+        *,
         leads: Callable[[], bool] = lambda: True,
+        say: Callable[[str], None],
     ) -> None:
-        """Spools below `home`.
+        """Spools below `home`, for whoever holds its driver lock.
 
         `leads` says whether this journal is the one that tells of the study as a whole; of
-        several drivers, one does.
+        several drivers, one does. `say` hears of a disk that takes no more.
         """
+        home.devote(record.name, record.uid)
         self._leads = leads
         self._opened = False
         self._home = home
         self._record = record
         self._code = code
-        self._writers: dict[Path, SpoolWriter] = {}
+        self._spools = Backlog(say)
         self._begun: set[Path] = set()
         """Attempts that this journal has started and not ended."""
         self._told: dict[int, TrialSummary] = {}
@@ -55,7 +59,8 @@ class Journal:
             return
         self._opened = True
         spec = self._record.spec
-        self._parent.append(
+        self._spools.append(
+            self._home.parent(self._record.name),
             events.StudyOpened(
                 at_ms=now_ms(),
                 study=spec.name,
@@ -71,7 +76,7 @@ class Journal:
                 },
                 tags=self._tags(),
                 uncommitted=self._code.uncommitted,
-            )
+            ),
         )
 
     def study_progressed(
@@ -90,7 +95,8 @@ class Journal:
         if standing.best is not None and standing.best.value is not None:
             metrics[f"best_{standing.metric}"] = standing.best.value
         direction: Literal["maximize", "minimize"] = self._record.spec.objective.direction
-        self._parent.append(
+        self._spools.append(
+            self._home.parent(self._record.name),
             events.StudyProgressed(
                 at_ms=now_ms(),
                 metric=standing.metric,
@@ -98,7 +104,7 @@ class Journal:
                 trials=changed,
                 importance=importance,
                 metrics=metrics,
-            )
+            ),
         )
         self._told |= {trial.number: trial for trial in changed}
 
@@ -112,7 +118,8 @@ class Journal:
         if summary is not None:
             self._progress(summary, summary.trials, {})
         complete, failed = (summary.done, summary.all_failed) if summary else (False, False)
-        self._parent.append(events.StudyClosed(at_ms=now_ms(), complete=complete, failed=failed))
+        closed = events.StudyClosed(at_ms=now_ms(), complete=complete, failed=failed)
+        self._spools.append(self._home.parent(self._record.name), closed)
 
     def ensure_closed(self, summary: StudySummary) -> None:
         """Closes the study that a driver which died after its last trial had left open."""
@@ -132,7 +139,8 @@ class Journal:
         predecessor: str | None,
     ) -> None:
         """A trainer got a plan."""
-        self._spool(plan.folder).append(
+        self._spools.append(
+            plan.folder,
             events.AttemptStarted(
                 at_ms=now_ms(),
                 uid=uid,
@@ -143,17 +151,17 @@ class Journal:
                 tags=self._tags(),
                 source=source,
                 predecessor=predecessor,
-            )
+            ),
         )
         self._begun.add(plan.folder)
 
     def epoch_ended(self, plan: TrialPlan, report: EpochReport) -> None:
         """A trainer reported an epoch."""
-        self._spool(plan.folder).append(events.EpochEnded(report=report))
+        self._spools.append(plan.folder, events.EpochEnded(report=report))
 
     def system_sampled(self, plan: TrialPlan, sample: SystemSample) -> None:
         """A trainer measured its machine."""
-        self._spool(plan.folder).append(events.SystemSampled(sample=sample))
+        self._spools.append(plan.folder, events.SystemSampled(sample=sample))
 
     def attempt_ended(
         self, folder: Path, outcome: Outcome, result: TrialResult | None, reason: str = ""
@@ -162,37 +170,35 @@ class Journal:
         if folder not in self._begun and not _is_open(folder):
             return
         log = folder / "output.log"
-        self._spool(folder).append(
+        self._spools.append(
+            folder,
             events.AttemptEnded(
                 at_ms=now_ms(),
                 outcome=outcome,
                 reason=reason,
                 result=result,
                 log=log if log.exists() else None,
-            )
+            ),
         )
         self._begun.discard(folder)
-        self._writers.pop(folder).close()
+        self._spools.release(folder)
 
     def attempt_abandoned(self, slot: int, number: int, uid: str, outcome: Outcome) -> None:
         """A driver of another home died over an attempt."""
-        with SpoolWriter(self._home.attempt(self._record.name, slot, number)) as spool:
-            spool.append(events.AttemptAbandoned(at_ms=now_ms(), uid=uid, outcome=outcome))
+        folder = self._home.attempt(self._record.name, slot, number)
+        self._once(folder, events.AttemptAbandoned(at_ms=now_ms(), uid=uid, outcome=outcome))
 
     def close(self) -> None:
         """Closes every spool."""
-        while self._writers:
-            self._writers.popitem()[1].close()
+        self._spools.close()
 
     def model_kept(self, folder: Path, path: Path, sha256: str) -> None:
         """The model of an attempt that has ended is among the best."""
-        with SpoolWriter(folder) as spool:
-            spool.append(events.ModelKept(at_ms=now_ms(), path=path, sha256=sha256))
+        self._once(folder, events.ModelKept(at_ms=now_ms(), path=path, sha256=sha256))
 
     def model_displaced(self, folder: Path) -> None:
         """The model of an attempt that has ended is among the best no longer."""
-        with SpoolWriter(folder) as spool:
-            spool.append(events.ModelDisplaced(at_ms=now_ms()))
+        self._once(folder, events.ModelDisplaced(at_ms=now_ms()))
 
     def keeps_model(self, folder: Path) -> bool:
         """Whether an attempt's model was kept and has not been displaced since."""
@@ -210,14 +216,10 @@ class Journal:
     def _dataset(self) -> DatasetInfo:
         return self._record.dataset
 
-    @property
-    def _parent(self) -> SpoolWriter:
-        return self._spool(self._home.parent(self._record.name))
-
-    def _spool(self, folder: Path) -> SpoolWriter:
-        if folder not in self._writers:
-            self._writers[folder] = SpoolWriter(folder)
-        return self._writers[folder]
+    def _once(self, folder: Path, event: events.Event) -> None:
+        """Writes one event about an attempt that nobody is at work on."""
+        self._spools.append(folder, event)
+        self._spools.release(folder)
 
 
 def _is_open(folder: Path) -> bool:

@@ -96,14 +96,14 @@ class Ledger:
         return self._database.transact(lambda one: int(one.execute(statement).scalar_one()))
 
     def has_free(self, slots: int) -> bool:
-        """Whether a slot in [0, `slots`) could be claimed."""
+        """Whether a slot could be claimed: one in [0, `slots`), or one that was begun."""
         latest = self._database.transact(self._unsettled)
         return next(self._free(slots, latest), None) is not None
 
     def claim(
         self, slots: int, ready: Callable[[int], bool], takes_queued: Callable[[int], bool]
     ) -> Claim | None:
-        """Claims the first free slot in [0, `slots`), or None when there is none.
+        """Claims the first free slot, or None when there is none.
 
         Args:
             slots: how many logical trials the study has.
@@ -177,9 +177,11 @@ class Ledger:
         return latest
 
     def _free(self, slots: int, latest: dict[int, Attempt]) -> Iterator[int]:
-        for slot in range(self._settled, slots):
+        """A slot that was begun is tried to its end, also where the budget was lowered since."""
+        begun = max(latest, default=-1) + 1
+        for slot in range(self._settled, max(slots, begun)):
             tried = latest.get(slot)
-            if tried is None or tried.handed_back:
+            if tried.handed_back if tried else slot < slots:
                 yield slot
 
     def _insert(

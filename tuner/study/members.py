@@ -63,8 +63,8 @@ class Members:
             .where(drivers.c.study == self._study, drivers.c.ended_ms.is_(None))
             .order_by(drivers.c.id)
         )
-        with self._database.engine.begin() as connection:
-            return [_member(row._mapping) for row in connection.execute(statement)]
+        rows = self._database.transact(lambda one: one.execute(statement).all())
+        return [_member(row._mapping) for row in rows]
 
 
 class Watch:
@@ -125,7 +125,7 @@ class Membership:
 
     def leads(self) -> bool:
         """Whether none of those present came earlier: the leader speaks for the study."""
-        present = self._database.persevere(Members(self._database, self._study).present)
+        present = Members(self._database, self._study).present()
         self._led = bool(present) and present[0].uid == self.uid
         return self._led
 

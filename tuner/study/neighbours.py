@@ -42,7 +42,7 @@ class Neighbours:
 
         Whoever calls holds the home's driver lock.
         """
-        present = self._database.persevere(self._members.present)
+        present = self._members.present()
         self._give_up(dead_here(present, self._home.uid))
         close_spools(self._home, self._study, ledger, self._journal)
 
@@ -63,7 +63,7 @@ class Neighbours:
         while not stopped():
             dead = self._watch.silent()
             given_up |= self._give_up(dead)
-            present = self._database.persevere(self._members.present)
+            present = self._members.present()
             others = [member for member in present if member.uid != self._but]
             if not [m for m in others if first.setdefault(m.uid, m.beats) == m.beats]:
                 break

@@ -13,6 +13,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
+from tuner.datasets.atomic import exclusive
 from tuner.errors import UnavailableError, UsageError
 from tuner.home import Home
 from tuner.study import schema
@@ -116,12 +117,14 @@ def _sqlite_storage(url: sqlalchemy.URL, **options: Any) -> RDBStorage:
     and would wait for itself.
     """
     path = url.database
-    if path and path != ":memory:":
-        with sqlite3.connect(Path(path), timeout=_BUSY_S) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-        connection.close()
+    if not path or path == ":memory:":
+        raise UsageError("TUNER_STORAGE_URL: must name a file, since several processes read it")
+    with sqlite3.connect(Path(path), timeout=_BUSY_S) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    connection.close()
     engine = {"connect_args": {"timeout": _BUSY_S}}
-    storage = RDBStorage(url.render_as_string(False), engine_kwargs=engine, **options)
+    with exclusive(Path(f"{path}.lock")):  # Optuna's start-up does not expect another one
+        storage = RDBStorage(url.render_as_string(False), engine_kwargs=engine, **options)
     storage.remove_session()
     storage.engine.dispose()
     event.listen(storage.engine, "connect", _prepare_connection)

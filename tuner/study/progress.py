@@ -33,15 +33,17 @@ class Planned:
     done: int
     """Slots that earlier runs have ended."""
     epochs: int
-    epoch_s: float
-    """Seconds of one epoch, measured on one trainer."""
+    epoch_s: float | None
+    """Seconds of one epoch, measured on one trainer, if it was."""
     trainers: int
     best: Best | None = None
     """What earlier runs found."""
 
     @property
-    def seconds(self) -> float:
+    def seconds(self) -> float | None:
         """How long what is left takes when nothing is pruned, in rounds of all trainers."""
+        if self.epoch_s is None:
+            return None
         rounds = math.ceil((self.slots - self.done) / self.trainers)
         return rounds * self.epochs * self.epoch_s
 
@@ -65,7 +67,8 @@ class EpochDone:
     epoch: int
     epochs: int
     metrics: Mapping[str, float]
-    seconds: float
+    """Those that are known."""
+    seconds: float | None
 
 
 @dataclass(frozen=True)

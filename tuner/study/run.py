@@ -1,20 +1,21 @@
 """Runs a study from its file to its last trial: sets everything up, drives, clears up."""
 
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tuner.datasets.prepare import prepare_apart
 from tuner.datasets.store import DatasetInfo
-from tuner.errors import RefusedError, SupersededError
+from tuner.errors import DataError, SupersededError
 from tuner.home import Home
 from tuner.models import registry
 from tuner.spec.resume import settled
-from tuner.spec.study import StudySpec
+from tuner.spec.study import AutoOrCount, StudySpec
 from tuner.study import importance, search
-from tuner.study.catalog import Catalog, StudyRecord
+from tuner.study.catalog import Catalog, StudyRecord, Wish
 from tuner.study.database import Database
 from tuner.study.driver import Driver
 from tuner.study.journal import Journal
@@ -28,6 +29,7 @@ from tuner.study.planning import Planner
 from tuner.study.progress import Best, Notify, Planned, Step, ignore
 from tuner.study.provenance import provenance
 from tuner.study.shipment import Shipment, shipping
+from tuner.study.submissions import Submission
 from tuner.study.summary import StudySummary, summarise
 from tuner.study.trainers import Trainers
 from tuner.study.trials import Trials
@@ -58,13 +60,38 @@ class StudyFile:
     spec: StudySpec
     source: str
     """The file's name, for messages."""
-    folder: Path
-    """Where the user's own modules are looked for first."""
+    folders: tuple[Path, ...]
+    """Where the user's own modules are looked for first; the file's own comes first."""
 
     @property
     def code_path(self) -> tuple[Path, ...]:
         """The folders that modules named in the study are imported from."""
-        return tuple(dict.fromkeys((self.folder.absolute(), Path.cwd())))
+        return tuple(dict.fromkeys((*(folder.absolute() for folder in self.folders), Path.cwd())))
+
+    def check(self) -> None:
+        """Refuses what can be refused before any process starts.
+
+        Raises:
+            SpecError: the file cannot be run.
+            ModelError: there is no such model.
+        """
+        search.sampler(self.spec, seed=0)
+        registry.check_name(self.spec.model)
+        if self.spec.model in registry.BUILTIN:
+            check_parameters(self.spec, self.source, registry.hyperparameters(self.spec.model))
+
+
+@dataclass(frozen=True)
+class Terms:
+    """On what terms a driver works on a study; by default it is there for that study alone."""
+
+    workers: AutoOrCount | None = None
+    """How many trainers, whatever the study says, since that is of other machines."""
+    stays: bool = True
+    """Whether it waits for the trials that other drivers still have in hand, and decides what
+    may change of a study."""
+    begins: bool = True
+    """Whether it makes a study that is not there."""
 
 
 def run_study(
@@ -87,10 +114,58 @@ def run_study(
         UnavailableError: the database, a device or a trainer is missing.
     """
     with open_database(home) as database:
-        stay = _Stay(file, home, database, notify, stopped)
-        stay.check_without_trainers()
+        stay = _Stay(file, home, database, Terms(), notify, stopped)
+        file.check()
         with only_driver(home, file.spec.name):
             return stay.finished() or stay.drive()
+
+
+def join_study(
+    name: str,
+    home: Home,
+    *,
+    terms: Terms,
+    notify: Notify = ignore,
+    stopped: Callable[[], bool] = lambda: False,
+) -> StudySummary:
+    """Helps with a study that others began, until it has no trial to give, or until `stopped`.
+
+    What whoever began it decides stays as it is: its file, its budget, where its code lies,
+    whether it is to go on.
+
+    Raises:
+        UsageError: there is no such study.
+        TunerError: as `run_study`.
+    """
+    with open_database(home) as database:
+        record = Catalog(database).get(name)
+        file = StudyFile(record.spec, record.source, _here(record.code_path))
+        with only_driver(home, name):
+            return _Stay(file, home, database, terms, notify, stopped).drive()
+
+
+def begin_study(
+    submission: Submission,
+    home: Home,
+    *,
+    terms: Terms,
+    notify: Notify = ignore,
+    stopped: Callable[[], bool] = lambda: False,
+) -> StudySummary:
+    """Begins a study that was submitted, or joins whoever was quicker.
+
+    Raises:
+        TunerError: as `run_study`; a `RefusedError` also when it was withdrawn meanwhile.
+    """
+    file = StudyFile(submission.read(), submission.source, _here(submission.code_path))
+    file.check()
+    with open_database(home) as database, only_driver(home, submission.name):
+        return _Stay(file, home, database, terms, notify, stopped, answers=submission).drive()
+
+
+def _here(folders: Sequence[Path]) -> tuple[Path, ...]:
+    """Those of another machine's folders that this one has too and may look into."""
+    return tuple(folder for folder in folders if os.path.isdir(folder))  # noqa: PTH112 - raises not
 
 
 class _Stay:
@@ -101,10 +176,15 @@ class _Stay:
         file: StudyFile,
         home: Home,
         database: Database,
+        terms: Terms,
         notify: Notify,
         stopped: Callable[[], bool],
+        *,
+        answers: Submission | None = None,
     ) -> None:
         self._file = file
+        self._terms = terms
+        self._answers = answers
         self._spec = file.spec
         self._home = home
         self._database = database
@@ -114,14 +194,6 @@ class _Stay:
         self._tracking = TrackingSettings.from_environment(home.root)
         self._pulse: _Pulse | None = None
 
-    def check_without_trainers(self) -> None:
-        """Refuses what can be refused at once, before any process starts."""
-        search.sampler(self._spec, seed=0)
-        registry.check_name(self._spec.model)
-        if self._spec.model in registry.BUILTIN:
-            known = registry.hyperparameters(self._spec.model)
-            check_parameters(self._spec, self._file.source, known)
-
     def finished(self) -> StudySummary | None:
         """The summary of a study that has nothing left to do but, maybe, to be shipped."""
         if self._catalog.find(self._spec.name) is None:
@@ -130,7 +202,7 @@ class _Stay:
         self._spec = settled(record.spec, self._spec)
         trials, ledger = self._tables(record)
         self._keep_budget(record, ledger)
-        self._catalog.clear_stop(record.name)
+        self._catalog.ask(record.name, "run")
         if not summarise(self._spec, trials, ledger).done:
             return None
         record = self._catalog.resume(self._spec, self._file.source, self._file.code_path)
@@ -160,11 +232,14 @@ class _Stay:
         """Starts trainers, checks what only they can check, and runs the study on them."""
         check_installed(self._spec.backend)
         with ExitStack() as stack:
-            trainers = Trainers(self._home, self._spec, stack, self._say)
-            planner = self._plan_with(trainers.pool, self._prepare())
+            workers = self._terms.workers or self._spec.workers
+            trainers = Trainers(self._home, self._spec, workers, stack, self._say)
+            dataset = self._prepare()
+            self._check_data(dataset)
+            planner = self._plan_with(trainers.pool, dataset)
             planner, packed = trainers.settle(planner, self._epochs_left())
-            self._spec = self._spec.model_copy(update={"precision": planner.precision})
-            record = self._open(planner.dataset)
+            record = self._open(planner)
+            planner = replace(planner, spec=record.spec, precision=_precision(record.spec))
             while True:
                 try:
                     return self._run(record, planner, packed)
@@ -197,21 +272,30 @@ class _Stay:
         importance.load()  # while the trainers load theirs
         described = pool.describe(model, self._spec.dataset.name)
         check_parameters(self._spec, self._file.source, described.hyperparameters)
-        stated = self._spec.precision
-        precision: Precision = "float32" if stated == "auto" else stated
+        precision = _precision(self._spec)
         return Planner(self._home, self._spec, code_path, dataset, described, precision)
 
-    def _open(self, dataset: DatasetInfo) -> StudyRecord:
-        file = self._file
-        record = self._catalog.find(file.spec.name)
-        if record is None:
-            return self._catalog.create(self._spec, file.source, file.code_path, dataset)
-        if record.dataset.digest != dataset.digest:
-            raise RefusedError(
+    def _check_data(self, dataset: DatasetInfo) -> None:
+        record = self._catalog.find(self._spec.name)
+        if record is not None and record.dataset.digest != dataset.digest:
+            raise DataError(
                 f"study {record.name!r}: was started on other data (digest "
                 f"{record.dataset.digest[:12]}, now {dataset.digest[:12]}); give it another --name"
             )
-        return self._catalog.resume(self._spec, file.source, file.code_path)
+
+    def _open(self, planner: Planner) -> StudyRecord:
+        """The study's record, which says what the first of its drivers has measured."""
+        file, answers = self._file, self._answers
+        measured = self._spec.model_copy(update={"precision": planner.precision})
+        if self._terms.begins and self._catalog.find(self._spec.name) is None:
+            path, at_ms = file.code_path, None
+            if answers is not None:
+                path, at_ms = answers.code_path, answers.submitted_ms
+            self._catalog.create(measured, file.source, path, planner.dataset, at_ms)
+            self._check_data(planner.dataset)  # another driver may have been quicker
+        if self._terms.stays:
+            return self._catalog.resume(self._spec, file.source, file.code_path)
+        return self._catalog.check_resumable(self._spec, file.source)
 
     def _run(self, record: StudyRecord, planner: Planner, packed: Packed) -> StudySummary:
         with ExitStack() as stack:
@@ -232,6 +316,7 @@ class _Stay:
                 journal=journal,
                 notify=self._notify,
                 epoch_limit_s=self._epoch_limit_s(packed),
+                stays=self._terms.stays,
             )
             self._announce(driver.summary(), packed)
             self._pulse = _Pulse(
@@ -240,10 +325,14 @@ class _Stay:
                 shipment,
                 self._stopped,
                 look_around=neighbours.look,
+                say=self._say,
+                trials=self._spec.trials,
             )
+            if not self._terms.stays and not ledger.has_free(self._spec.slots):
+                neighbours.settle(self._stopped)  # one that died may have to be given up first
             summary = None
             try:
-                summary = driver.run(self._pulse)
+                summary = driver.run(self._pulse, self._pulse.paused, self._pulse.trials)
                 neighbours.settle(lambda: self._stopped() or not summary.done)
             finally:
                 if membership.leave():
@@ -278,7 +367,8 @@ class _Stay:
         return trials, Ledger(self._database, record.name, driver)
 
     def _journal(self, record: StudyRecord, leads: Callable[[], bool] = lambda: True) -> Journal:
-        return Journal(self._home, record, provenance(self._file.folder), leads)
+        code = provenance(self._file.code_path[0])
+        return Journal(self._home, record, code, leads=leads, say=self._say)
 
     @contextmanager
     def _shipping(self, record: StudyRecord, ledger: Ledger) -> Iterator[Shipment]:
@@ -294,6 +384,11 @@ class _Stay:
         self._notify(Step(text))
 
 
+def _precision(spec: StudySpec) -> Precision:
+    """As the study has it, float32 where that is open."""
+    return "float32" if spec.precision == "auto" else spec.precision
+
+
 class _Pulse:
     """Asked between events whether to stop; looks after what has to be done now and then."""
 
@@ -304,24 +399,47 @@ class _Pulse:
         shipment: Shipment,
         stopped: Callable[[], bool],
         look_around: Callable[[], None],
+        say: Callable[[str], None],
+        trials: int,
     ) -> None:
         self._catalog = catalog
         self._study = study
         self._shipment = shipment
         self._stopped = stopped
         self._look_around = look_around
+        self._say = say
         self._asked = 0.0
+        self._wish: Wish = "run"
+        self._text = ""
+        self._trials = trials
         self.stopping = False
         """Whether the last answer was to stop."""
 
     def __call__(self) -> bool:
         self._shipment.name_runs()
         self._look_around()
-        self.stopping = self._stopped() or self._asked_to_stop()
+        self._ask()
+        self.stopping = self._stopped() or self._wish == "stop"
         return self.stopping
 
-    def _asked_to_stop(self) -> bool:
+    def paused(self) -> bool:
+        """Whether no other trial is to begin for the time being."""
+        return self._wish == "pause"
+
+    def trials(self) -> int:
+        """The study's budget, which may be changed while it runs."""
+        return self._trials
+
+    def _ask(self) -> None:
         if time.monotonic() - self._asked < _ASK_DATABASE_S:
-            return False
+            return
         self._asked = time.monotonic()
-        return self._catalog.stop_requested(self._study)
+        before, (self._wish, text) = self._wish, self._catalog.orders(self._study)
+        if text not in ("", self._text):
+            self._text, self._trials = text, self._catalog.get(self._study).spec.trials
+        if self._wish == before:
+            return
+        if self._wish == "pause":
+            self._say(f"paused: no trial begins until: tuner resume {self._study}")
+        elif before == "pause":
+            self._say("going on")

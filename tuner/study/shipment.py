@@ -23,7 +23,7 @@ class Shipment:
         for uid, run_id in self._shipper.poll():
             self._ledger.name_run(uid, run_id)
 
-    def drain(self, timeout_s: float, say: Callable[[str], None]) -> None:
+    def drain(self, timeout_s: Callable[[], float], say: Callable[[str], None]) -> None:
         """Lets the shipper finish, and says so when MLflow does not have everything then."""
         say("shipping what is left to MLflow")
         if self._shipper.finish(timeout_s):
@@ -43,9 +43,9 @@ def shipping(
     timeout_s: Callable[[], float],
     say: Callable[[str], None],
 ) -> Iterator[Shipment]:
-    """A shipment that is drained at the end, for at most `timeout_s` seconds, asked then."""
+    """A shipment that is drained at the end, for as long as `timeout_s` says while it lasts."""
     shipment = Shipment(folder, tracking, ledger)
     try:
         yield shipment
     finally:
-        shipment.drain(timeout_s(), say)
+        shipment.drain(timeout_s, say)

@@ -1,23 +1,29 @@
 """A study that exists, for whoever reads or changes it without driving it."""
 
+import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Self
 
-from tuner.errors import RefusedError, UsageError
+from tuner.datasets.prepare import prepare_apart
+from tuner.datasets.store import DatasetInfo
+from tuner.errors import DataError, RefusedError, UsageError
 from tuner.home import Home
 from tuner.spec.samplers import Grid
 from tuner.spec.search_space import Scalar
 from tuner.spec.study import StudySpec
 from tuner.study import points
-from tuner.study.catalog import Catalog, StudyRecord
+from tuner.study.catalog import Catalog, StudyRecord, Wish
 from tuner.study.database import Database
+from tuner.study.following import Follower
 from tuner.study.ledger import Ledger
 from tuner.study.lock import is_driven_here, only_driver
 from tuner.study.looks import Looks
 from tuner.study.members import Members, Watch
 from tuner.study.opening import open_database
+from tuner.study.progress import Notify, Step
 from tuner.study.recovery import dead_here
 from tuner.study.summary import StudySummary, summarise
 from tuner.study.trials import Trials
@@ -30,6 +36,7 @@ class Study:
         self.record = record
         self._home = home
         self._database = database
+        self._catalog = Catalog(database)
         self._ledger = Ledger(database, record.name)
         self._members = Members(database, record.name)
         self.trials = Trials(database, record.spec)
@@ -55,6 +62,24 @@ class Study:
         A driver assesses it about twice a minute and at its end.
         """
         return self.trials.importance()
+
+    def dataset(self) -> DatasetInfo:
+        """The data set on this machine, prepared here if the study's drivers were elsewhere.
+
+        Raises:
+            DataError: what is found here is other data.
+        """
+        recorded = self.record.dataset
+        if os.path.exists(recorded.folder):  # noqa: PTH110 - it may be another machine's
+            return recorded
+        path = (*self.record.code_path, Path.cwd())
+        found = prepare_apart(self.spec.dataset, self._home.datasets, path, lambda _line: None)
+        if found.digest != recorded.digest:
+            raise DataError(
+                f"data set {recorded.name}: the study was trained on digest "
+                f"{recorded.digest[:12]}, here it has {found.digest[:12]}"
+            )
+        return found
 
     def run_ids(self) -> list[str]:
         """The MLflow runs of every attempt, as far as they are known."""
@@ -85,12 +110,46 @@ class Study:
             if slot not in tried
         )
 
-    def stop(self) -> bool:
-        """Asks every driver to hand its trials back; False when none is at work."""
-        if not self.is_driven():
-            return False
-        Catalog(self._database).request_stop(self.name)
-        return True
+    def ask(self, wish: Wish) -> None:
+        """Tells its drivers, and workers that might join them, what is wanted."""
+        self._catalog.ask(self.name, wish)
+
+    def wish(self) -> Wish:
+        """What is wanted of its drivers now."""
+        return self._catalog.wish(self.name)
+
+    def follow(self, notify: Notify, stopped: Callable[[], bool]) -> StudySummary:
+        """Tells of every trial as it goes on, until all have ended or the study has come to rest.
+
+        It rests when it was stopped and no driver is left; paused, or without drivers, it is
+        waited for. A database that is away is waited for too.
+
+        Raises:
+            RefusedError: the study was deleted.
+        """
+
+        def over(summary: StudySummary) -> bool:
+            if self._catalog.find(self.name) is None:
+                raise RefusedError(f"study {self.name!r} was deleted meanwhile")
+            return summary.done or (self.wish() == "stop" and not self.is_driven())
+
+        def say(text: str) -> None:
+            notify(Step(text))
+
+        with self._database.patient(stopped, say):
+            follower = Follower(self.spec, self.trials, self._ledger, self._members, notify)
+            return follower.follow(over, stopped)
+
+    def state(self, summary: StudySummary) -> str:
+        """In a word: done, running, stopping, stopped, paused, or open for any driver."""
+        if summary.done:
+            return "done"
+        wish, driven = self.wish(), self.is_driven()
+        if wish == "stop":
+            return "stopping" if driven else "stopped"
+        if wish == "pause":
+            return "paused"
+        return "running" if driven else "open"
 
     def is_driven(self) -> bool:
         """Whether a driver that is not known to be dead works on the study."""
@@ -133,7 +192,7 @@ class Study:
         """
         self.check_idle()
         with only_driver(self._home, self.name):
-            Catalog(self._database).delete(self.name)
+            self._catalog.delete(self.name)
             shutil.rmtree(self._home.study(self.name))
 
     def close(self) -> None:

@@ -13,11 +13,12 @@ from tuner.study.ledger import Attempt, Ledger
 from tuner.study.trials import SLOT, Trials
 from tuner.tracking.events import TrialSummary
 
-_STATES = {
+STATE_NAMES = {
     TrialState.COMPLETE: "completed",
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
 }
+"""How an ended row is called."""
 STATES = ("completed", "pruned", "failed", "running", "waiting")
 """The states a logical trial can be in; a waiting one has no attempt in progress."""
 
@@ -65,7 +66,7 @@ def standing_of(spec: StudySpec, rows: Sequence[FrozenTrial], running: int) -> S
 
     The best trial's run is left out.
     """
-    ended = [_STATES[row.state] for row in rows if row.state.is_finished()]
+    ended = [STATE_NAMES[row.state] for row in rows if row.state.is_finished()]
     best = best_rows(spec, rows, 1)
     first = ended_summary(best[0]) if best else None
     return _standing(spec, [*ended, *["running"] * running], first)
@@ -94,7 +95,7 @@ def _summary(row: FrozenTrial, attempt: Attempt | None) -> TrialSummary:
     return TrialSummary(
         number=row.number,
         slot=facts[SLOT],
-        state=_STATES.get(row.state, "running" if in_progress else "waiting"),
+        state=STATE_NAMES.get(row.state, "running" if in_progress else "waiting"),
         params=row.params,
         value=_value(row),
         epochs=facts.get("epochs", len(row.intermediate_values)),

@@ -41,6 +41,8 @@ def sync(
         found = []
         for name in names:
             folder = home.study(name)
+            if home.devoted_to(name) not in ("", catalog.get(name).uid):
+                continue  # it holds another study of that name
             before = survey(folder).pending
             if before:
                 ledger = Ledger(database, name)

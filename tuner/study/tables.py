@@ -1,14 +1,13 @@
 """Our tables, beside Optuna's in the same database.
 
 Optuna has one row a logical trial. What it has no words for is kept here: the study file,
-which drivers work on it, who is trying which slot, points that wait in line, and every look
-at a test set.
+what people want of its drivers and which there are, who is trying which slot, points that
+wait in line, every look at a test set, and study files that wait for their first driver.
 """
 
 from sqlalchemy import (
     JSON,
     BigInteger,
-    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -33,7 +32,18 @@ studies = Table(
     Column("dataset", JSON, nullable=False),  # DatasetInfo
     Column("backend", String(20), nullable=False),
     Column("created_ms", BigInteger, nullable=False),
-    Column("stop_requested", Boolean, nullable=False, default=False),
+    Column("wish", String(10), nullable=False, default="run", server_default="run"),
+)
+
+submissions = Table(
+    "tuner_submissions",
+    metadata,
+    Column("name", String(250), primary_key=True),
+    Column("spec", Text, nullable=False),  # YAML
+    Column("source", Text, nullable=False),
+    Column("code_path", JSON, nullable=False),
+    Column("submitted_ms", BigInteger, nullable=False),
+    Column("refusal", Text, nullable=False),  # why the last worker could not begin it
 )
 
 drivers = Table(

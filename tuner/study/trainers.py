@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 
 from tuner.home import Home
-from tuner.spec.study import StudySpec
+from tuner.spec.study import AutoOrCount, StudySpec
 from tuner.study.planning import Planner
 from tuner.training.plan import Precision
 from tuner.workers.devices import Device, layout, layouts, usable_cores, visible_gpus
@@ -29,7 +29,12 @@ class Trainers:
     """Starts the trainers at once, so that they load while other things are prepared."""
 
     def __init__(
-        self, home: Home, spec: StudySpec, stack: ExitStack, say: Callable[[str], None]
+        self,
+        home: Home,
+        spec: StudySpec,
+        workers: AutoOrCount,
+        stack: ExitStack,
+        say: Callable[[str], None],
     ) -> None:
         """Starts the first pool; whatever is started is closed with `stack`.
 
@@ -38,6 +43,7 @@ class Trainers:
         """
         self._home = home
         self._spec = spec
+        self._workers = workers
         self._stack = stack
         self._say = say
         self._memory = Memory(home.packings)
@@ -59,8 +65,8 @@ class Trainers:
 
     def _layouts(self) -> list[tuple[Device, ...]]:
         """How trainers may be laid out; several where none has proved the fastest yet."""
-        if self._spec.workers != "auto":
-            return [layout(self._spec.workers, self._spec.slots)]
+        if self._workers != "auto":
+            return [layout(self._workers, self._spec.slots)]
         choice = layouts(self._spec.slots)
         fastest_before = self._memory.trainers(self._workload())
         return [each for each in choice if len(each) == fastest_before] or choice

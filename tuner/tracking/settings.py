@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
-from tuner.errors import UsageError
+from tuner.errors import UsageError, masked
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
@@ -59,11 +59,7 @@ class TrackingSettings:
     @property
     def shown_uri(self) -> str:
         """The address with its password masked."""
-        parts = urlsplit(self.uri)
-        if parts.password is None:
-            return self.uri
-        host = parts.netloc.rpartition("@")[2]
-        return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}"))
+        return masked(self.uri)
 
 
 def _is_server(uri: str) -> bool:

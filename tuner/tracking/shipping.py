@@ -9,6 +9,9 @@ import queue
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +19,7 @@ from tuner.tracking.settings import TrackingSettings
 
 _ENDING_S = 5.0
 """How long a shipper that was told to end may take before it is killed."""
+_ASK_S = 0.5
 
 
 class Shipper:
@@ -61,17 +65,22 @@ class Shipper:
             except queue.Empty:
                 return found
 
-    def finish(self, timeout_s: float) -> int:
+    def finish(self, timeout_s: Callable[[], float]) -> int:
         """Lets the process ship what is left and returns its exit code.
 
         0: everything is in MLflow. 3: MLflow stayed away. 143 or negative: it needed longer
-        than `timeout_s` and was ended. In all cases the spools keep what is not shipped.
+        than `timeout_s`, asked again and again, and was ended. In all cases the spools keep
+        what is not shipped.
         """
         _stdin(self._process).close()
-        try:
-            self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self._end()
+        began = time.monotonic()
+        while self._process.poll() is None:
+            left = timeout_s() - (time.monotonic() - began)
+            if left <= 0:
+                self._end()
+                break
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(min(left, _ASK_S))
         self._reader.join()
         return self._process.returncode
 

@@ -92,7 +92,7 @@ class SpoolWriter:
         except OSError as error:
             os.ftruncate(self._file.fileno(), start)
             raise UnavailableError(
-                f"{self.path}: cannot append {event.kind}: {error.strerror}; MLflow will miss it"
+                f"{self.path}: cannot append {event.kind}: {error.strerror}"
             ) from error
 
     def close(self) -> None:

@@ -92,7 +92,7 @@ class StudyShipper:
         try:
             parent_id = self._parent_id(shipment)
             shipped = shipment.ship(parent_id, self._go_on, finishing=finishing)
-        except UnavailableError as error:
+        except (UnavailableError, OSError) as error:  # MLflow's, or a full disk of ours
             store.ping()
             if shipment.folder not in self._held_up:
                 _logger.warning("%s is held up: %s", shipment.folder, error)

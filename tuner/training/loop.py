@@ -252,7 +252,12 @@ class _Progress:
                 self.best_probabilities, labels, self.plan.classes
             )
         path = self.plan.folder / "model.keras"
-        self.session.save(self.best_weights, path)
+        try:
+            self.session.save(self.best_weights, path)
+        except OSError as error:  # no fault of the trial: a full disk, say
+            path.unlink(missing_ok=True)
+            self.remarks += (f"its model could not be kept: {error.strerror or error}",)
+            return
         parameters = self.session.parameters
         self.model = KeptModel(path=path, sha256=sha256_of(path), parameters=parameters)
 
@@ -284,11 +289,20 @@ def _order(seed: int, epoch: int, rows: int) -> NDArray[np.int32]:
 
 
 def _trial_error(error: Exception) -> TrialError:
+    said = str(error)
+    if _is_out_of_memory(error):
+        said = f"out of memory: {said}"
     return TrialError(
         type=type(error).__name__,
-        message=str(error),
+        message=said,
         traceback="".join(traceback.format_exception(error)),
     )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """NumPy's, TensorFlow's or JAX's way of saying so."""
+    tensorflows = type(error).__name__ == "ResourceExhaustedError"
+    return isinstance(error, MemoryError) or tensorflows or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def _check_finite(report: EpochReport) -> None:

@@ -304,6 +304,8 @@ class _TrainerProcess:
         if self.plan and (self.plan.folder / OUTPUT_LOG).exists():
             log = self.plan.folder / OUTPUT_LOG
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        if code == -signal.SIGKILL:
+            how += ", which is what the kernel does when memory runs out"
         how = self._killed_because or how
         printed = log.read_text(errors="replace")[-_LOG_TAIL:].strip()
         return f"{how}; its log {log} ends:\n{printed}" if printed else how

@@ -115,6 +115,15 @@ class Trainer:
                     pass
 
     def _listen(self, stream: BinaryIO) -> None:
+        """Ends the process with the stream: the main thread may be deep inside the backend."""
+        try:
+            self._hear(stream)
+        except Exception:  # noqa: BLE001 - a trainer that hears nothing would wait for ever
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+
+    def _hear(self, stream: BinaryIO) -> None:
         for line in stream:
             if not line.endswith(b"\n"):
                 break  # the driver died in the middle of a request
@@ -123,7 +132,6 @@ class Trainer:
                 self._verdicts.hear(request)
             else:
                 self._requests.put(request)
-        os._exit(0)  # the main thread may be deep inside the backend
 
     def _answer(self, answer: Answer) -> None:
         with self._answering:

