@@ -269,7 +269,8 @@ class _Stay:
         self._say(f"loading {backend} and the model {self._spec.model} in the trainers")
         code_path = self._file.code_path
         model = ModelPlan(name=self._spec.model, params={}, code_path=code_path)
-        importance.load()  # while the trainers load theirs
+        if self._spec.domains:
+            importance.load()  # while the trainers load theirs
         described = pool.describe(model, self._spec.dataset.name)
         check_parameters(self._spec, self._file.source, described.hyperparameters)
         precision = _precision(self._spec)
