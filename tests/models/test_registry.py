@@ -91,7 +91,11 @@ def test_a_function_must_take_what_every_model_takes(user_module: WriteModule, g
         ("keras.layers.Flatten(),", "", r"must output shape \(None, 4\), got \(None, 8, 8, 4\)"),
         ("return keras.Sequential([", "return list([", "must return a keras.Model, got list"),
         ("return keras", "keras", "must return a keras.Model, got NoneType"),
-        ("units, activation=act", "-units", r"cannot be built with \{'units': 3\}: .*-3"),
+        (
+            "units, activation=act",
+            "-units",
+            r"cannot be built with \{'units': 3\} for images of 8x8x1: .*-3",
+        ),
     ],
 )
 def test_what_is_no_classifier_of_these_classes_is_refused(

@@ -97,7 +97,10 @@ def test_an_unknown_pooling_is_refused_with_the_known() -> None:
 
 
 def test_too_deep_for_the_image_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"paper-cnn: cannot be built with \{'depth': 2\}"):
+    with pytest.raises(
+        ModelError,
+        match=r"paper-cnn: cannot be built with \{'depth': 2\} for images of .*: [^\x1b\n]*$",
+    ):
         build("paper-cnn", shape=(8, 8, 1), depth=2)
 
 

@@ -8,6 +8,7 @@ registered under the entry point group `tuner.models`.
 """
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import keras
 
 GROUP = "tuner.models"
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 BUILTIN = {
     "paper-cnn": "tuner.models.paper_cnn:build",
     "dense": "tuner.models.dense:build",
@@ -68,7 +70,10 @@ def build(
     try:
         model = _function(name)(input_shape=input_shape, classes=classes, **params)
     except (TypeError, ValueError) as refused:
-        raise ModelError(f"{name}: cannot be built with {dict(params)}: {refused}") from refused
+        size = "x".join(map(str, input_shape))
+        raise ModelError(
+            f"{name}: cannot be built with {dict(params)} for images of {size}: {_gist(refused)}"
+        ) from refused
     if not isinstance(model, keras.Model):
         raise ModelError(f"{name}: must return a keras.Model, got {type(model).__name__}")
     shape = tuple(model(keras.KerasTensor((None, *input_shape))).shape)  # builds it, if need be
@@ -112,3 +117,9 @@ def _shown_default(parameter: inspect.Parameter) -> Scalar | None:
 
 def _function(name: str) -> Callable[..., Any]:
     return resolve(name, BUILTIN, GROUP, ModelError)
+
+
+def _gist(error: Exception) -> str:
+    """What a layer said, without Keras' colours and its list of the arguments."""
+    said = _COLOURS.sub("", str(error)).partition("Arguments received by")[0]
+    return " ".join(said.split())

@@ -29,8 +29,8 @@ def nominate(study: Study, number: int | None = None) -> Candidate:
     facts: dict[str, Any] = study.trials.by_slot()[trial.slot].user_attrs
     if trial.run_id is None:
         raise RefusedError(
-            f"trial {trial.number} of {study.name}: its MLflow run is not known here yet; "
-            "run the study again, which ships what is left"
+            f"trial {trial.number} of {study.name}: its MLflow run is not known yet; wait until "
+            "its driver has shipped it, or run tuner sync on the machine that trained it"
         )
     if "model_sha256" not in facts:
         raise RefusedError(

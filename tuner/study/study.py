@@ -127,8 +127,13 @@ class Study:
         Raises:
             RefusedError: the study was deleted.
         """
+        alone = False
 
         def over(summary: StudySummary) -> bool:
+            nonlocal alone
+            before, alone = alone, not (summary.done or self.is_driven())
+            if alone and not before:
+                say("no driver is at work; it goes on with a tuner worker, or tuner run-study")
             if self._catalog.find(self.name) is None:
                 raise RefusedError(f"study {self.name!r} was deleted meanwhile")
             return summary.done or (self.wish() == "stop" and not self.is_driven())
