@@ -21,6 +21,7 @@ from tuner.home import Home
 from tuner.spec.reader import read_study
 from tuner.study import run
 from tuner.study.progress import EpochDone, ProgressEvent, TrialBegan, TrialDone
+from tuner.study.study_file import StudyFile
 from tuner.tracking.progress import survey
 
 _PATIENCE_S = 30.0
@@ -95,7 +96,7 @@ def main() -> None:
     arguments.add_argument("--untracked", action="store_true")
     arguments.add_argument("--complete", action="store_true", help="MLflow must have everything")
     asked = arguments.parse_args()
-    file = run.StudyFile(read_study(asked.file), str(asked.file), (asked.file.parent,))
+    file = StudyFile(read_study(asked.file), str(asked.file), (asked.file.parent,))
     watch = Watch()
     with ExitStack() as changed:
         changed.enter_context(patch.object(run, "_SHIPPING_S", _PATIENCE_S))

@@ -43,8 +43,8 @@ def run_study(
     Raises:
         TunerError: as `tuner.errors` lays out.
     """
-    from tuner.study.run import StudyFile
     from tuner.study.run import run_study as run
+    from tuner.study.study_file import StudyFile
 
     path = Path(file)
     spec = read_study(path, [f"{key}={json.dumps(value)}" for key, value in overrides.items()])

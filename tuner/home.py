@@ -71,23 +71,23 @@ class Home:
         What another one of the same name has left, deleted from elsewhere or of another
         database, is set aside below it, and fetched back when that one's turn comes again.
         """
-        before = self.devoted_to(name) or uid
+        before = self.devoted_to(name)
+        if before == uid:
+            return
         folder = self.study(name)
-        for owner, aside in ((before, True), (uid, False)):
-            if before == uid:
-                break
-            former = folder / f"former-{owner}"
-            former.mkdir(exist_ok=True)
-            for part in (self.parent(name), self.attempts(name)):
-                source, target = part, former / part.name
-                if not aside:
-                    source, target = target, source
-                if source.exists():
-                    source.rename(target)
+        if before:
+            self._move_spools(folder, folder / f"former-{before}")
+            self._move_spools(folder / f"former-{uid}", folder)
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / "partial-uid"
         partial.write_text(uid)
         partial.replace(folder / "uid")
+
+    def _move_spools(self, source: Path, target: Path) -> None:
+        target.mkdir(exist_ok=True)
+        for part in ("parent", "attempts"):
+            if (source / part).exists():
+                (source / part).rename(target / part)
 
     def devoted_to(self, name: str) -> str:
         """The uid of the study whose folder it is; empty where nobody has said."""

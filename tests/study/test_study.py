@@ -300,3 +300,16 @@ def test_a_database_that_fails_in_the_middle_of_work_is_unavailable(
 
     with pytest.raises(UnavailableError, match=r"the database failed: .*no such table"), study:
         study.summary()
+
+
+def test_a_home_keeps_apart_what_studies_of_one_name_have_left(home: Home) -> None:
+    for _ in range(2):
+        for uid in ("one", "other"):
+            home.devote("mine", uid)
+            home.devote("mine", uid)
+            assert home.devoted_to("mine") == uid
+            home.parent("mine").mkdir(exist_ok=True)
+            left = home.parent("mine") / "spool.jsonl"
+            assert not left.exists() or left.read_text() == uid
+            left.write_text(uid)
+    assert (home.study("mine") / "former-one" / "parent" / "spool.jsonl").read_text() == "one"

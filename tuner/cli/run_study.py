@@ -10,7 +10,7 @@ from tuner.cli.typed import program, same_command
 from tuner.errors import ExitCode
 
 if TYPE_CHECKING:
-    from tuner.study.run import StudyFile
+    from tuner.study.study_file import StudyFile
     from tuner.study.summary import StudySummary
 
 
@@ -40,7 +40,7 @@ def run_study(
     spec = read_study(file, [*overrides, *(settings or [])])
 
     from tuner.cli.show import check_some_completed, print_summary
-    from tuner.study.run import StudyFile  # once the file is known to be a study
+    from tuner.study.study_file import StudyFile  # once the file is known to be a study
 
     study_file = StudyFile(spec, str(file), (file.parent,))
     if detach:

@@ -8,16 +8,8 @@ from optuna.trial import FrozenTrial
 from tuner.spec.study import StudySpec
 from tuner.study.ledger import Attempt, Ledger
 from tuner.study.members import Members
-from tuner.study.progress import (
-    Best,
-    EpochDone,
-    Notify,
-    Planned,
-    TrialBegan,
-    TrialDone,
-    TrialHandedBack,
-)
-from tuner.study.summary import STATE_NAMES, StudySummary, summarise
+from tuner.study.progress import EpochDone, Notify, TrialBegan, TrialDone, TrialHandedBack
+from tuner.study.summary import STATE_NAMES, StudySummary, plan_of, summarise
 from tuner.study.trials import SLOT, Trials
 
 _EVERY_S = 1.0
@@ -64,20 +56,8 @@ class Follower:
     def _begin(self) -> StudySummary:
         summary = self._summary()
         self._ended = {row.number for row in self._trials.known() if row.state.is_finished()}
-        best = summary.best
-        self._notify(
-            Planned(
-                study=summary.study,
-                metric=summary.metric,
-                direction=summary.direction,
-                slots=summary.slots,
-                done=len(self._ended),
-                epochs=self._spec.epochs,
-                epoch_s=None,
-                trainers=max(1, summary.counts["running"]),
-                best=Best(best.number, best.value) if best and best.value is not None else None,
-            )
-        )
+        trainers = max(1, summary.counts["running"])
+        self._notify(plan_of(summary, self._spec.epochs, trainers, None))
         return summary
 
     def _look(self) -> None:

@@ -1,7 +1,6 @@
 """Runs a study from its file to its last trial: sets everything up, drives, clears up."""
 
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -11,11 +10,10 @@ from tuner.datasets.prepare import prepare_apart
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import DataError, SupersededError
 from tuner.home import Home
-from tuner.models import registry
 from tuner.spec.resume import settled
 from tuner.spec.study import AutoOrCount, StudySpec
-from tuner.study import importance, search
-from tuner.study.catalog import Catalog, StudyRecord, Wish
+from tuner.study import importance
+from tuner.study.catalog import Catalog, StudyRecord
 from tuner.study.database import Database
 from tuner.study.driver import Driver
 from tuner.study.journal import Journal
@@ -26,11 +24,13 @@ from tuner.study.neighbours import Neighbours
 from tuner.study.opening import open_database
 from tuner.study.parameters import check_parameters
 from tuner.study.planning import Planner
-from tuner.study.progress import Best, Notify, Planned, Step, ignore
+from tuner.study.progress import Notify, Step, ignore
 from tuner.study.provenance import provenance
+from tuner.study.pulse import Pulse
 from tuner.study.shipment import Shipment, shipping
+from tuner.study.study_file import StudyFile
 from tuner.study.submissions import Submission
-from tuner.study.summary import StudySummary, summarise
+from tuner.study.summary import StudySummary, plan_of, summarise
 from tuner.study.trainers import Trainers
 from tuner.study.trials import Trials
 from tuner.tracking.progress import survey
@@ -44,41 +44,9 @@ _SHIPPING_S = 90.0
 """How long a driver waits for MLflow once the last trial has ended."""
 _SHIPPING_WHEN_STOPPED_S = 5.0
 """How long one that was told to stop waits; what is left is shipped by the next run."""
-_ASK_DATABASE_S = 1.0
-"""How often a driver looks whether someone asked for its study to stop."""
-
-
 _PATIENCE_S, _PATIENT_EPOCHS = 3600.0, 50
 """An epoch may take an hour and as long as so many of those that were measured, on a network that
 may be the smallest of the study."""
-
-
-@dataclass(frozen=True)
-class StudyFile:
-    """A validated study and where it came from."""
-
-    spec: StudySpec
-    source: str
-    """The file's name, for messages."""
-    folders: tuple[Path, ...]
-    """Where the user's own modules are looked for first; the file's own comes first."""
-
-    @property
-    def code_path(self) -> tuple[Path, ...]:
-        """The folders that modules named in the study are imported from."""
-        return tuple(dict.fromkeys((*(folder.absolute() for folder in self.folders), Path.cwd())))
-
-    def check(self) -> None:
-        """Refuses what can be refused before any process starts.
-
-        Raises:
-            SpecError: the file cannot be run.
-            ModelError: there is no such model.
-        """
-        search.sampler(self.spec, seed=0)
-        registry.check_name(self.spec.model)
-        if self.spec.model in registry.BUILTIN:
-            check_parameters(self.spec, self.source, registry.hyperparameters(self.spec.model))
 
 
 @dataclass(frozen=True)
@@ -192,7 +160,7 @@ class _Stay:
         self._notify = notify
         self._stopped = stopped
         self._tracking = TrackingSettings.from_environment(home.root)
-        self._pulse: _Pulse | None = None
+        self._pulse: Pulse | None = None
 
     def finished(self) -> StudySummary | None:
         """The summary of a study that has nothing left to do but, maybe, to be shipped."""
@@ -319,8 +287,9 @@ class _Stay:
                 epoch_limit_s=self._epoch_limit_s(packed),
                 stays=self._terms.stays,
             )
-            self._announce(driver.summary(), packed)
-            self._pulse = _Pulse(
+            epochs, trainers = self._spec.epochs, packed.pool.size
+            self._notify(plan_of(driver.summary(), epochs, trainers, packed.epoch_s))
+            self._pulse = Pulse(
                 self._catalog,
                 record.name,
                 shipment,
@@ -347,22 +316,6 @@ class _Stay:
         stated = self._spec.epoch_limit_s
         return _PATIENCE_S + _PATIENT_EPOCHS * packed.epoch_s if stated == "auto" else stated
 
-    def _announce(self, summary: StudySummary, packed: Packed) -> None:
-        best = summary.best
-        self._notify(
-            Planned(
-                study=summary.study,
-                metric=summary.metric,
-                direction=summary.direction,
-                slots=summary.slots,
-                done=summary.slots - summary.counts["running"] - summary.counts["waiting"],
-                epochs=self._spec.epochs,
-                epoch_s=packed.epoch_s,
-                trainers=packed.pool.size,
-                best=Best(best.number, best.value) if best and best.value is not None else None,
-            )
-        )
-
     def _tables(self, record: StudyRecord, driver: str | None = None) -> tuple[Trials, Ledger]:
         trials = Trials(self._database, record.spec, driver)
         return trials, Ledger(self._database, record.name, driver)
@@ -388,59 +341,3 @@ class _Stay:
 def _precision(spec: StudySpec) -> Precision:
     """As the study has it, float32 where that is open."""
     return "float32" if spec.precision == "auto" else spec.precision
-
-
-class _Pulse:
-    """Asked between events whether to stop; looks after what has to be done now and then."""
-
-    def __init__(
-        self,
-        catalog: Catalog,
-        study: str,
-        shipment: Shipment,
-        stopped: Callable[[], bool],
-        look_around: Callable[[], None],
-        say: Callable[[str], None],
-        trials: int,
-    ) -> None:
-        self._catalog = catalog
-        self._study = study
-        self._shipment = shipment
-        self._stopped = stopped
-        self._look_around = look_around
-        self._say = say
-        self._asked = 0.0
-        self._wish: Wish = "run"
-        self._text = ""
-        self._trials = trials
-        self.stopping = False
-        """Whether the last answer was to stop."""
-
-    def __call__(self) -> bool:
-        self._shipment.name_runs()
-        self._look_around()
-        self._ask()
-        self.stopping = self._stopped() or self._wish == "stop"
-        return self.stopping
-
-    def paused(self) -> bool:
-        """Whether no other trial is to begin for the time being."""
-        return self._wish == "pause"
-
-    def trials(self) -> int:
-        """The study's budget, which may be changed while it runs."""
-        return self._trials
-
-    def _ask(self) -> None:
-        if time.monotonic() - self._asked < _ASK_DATABASE_S:
-            return
-        self._asked = time.monotonic()
-        before, (self._wish, text) = self._wish, self._catalog.orders(self._study)
-        if text not in ("", self._text):
-            self._text, self._trials = text, self._catalog.get(self._study).spec.trials
-        if self._wish == before:
-            return
-        if self._wish == "pause":
-            self._say(f"paused: no trial begins until: tuner resume {self._study}")
-        elif before == "pause":
-            self._say("going on")

@@ -3,7 +3,7 @@
 from tuner.home import Home
 from tuner.study.catalog import Catalog
 from tuner.study.opening import open_database
-from tuner.study.run import StudyFile
+from tuner.study.study_file import StudyFile
 from tuner.study.submissions import Submissions
 
 

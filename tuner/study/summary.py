@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner.spec.search_space import Frozen
 from tuner.spec.study import StudySpec
 from tuner.study.ledger import Attempt, Ledger
+from tuner.study.progress import Best, Planned
 from tuner.study.trials import SLOT, Trials
 from tuner.tracking.events import TrialSummary
 
@@ -70,6 +71,22 @@ def standing_of(spec: StudySpec, rows: Sequence[FrozenTrial], running: int) -> S
     best = best_rows(spec, rows, 1)
     first = ended_summary(best[0]) if best else None
     return _standing(spec, [*ended, *["running"] * running], first)
+
+
+def plan_of(summary: StudySummary, epochs: int, trainers: int, epoch_s: float | None) -> Planned:
+    """What is still to be done, for whoever watches."""
+    best = summary.best
+    return Planned(
+        study=summary.study,
+        metric=summary.metric,
+        direction=summary.direction,
+        slots=summary.slots,
+        done=summary.slots - summary.counts["running"] - summary.counts["waiting"],
+        epochs=epochs,
+        epoch_s=epoch_s,
+        trainers=trainers,
+        best=Best(best.number, best.value) if best and best.value is not None else None,
+    )
 
 
 def ranked(spec: StudySpec, rows: Iterable[TrialSummary]) -> list[TrialSummary]:
