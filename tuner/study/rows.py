@@ -133,6 +133,7 @@ class Rows(StudyStorage):
         self, trial_id: int, step: int, intermediate_value: float
     ) -> None:
         """Adds a report to a held row."""
+        intermediate_value += 0.0  # SQLite forgets the sign of a zero
         values = self._changing(trial_id).intermediate_values
         if step in values or not math.isfinite(intermediate_value):
             self._writer.change(
