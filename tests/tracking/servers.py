@@ -20,9 +20,8 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.artifacts = str(folder / "artifacts")
+        self.port = free_port()
         self.settings = TrackingSettings(f"http://127.0.0.1:{self.port}", "", "tuner")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -30,7 +29,7 @@ class Server:
         command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
         command += ["--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db"]
-        command += ["--artifacts-destination", str(self.folder / "artifacts")]
+        command += ["--artifacts-destination", self.artifacts]
         environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -57,6 +56,13 @@ class Server:
                 return True
         except (urllib.error.URLError, OSError):
             return False
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def served(folder: Path, empty_store: Path) -> Generator[Server]:

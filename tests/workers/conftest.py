@@ -17,7 +17,7 @@ from tuner.spec.study import DatasetReference
 from tuner.training.plan import ModelPlan, TrialPlan
 from tuner.workers.devices import layout
 from tuner.workers.local import LocalPool
-from tuner.workers.pool import Finished, Lost, PoolEvent, Reported
+from tuner.workers.pool import Finished, Lost, PoolEvent, Reported, TrainerPool
 
 NETWORKS = Path(__file__).parent / "networks"
 LONGEST_S = 120
@@ -88,19 +88,19 @@ def make_plan(digits: DatasetInfo, tmp_path: Path) -> PlanMaker:
     return make
 
 
-def next_event(pool: LocalPool) -> PoolEvent:
+def next_event(pool: TrainerPool) -> PoolEvent:
     event = pool.next_event(LONGEST_S)
     assert event is not None, f"nothing happened for {LONGEST_S} s"
     return event
 
 
-def when_idle(pool: LocalPool, trainers: int) -> None:
+def when_idle(pool: TrainerPool, trainers: int) -> None:
     """Waits until so many trainers could take a plan."""
     while pool.idle < trainers:
         next_event(pool)
 
 
-def follow(pool: LocalPool, *plans: TrialPlan) -> list[PoolEvent]:
+def follow(pool: TrainerPool, *plans: TrialPlan) -> list[PoolEvent]:
     """Every event until all of these plans are over."""
     events: list[PoolEvent] = []
     open_slots = {plan.slot for plan in plans}
@@ -112,7 +112,7 @@ def follow(pool: LocalPool, *plans: TrialPlan) -> list[PoolEvent]:
     return events
 
 
-def first_epoch(pool: LocalPool, plan: TrialPlan) -> Reported:
+def first_epoch(pool: TrainerPool, plan: TrialPlan) -> Reported:
     """Waits until the plan's first epoch is over; nothing else may happen to it before."""
     while True:
         event = next_event(pool)

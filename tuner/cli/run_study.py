@@ -1,6 +1,7 @@
 """`tuner run-study`: runs a study file, or goes on with it."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,13 @@ from tuner.errors import ExitCode
 if TYPE_CHECKING:
     from tuner.study.study_file import StudyFile
     from tuner.study.summary import StudySummary
+    from tuner.workers.cluster import Cluster
+
+
+class Platform(StrEnum):
+    """What trainers run on, other than the machine of their driver."""
+
+    RAY = "ray"
 
 
 def run_study(
@@ -23,14 +31,32 @@ def run_study(
     detach: Annotated[
         bool, typer.Option("--detach", help="Leave it to tuner worker processes, and return.")
     ] = False,
+    on: Annotated[
+        Platform | None, typer.Option(help="Where the trainers run, if not on this machine.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="The Ray cluster, HOST:PORT; otherwise RAY_ADDRESS.")
+    ] = None,
+    num_cpus: Annotated[
+        float, typer.Option(min=0, help="With --on ray: cores that a trainer takes.")
+    ] = 1.0,
+    num_gpus: Annotated[
+        float | None,
+        typer.Option(min=0, help="With --on ray: GPUs that a trainer takes, or a part of one."),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override any key, such as epochs=3."),
     ] = None,
 ) -> None:
     """Run a study, or go on where it stopped."""
+    from tuner.errors import UsageError
     from tuner.spec.reader import read_study
 
+    if on is None and (address or num_gpus is not None or num_cpus != 1.0):
+        raise UsageError("--address, --num-cpus and --num-gpus: must come with --on ray")
+    if on is not None and detach:
+        raise UsageError("--detach: leaves the study to tuner worker, so --on ray cannot be meant")
     stated = {"trials": trials, "epochs": epochs, "workers": workers, "name": name}
     overrides = [
         f"{key}={value if key == 'workers' else json.dumps(value)}"
@@ -46,7 +72,9 @@ def run_study(
     if detach:
         _submit(study_file)
         return
-    summary = _run(study_file)
+    from tuner.workers.cluster import Cluster
+
+    summary = _run(study_file, Cluster(address, num_cpus, num_gpus) if on else None)
     print_summary(summary)
     check_some_completed(summary)
     _say_what_is_next(summary)
@@ -62,7 +90,7 @@ def _submit(file: "StudyFile") -> None:
     typer.echo(f"{name} {what}; follow it with: {program()} watch {name}", err=True)
 
 
-def _run(file: "StudyFile") -> "StudySummary":
+def _run(file: "StudyFile", cluster: "Cluster | None") -> "StudySummary":
     from rich.console import Console
 
     from tuner.cli.progress import view
@@ -71,7 +99,8 @@ def _run(file: "StudyFile") -> "StudySummary":
     from tuner.study.run import run_study as run
 
     with StopSignals() as signals, view(Console(stderr=True)) as shown:
-        summary = run(file, Home.from_environment(), notify=shown.show, stopped=signals.received)
+        home, stopped = Home.from_environment(), signals.received
+        summary = run(file, home, cluster=cluster, notify=shown.show, stopped=stopped)
     if signals.exit_code is not None:
         typer.echo(f"stopped; go on with: {same_command()}", err=True)
         raise typer.Exit(signals.exit_code)

@@ -14,6 +14,7 @@ from tuner.spec.resume import settled
 from tuner.spec.study import AutoOrCount, StudySpec
 from tuner.study import importance
 from tuner.study.catalog import Catalog, StudyRecord
+from tuner.study.cleaning import clean
 from tuner.study.database import Database
 from tuner.study.driver import Driver
 from tuner.study.journal import Journal
@@ -37,6 +38,7 @@ from tuner.tracking.progress import survey
 from tuner.tracking.settings import TrackingSettings
 from tuner.training.engines.backends import TITLES, check_installed
 from tuner.training.plan import ModelPlan, Precision
+from tuner.workers.cluster import Cluster
 from tuner.workers.packing import Packed
 from tuner.workers.pool import TrainerPool
 
@@ -60,12 +62,15 @@ class Terms:
     may change of a study."""
     begins: bool = True
     """Whether it makes a study that is not there."""
+    cluster: Cluster | None = None
+    """Where its trainers run, if not on this machine."""
 
 
 def run_study(
     file: StudyFile,
     home: Home,
     *,
+    cluster: Cluster | None = None,
     notify: Notify = ignore,
     stopped: Callable[[], bool] = lambda: False,
 ) -> StudySummary:
@@ -82,8 +87,9 @@ def run_study(
         UnavailableError: the database, a device or a trainer is missing.
     """
     with open_database(home) as database:
-        stay = _Stay(file, home, database, Terms(), notify, stopped)
+        stay = _Stay(file, home, database, Terms(cluster=cluster), notify, stopped)
         file.check()
+        clean(home, Catalog(database))
         with only_driver(home, file.spec.name):
             return stay.finished() or stay.drive()
 
@@ -201,7 +207,9 @@ class _Stay:
         check_installed(self._spec.backend)
         with ExitStack() as stack:
             workers = self._terms.workers or self._spec.workers
-            trainers = Trainers(self._home, self._spec, workers, stack, self._say)
+            trainers = Trainers(
+                self._home, self._spec, workers, self._terms.cluster, stack, self._say
+            )
             dataset = self._prepare()
             self._check_data(dataset)
             planner = self._plan_with(trainers.pool, dataset)

@@ -14,7 +14,7 @@ from tuner.tracking.settings import TrackingSettings
 from tuner.workers.container import free_memory, processor_quota
 from tuner.workers.devices import usable_cores, visible_gpus
 
-_PACKAGES = ("tuner", "optuna", "mlflow", "keras", "tensorflow", "jax", "sqlalchemy")
+_PACKAGES = ("tuner", "optuna", "mlflow", "keras", "tensorflow", "jax", "ray", "sqlalchemy")
 
 
 def surroundings(home: Home, tracking: TrackingSettings) -> Iterator[tuple[str, str]]:

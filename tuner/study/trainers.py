@@ -15,7 +15,9 @@ from tuner.home import Home
 from tuner.spec.study import AutoOrCount, StudySpec
 from tuner.study.planning import Planner
 from tuner.training.plan import Precision
+from tuner.workers.cluster import Cluster
 from tuner.workers.devices import Device, layout, layouts, usable_cores, visible_gpus
+from tuner.workers.handle_pool import HandlePool
 from tuner.workers.local import LocalPool
 from tuner.workers.packing import Memory, Packed, fastest
 
@@ -33,13 +35,15 @@ class Trainers:
         home: Home,
         spec: StudySpec,
         workers: AutoOrCount,
+        cluster: Cluster | None,
         stack: ExitStack,
         say: Callable[[str], None],
     ) -> None:
-        """Starts the first pool; whatever is started is closed with `stack`.
+        """Starts the first pool, here or on a cluster; what is started is closed with `stack`.
 
         Raises:
-            UnavailableError: more workers are asked for than there are devices.
+            UnavailableError: more workers are asked for than there are devices, or the cluster
+                cannot be had.
         """
         self._home = home
         self._spec = spec
@@ -47,6 +51,11 @@ class Trainers:
         self._stack = stack
         self._say = say
         self._memory = Memory(home.packings)
+        self._others: list[tuple[Device, ...]] = []
+        self.pool: HandlePool
+        if cluster is not None:
+            self.pool = self._started_on(cluster)
+            return
         first, *self._others = self._layouts()
         self.pool = self._started(first)
 
@@ -72,8 +81,13 @@ class Trainers:
         return [each for each in choice if len(each) == fastest_before] or choice
 
     def _started(self, devices: Sequence[Device]) -> LocalPool:
-        self._say(f"starting {len(devices)} trainer{'s' * (len(devices) > 1)}")
+        self._say(_starting(len(devices)))
         pool = LocalPool(devices, self._home.trainer_logs(self._spec.name), self._spec.backend)
+        return self._stack.enter_context(closing(pool))
+
+    def _started_on(self, cluster: Cluster) -> HandlePool:
+        pool = cluster.pool(self._workers, self._spec.slots, self._spec.backend)
+        self._say(f"{_starting(pool.size)} on the Ray cluster")
         return self._stack.enter_context(closing(pool))
 
     def _in_its_precision(self, planner: Planner) -> tuple[Planner, Packed]:
@@ -103,3 +117,7 @@ class Trainers:
         model, dataset = self._spec.model, self._spec.dataset.name
         work = f"{model} on {dataset} with {self._spec.backend}"
         return f"{work}, {socket.gethostname()}: {cores} cores, {gpus} GPUs"
+
+
+def _starting(trainers: int) -> str:
+    return f"starting {trainers} trainer{'s' * (trainers > 1)}"

@@ -30,11 +30,18 @@ class Device:
     """The cores that the trainer is pinned to."""
     gpu: str | None = None
     """As CUDA_VISIBLE_DEVICES names it: an index or a UUID."""
+    share: int | None = None
+    """How many of these cores it may keep busy, where others are pinned to them too."""
+
+    @property
+    def threads(self) -> int:
+        """How many threads its backend is to have."""
+        return self.share or len(self.cpus)
 
     @property
     def processor(self) -> "Device":
         """The cores alone, for where the GPU turns out to be out of reach."""
-        return Device("cpu", self.cpus)
+        return Device("cpu", self.cpus, share=self.share)
 
     @property
     def name(self) -> str:
@@ -48,7 +55,7 @@ class Device:
         """What the trainer's process must see before its backend loads."""
         return {
             "CUDA_VISIBLE_DEVICES": "-1" if self.gpu is None else self.gpu,
-            "OMP_NUM_THREADS": str(len(self.cpus)),
+            "OMP_NUM_THREADS": str(self.threads),
         }
 
 

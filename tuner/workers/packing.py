@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tuner.training.plan import TrialPlan
 from tuner.workers.devices import Device
-from tuner.workers.local import LocalPool
+from tuner.workers.handle_pool import HandlePool
 
 Layout = Sequence[Device]
 
@@ -22,7 +22,7 @@ Layout = Sequence[Device]
 class Packed:
     """A pool, and how long an epoch takes it while all of its trainers are at work."""
 
-    pool: LocalPool
+    pool: HandlePool
     epoch_s: float
 
     def seconds(self, epochs: int) -> float:
@@ -36,7 +36,7 @@ class Packed:
 
 
 def fastest(
-    first: Packed, others: Iterable[Layout], start: Callable[[Layout], LocalPool], plan: TrialPlan
+    first: Packed, others: Iterable[Layout], start: Callable[[Layout], HandlePool], plan: TrialPlan
 ) -> tuple[Packed, dict[int, float]]:
     """Measures other layouts against the first, one after the other while the best one idles.
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import traceback
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, Literal, TextIO
 
 from tuner.datasets import registry as datasets
 from tuner.errors import DataError, ModelError, UsageError
@@ -53,12 +53,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tuner.workers.trainer")
     parser.add_argument("--backend", required=True, choices=backends.TITLES)
     parser.add_argument("--cpus", required=True, type=lambda text: tuple(map(int, text.split(","))))
+    parser.add_argument("--threads", required=True, type=int)
     parser.add_argument("--gpu")
     options = parser.parse_args()
-    device = Device("gpu" if options.gpu else "cpu", options.cpus, options.gpu)
+    kind: Literal["cpu", "gpu"] = "gpu" if options.gpu else "cpu"
+    device = Device(kind, options.cpus, options.gpu, options.threads)
     os.sched_setaffinity(0, device.cpus)
     trainer = Trainer(requests=_taken_stdin(), answers=_taken_stdout(), device=device)
-    trainer.start(backends.start(options.backend, threads=len(device.cpus)))
+    trainer.start(backends.start(options.backend, threads=device.threads))
     trainer.serve()
 
 

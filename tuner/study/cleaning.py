@@ -1,0 +1,63 @@
+"""What a home folder forgets: leftovers that MLflow has everything of, a month after they ended.
+
+A study that the database still has is never touched: its spools are what `tuner doctor --fix`
+heals MLflow from. Leftovers are
+
+- the folder of a study that the database does not have, deleted from another machine, say;
+- the spools of a former study of the same name;
+- what trainers that are gone printed outside of trials.
+
+The first two are kept for as long as they hold an event that MLflow lacks.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from tuner.errors import RefusedError
+from tuner.home import Home
+from tuner.study.catalog import Catalog
+from tuner.study.lock import only_driver
+from tuner.tracking.progress import survey
+
+KEPT_S = 30 * 86_400.0
+"""How long leftovers stay after their last change."""
+
+
+def clean(home: Home, catalog: Catalog) -> None:
+    """Removes the leftovers of every study that no driver of this home is at work on."""
+    known = set(catalog.names())
+    for name in home.studies():
+        if not any(_leftovers(home, name, known=name in known)):
+            continue
+        with suppress(RefusedError), only_driver(home, name):  # else the next time
+            for path in list(_leftovers(home, name, known=name in known)):
+                _remove(path)
+
+
+def _leftovers(home: Home, name: str, *, known: bool) -> Iterator[Path]:
+    folder = home.study(name)
+    former = list(folder.glob("former-*"))
+    yield from (each for each in former if _is_old(each) and not survey(each).pending)
+    yield from (log for log in home.trainer_logs(name).glob("*.log") if _is_old(log))
+    if (
+        not known
+        and _is_old(folder)
+        and not any(survey(each).pending for each in (folder, *former))
+    ):
+        yield folder
+
+
+def _is_old(path: Path) -> bool:
+    """Whether nothing in it has changed for as long."""
+    newest = max(each.stat().st_mtime for each in (path, *path.rglob("*")))
+    return time.time() - newest > KEPT_S
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

@@ -1,0 +1,259 @@
+"""A pool of trainers behind handles: which are idle, what they say, and who replaces the dead."""
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from tuner import errors
+from tuner.errors import UnavailableError
+from tuner.training.plan import ModelPlan, Precision, TrainerInfo, TrialPlan
+from tuner.workers.handle import TrainerHandle
+from tuner.workers.messages import (
+    OUTPUT_LOG,
+    Answer,
+    Describe,
+    Described,
+    Ended,
+    EpochReported,
+    Probe,
+    Probed,
+    Proceed,
+    Prune,
+    Ready,
+    Refused,
+    Request,
+    Sampled,
+    Train,
+)
+from tuner.workers.pool import Finished, Lost, Measured, PoolEvent, Reported, TrainerReady
+
+_GROWTH_MB = 1000
+"""What a trainer may gain from trial to trial: what networks leak comes back with a new one."""
+
+
+@dataclass(frozen=True)
+class Berth:
+    """Where one trainer at a time may run, and how it is started there."""
+
+    name: str
+    start: Callable[[], TrainerHandle]
+
+
+class HandlePool:
+    """Trainers, each started before it is needed and reused from plan to plan."""
+
+    def __init__(self, berths: Sequence[Berth], *, probes: int) -> None:
+        """Starts a trainer at every berth; they load their engine while others work.
+
+        Args:
+            berths: where trainers run.
+            probes: how many of them measure an epoch together: all where they share a machine.
+        """
+        self._events: queue.SimpleQueue[tuple[_Trainer, Answer | None]] = queue.SimpleQueue()
+        self._held_back: list[PoolEvent] = []
+        self._probes = probes
+        self._trainers: list[_Trainer] = []
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close)
+            for berth in berths:
+                self._trainers.append(_Trainer(berth, self._events))
+            undo.pop_all()
+
+    @property
+    def idle(self) -> int:
+        """How many plans could be submitted at this moment."""
+        return sum(trainer.idle for trainer in self._trainers)
+
+    @property
+    def size(self) -> int:
+        """How many plans can train at once."""
+        return len(self._trainers)
+
+    def describe(self, model: ModelPlan, dataset: str) -> Described:
+        """What the model function takes. Waits for a trainer."""
+        (answer,) = self._ask(Describe(model=model, dataset=dataset), trainers=1)
+        assert isinstance(answer, Described)
+        return answer
+
+    def epoch_seconds(
+        self, plan: TrialPlan, precisions: Sequence[Precision]
+    ) -> dict[Precision, float]:
+        """How long an epoch of `plan` takes while all who share a machine are at work."""
+        probe = Probe(plan=plan, precisions=tuple(precisions))
+        measured = [
+            answer.epoch_s
+            for answer in self._ask(probe, trainers=self._probes)
+            if isinstance(answer, Probed)
+        ]
+        native = set.intersection(*(set(each) for each in measured))
+        return {each: fmean(seconds[each] for seconds in measured) for each in native}
+
+    def submit(self, plan: TrialPlan) -> TrainerInfo:
+        """Hands the plan to an idle trainer and says to which."""
+        trainer = next(trainer for trainer in self._trainers if trainer.idle)
+        return trainer.train(plan)
+
+    def proceed(self, plan: TrialPlan, epoch: int) -> None:
+        """Lets the plan's next epoch begin at once."""
+        self._tell(plan, Proceed(slot=plan.slot, attempt=plan.attempt, epoch=epoch))
+
+    def prune(self, plan: TrialPlan) -> None:
+        """Asks the plan to end early."""
+        self._tell(plan, Prune(slot=plan.slot, attempt=plan.attempt))
+
+    def kill(self, plan: TrialPlan, reason: str) -> None:
+        """Ends the plan's trainer at once; a new one takes its place."""
+        for trainer in self._trainers:
+            if trainer.plan is plan:
+                trainer.handle.kill(reason)
+
+    def _tell(self, plan: TrialPlan, request: Request) -> None:
+        for trainer in self._trainers:
+            if trainer.plan is plan:
+                trainer.handle.send(request)
+
+    def next_event(self, timeout_s: float) -> PoolEvent | None:
+        """The next event, or None when none came in time."""
+        if self._held_back:
+            return self._held_back.pop(0)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                happened = self._events.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                return None
+            event = self._event(*happened)
+            if event is not None:
+                return event
+
+    def close(self) -> None:
+        """Ends every trainer and waits until they are gone."""
+        for trainer in self._trainers:
+            trainer.handle.end()
+        for trainer in self._trainers:
+            trainer.handle.wait()
+
+    def _ask(self, request: Request, trainers: int) -> list[Answer]:
+        """Puts a question to so many trainers at once, as soon as they are free."""
+        while self.idle < min(trainers, self.size):
+            self._hold_back(*self._events.get())
+        asked = [trainer for trainer in self._trainers if trainer.idle][:trainers]
+        for trainer in asked:
+            trainer.handle.send(request)
+        answers: list[Answer | None] = []
+        while len(answers) < len(asked):
+            trainer, answer = self._events.get()
+            if trainer not in asked:
+                self._hold_back(trainer, answer)
+                continue
+            answers.append(answer)
+            if answer is None:
+                died = f"a trainer died of a question about the model: {self._restart(trainer)}"
+        if None in answers:
+            raise UnavailableError(died)
+        for answer in answers:
+            if isinstance(answer, Refused):
+                raise _refused(answer)
+        return [answer for answer in answers if answer is not None]
+
+    def _hold_back(self, trainer: "_Trainer", answer: Answer | None) -> None:
+        event = self._event(trainer, answer)
+        if event is not None:
+            self._held_back.append(event)
+
+    def _event(self, trainer: "_Trainer", answer: Answer | None) -> PoolEvent | None:
+        plan = trainer.plan
+        match answer:
+            case Ready(info=info):
+                trainer.info = info
+                trainer.has_been_ready = True
+                return TrainerReady(info)
+            case EpochReported(report=report) if plan:
+                return Reported(plan, report)
+            case Sampled(sample=sample) if plan:
+                return Measured(plan, sample)
+            case Ended(result=result) if plan:
+                trainer.plan = None
+                if trainer.has_outgrown(result.peak_memory_mb):
+                    trainer.retire()
+                return Finished(plan, result)
+            case None:
+                reason = self._restart(trainer)
+                return Lost(plan, reason) if plan else None
+        raise AssertionError(f"a trainer said {answer!r} without a plan")
+
+    def _restart(self, trainer: "_Trainer") -> str:
+        """Replaces a dead trainer, unless it died before it was ready: the next would too.
+
+        A berth that has worked before is given up then, and the others go on.
+        """
+        log = trainer.plan.folder / OUTPUT_LOG if trainer.plan else None
+        ending = trainer.handle.ending(log)
+        if trainer.info is not None or ending.machine_lost:
+            trainer.start()
+            return ending.reason
+        self._trainers.remove(trainer)
+        if not trainer.has_been_ready or not self._trainers:
+            where = trainer.berth.name
+            raise UnavailableError(f"a trainer on {where} did not start: {ending.reason}")
+        return ending.reason
+
+
+def _refused(answer: Refused) -> Exception:
+    error: Exception = getattr(errors, answer.error)(answer.message)
+    error.add_note(f"In the trainer:\n{answer.traceback}")
+    return error
+
+
+class _Trainer:
+    """The trainer at one berth, and the plan it works on."""
+
+    def __init__(
+        self,
+        berth: Berth,
+        events: "queue.SimpleQueue[tuple[_Trainer, Answer | None]]",
+    ) -> None:
+        self.berth = berth
+        self.has_been_ready = False
+        self._events = events
+        self.start()
+
+    @property
+    def idle(self) -> bool:
+        return self.info is not None and self.plan is None and not self._retired
+
+    def start(self) -> None:
+        self.info: TrainerInfo | None = None
+        self.plan: TrialPlan | None = None
+        self._retired = False
+        self._first_peak_mb: float | None = None
+        self.handle = self.berth.start()
+        threading.Thread(target=self._listen, args=(self.handle,), daemon=True).start()
+
+    def train(self, plan: TrialPlan) -> TrainerInfo:
+        assert self.info is not None
+        self.plan = plan
+        self.handle.send(Train(plan=plan))
+        return self.info
+
+    def has_outgrown(self, peak_memory_mb: float) -> bool:
+        """Whether the process holds much more memory than its first trial needed."""
+        if self._first_peak_mb is None:
+            self._first_peak_mb = peak_memory_mb
+        return peak_memory_mb > self._first_peak_mb + _GROWTH_MB
+
+    def retire(self) -> None:
+        """Ends the process between two trials; a new one takes its place once it is gone."""
+        self._retired = True
+        self.handle.end()
+
+    def _listen(self, handle: TrainerHandle) -> None:
+        try:
+            for answer in handle.answers():
+                self._events.put((self, answer))
+        finally:
+            self._events.put((self, None))

@@ -1,0 +1,93 @@
+"""One trainer's process: how it is started, spoken to and ended, and what its end was like."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tuner.spec.backend import Backend
+from tuner.workers.devices import Device
+from tuner.workers.handle import Ending
+from tuner.workers.messages import Answer, Request, answer_adapter
+
+_COMMAND = (sys.executable, "-P", "-u", "-m", "tuner.workers.trainer")
+"""-P: a file in the working folder must not stand in for a module of the same name."""
+_LOG_TAIL = 2000
+_EXIT_WAIT_S = 5.0
+
+
+class TrainerProcess:
+    """A trainer on this machine, at the other end of two pipes."""
+
+    def __init__(self, device: Device, backend: Backend, log: Path) -> None:
+        """Starts it; it loads its engine while others work.
+
+        Args:
+            device: what it owns.
+            backend: what it trains on.
+            log: where it prints outside of trials; appended to.
+        """
+        self._log = log
+        self._killed_because = ""
+        options = ["--backend", backend, "--cpus", ",".join(map(str, device.cpus))]
+        options += ["--threads", str(device.threads)]
+        if device.gpu is not None:
+            options += ["--gpu", device.gpu]
+        with log.open("ab") as file:
+            self._process = subprocess.Popen(
+                [*_COMMAND, *options],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                env=os.environ | device.environment(),
+                process_group=0,  # Ctrl-C reaches the driver alone, who decides
+            )
+
+    def send(self, request: Request) -> None:
+        """A trainer that is gone hears nothing; its end shows in its answers."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(request.model_dump_json().encode() + b"\n")
+            self._process.stdin.flush()
+
+    def answers(self) -> Iterator[Answer]:
+        """What it says, in order, until it ends."""
+        assert self._process.stdout is not None
+        with self._process.stdout as stream:
+            for line in stream:
+                if line.endswith(b"\n"):  # else it died in the middle of an answer
+                    yield answer_adapter.validate_json(line)
+
+    def end(self) -> None:
+        """Closes its stdin, which a living trainer takes as its end."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+
+    def kill(self, reason: str) -> None:
+        """Ends it at once, hung or stopped as it may be, with whatever the user's code started."""
+        self._killed_because = reason
+        os.killpg(self._process.pid, signal.SIGKILL)
+
+    def wait(self) -> None:
+        """Waits until it is gone; one that was told to end and does not is killed."""
+        try:
+            self._process.wait(_EXIT_WAIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def ending(self, trial_log: Path | None) -> Ending:
+        """How it ended, and the end of what it printed: in its trial, if it had one."""
+        code = self._process.wait()
+        self.end()
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        if code == -signal.SIGKILL:
+            how += ", which is what the kernel does when memory runs out"
+        how = self._killed_because or how
+        log = trial_log if trial_log and trial_log.exists() else self._log
+        printed = log.read_text(errors="replace")[-_LOG_TAIL:].strip()
+        return Ending(f"{how}; its log {log} ends:\n{printed}" if printed else how)
