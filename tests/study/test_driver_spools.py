@@ -12,7 +12,7 @@ from tuner.tracking.events import (
     StudyProgressed,
 )
 from tuner.tracking.spool import read_events
-from tuner.training.plan import TrialPlan
+from tuner.training.plan import MODEL, TrialPlan
 
 Spec = Callable[..., StudySpec]
 
@@ -79,3 +79,20 @@ def test_only_the_best_models_are_kept(
     assert kept == [2, 4]
     model = first_told(bench, study_spec(), 2, 0, ModelKept)
     assert model.path.read_text() == "2"
+    assert model_files(bench) == kept
+
+
+def test_models_that_a_dead_driver_left_are_removed(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    bench.run(study_spec(keep_models=1, trials=2), scripted())
+    (kept,) = model_files(bench)
+    (bench.home.attempt("small", 1 - kept, 0) / MODEL).write_text("left behind")
+    bench.run(study_spec(keep_models=1, trials=3), scripted())
+    assert len(model_files(bench)) == 1
+
+
+def model_files(bench: Bench) -> list[int]:
+    """The slots whose model lies on disk."""
+    files = bench.home.attempts("small").glob(f"*/{MODEL}")
+    return sorted(int(path.parent.name.split("-")[0]) for path in files)

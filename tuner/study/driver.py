@@ -90,8 +90,7 @@ class Driver:
         self._notify = notify
         self._epoch_limit_s = epoch_limit_s
         self._stays = stays
-        self._models = BestModels(planner.home, self._spec, ledger, journal)
-        self._models.consider(trials.all())
+        self._models = BestModels(planner.home, self._spec, ledger, journal, trials.all())
         self._importance = PacedImportance(trials.assess_importance)
         self._active: dict[tuple[int, int], _Active] = {}
         self._listened = 0.0
@@ -245,6 +244,7 @@ class Driver:
         self._end(active, outcome, result)
         if result.state is TrialState.COMPLETED:
             self._models.consider(self._trials.known())
+        self._models.attempt_ended(active.plan.folder)
         self._progressed()
         self._notify(
             TrialDone(

@@ -187,8 +187,7 @@ def _facts(result: TrialResult, spec: StudySpec) -> dict[str, Any]:
         facts |= {"best_epoch": result.best_epoch, "value": result.value(spec.objective)}
         facts |= {"best_metrics": result.best.metrics}
     if result.model is not None:
-        facts |= {"model_sha256": result.model.sha256, "model_path": str(result.model.path)}
-        facts |= {"parameters": result.model.parameters}
+        facts |= {"model_sha256": result.model.sha256, "parameters": result.model.parameters}
     if result.error is not None:
         facts |= {"error": f"{result.error.type}: {result.error.message}"}
     return facts

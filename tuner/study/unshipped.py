@@ -7,6 +7,7 @@ from contextlib import closing
 from tuner.errors import RefusedError, UnavailableError
 from tuner.home import Home
 from tuner.study.catalog import Catalog, StudyRecord
+from tuner.study.cleaning import clean
 from tuner.study.database import Database
 from tuner.study.journal import Journal
 from tuner.study.ledger import Ledger
@@ -44,6 +45,7 @@ class Unshipped:
         """Closes and ships what it can, unless that was tried `max_age_s` ago or less."""
         if time.monotonic() - self._tried < max_age_s:
             return
+        clean(self._home, Catalog(database))
         for name in sorted(self._names):
             record = Catalog(database).find(name)
             if record is None or self._home.devoted_to(name) not in ("", record.uid):

@@ -19,6 +19,7 @@ from tuner.training.data import TrainingData
 from tuner.training.engines.base import Engine, Session, TrainedEpoch
 from tuner.training.plan import (
     CHECKPOINT,
+    MODEL,
     EpochReport,
     Evaluation,
     KeptModel,
@@ -251,7 +252,7 @@ class _Progress:
             self.evaluation = scores.evaluate_predictions(
                 self.best_probabilities, labels, self.plan.classes
             )
-        path = self.plan.folder / "model.keras"
+        path = self.plan.folder / MODEL
         try:
             self.session.save(self.best_weights, path)
         except OSError as error:  # no fault of the trial: a full disk, say

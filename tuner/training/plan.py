@@ -16,6 +16,8 @@ Precision = Literal["float32", "bfloat16"]
 
 CHECKPOINT = "checkpoint.npz"
 """What an attempt leaves in its folder for the next one."""
+MODEL = "model.keras"
+"""What it leaves there when it ends."""
 
 
 class TrialState(StrEnum):

@@ -1,0 +1,75 @@
+"""What a home forgets, and what it must not."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.study.conftest import Bench, ScriptedPool
+from tuner.spec.study import StudySpec
+from tuner.study.catalog import Catalog
+from tuner.study.cleaning import KEPT_S, clean
+from tuner.tracking.progress import Progress, save_progress
+from tuner.tracking.spool import spool_folders
+
+Spec = Callable[..., StudySpec]
+
+
+@pytest.fixture
+def folder(bench: Bench, scripted: type[ScriptedPool], study_spec: Spec) -> Path:
+    """Of a study that has ended."""
+    bench.run(study_spec(trials=2), scripted())
+    return bench.home.study("small")
+
+
+def ship(folder: Path) -> None:
+    for spool in spool_folders(folder):
+        size = (spool / "spool.jsonl").stat().st_size
+        save_progress(spool, Progress(destination="somewhere", offset=size))
+
+
+def age(folder: Path, seconds: float = 2 * KEPT_S) -> None:
+    for path in (folder, *folder.rglob("*")):
+        os.utime(path, (time.time() - seconds,) * 2)
+
+
+def cleaned(bench: Bench) -> set[str]:
+    clean(bench.home, Catalog(bench.database))
+    return {path.name for path in bench.home.study("small").glob("*")}
+
+
+def test_a_study_of_the_database_keeps_its_spools(bench: Bench, folder: Path) -> None:
+    ship(folder)
+    age(folder)
+    assert {"parent", "attempts"} <= cleaned(bench)
+
+
+def test_a_deleted_study_goes_a_month_after_all_of_it_was_shipped(
+    bench: Bench, folder: Path
+) -> None:
+    Catalog(bench.database).delete("small")
+    age(folder)
+    assert "attempts" in cleaned(bench), "MLflow lacks its events"
+    ship(folder)
+    assert "attempts" in cleaned(bench), "it has just been shipped"
+    age(folder)
+    assert cleaned(bench) == set()
+    assert not folder.exists()
+
+
+def test_former_spools_and_old_logs_go_from_a_living_study(bench: Bench, folder: Path) -> None:
+    former = folder / "former-1"
+    shutil.copytree(folder / "attempts", former / "attempts")
+    log = bench.home.trainer_logs("small") / "trainer-1-0.log"
+    log.parent.mkdir(exist_ok=True)
+    log.touch()
+    age(folder)
+    left = cleaned(bench)
+    assert "former-1" in left, "MLflow lacks its events"
+    assert not log.exists()
+    ship(former)
+    age(former)
+    assert cleaned(bench) == left - {"former-1"}
