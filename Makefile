@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help study test check bench lock clean
+.PHONY: help study test soak check bench lock clean
 
 help:            ## what there is
 	@sed -n 's/^\([a-z]*\): .*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ test: $(VENV)/test     ## set up, and pass the tests
 	@echo "== running the tests"
 	@$(BIN)/pytest
 	@echo "== passed; next: make study, or $(BIN)/tuner --help"
+
+soak: $(VENV)/test     ## kill, stop and cut at random for ten minutes; count what is lost
+	@$(BIN)/python -m tests.faults.soak
 
 check: $(VENV)/test    ## format, lint, types, layers, documents
 	@BIN=$(BIN) scripts/check

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -106,12 +106,14 @@ class Workshop:
         content: dict[str, Any] = json.loads(self.tuner("show", "shapes", "--json").stdout)
         return content
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        """Starts the command and leaves it running."""
+    def start(
+        self, *arguments: str, also: Mapping[str, str] | None = None
+    ) -> "subprocess.Popen[str]":
+        """Starts the command and leaves it running, with `also` in its environment."""
         return subprocess.Popen(
             self.command(*arguments),
             cwd=self.folder,
-            env=self.environment(),
+            env={**self.environment(), **(also or {})},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

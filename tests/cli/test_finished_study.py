@@ -1,13 +1,18 @@
 import json
 import re
+import shutil
+import signal
 import socket
 from pathlib import Path
 
 import numpy as np
+from mlflow import MlflowClient
 from PIL import Image
 
 from tests.cli.conftest import Workshop
 from tuner.training.engines.precisions import processor_precisions
+
+FAULTY_SITE = Path(__file__).parents[1] / "faults" / "site"
 
 
 def test_a_strangers_data_and_model_are_tuned(finished: Workshop) -> None:
@@ -68,6 +73,40 @@ def test_studies_are_listed(finished: Workshop) -> None:
     assert re.search(
         r"shapes\s+shapes:load\s+networks:build\s+3/3\s+done", finished.tuner("studies").stdout
     )
+
+
+def test_a_promotion_that_is_killed_is_finished_by_others_of_which_one_wins(
+    finished: Workshop, tmp_path: Path
+) -> None:
+    copy = Workshop(shutil.copytree(finished.folder, tmp_path / "copy"))
+    store = f"sqlite:///{copy.folder}/.tuner/mlflow.db"
+    client = MlflowClient(store)
+
+    before_the_alias = "tuner.promotion.publication:_register:after"
+    killed = copy.start(
+        "promote", "best", also={"PYTHONPATH": str(FAULTY_SITE), "FAULT_DIES_AT": before_the_alias}
+    )
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = client.search_model_versions("name = 'shapes'")
+    assert client.get_registered_model("shapes").aliases == {}
+
+    elsewhere = {
+        "TUNER_HOME": str(tmp_path / "elsewhere"),
+        "TUNER_STORAGE_URL": f"sqlite:///{copy.folder}/.tuner/tuner.db",
+        "MLFLOW_TRACKING_URI": store,
+    }
+    both = [copy.start("promote", "best", also=also) for also in ({}, elsewhere)]
+    said = [promotion.communicate()[1] for promotion in both]
+    codes = [promotion.returncode for promotion in both]
+
+    assert 0 in codes, said
+    for code, text in zip(codes, said, strict=True):
+        assert code == 0 or (code == 1 and "meanwhile" in text), text
+    assert client.get_registered_model("shapes").aliases == {"champion": left.version}
+    champion = client.get_model_version_by_alias("shapes", "champion")
+    assert champion.status == "READY"
+    assert champion.tags["tuner.model.sha256"]
 
 
 def test_the_best_is_promoted_and_answers(finished: Workshop, tmp_path: Path) -> None:

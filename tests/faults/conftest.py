@@ -56,11 +56,11 @@ class Place:
 
     folder: Path
     storage_url: str
+    tracking_uri: str = ""
     processes: list["subprocess.Popen[str]"] = field(default_factory=list)
 
-    @property
-    def tracking_uri(self) -> str:
-        return f"sqlite:///{self.folder}/mlflow.db"
+    def __post_init__(self) -> None:
+        self.tracking_uri = self.tracking_uri or f"sqlite:///{self.folder}/mlflow.db"
 
     def write_study(self, *, space: dict[str, Any] | None = None, **changes: Any) -> None:
         study = {**STUDY, **changes}
@@ -68,14 +68,21 @@ class Place:
         (self.folder / "study.yaml").write_text(json.dumps(study))
 
     def start(
-        self, home: str = "home", dies_at: str = "", command: Sequence[str] = RUN
+        self,
+        home: str = "home",
+        dies_at: str = "",
+        command: Sequence[str] = RUN,
+        clock_s: float = 0,
     ) -> "subprocess.Popen[str]":
-        """Starts a driver and leaves it running, in a process group of its own."""
+        """Starts a driver and leaves it running, in a process group of its own.
+
+        It is `clock_s` ahead of the others' clocks; `dies_at` see `site/sitecustomize.py`.
+        """
         log = (self.folder / f"{home}.log").open("a")
         process = subprocess.Popen(
             [sys.executable, "-m", "tuner", *command],
             cwd=self.folder,
-            env=self.environment(home) | {"FAULT_DIES_AT": dies_at},
+            env=self.environment(home) | {"FAULT_DIES_AT": dies_at, "FAULT_CLOCK_S": str(clock_s)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -191,7 +198,10 @@ class Place:
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow store without runs, which takes seconds to make, and a data set."""
-    folder = tmp_path_factory.mktemp("template")
+    return furnish(tmp_path_factory.mktemp("template"))
+
+
+def furnish(folder: Path) -> Path:
     open_store(f"sqlite:///{folder}/mlflow.db")
     images, labels = load_digits(return_X_y=True)
     pixels = (images.reshape(-1, 8, 8) * 15).astype(np.uint8)

@@ -67,6 +67,21 @@ def test_a_stopped_driver_is_fenced_and_joins_again(shared_place: Place) -> None
     assert shared_place.outcomes()[0] == "interrupted"
 
 
+def test_a_driver_that_is_stopped_inside_a_transaction_holds_nobody_up(
+    shared_place: Place,
+) -> None:
+    place = shared_place
+    place.write_study(trials=2, epochs=4)
+    place.storage_url += "&options=-c idle_in_transaction_session_timeout%3D1s"
+    first = place.start("one", dies_at="tuner.study.ledger:Ledger._insert:after:SIGSTOP")
+    eventually(lambda: psutil.Process(first.pid).status() == psutil.STATUS_STOPPED)
+    assert place.run("other") == 0
+    first.send_signal(signal.SIGCONT)
+    assert first.wait(120) == 0
+    place.check(trials=2)
+    assert {attempt.outcome for attempt in place.attempts()} == {"completed"}
+
+
 def test_a_machine_that_never_comes_back_leaves_a_closed_run(shared_place: Place) -> None:
     shared_place.write_study(trials=1, epochs=8, space={"pause_s": 0.1})
     first = shared_place.start("one")

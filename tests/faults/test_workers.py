@@ -3,12 +3,14 @@
 import signal
 import subprocess
 import sys
+import time
 
-from tests.faults.conftest import Place, eventually, reached
+from tests.faults.conftest import STUDY, Place, eventually, reached
 from tests.proxy import before_postgresql
 
 WORKER = ("worker", "--until-done")
 ONE_TRAINER = (*WORKER, "--workers", "1")
+HOUR_S = 3600
 
 
 def submit(place: Place) -> None:
@@ -38,18 +40,25 @@ def answer(place: Place, *command: str) -> str:
 
 
 def test_workers_share_a_study_that_was_handed_to_them(shared_place: Place) -> None:
+    """One has a clock an hour ahead."""
     place = shared_place
     place.write_study(trials=6, epochs=3, space={"pause_s": 0.1})
     submit(place)
     assert "submitted" in answer(place, "studies")
 
-    workers = [place.start(home, command=ONE_TRAINER) for home in ("alpha", "beta")]
+    workers = [
+        place.start("alpha", command=ONE_TRAINER),
+        place.start("beta", command=ONE_TRAINER, clock_s=HOUR_S),
+    ]
     watched = place.run("watcher", command=("watch", "fault"))
 
     assert [worker.wait(120) for worker in workers] == [0, 0]
     assert watched == 0
     place.check(trials=6)
     assert len({attempt.driver for attempt in place.attempts()}) == 2
+    assert [attempt.outcome for attempt in place.attempts()] == ["completed"] * 6
+    started = [run.info.start_time / 1000 for run in place.runs()]
+    assert max(started) - min(started) > HOUR_S / 2
     said = place.said("watcher")
     assert said.count("completed after") == 6
     assert said.count("epoch 3/3") == 6
@@ -163,9 +172,11 @@ def test_a_study_that_no_worker_can_begin_says_why_until_it_can(place: Place) ->
     place.check(trials=1)
 
 
-def test_a_worker_waits_for_a_database_that_starts_late(shared_place: Place) -> None:
+def test_a_worker_waits_for_a_database_that_starts_late_and_falls_silent(
+    shared_place: Place,
+) -> None:
     place = shared_place
-    place.write_study(trials=1, epochs=1)
+    place.write_study(trials=1, epochs=6, space={"pause_s": 0.05})
     submit(place)
     with before_postgresql(place.storage_url) as proxy:
         proxy.refuse()
@@ -173,5 +184,11 @@ def test_a_worker_waits_for_a_database_that_starts_late(shared_place: Place) -> 
         worker = late.start("alpha", command=WORKER)
         eventually(lambda: "trying again" in place.said("alpha"))
         proxy.pass_on()
+        eventually(reached(place, epoch=2))
+        proxy.swallow()
+        eventually(reached(place, epoch=5))
+        time.sleep(STUDY["lease_s"])  # the length of the fault
+        proxy.pass_on()
         assert worker.wait(120) == 0
     place.check(trials=1)
+    assert place.outcomes() == ["completed"]

@@ -1,6 +1,7 @@
 """Runs at the start of every Python process under test, see `tests.faults.softmax`.
 
-`FAULT_DIES_AT=module:Class.method:before` kills the process where it first gets there.
+`FAULT_DIES_AT=module:Class.method:before` kills the process where it first gets there, with
+SIGKILL or the signal that a fourth part names. `FAULT_CLOCK_S=3600` sets its clock an hour ahead.
 """
 
 import functools
@@ -9,6 +10,7 @@ import importlib.util
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -46,20 +48,36 @@ class _Fatal(importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         self._loader.exec_module(module)
-        _, path, when = _DIES_AT.split(":")
+        _, path, when, *others = _DIES_AT.split(":")
         *owners, name = path.split(".")
         owner = functools.reduce(getattr, owners, module)
-        setattr(owner, name, _fatal(getattr(owner, name), when))
+        number = signal.Signals[others[0]] if others else signal.SIGKILL
+        setattr(owner, name, _fatal(getattr(owner, name), when, number))
 
 
-def _fatal(function: Callable[..., Any], when: str) -> Callable[..., Any]:
+def _fatal(function: Callable[..., Any], when: str, number: signal.Signals) -> Callable[..., Any]:
+    moments = [when]
+
+    def reach(moment: str) -> None:
+        if moment in moments:
+            moments.clear()
+            os.kill(os.getpid(), number)
+
     @functools.wraps(function)
-    def fatal(*arguments: Any, **named: Any) -> None:
-        if when == "after":
-            function(*arguments, **named)
-        os.kill(os.getpid(), signal.SIGKILL)
+    def fatal(*arguments: Any, **named: Any) -> Any:
+        reach("before")
+        answer = function(*arguments, **named)
+        reach("after")
+        return answer
 
     return fatal
 
 
+def _set_clock(ahead_s: float) -> None:
+    now, now_ns = time.time, time.time_ns
+    time.time = lambda: now() + ahead_s
+    time.time_ns = lambda: now_ns() + round(ahead_s * 1e9)
+
+
+_set_clock(float(os.environ.get("FAULT_CLOCK_S", "0")))
 sys.meta_path.insert(0, _Finder())
