@@ -25,13 +25,12 @@ _OURS = (
 
 
 _LONGEST = (
-    "tests/faults/test_driver_deaths.py",
-    "tests/faults/test_processes.py",
     "tests/faults/test_workers.py",
-    "tests/workers/test_jax.py",
+    "tests/faults/test_driver_deaths.py",
     "tests/training/test_jax.py",
     "tests/faults/",
     "tests/cli/",
+    "tests/tracking/test_shipper.py",
     "tests/workers/",
 )
 

@@ -186,8 +186,7 @@ def test_a_worker_waits_for_a_database_that_starts_late_and_falls_silent(
         proxy.pass_on()
         eventually(reached(place, epoch=2))
         proxy.swallow()
-        eventually(reached(place, epoch=5))
-        time.sleep(STUDY["lease_s"])  # the length of the fault
+        time.sleep(2 * STUDY["lease_s"])  # the length of the fault
         proxy.pass_on()
         assert worker.wait(120) == 0
     place.check(trials=1)

@@ -164,7 +164,7 @@ def test_a_trainer_ends_when_its_driver_is_killed(
 def test_a_trainer_ends_when_its_driver_dies_in_the_middle_of_a_request() -> None:
     core = str(min(os.sched_getaffinity(0)))
     command = [sys.executable, "-m", "tuner.workers.trainer", "--cpus", core]
-    command += ["--backend", "tensorflow"]
+    command += ["--threads", "1", "--backend", "tensorflow"]
     said = subprocess.run(
         command, input=b'{"kind": "tra', capture_output=True, timeout=LONGEST_S, check=True
     )

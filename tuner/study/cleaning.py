@@ -51,8 +51,9 @@ def _leftovers(home: Home, name: str, *, known: bool) -> Iterator[Path]:
 
 
 def _is_old(path: Path) -> bool:
-    """Whether nothing in it has changed for as long."""
-    newest = max(each.stat().st_mtime for each in (path, *path.rglob("*")))
+    """Whether no file in it has changed for as long; looking at it makes a lock."""
+    files = (each for each in (path, *path.rglob("*")) if each.is_file() and each.suffix != ".lock")
+    newest = max((file.stat().st_mtime for file in files), default=0.0)
     return time.time() - newest > KEPT_S
 
 
