@@ -21,6 +21,7 @@ from tuner.study.database import Database, what_it_said
 
 _BUSY_S = 60
 _POSTGRESQL = {
+    "client_encoding": "utf8",  # psycopg takes text for bytes where a database has no encoding
     "connect_timeout": 10,
     "tcp_user_timeout": 10_000,  # milliseconds
     "keepalives_idle": 5,
