@@ -81,4 +81,4 @@ def prepare_mlflow_environment() -> None:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a container without git has no need of it
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # where there is none
