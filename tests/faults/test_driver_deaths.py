@@ -40,17 +40,6 @@ def _kill_and_go_on(place: Place, moments: Sequence[str]) -> None:
     place.check(trials=4)
 
 
-def test_the_next_driver_goes_on_to_exactly_as_many(place: Place) -> None:
-    place.write_study()
-    driver = place.start()
-    eventually(reached(place, epoch=2, slot=1))
-    driver.kill()
-    driver.wait()
-    assert place.run() == 0
-    place.check()
-    assert [len(place.outcomes(slot)) for slot in range(3)] == [1, 2, 1]
-
-
 def test_a_stopped_driver_is_fenced_and_joins_again(shared_place: Place) -> None:
     shared_place.write_study(trials=4, epochs=10)
     first = shared_place.start("one")

@@ -63,25 +63,30 @@ def test_signals_end_a_driver_within_ten_seconds_and_lose_nothing(place: Place) 
     assert place.outcomes() == ["interrupted"] * 3 + ["completed"]
 
 
-def test_a_trial_that_kills_its_trainer_every_time_fails_alone(place: Place) -> None:
-    place.write_study(trials=2, max_retries=1, space={"dies_in": 3, "attempts": 9}, baseline=[])
-    assert place.run() == 1
-    place.check(trials=2, failed=2)
-    assert place.outcomes() == ["lost", "failed"]
-    assert "its trainer died in each of 2 attempts" in place.said()
-
-
-def test_a_trainer_that_hangs_is_killed_and_the_trial_goes_on(place: Place) -> None:
-    place.write_study(trials=1, epoch_limit_s=2, space={"hangs_in": 3})
+def test_trials_that_kill_their_trainer_hang_or_diverge_fail_or_go_on_each_for_itself(
+    place: Place,
+) -> None:
+    place.write_study(
+        trials=4,
+        max_retries=1,
+        epoch_limit_s=2,
+        sampler="grid",
+        space={
+            "misfortune": {"type": "choice", "choices": ["none", "dies", "hangs", "diverges"]},
+            "strikes_in": 3,
+        },
+    )
     assert place.run() == 0
-    place.check(trials=1)
-    assert place.outcomes() == ["lost", "completed"]
+    place.check(trials=4, failed=2)
+    outcomes = {
+        row.params["misfortune"]: place.outcomes(row.user_attrs["slot"]) for row in place.trials()
+    }
+    assert outcomes == {
+        "none": ["completed"],
+        "dies": ["lost", "failed"],
+        "hangs": ["lost", "completed"],
+        "diverges": ["failed"],
+    }
+    assert "its trainer died in each of 2 attempts" in place.said()
     assert "no epoch came to an end within 2 s" in place.said()
-
-
-def test_a_loss_that_is_no_number_fails_its_trial(place: Place) -> None:
-    place.write_study(trials=1, space={"diverges_in": 2})
-    assert place.run() == 1
-    place.check(trials=1, failed=1)
-    assert place.outcomes() == ["failed"]
     assert "diverged" in place.said()

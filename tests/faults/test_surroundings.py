@@ -50,7 +50,8 @@ def test_a_trial_that_runs_out_of_memory_fails_and_says_so(place: Place) -> None
         trials=2,
         space={
             "learning_rate": 0.01,
-            "starves_in": {"type": "choice", "choices": [3, 0]},
+            "misfortune": {"type": "choice", "choices": ["starves", "none"]},
+            "strikes_in": 3,
         },
         sampler="grid",
     )

@@ -91,8 +91,9 @@ def test_the_last_trial_of_a_worker_that_died_is_taken_over(place: Place) -> Non
     place.check(trials=1)
 
 
-def test_a_paused_study_ends_what_it_has_begun_and_goes_on_when_told(place: Place) -> None:
-    place.write_study(trials=3, epochs=4, space={"pause_s": 0.1})
+def test_a_paused_or_stopped_study_is_left_alone_until_it_is_told_to_go_on(place: Place) -> None:
+    """Paused, it ends what it has begun; stopped, it hands that back."""
+    place.write_study(trials=3, epochs=6, space={"pause_s": 0.1})
     submit(place)
     worker = place.start("alpha", command=("worker", "--workers", "1"))
     eventually(reached(place, epoch=1))
@@ -104,27 +105,17 @@ def test_a_paused_study_ends_what_it_has_begun_and_goes_on_when_told(place: Plac
     assert "paused" in answer(place, "studies")
 
     answer(place, "resume", "fault")
-    eventually(lambda: times_idle(place) == 2)
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait(60) == 143
-    place.check(trials=3)
-
-
-def test_a_stopped_study_is_left_alone_until_it_is_resumed(place: Place) -> None:
-    place.write_study(trials=1, epochs=12, space={"pause_s": 0.1})
-    submit(place)
-    worker = place.start("alpha", command=("worker", "--workers", "1"))
-    eventually(reached(place, epoch=1))
+    eventually(reached(place, epoch=1, slot=len(begun)))
     answer(place, "stop", "fault")
-    eventually(lambda: times_idle(place) == 1)
-    assert [attempt.outcome for attempt in place.attempts()] == ["interrupted"]
+    eventually(lambda: times_idle(place) == 2)
+    assert place.outcomes(len(begun)) == ["interrupted"]
     assert "stopped" in answer(place, "studies")
 
     answer(place, "resume", "fault")
-    eventually(lambda: times_idle(place) == 2)
+    eventually(lambda: times_idle(place) == 3)
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(60) == 143
-    place.check(trials=1)
+    place.check(trials=3)
 
 
 def test_a_study_that_is_deleted_and_submitted_anew_begins_from_nothing(place: Place) -> None:
