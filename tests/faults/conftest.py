@@ -17,6 +17,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from optuna.trial import TrialState
 from sklearn.datasets import load_digits
 
 from tests.study.conftest import postgresql  # noqa: F401 - a fixture
@@ -47,6 +48,8 @@ STUDY: dict[str, Any] = {
     "lease_s": 2,
 }
 LONGEST_S = 120
+KEPT = 3
+"""How many models a study keeps unless it says otherwise."""
 RUN = ("run-study", "study.yaml")
 
 
@@ -175,7 +178,14 @@ class Place:
             assert sorted(point.step for point in history) == list(range(1, len(history) + 1))
             if attempt.final:
                 assert len(history) == len(rows[attempt.slot].intermediate_values)
+                models = client.list_artifacts(run.info.run_id, "model")
+                assert len(models) == (rows[attempt.slot] in self._best())
         assert not runs
+
+    def _best(self) -> list[optuna.trial.FrozenTrial]:
+        """Those whose models are kept."""
+        completed = [row for row in self.trials() if row.state is TrialState.COMPLETE]
+        return sorted(completed, key=lambda row: (-row.user_attrs["value"], row.number))[:KEPT]
 
     def _left_over(self) -> list[psutil.Process]:
         """Processes of this place that are still alive."""

@@ -14,6 +14,7 @@ from tuner.study.catalog import Catalog
 from tuner.study.cleaning import KEPT_S, clean
 from tuner.tracking.progress import Progress, save_progress
 from tuner.tracking.spool import spool_folders
+from tuner.training.plan import CHECKPOINT
 
 Spec = Callable[..., StudySpec]
 
@@ -55,7 +56,11 @@ def test_a_deleted_study_goes_a_month_after_all_of_it_was_shipped(
     assert "attempts" in cleaned(bench), "MLflow lacks its events"
     ship(folder)
     assert "attempts" in cleaned(bench), "it has just been shipped"
+    checkpoint = bench.home.attempt("small", 0, 0) / CHECKPOINT
+    checkpoint.touch()
     age(folder)
+    assert "attempts" in cleaned(bench), "it may be of another database, and go on"
+    checkpoint.unlink()
     assert cleaned(bench) == set()
     assert not folder.exists()
 

@@ -7,7 +7,8 @@ heals MLflow from. Leftovers are
 - the spools of a former study of the same name;
 - what trainers that are gone printed outside of trials.
 
-The first two are kept for as long as they hold an event that MLflow lacks.
+The first two are kept for as long as they hold an event that MLflow lacks, or a checkpoint: the
+study may be one of another database, and go on.
 """
 
 import shutil
@@ -21,6 +22,7 @@ from tuner.home import Home
 from tuner.study.catalog import Catalog
 from tuner.study.lock import only_driver
 from tuner.tracking.progress import survey
+from tuner.training.plan import CHECKPOINT
 
 KEPT_S = 30 * 86_400.0
 """How long leftovers stay after their last change."""
@@ -30,30 +32,31 @@ def clean(home: Home, catalog: Catalog) -> None:
     """Removes the leftovers of every study that no driver of this home is at work on."""
     known = set(catalog.names())
     for name in home.studies():
-        if not any(_leftovers(home, name, known=name in known)):
-            continue
-        with suppress(RefusedError), only_driver(home, name):  # else the next time
-            for path in list(_leftovers(home, name, known=name in known)):
-                _remove(path)
+        # What is in use, vanishes or belongs to another user is left for another time.
+        with suppress(RefusedError, OSError):
+            if any(_leftovers(home, name, known=name in known)):
+                with only_driver(home, name):
+                    for path in list(_leftovers(home, name, known=name in known)):
+                        _remove(path)
 
 
 def _leftovers(home: Home, name: str, *, known: bool) -> Iterator[Path]:
     folder = home.study(name)
     former = list(folder.glob("former-*"))
-    yield from (each for each in former if _is_old(each) and not survey(each).pending)
+    yield from (each for each in former if _is_old(each) and not _is_wanted(each))
     yield from (log for log in home.trainer_logs(name).glob("*.log") if _is_old(log))
-    if (
-        not known
-        and _is_old(folder)
-        and not any(survey(each).pending for each in (folder, *former))
-    ):
+    if not known and _is_old(folder) and not any(map(_is_wanted, (folder, *former))):
         yield folder
+
+
+def _is_wanted(folder: Path) -> bool:
+    return bool(survey(folder).pending) or any(folder.glob(f"attempts/*/{CHECKPOINT}"))
 
 
 def _is_old(path: Path) -> bool:
     """Whether no file in it has changed for as long; looking at it makes a lock."""
     files = (each for each in (path, *path.rglob("*")) if each.is_file() and each.suffix != ".lock")
-    newest = max((file.stat().st_mtime for file in files), default=0.0)
+    newest = max((file.stat().st_mtime for file in files), default=path.stat().st_mtime)
     return time.time() - newest > KEPT_S
 
 

@@ -30,7 +30,15 @@ from tuner.study.summary import StudySummary, ended_summary, standing_of, summar
 from tuner.study.trials import OpenTrial, Trials
 from tuner.tracking.events import Outcome
 from tuner.training.plan import EpochReport, TrainerInfo, TrialPlan, TrialResult, TrialState
-from tuner.workers.pool import Finished, Lost, Measured, Reported, TrainerPool, TrainerReady
+from tuner.workers.pool import (
+    Finished,
+    GivenUp,
+    Lost,
+    Measured,
+    Reported,
+    TrainerPool,
+    TrainerReady,
+)
 
 _PULSE_S = 0.5
 """How long the driver waits for an event before it looks around."""
@@ -196,6 +204,8 @@ class Driver:
                 self._lose(self._active.pop(plan.key), reason)
             case TrainerReady(trainer=trainer) if trainer.device != trainer.assigned:
                 self._notify(Step(_without_its_gpu(trainer)))
+            case GivenUp(reason=reason):
+                self._notify(Step(f"going on with {self._pool.size} trainers: {reason}"))
             case TrainerReady() | None:
                 pass
 
@@ -244,7 +254,7 @@ class Driver:
         self._end(active, outcome, result)
         if result.state is TrialState.COMPLETED:
             self._models.consider(self._trials.known())
-        self._models.attempt_ended(active.plan.folder)
+            self._models.attempt_ended(active.plan.folder)
         self._progressed()
         self._notify(
             TrialDone(
@@ -309,6 +319,8 @@ class Driver:
         plan = active.plan
         self._journal.attempt_ended(plan.folder, outcome, result, reason)
         self._ledger.close(active.claim.uid, outcome)
+        if outcome != "completed":
+            self._models.attempt_ended(plan.folder)
         if outcome not in HANDED_BACK:
             remove_checkpoints(self._planner.home, plan.study, plan.slot, until=plan.attempt)
 

@@ -46,13 +46,14 @@ class BestModels:
         }
         self._elsewhere: set[int] = set()
         self.consider(rows)
-        for path in home.attempts(spec.name).glob(f"*/{MODEL}"):
-            self.attempt_ended(path.parent)
+        for folder in home.attempts(spec.name).glob("*"):
+            self.attempt_ended(folder)
 
     def attempt_ended(self, folder: Path) -> None:
-        """Removes the attempt's model, unless it is kept."""
+        """Removes the attempt's model, unless it is kept, and files that were cut short."""
         if folder not in self._kept.values():
-            (folder / MODEL).unlink(missing_ok=True)
+            for path in (folder / MODEL, *folder.glob("partial-*")):
+                path.unlink(missing_ok=True)
 
     def consider(self, rows: Iterable[FrozenTrial]) -> None:
         """Compares what is kept with the best of the rows."""

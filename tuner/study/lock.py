@@ -1,6 +1,7 @@
 """The lock that a driver holds while it works on a study in a home folder."""
 
 import fcntl
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,10 @@ from pathlib import Path
 
 from tuner.errors import RefusedError
 from tuner.home import Home
+
+_PATIENCE_S = 1.0
+"""Whoever only looks holds the lock for a moment too."""
+_PAUSE_S = 0.05
 
 
 @contextmanager
@@ -18,14 +23,19 @@ def only_driver(home: Home, study: str) -> Iterator[None]:
         RefusedError: another driver holds it.
     """
     path = _path(home, study)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as lock:
-        if not _taken_soon(lock.fileno()):
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as lock:
+            if _taken(lock.fileno()) and _is_still(path, lock.fileno()):
+                yield
+                return
+        if time.monotonic() > deadline:
             raise RefusedError(
                 f"study {study!r} is running on this machine already; "
                 f"look at it with: tuner show {study}, or end it with: tuner stop {study}"
             )
-        yield
+        time.sleep(_PAUSE_S)
 
 
 def is_driven_here(home: Home, study: str) -> bool:
@@ -41,14 +51,9 @@ def _path(home: Home, study: str) -> Path:
     return home.study(study) / "driver.lock"
 
 
-def _taken_soon(lock: int) -> bool:
-    """Tries for a second, since whoever only looks holds the lock for a moment too."""
-    deadline = time.monotonic() + 1
-    while not _taken(lock):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
+def _is_still(path: Path, lock: int) -> bool:
+    """Whether the file that was locked has not been removed with its folder meanwhile."""
+    return path.exists() and os.path.samestat(path.stat(), os.fstat(lock))
 
 
 def _taken(lock: int) -> bool:

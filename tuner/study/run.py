@@ -18,6 +18,7 @@ from tuner.study.cleaning import clean
 from tuner.study.database import Database
 from tuner.study.driver import Driver
 from tuner.study.journal import Journal
+from tuner.study.keeping import BestModels
 from tuner.study.ledger import Ledger
 from tuner.study.lock import only_driver
 from tuner.study.members import Membership
@@ -184,6 +185,7 @@ class _Stay:
             neighbours = self._neighbours(record.name, journal)
             neighbours.clear_up(ledger)
             someone_died = neighbours.settle(self._stopped)
+            BestModels(self._home, record.spec, ledger, journal, trials.all())
             summary = summarise(record.spec, trials, ledger)
             if someone_died:
                 journal.study_closed(summary)

@@ -87,7 +87,7 @@ class Trainers:
 
     def _started_on(self, cluster: Cluster) -> HandlePool:
         pool = cluster.pool(self._workers, self._spec.slots, self._spec.backend)
-        self._say(f"{_starting(pool.size)} on the Ray cluster")
+        self._say(f"{_starting(pool.size)} on the Ray cluster, each where there is room")
         return self._stack.enter_context(closing(pool))
 
     def _in_its_precision(self, planner: Planner) -> tuple[Planner, Packed]:

@@ -10,6 +10,7 @@ from tuner.study.catalog import Catalog, StudyRecord
 from tuner.study.cleaning import clean
 from tuner.study.database import Database
 from tuner.study.journal import Journal
+from tuner.study.keeping import BestModels
 from tuner.study.ledger import Ledger
 from tuner.study.lock import only_driver
 from tuner.study.members import Members
@@ -93,6 +94,7 @@ def clear_home(
     ledger = Ledger(database, record.name)
     with closing(Journal(home, record, Provenance("", "", ()), say=say)) as journal:
         Neighbours(home, database, record.name, journal, say).clear_up(ledger)
+        trials = Trials(database, record.spec)
+        BestModels(home, record.spec, ledger, journal, trials.all())
         if not Members(database, record.name).present():
-            trials = Trials(database, record.spec)
             journal.ensure_closed(summarise(record.spec, trials, ledger))

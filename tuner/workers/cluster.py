@@ -1,9 +1,10 @@
 """Trainers on a Ray cluster: what is asked of it. Ray itself is loaded where one is wanted."""
 
+import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from tuner.errors import UnavailableError
+from tuner.errors import UnavailableError, UsageError
 from tuner.spec.backend import Backend
 from tuner.spec.study import AutoOrCount
 from tuner.workers.handle_pool import HandlePool
@@ -20,6 +21,13 @@ class Cluster:
     num_gpus: float | None = None
     """GPUs, or a fraction of one that others share; None for one where the cluster has any."""
 
+    def __post_init__(self) -> None:
+        if not self.num_cpus and self.num_gpus == 0:
+            raise UsageError("--num-cpus, --num-gpus: must not both be 0")
+        for name, amount in (("--num-cpus", self.num_cpus), ("--num-gpus", self.num_gpus or 0)):
+            if amount > 1 and amount != int(amount):
+                raise UsageError(f"{name}: must be a whole number above 1, got {amount:g}")
+
     def pool(self, workers: AutoOrCount, slots: int, backend: Backend) -> HandlePool:
         """Joins the cluster and starts trainers there, see `RayPool`.
 
@@ -31,6 +39,7 @@ class Cluster:
             raise UnavailableError(
                 "--on ray: must be installed, but Ray is not; pip install 'tuner[ray]'"
             )
+        os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # or a late call would start a cluster anew
         from tuner.workers.ray_pool import RayPool
 
         return RayPool(self, workers, slots, backend)

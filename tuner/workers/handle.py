@@ -36,8 +36,8 @@ class TrainerHandle(Protocol):
         """Ends it at once, hung as it may be; `reason` is why it ended then."""
         ...
 
-    def wait(self) -> None:
-        """Waits until one that was told to end is gone; kills it if need be."""
+    def wait(self, timeout_s: float) -> None:
+        """Waits until one that was told to end is gone, and kills it then."""
         ...
 
     def ending(self, trial_log: Path | None) -> Ending:

@@ -29,8 +29,11 @@ from tuner.workers.messages import (
     Sampled,
     Train,
 )
-from tuner.workers.pool import Finished, Lost, Measured, PoolEvent, Reported, TrainerReady
+from tuner.workers.pool import Finished, GivenUp, Lost, Measured, PoolEvent, Reported, TrainerReady
 
+_EXIT_WAIT_S = 5.0
+_MOST_STARTS = 3
+"""How often in a row a trainer may be lost with its machine before it is ready."""
 _GROWTH_MB = 1000
 """What a trainer may gain from trial to trial: what networks leak comes back with a new one."""
 
@@ -118,10 +121,10 @@ class HandlePool:
 
     def next_event(self, timeout_s: float) -> PoolEvent | None:
         """The next event, or None when none came in time."""
-        if self._held_back:
-            return self._held_back.pop(0)
         deadline = time.monotonic() + timeout_s
         while True:
+            if self._held_back:
+                return self._held_back.pop(0)
             try:
                 happened = self._events.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
@@ -134,8 +137,9 @@ class HandlePool:
         """Ends every trainer and waits until they are gone."""
         for trainer in self._trainers:
             trainer.handle.end()
+        deadline = time.monotonic() + _EXIT_WAIT_S
         for trainer in self._trainers:
-            trainer.handle.wait()
+            trainer.handle.wait(max(0.0, deadline - time.monotonic()))
 
     def _ask(self, request: Request, trainers: int) -> list[Answer]:
         """Puts a question to so many trainers at once, as soon as they are free."""
@@ -171,6 +175,7 @@ class HandlePool:
             case Ready(info=info):
                 trainer.info = info
                 trainer.has_been_ready = True
+                trainer.starts = 0
                 return TrainerReady(info)
             case EpochReported(report=report) if plan:
                 return Reported(plan, report)
@@ -189,17 +194,18 @@ class HandlePool:
     def _restart(self, trainer: "_Trainer") -> str:
         """Replaces a dead trainer, unless it died before it was ready: the next would too.
 
-        A berth that has worked before is given up then, and the others go on.
+        Its berth is given up then. The others go on, if any of them has ever been ready.
         """
         log = trainer.plan.folder / OUTPUT_LOG if trainer.plan else None
         ending = trainer.handle.ending(log)
-        if trainer.info is not None or ending.machine_lost:
+        if trainer.info is not None or (ending.machine_lost and trainer.starts < _MOST_STARTS):
             trainer.start()
             return ending.reason
         self._trainers.remove(trainer)
-        if not trainer.has_been_ready or not self._trainers:
-            where = trainer.berth.name
-            raise UnavailableError(f"a trainer on {where} did not start: {ending.reason}")
+        reason = f"a trainer on {trainer.berth.name} did not start: {ending.reason}"
+        if not any(each.has_been_ready for each in self._trainers):
+            raise UnavailableError(reason)
+        self._held_back.append(GivenUp(reason))
         return ending.reason
 
 
@@ -219,6 +225,8 @@ class _Trainer:
     ) -> None:
         self.berth = berth
         self.has_been_ready = False
+        self.starts = 0
+        """In a row, without having been ready."""
         self._events = events
         self.start()
 
@@ -227,6 +235,7 @@ class _Trainer:
         return self.info is not None and self.plan is None and not self._retired
 
     def start(self) -> None:
+        self.starts += 1
         self.info: TrainerInfo | None = None
         self.plan: TrialPlan | None = None
         self._retired = False

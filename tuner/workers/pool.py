@@ -59,7 +59,14 @@ class Lost:
     reason: str
 
 
-PoolEvent = TrainerReady | Reported | Measured | Finished | Lost
+@dataclass(frozen=True)
+class GivenUp:
+    """No trainer starts any more where one did before; the others go on."""
+
+    reason: str
+
+
+PoolEvent = TrainerReady | Reported | Measured | Finished | Lost | GivenUp
 
 
 class TrainerPool(Protocol):

@@ -16,7 +16,6 @@ from tuner.workers.messages import Answer, Request, answer_adapter
 _COMMAND = (sys.executable, "-P", "-u", "-m", "tuner.workers.trainer")
 """-P: a file in the working folder must not stand in for a module of the same name."""
 _LOG_TAIL = 2000
-_EXIT_WAIT_S = 5.0
 
 
 class TrainerProcess:
@@ -72,10 +71,10 @@ class TrainerProcess:
         self._killed_because = reason
         os.killpg(self._process.pid, signal.SIGKILL)
 
-    def wait(self) -> None:
+    def wait(self, timeout_s: float) -> None:
         """Waits until it is gone; one that was told to end and does not is killed."""
         try:
-            self._process.wait(_EXIT_WAIT_S)
+            self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -10,7 +10,8 @@ import shutil
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import ray
 from numpy.typing import NDArray
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 
 from tuner.errors import UnavailableError, UsageError
 from tuner.spec.backend import Backend
 from tuner.spec.study import AutoOrCount
-from tuner.training.plan import CHECKPOINT, ModelPlan, TrialPlan
+from tuner.training.plan import CHECKPOINT, ModelPlan, TrialPlan, TrialResult
 from tuner.workers.devices import Device, usable_cores, visible_gpus
 from tuner.workers.handle import Ending
 from tuner.workers.handle_pool import Berth, HandlePool
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from tuner.workers.cluster import Cluster
 
 _CONNECT_S = 10.0
-_EXIT_WAIT_S = 5.0
 
 Files = dict[str, bytes]
 Arrays = dict[str, NDArray[np.uint8]]
@@ -61,8 +61,8 @@ class RayPool(HandlePool):
 
         Args:
             cluster: where it is, and what a trainer takes of it.
-            workers: how many trainers; `auto` for as many as there is room for at this moment.
-                Those without room begin when nodes join or others leave.
+            workers: how many trainers; `auto` for as many as the nodes have room for in all.
+                Those that find none begin when nodes join or others leave.
             slots: more trainers than this would have nothing to do.
             backend: what they train on.
 
@@ -83,9 +83,11 @@ class RayPool(HandlePool):
 
     def close(self) -> None:
         """Ends every trainer and leaves the cluster."""
-        super().close()
-        if self._connected_here:
-            ray.shutdown()
+        try:
+            super().close()
+        finally:
+            if self._connected_here:
+                ray.shutdown()
 
 
 def _connect(address: str | None) -> bool:
@@ -125,6 +127,8 @@ def _demand(cluster: "Cluster") -> dict[str, float]:
     if gpus is None:
         gpus = 1.0 if ray.cluster_resources().get("GPU") else 0.0
     demand = {"CPU": cluster.num_cpus, "GPU": gpus}
+    if not any(demand.values()):
+        raise UsageError("--num-cpus: must be more than 0 on a cluster without GPUs")
     return {what: amount for what, amount in demand.items() if amount}
 
 
@@ -184,16 +188,15 @@ class _TrainerActor:
             for reference in self._said:
                 said: _Said = ray.get(reference)
                 self._has_spoken = True
-                self._keep(said.files)
+                refused = self._keep(said.files)
                 if isinstance(said.answer, Ending):
                     self._ending = said.answer
+                elif isinstance(said.answer, Ended):
+                    yield Ended(result=self._as_kept_here(said.answer.result, refused))
                 else:
-                    yield self._with_paths_of_here(said.answer)
-        except OSError as error:
-            self._ending = Ending(f"what it sent cannot be kept: {error}")
+                    yield said.answer
         except RayError as error:
-            reason = str(error).strip().splitlines()[-1].strip()
-            self._ending = Ending(f"its node was lost: {reason}", machine_lost=self._has_spoken)
+            self._ending = _ending_by(error)
         self._over.set()
 
     def end(self) -> None:
@@ -202,34 +205,62 @@ class _TrainerActor:
     def kill(self, reason: str) -> None:
         self._call("killing", self._actor.kill, reason)
 
-    def wait(self) -> None:
+    def wait(self, timeout_s: float) -> None:
         if self._has_spoken:
-            self._over.wait(_EXIT_WAIT_S)
-        ray.kill(self._actor)
+            self._over.wait(timeout_s)
+        self._release()
 
     def ending(self, trial_log: Path | None) -> Ending:
         del trial_log  # its node has read the end of it
-        ray.kill(self._actor)  # what Ray holds for it is free for the next
+        self._release()
         return self._ending
+
+    def _release(self) -> None:
+        """Frees what Ray holds for the actor."""
+        with suppress(RayError):
+            ray.kill(self._actor)
 
     def _call(self, thread: str, method: Any, *arguments: object) -> Any:
         """Calls the actor; calls in one of its threads keep their order."""
-        return method.options(concurrency_group=thread).remote(*arguments)
+        with suppress(RayError):  # it is gone, or its cluster: the answers end too
+            return method.options(concurrency_group=thread).remote(*arguments)
 
-    def _keep(self, files: Files) -> None:
+    def _keep(self, files: Files) -> dict[str, str]:
+        """Writes files to the plan's folder; says of those that could not be written why.
+
+        A disk without room for one costs safety, not the trial.
+        """
+        refused: dict[str, str] = {}
         if self._plan is None:
-            return
+            return refused
         for name, content in files.items():
             partial_file = self._plan.folder / f"partial-{name}"
-            partial_file.write_bytes(content)
-            partial_file.replace(self._plan.folder / name)
+            try:
+                partial_file.write_bytes(content)
+                partial_file.replace(self._plan.folder / name)
+            except OSError as error:
+                partial_file.unlink(missing_ok=True)
+                refused[name] = error.strerror or str(error)
+        return refused
 
-    def _with_paths_of_here(self, answer: Answer) -> Answer:
-        if not isinstance(answer, Ended) or answer.result.model is None or self._plan is None:
-            return answer
-        path = self._plan.folder / answer.result.model.path.name
-        model = answer.result.model.model_copy(update={"path": path})
-        return Ended(result=answer.result.model_copy(update={"model": model}))
+    def _as_kept_here(self, result: TrialResult, refused: Mapping[str, str]) -> TrialResult:
+        """The result with the path that the model has on this machine, if it is there."""
+        if result.model is None or self._plan is None:
+            return result
+        name = result.model.path.name
+        if name in refused:
+            remark = f"its model could not be kept: {refused[name]}"
+            return result.model_copy(update={"model": None, "remarks": (*result.remarks, remark)})
+        model = result.model.model_copy(update={"path": self._plan.folder / name})
+        return result.model_copy(update={"model": model})
+
+
+def _ending_by(error: RayError) -> Ending:
+    """An actor that was never made is at fault itself; else its node is, or what Ray does there."""
+    reason = str(error).strip().splitlines()[-1].strip()
+    if isinstance(error, RayActorError) and not error.actor_init_failed:
+        return Ending(f"its actor was lost, maybe with its node: {reason}", machine_lost=True)
+    return Ending(reason)
 
 
 class _Actor:
@@ -254,15 +285,10 @@ class _Actor:
 
     def send(self, request: Request, checkpoint: bytes | None, arrays: Arrays | None) -> None:
         """Passes a request on, with the paths of this node in it."""
-        match request:
-            case Describe(model=model):
-                request = request.model_copy(update={"model": _as_found_here(model)})
-            case Train(plan=plan) | Probe(plan=plan):
-                assert arrays is not None
-                plan = self._as_placed_here(plan, arrays, checkpoint)
-                request = request.model_copy(update={"plan": plan})
-                self._plan = plan
-        self._trainer.send(request)
+        try:
+            self._trainer.send(self._translated(request, checkpoint, arrays))
+        except OSError as error:  # no room for the data, say; nobody waits for this call's answer
+            self._trainer.kill(f"could not be given its work: {error}")
 
     def end(self) -> None:
         """Tells the trainer to end."""
@@ -271,6 +297,18 @@ class _Actor:
     def kill(self, reason: str) -> None:
         """Ends the trainer at once."""
         self._trainer.kill(reason)
+
+    def _translated(
+        self, request: Request, checkpoint: bytes | None, arrays: Arrays | None
+    ) -> Request:
+        match request:
+            case Describe(model=model):
+                return request.model_copy(update={"model": _as_found_here(model)})
+            case Train(plan=plan) | Probe(plan=plan):
+                assert arrays is not None
+                self._plan = self._as_placed_here(plan, arrays, checkpoint)
+                return request.model_copy(update={"plan": self._plan})
+        return request
 
     def _as_placed_here(
         self, plan: TrialPlan, arrays: Arrays, checkpoint: bytes | None
@@ -318,7 +356,11 @@ class _Actor:
 
 def _as_found_here(model: ModelPlan) -> ModelPlan:
     """With those code folders that this node has too, and the one its actors run in."""
-    folders = tuple(folder for folder in model.code_path if folder.is_dir())
+    folders = [
+        folder
+        for folder in model.code_path
+        if os.path.isdir(folder)  # noqa: PTH112 - raises not
+    ]
     return model.model_copy(update={"code_path": (*folders, Path.cwd())})
 
 
