@@ -29,15 +29,18 @@ from rich.table import Table
 from tests.faults.conftest import Place, furnish
 from tests.proxy import Proxy, before_postgresql
 from tests.tracking.servers import Server
+from tuner.errors import ExitCode
 
 HOMES = ("alpha", "beta")
-LEASE_S = 30.0
+LEASE_S = 30
 STOPPED_S = 1.5 * LEASE_S
 DATABASE_AWAY_S, MLFLOW_AWAY_S = 60.0, 120.0
-PAUSES_S = (2.0, 12.0)
+PAUSES_S = (4.0, 16.0)
 MORE = 40
 """By how many trials the budget grows where all have ended too early."""
 LONGEST_S = 900.0
+_DEATHS = (-signal.SIGKILL, ExitCode.TERMINATED, ExitCode.UNAVAILABLE)
+"""How a driver may end that is started again: killed, told to end, without a database."""
 
 console = Console(highlight=False)
 
@@ -113,8 +116,11 @@ class Chaos:
 
     def _restart_the_dead(self) -> None:
         for home, driver in self._drivers.items():
-            if driver.poll() not in (None, 0):
+            code = driver.poll()
+            if code in _DEATHS:
                 self._drivers[home] = self._place.start(home)
+            else:
+                assert code in (None, 0), f"exit {code}: {self._place.said(home)[-2000:]}"
 
     def _alive(self) -> "subprocess.Popen[str] | None":
         alive = [driver for driver in self._drivers.values() if driver.poll() is None]
