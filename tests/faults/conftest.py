@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -197,12 +198,13 @@ class Place:
         return mine
 
     def close(self) -> None:
-        for process in (*self.processes, *self._left_over()):
-            if isinstance(process, psutil.Process):
+        for driver in self.processes:
+            if driver.poll() is None:
+                driver.kill()
+                driver.wait()
+        for process in self._left_over():
+            with suppress(psutil.NoSuchProcess):
                 process.kill()
-            elif process.poll() is None:
-                process.kill()
-                process.wait()
 
 
 @pytest.fixture(scope="session")

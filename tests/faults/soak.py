@@ -39,8 +39,10 @@ PAUSES_S = (4.0, 16.0)
 MORE = 40
 """By how many trials the budget grows where all have ended too early."""
 LONGEST_S = 900.0
-_DEATHS = (-signal.SIGKILL, ExitCode.TERMINATED, ExitCode.UNAVAILABLE)
-"""How a driver may end that is started again: killed, told to end, without a database."""
+RESTART_S = 2.0
+_DEATHS = (-signal.SIGKILL, -signal.SIGTERM, ExitCode.TERMINATED, ExitCode.UNAVAILABLE)
+"""How a driver may end that is started again: killed, told to end, even before it could listen,
+or without a database."""
 
 console = Console(highlight=False)
 
@@ -58,6 +60,7 @@ class Chaos:
         self._mlflow = mlflow
         self._chance = chance
         self._drivers: dict[str, subprocess.Popen[str]] = {}
+        self._started: dict[str, float] = {}
         self._repairs: dict[str, tuple[float, Callable[[], None]]] = {}
         """By fault: when it ends, and how."""
         self._raise_budget()
@@ -112,15 +115,19 @@ class Chaos:
         self._place.write_study(
             trials=self.trials, epochs=20, space=space, lease_s=LEASE_S, max_retries=50
         )
-        self._drivers = {home: self._place.start(home) for home in HOMES}
+        for home in HOMES:
+            self._start(home)
 
     def _restart_the_dead(self) -> None:
         for home, driver in self._drivers.items():
             code = driver.poll()
-            if code in _DEATHS:
-                self._drivers[home] = self._place.start(home)
-            else:
-                assert code in (None, 0), f"exit {code}: {self._place.said(home)[-2000:]}"
+            assert code in (None, 0, *_DEATHS), f"exit {code}: {self._place.said(home)[-2000:]}"
+            if code in _DEATHS and time.monotonic() - self._started[home] > RESTART_S:
+                self._start(home)
+
+    def _start(self, home: str) -> None:
+        self._drivers[home] = self._place.start(home)
+        self._started[home] = time.monotonic()
 
     def _alive(self) -> "subprocess.Popen[str] | None":
         alive = [driver for driver in self._drivers.values() if driver.poll() is None]

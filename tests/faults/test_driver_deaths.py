@@ -3,7 +3,6 @@
 import random
 import signal
 import subprocess
-from collections.abc import Sequence
 
 import psutil
 
@@ -21,23 +20,15 @@ MOMENTS = (
 """Where drivers are killed: three with the trial to be tried again, three once it is told."""
 
 
-def test_drivers_that_are_killed_anywhere_leave_nothing_undone(place: Place) -> None:
-    _kill_and_go_on(place, MOMENTS)
-    assert place.outcomes(slot=0) == ["interrupted"] * 3 + ["completed"]
-    assert [place.outcomes(slot) for slot in (1, 2, 3)] == [["completed"]] * 3
-
-
-def test_they_leave_nothing_undone_in_a_shared_database(shared_place: Place) -> None:
-    _kill_and_go_on(shared_place, MOMENTS[::2])
-    assert shared_place.outcomes(slot=0) == ["interrupted"] * 2 + ["completed"]
-
-
-def _kill_and_go_on(place: Place, moments: Sequence[str]) -> None:
+def test_drivers_that_are_killed_anywhere_leave_nothing_undone(shared_place: Place) -> None:
+    place = shared_place
     place.write_study(trials=4, epochs=2)
-    for moment in moments:
+    for moment in MOMENTS:
         assert place.run(dies_at=moment) == KILLED
     assert place.run() == 0
     place.check(trials=4)
+    assert place.outcomes(slot=0) == ["interrupted"] * 3 + ["completed"]
+    assert [place.outcomes(slot) for slot in (1, 2, 3)] == [["completed"]] * 3
 
 
 def test_a_stopped_driver_is_fenced_and_joins_again(shared_place: Place) -> None:
@@ -99,22 +90,22 @@ def test_whoever_takes_over_may_die_of_it(place: Place) -> None:
     place.check(trials=2)
 
 
-def test_random_kills_never_set_a_study_back(shared_place: Place) -> None:
+def test_random_kills_never_set_a_study_back(place: Place) -> None:
     chance = random.Random(0)  # noqa: S311 - which process dies
-    shared_place.write_study(trials=4, epochs=6, max_retries=50, workers=2)
+    place.write_study(trials=4, epochs=6, max_retries=50, workers=2)
     ended = [0]
     while ended[-1] < 3:
-        driver = shared_place.start()
-        _wait_for_progress(shared_place, driver, beyond=ended[-1])
+        driver = place.start()
+        _wait_for_progress(place, driver, beyond=ended[-1])
         if chance.random() < 0.5 and driver.poll() is None:
-            shared_place.trainers(driver)[0].kill()
-            _wait_for_progress(shared_place, driver, beyond=ended[-1] + 1)
+            place.trainers(driver)[0].kill()
+            _wait_for_progress(place, driver, beyond=ended[-1] + 1)
         driver.kill()
         driver.wait()
-        ended.append(_ended(shared_place))
+        ended.append(_ended(place))
         assert ended[-1] > ended[-2]
-    assert shared_place.run() == 0
-    shared_place.check(trials=4)
+    assert place.run() == 0
+    place.check(trials=4)
 
 
 def _wait_for_progress(place: Place, driver: "subprocess.Popen[str]", beyond: int) -> None:
