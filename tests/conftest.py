@@ -33,22 +33,16 @@ _LONGEST = (
     "tests/tracking/test_shipper.py",
     "tests/workers/",
 )
-_ON_TENSORFLOW = ("tests/models/", "tests/promotion/", "tests/training/test_engine", "programs.py")
-"""Files whose tests import it themselves, which takes long and is done by one process."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps a file's tests in one process; the files that take longest come first."""
+    """The files that take longest come first, so that no process is left with one at the end."""
 
     def rank(item: pytest.Item) -> int:
         file = item.nodeid
         return next((n for n, name in enumerate(_LONGEST) if file.startswith(name)), len(_LONGEST))
 
     items.sort(key=rank)
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        group = "tensorflow" if any(name in file for name in _ON_TENSORFLOW) else file
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True, scope="session")
