@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.cli.typed import program, same_command
-from tuner.errors import ExitCode
+from tuner.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from tuner.study.study_file import StudyFile
@@ -50,7 +50,6 @@ def run_study(
     ] = None,
 ) -> None:
     """Run a study, or go on where it stopped."""
-    from tuner.errors import UsageError
     from tuner.spec.reader import read_study
 
     if on is None and (address or num_gpus is not None or num_cpus != 1.0):

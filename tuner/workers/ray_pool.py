@@ -6,49 +6,32 @@ the data set through Ray's object store, checkpoints and models with the answers
 """
 
 import os
-import shutil
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
-from numpy.typing import NDArray
 from ray.exceptions import RayActorError, RayError
 
 from tuner.errors import UnavailableError, UsageError
 from tuner.spec.backend import Backend
 from tuner.spec.study import AutoOrCount
-from tuner.training.plan import CHECKPOINT, ModelPlan, TrialPlan, TrialResult
-from tuner.workers.devices import Device, usable_cores, visible_gpus
+from tuner.training.plan import TrialPlan, TrialResult
 from tuner.workers.handle import Ending
 from tuner.workers.handle_pool import Berth, HandlePool
-from tuner.workers.messages import (
-    OUTPUT_LOG,
-    Answer,
-    Describe,
-    Ended,
-    EpochReported,
-    Probe,
-    Request,
-    Train,
-)
-from tuner.workers.process import TrainerProcess
-from tuner.workers.scratch import Scratch
+from tuner.workers.messages import Answer, Ended, Probe, Request, Train
+from tuner.workers.remote_trainer import Files, RemoteTrainer, Said
 
 if TYPE_CHECKING:
     from tuner.workers.cluster import Cluster
 
 _CONNECT_S = 10.0
-
-Files = dict[str, bytes]
-Arrays = dict[str, NDArray[np.uint8]]
 
 
 class RayPool(HandlePool):
@@ -71,23 +54,24 @@ class RayPool(HandlePool):
             UnavailableError: there is no such cluster, or no node has what a trainer takes.
         """
         self._connected_here = _connect(cluster.address)
-        demand = _demand(cluster)
-        room = sum(_room(node["Resources"], demand) for node in ray.nodes() if node["Alive"])
-        if room == 0 and workers == "auto":
-            told = " and ".join(f"{amount:g} {what}" for what, amount in demand.items())
-            raise UnavailableError(f"Ray: no node of the cluster has {told} for a trainer")
-        count = min(room if workers == "auto" else workers, slots)
-        data = _DataSets()
-        start = partial(_TrainerActor, demand, backend, data)
-        super().__init__([Berth("the Ray cluster", start) for _ in range(count)], probes=1)
+        with ExitStack() as undo:
+            undo.callback(self._disconnect)
+            demand = _demand(cluster)
+            count = min(_room(demand) if workers == "auto" else workers, slots)
+            start = partial(_TrainerActor, demand, backend, _DataSets())
+            super().__init__([Berth("the Ray cluster", start) for _ in range(count)], probes=1)
+            undo.pop_all()
 
     def close(self) -> None:
         """Ends every trainer and leaves the cluster."""
         try:
             super().close()
         finally:
-            if self._connected_here:
-                ray.shutdown()
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self._connected_here:
+            ray.shutdown()
 
 
 def _connect(address: str | None) -> bool:
@@ -132,9 +116,16 @@ def _demand(cluster: "Cluster") -> dict[str, float]:
     return {what: amount for what, amount in demand.items() if amount}
 
 
-def _room(resources: dict[str, float], demand: dict[str, float]) -> int:
-    """How many trainers a node with these resources holds."""
-    return int(min(resources.get(what, 0.0) / amount for what, amount in demand.items()))
+def _room(demand: dict[str, float]) -> int:
+    """How many trainers the nodes hold in all, busy as they may be at this moment."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    room = sum(
+        int(min(has.get(what, 0.0) / amount for what, amount in demand.items())) for has in nodes
+    )
+    if not room:
+        told = " and ".join(f"{amount:g} {what}" for what, amount in demand.items())
+        raise UnavailableError(f"Ray: no node of the cluster has {told} for a trainer")
+    return room
 
 
 class _DataSets:
@@ -151,14 +142,6 @@ class _DataSets:
         return self._stored[folder]
 
 
-@dataclass(frozen=True)
-class _Said:
-    """What a trainer said, with the files of its attempt that have changed."""
-
-    answer: Answer | Ending
-    files: Files
-
-
 class _TrainerActor:
     """The handle of an actor: sends it what this machine has, and keeps what it sends back."""
 
@@ -170,7 +153,9 @@ class _TrainerActor:
         self._over = threading.Event()
         options = {"num_cpus": demand.get("CPU", 0), "num_gpus": demand.get("GPU", 0)}
         threads = max(1, int(demand.get("CPU", 1)))
-        actor = ray.remote(concurrency_groups={"listening": 1, "telling": 1, "killing": 1})(_Actor)
+        actor = ray.remote(concurrency_groups={"listening": 1, "telling": 1, "killing": 1})(
+            RemoteTrainer
+        )
         self._actor = actor.options(**options).remote(backend, threads, "GPU" in demand)
         self._said = self._call("listening", self._actor.listen)
 
@@ -185,8 +170,8 @@ class _TrainerActor:
 
     def answers(self) -> Iterator[Answer]:
         try:
-            for reference in self._said:
-                said: _Said = ray.get(reference)
+            for reference in self._said or ():
+                said: Said = ray.get(reference)
                 self._has_spoken = True
                 refused = self._keep(said.files)
                 if isinstance(said.answer, Ending):
@@ -197,7 +182,8 @@ class _TrainerActor:
                     yield said.answer
         except RayError as error:
             self._ending = _ending_by(error)
-        self._over.set()
+        finally:
+            self._over.set()
 
     def end(self) -> None:
         self._call("telling", self._actor.end)
@@ -261,111 +247,6 @@ def _ending_by(error: RayError) -> Ending:
     if isinstance(error, RayActorError) and not error.actor_init_failed:
         return Ending(f"its actor was lost, maybe with its node: {reason}", machine_lost=True)
     return Ending(reason)
-
-
-class _Actor:
-    """A trainer process and its folder, on some node."""
-
-    def __init__(self, backend: Backend, threads: int, on_gpu: bool) -> None:
-        self._scratch = Scratch("tuner-ray-")
-        self._plan: TrialPlan | None = None
-        self._checkpoint_at = 0
-        gpu = visible_gpus(os.environ)[0] if on_gpu else None
-        device = Device("gpu" if gpu else "cpu", usable_cores(), gpu, threads)
-        self._trainer = TrainerProcess(device, backend, self._scratch.folder / "trainer.log")
-
-    def listen(self) -> Iterator[_Said]:
-        """All that the trainer says, and at last how it ended."""
-        for answer in self._trainer.answers():
-            yield _Said(answer, self._files(answer))
-        ending = self._trainer.ending(self._plan.folder / OUTPUT_LOG if self._plan else None)
-        files = self._files(ending)
-        self._scratch.remove()
-        yield _Said(ending, files)
-
-    def send(self, request: Request, checkpoint: bytes | None, arrays: Arrays | None) -> None:
-        """Passes a request on, with the paths of this node in it."""
-        try:
-            self._trainer.send(self._translated(request, checkpoint, arrays))
-        except OSError as error:  # no room for the data, say; nobody waits for this call's answer
-            self._trainer.kill(f"could not be given its work: {error}")
-
-    def end(self) -> None:
-        """Tells the trainer to end."""
-        self._trainer.end()
-
-    def kill(self, reason: str) -> None:
-        """Ends the trainer at once."""
-        self._trainer.kill(reason)
-
-    def _translated(
-        self, request: Request, checkpoint: bytes | None, arrays: Arrays | None
-    ) -> Request:
-        match request:
-            case Describe(model=model):
-                return request.model_copy(update={"model": _as_found_here(model)})
-            case Train(plan=plan) | Probe(plan=plan):
-                assert arrays is not None
-                self._plan = self._as_placed_here(plan, arrays, checkpoint)
-                return request.model_copy(update={"plan": self._plan})
-        return request
-
-    def _as_placed_here(
-        self, plan: TrialPlan, arrays: Arrays, checkpoint: bytes | None
-    ) -> TrialPlan:
-        dataset = self._scratch.folder / "dataset"
-        if not dataset.exists():  # an actor serves one study
-            dataset.mkdir()
-            for name, content in arrays.items():
-                content.tofile(dataset / name)
-        folder = self._scratch.folder / f"{plan.slot}-{plan.attempt}"
-        folder.mkdir(exist_ok=True)
-        resumes = None
-        if checkpoint is not None:
-            resumes = folder / f"earlier-{CHECKPOINT}"
-            resumes.write_bytes(checkpoint)
-        here = {"dataset": dataset, "folder": folder, "resumes": resumes}
-        return plan.model_copy(update={**here, "model": _as_found_here(plan.model)})
-
-    def _files(self, about: Answer | Ending) -> Files:
-        """What the attempt has written, as far as the driver needs it by now."""
-        if self._plan is None:
-            return {}
-        folder = self._plan.folder
-        match about:
-            case EpochReported():
-                return self._new_checkpoint(folder / CHECKPOINT)
-            case Ended(result=result):
-                names = [OUTPUT_LOG, *([result.model.path.name] if result.model else [])]
-                files = _contents(folder, names)
-                shutil.rmtree(folder)
-                self._plan = None
-                return files
-            case Ending():
-                return _contents(folder, [CHECKPOINT, OUTPUT_LOG])
-        return {}
-
-    def _new_checkpoint(self, file: Path) -> Files:
-        """The checkpoint, if it was written since it was last sent."""
-        written_at = file.stat().st_mtime_ns if file.exists() else 0
-        if written_at <= self._checkpoint_at:
-            return {}
-        self._checkpoint_at = written_at
-        return _contents(file.parent, [file.name])
-
-
-def _as_found_here(model: ModelPlan) -> ModelPlan:
-    """With those code folders that this node has too, and the one its actors run in."""
-    folders = [
-        folder
-        for folder in model.code_path
-        if os.path.isdir(folder)  # noqa: PTH112 - raises not
-    ]
-    return model.model_copy(update={"code_path": (*folders, Path.cwd())})
-
-
-def _contents(folder: Path, names: Sequence[str]) -> Files:
-    return {name: (folder / name).read_bytes() for name in names if (folder / name).exists()}
 
 
 def _content(file: Path | None) -> bytes | None:

@@ -1,0 +1,148 @@
+"""A trainer on a node of a cluster: its process, its folder, and the files that it sends back.
+
+Knows nothing of Ray, which makes an actor of it (`ray_pool`).
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.spec.backend import Backend
+from tuner.training.plan import CHECKPOINT, ModelPlan, TrialPlan
+from tuner.workers.devices import Device, usable_cores, visible_gpus
+from tuner.workers.handle import Ending
+from tuner.workers.messages import (
+    OUTPUT_LOG,
+    Answer,
+    Describe,
+    Ended,
+    EpochReported,
+    Probe,
+    Request,
+    Train,
+)
+from tuner.workers.process import TrainerProcess
+from tuner.workers.scratch import Scratch
+
+Files = dict[str, bytes]
+"""By name, in an attempt's folder."""
+Arrays = dict[str, NDArray[np.uint8]]
+"""The bytes of a data set's files, by name."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a trainer said, with the files of its attempt that have changed."""
+
+    answer: Answer | Ending
+    files: Files
+
+
+class RemoteTrainer:
+    """A trainer process and its folder, on some node."""
+
+    def __init__(self, backend: Backend, threads: int, on_gpu: bool) -> None:
+        self._scratch = Scratch("tuner-ray-")
+        self._plan: TrialPlan | None = None
+        self._checkpoint_at = 0
+        gpu = visible_gpus(os.environ)[0] if on_gpu else None
+        device = Device("gpu" if gpu else "cpu", usable_cores(), gpu, threads)
+        self._trainer = TrainerProcess(device, backend, self._scratch.folder / "trainer.log")
+
+    def listen(self) -> Iterator[Said]:
+        """All that the trainer says, and at last how it ended."""
+        for answer in self._trainer.answers():
+            yield Said(answer, self._files(answer))
+        ending = self._trainer.ending(self._plan.folder / OUTPUT_LOG if self._plan else None)
+        files = self._files(ending)
+        self._scratch.remove()
+        yield Said(ending, files)
+
+    def send(self, request: Request, checkpoint: bytes | None, arrays: Arrays | None) -> None:
+        """Passes a request on, with the paths of this node in it."""
+        try:
+            self._trainer.send(self._translated(request, checkpoint, arrays))
+        except OSError as error:  # no room for the data, say; nobody waits for this call's answer
+            self._trainer.kill(f"could not be given its work: {error}")
+
+    def end(self) -> None:
+        """Tells the trainer to end."""
+        self._trainer.end()
+
+    def kill(self, reason: str) -> None:
+        """Ends the trainer at once."""
+        self._trainer.kill(reason)
+
+    def _translated(
+        self, request: Request, checkpoint: bytes | None, arrays: Arrays | None
+    ) -> Request:
+        match request:
+            case Describe(model=model):
+                return request.model_copy(update={"model": _as_found_here(model)})
+            case Train(plan=plan) | Probe(plan=plan):
+                assert arrays is not None
+                self._plan = self._as_placed_here(plan, arrays, checkpoint)
+                return request.model_copy(update={"plan": self._plan})
+        return request
+
+    def _as_placed_here(
+        self, plan: TrialPlan, arrays: Arrays, checkpoint: bytes | None
+    ) -> TrialPlan:
+        dataset = self._scratch.folder / "dataset"
+        if not dataset.exists():  # an actor serves one study
+            dataset.mkdir()
+            for name, content in arrays.items():
+                content.tofile(dataset / name)
+        folder = self._scratch.folder / f"{plan.slot}-{plan.attempt}"
+        folder.mkdir(exist_ok=True)
+        resumes = None
+        if checkpoint is not None:
+            resumes = folder / f"earlier-{CHECKPOINT}"
+            resumes.write_bytes(checkpoint)
+        here = {"dataset": dataset, "folder": folder, "resumes": resumes}
+        return plan.model_copy(update={**here, "model": _as_found_here(plan.model)})
+
+    def _files(self, about: Answer | Ending) -> Files:
+        """What the attempt has written, as far as the driver needs it by now."""
+        if self._plan is None:
+            return {}
+        folder = self._plan.folder
+        match about:
+            case EpochReported():
+                return self._new_checkpoint(folder / CHECKPOINT)
+            case Ended(result=result):
+                names = [OUTPUT_LOG, *([result.model.path.name] if result.model else [])]
+                files = _contents(folder, names)
+                shutil.rmtree(folder)
+                self._plan = None
+                return files
+            case Ending():
+                return _contents(folder, [CHECKPOINT, OUTPUT_LOG])
+        return {}
+
+    def _new_checkpoint(self, file: Path) -> Files:
+        """The checkpoint, if it was written since it was last sent."""
+        written_at = file.stat().st_mtime_ns if file.exists() else 0
+        if written_at <= self._checkpoint_at:
+            return {}
+        self._checkpoint_at = written_at
+        return _contents(file.parent, [file.name])
+
+
+def _as_found_here(model: ModelPlan) -> ModelPlan:
+    """With those code folders that this node has too, and the one its actors run in."""
+    folders = [
+        folder
+        for folder in model.code_path
+        if os.path.isdir(folder)  # noqa: PTH112 - raises not
+    ]
+    return model.model_copy(update={"code_path": (*folders, Path.cwd())})
+
+
+def _contents(folder: Path, names: Sequence[str]) -> Files:
+    return {name: (folder / name).read_bytes() for name in names if (folder / name).exists()}
