@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 from tests.study.conftest import Bench, ScriptedPool, first_told
+from tuner.home import Home
 from tuner.spec.study import StudySpec
+from tuner.study.progress import ProgressEvent, TrialDone
 from tuner.tracking.events import (
     AttemptEnded,
     EpochEnded,
@@ -80,6 +83,24 @@ def test_only_the_best_models_are_kept(
     model = first_told(bench, study_spec(), 2, 0, ModelKept)
     assert model.path.read_text() == "2"
     assert model_files(bench) == kept
+
+
+def test_a_model_gives_way_to_a_better_one_that_another_machine_trained(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, tmp_path: Path
+) -> None:
+    spec = study_spec(keep_models=1, trials=3)
+    other = Bench(Home(tmp_path / "other"), bench.database, bench.dataset)
+    other.home.create()
+
+    def curve(plan: TrialPlan, _epoch: int) -> float:
+        return plan.slot / 10
+
+    def leave_the_rest(progress: ProgressEvent) -> None:
+        if isinstance(progress, TrialDone):
+            other.run(spec, scripted(curve=curve))
+
+    bench.run(spec, scripted(curve=curve), notify=leave_the_rest)
+    assert (model_files(bench), model_files(other)) == ([], [2])
 
 
 def test_models_that_a_dead_driver_left_are_removed(

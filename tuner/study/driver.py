@@ -133,6 +133,7 @@ class Driver:
             raise
         finally:
             self._hand_back("the driver stopped")
+        self._models.consider(self._trials.all())  # others' trials may have ended since
         summary = self.summary()
         self._journal.study_progressed(summary, summary.trials, self._trials.assess_importance())
         return summary

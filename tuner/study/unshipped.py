@@ -18,7 +18,7 @@ from tuner.study.neighbours import Neighbours
 from tuner.study.progress import Notify, Step
 from tuner.study.provenance import Provenance
 from tuner.study.shipment import shipping
-from tuner.study.summary import summarise
+from tuner.study.summary import StudySummary, summarise
 from tuner.study.trials import Trials
 from tuner.tracking.progress import survey
 from tuner.tracking.settings import TrackingSettings
@@ -28,7 +28,10 @@ _SHIPPING_S = 20.0
 
 
 class Unshipped:
-    """The studies of a home folder that MLflow does not have everything of, as far as is known."""
+    """The studies of a home folder that are not over, or that MLflow lacks something of.
+
+    One that goes on elsewhere may displace a model that was kept here.
+    """
 
     def __init__(self, home: Home, notify: Notify) -> None:
         """Expects every study that the folder holds to be one."""
@@ -61,9 +64,9 @@ class Unshipped:
         Raises:
             UnavailableError: something does.
         """
-        if self._names:
+        if waiting := sorted(name for name in self._names if self._pending(name)):
             raise UnavailableError(
-                f"MLflow does not have everything of {', '.join(sorted(self._names))}; run tuner "
+                f"MLflow does not have everything of {', '.join(waiting)}; run tuner "
                 "sync, or the worker again, with the same TUNER_HOME once it answers"
             )
 
@@ -71,14 +74,17 @@ class Unshipped:
         folder, ledger = self._home.study(record.name), Ledger(database, record.name)
         try:
             with only_driver(self._home, record.name):
-                clear_home(self._home, database, record, self._say)
-                if survey(folder).pending:
+                standing = clear_home(self._home, database, record, self._say)
+                if self._pending(record.name):
                     with shipping(folder, self._tracking, ledger, lambda: _SHIPPING_S, self._say):
                         pass
         except RefusedError:
             return  # a driver of this home is at work, which ships it
-        if not survey(folder).pending:
+        if standing.done and not self._pending(record.name):
             self._names.discard(record.name)
+
+    def _pending(self, study: str) -> bool:
+        return bool(survey(self._home.study(study)).pending)
 
     def _say(self, text: str) -> None:
         self._notify(Step(text))
@@ -86,15 +92,17 @@ class Unshipped:
 
 def clear_home(
     home: Home, database: Database, record: StudyRecord, say: Callable[[str], None]
-) -> None:
+) -> StudySummary:
     """Closes what dead drivers of this home left open, and the study if nobody is at work on it.
 
-    Whoever calls holds the home's driver lock.
+    Whoever calls holds the home's driver lock. Returns where the study stands.
     """
     ledger = Ledger(database, record.name)
     with closing(Journal(home, record, Provenance("", "", ()), say=say)) as journal:
         Neighbours(home, database, record.name, journal, say).clear_up(ledger)
         trials = Trials(database, record.spec)
         BestModels(home, record.spec, ledger, journal, trials.all())
+        standing = summarise(record.spec, trials, ledger)
         if not Members(database, record.name).present():
-            journal.ensure_closed(summarise(record.spec, trials, ledger))
+            journal.ensure_closed(standing)
+        return standing

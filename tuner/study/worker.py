@@ -157,6 +157,7 @@ class Worker:
             if job := next((job for job in jobs if not self._refused(job)), None):
                 return job
             if until_done and not jobs and not any(starmap(self._may, look.unfinished())):
+                self._unshipped.ship(database)
                 return None
             if not said:
                 self._say("waiting for a study with a trial to take")
