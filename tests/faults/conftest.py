@@ -104,10 +104,8 @@ class Place:
         return (self.folder / f"{home}.log").read_text()
 
     def environment(self, home: str = "home") -> dict[str, str]:
-        faults = TESTS / "faults"
-        path = [str(faults / "site"), str(faults), os.environ.get("PYTHONPATH", "")]
         return os.environ | {
-            "PYTHONPATH": os.pathsep.join(filter(None, path)),
+            "PYTHONPATH": python_path(),
             "TUNER_HOME": str(self.folder / home),
             "TUNER_STORAGE_URL": self.storage_url,
             "MLFLOW_TRACKING_URI": self.tracking_uri,
@@ -259,6 +257,13 @@ def reached(place: Place, epoch: int, slot: int = 0) -> Callable[[], bool]:
         return any(path.read_text().count('"epoch-ended"') >= epoch for path in spools)
 
     return told
+
+
+def python_path() -> str:
+    """What lets a process train with the engine of the tests, and find the study's model."""
+    faults = TESTS / "faults"
+    path = [str(faults / "site"), str(faults), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
+    return os.pathsep.join(filter(None, path))
 
 
 def eventually(condition: Callable[[], object]) -> None:

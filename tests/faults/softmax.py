@@ -1,26 +1,24 @@
 """An engine that trains a softmax in NumPy, so that real trainer processes start at once.
 
 It stands where TensorFlow's engine is imported from in every process that has
-`tests/faults/site` on its PYTHONPATH. What the model does besides, a plan's parameters say:
-`pause_s` a batch, and a `misfortune` in the epoch `strikes_in`: it `dies` every time, `hangs` the
-first time, `diverges`, or `starves` for want of memory.
+`tests/faults/site` on its PYTHONPATH, unless `FAULT_ENGINE=tensorflow` keeps that.
 """
 
-import os
-import resource
-import signal
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.faults import misfortunes
 from tuner.training.data import TrainingData
 from tuner.training.engines.base import TrainedEpoch
 from tuner.training.plan import Precision, TrialPlan
 from tuner.training.scores import confusion_matrix
+
+if TYPE_CHECKING:
+    import keras
 
 Array = NDArray[np.generic]
 
@@ -47,7 +45,7 @@ class SoftmaxSession:
         noise = np.random.default_rng((self._plan.seed, self._epochs))
         labels, predicted, losses = [], [], []
         for first in range(0, len(order), self._plan.recipe.batch_size):
-            self._misbehave()
+            misfortunes.befall(self._plan, self._epochs)
             rows = order[first : first + self._plan.recipe.batch_size]
             pixels, truth = _pixels(self._data.train.images[rows]), self._data.train.labels[rows]
             pixels = pixels * (noise.random(pixels.shape) > 0.1)
@@ -58,9 +56,11 @@ class SoftmaxSession:
             losses.extend(-np.log(found[np.arange(len(rows)), truth].clip(1e-7)))
             labels.append(truth)
             predicted.append(found.argmax(axis=1))
-        loss = float(np.mean(losses)) if not self._struck_by("diverges") else float("nan")
-        truths, guesses = np.concatenate(labels), np.concatenate(predicted)
-        return TrainedEpoch(loss, confusion_matrix(truths, guesses, self._data.classes))
+        confusion = confusion_matrix(
+            np.concatenate(labels), np.concatenate(predicted), self._data.classes
+        )
+        trained = TrainedEpoch(float(np.mean(losses)), confusion)
+        return misfortunes.outcome(trained, self._plan, self._epochs)
 
     def probabilities(self) -> NDArray[np.float32]:
         found = _softmax(_pixels(self._data.validation.images) @ self._weights)
@@ -79,20 +79,6 @@ class SoftmaxSession:
     def save(self, weights: list[Array], path: Path) -> None:
         with path.open("wb") as file:
             np.save(file, weights[0])
-
-    def _misbehave(self) -> None:
-        time.sleep(float(self._plan.params.get("pause_s", 0)))
-        if self._struck_by("dies"):
-            os.kill(os.getpid(), signal.SIGKILL)
-        while self._struck_by("hangs") and self._plan.attempt == 0:
-            signal.pause()
-        if self._struck_by("starves"):
-            resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
-            np.ones(8 << 30, np.uint8)
-
-    def _struck_by(self, misfortune: str) -> bool:
-        params = self._plan.params
-        return params.get("misfortune") == misfortune and params["strikes_in"] == self._epochs
 
 
 class TensorFlowEngine:
@@ -114,15 +100,27 @@ class TensorFlowEngine:
         return {"numpy": np.__version__}
 
 
-def build(  # a model function by its signature; the engine above builds nothing
+def build(
     *,
     input_shape: tuple[int, int, int],
     classes: int,
     pause_s: float = 0.0,
     misfortune: str = "none",
     strikes_in: int = 0,
-) -> None:
-    raise NotImplementedError
+) -> "keras.Model":
+    """The same in Keras; the engine above builds nothing. See `misfortunes`."""
+    import keras
+    from keras import layers
+
+    del pause_s, misfortune, strikes_in
+    return keras.Sequential(
+        [
+            layers.Input(input_shape),
+            layers.Dropout(0.1),
+            layers.Flatten(),
+            layers.Dense(classes, activation="softmax", dtype="float32"),
+        ]
+    )
 
 
 def _pixels(images: NDArray[Any]) -> NDArray[np.float64]:

@@ -1,6 +1,5 @@
 """Trainers on a Ray cluster of two nodes, one of which is lost."""
 
-import os
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -12,9 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
 
-from tests.faults.conftest import RUN, Place, eventually, reached
-
-FAULTS = Path(__file__).parent
+from tests.faults.conftest import RUN, Place, eventually, python_path, reached
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +24,8 @@ def scratch() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def cluster(scratch: Path) -> Iterator[Any]:
     """A head with room for one trainer; every process of it trains with the engine of NumPy."""
-    path = [str(FAULTS / "site"), str(FAULTS), os.environ.get("PYTHONPATH", "")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, path)))
+        patch.setenv("PYTHONPATH", python_path())
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("TMPDIR", str(scratch))
         nodes = Cluster(initialize_head=True, head_node_args=_node())
@@ -95,7 +91,9 @@ def test_drivers_that_end_or_die_free_the_cluster_and_the_next_goes_on(
     eventually(lambda: not list(scratch.glob("*tuner-ray-*")))
 
 
-def test_a_cluster_that_is_not_there_or_has_no_room_is_named(place: Place, cluster: Any) -> None:
+def test_a_cluster_that_is_not_there_or_has_no_room_is_named(
+    place: Place, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place.write_study(trials=1, workers="auto")
     assert place.run(command=on(cluster, "--num-gpus", "0.5")) == 3
     assert "no node of the cluster has 1 CPU and 0.5 GPU for a trainer" in place.said()
@@ -105,3 +103,7 @@ def test_a_cluster_that_is_not_there_or_has_no_room_is_named(place: Place, clust
     assert "--address: must be HOST:PORT, got 'ray://127.0.0.1:9'" in place.said()
     assert place.run(command=on(cluster, "--num-cpus", "0")) == 2
     assert "--num-cpus: must be more than 0 on a cluster without GPUs" in place.said()
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("HOME", str(place.folder))
+    assert place.run(command=on(cluster)) == 3
+    assert f"cannot join the cluster at {cluster.address}: Token auth" in place.said()

@@ -84,9 +84,12 @@ def _connect(address: str | None) -> bool:
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, RayError) as error:
         where = address or "this machine"
-        raise UnavailableError(f"Ray: cannot join the cluster at {where}: {error}") from error
+        said = str(error).strip().splitlines()[0]
+        if "RAY_AUTH_MODE" not in os.environ:
+            said += "; if it asks for a token, set RAY_AUTH_MODE=token"
+        raise UnavailableError(f"Ray: cannot join the cluster at {where}: {said}") from error
     finally:
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray takes it for itself
     return True

@@ -1,5 +1,6 @@
 """Runs at the start of every Python process under test, see `tests.faults.softmax`.
 
+`FAULT_ENGINE=tensorflow` trains with TensorFlow in place of NumPy.
 `FAULT_DIES_AT=module:Class.method:before` kills the process where it first gets there, with
 SIGKILL or the signal that a fourth part names. `FAULT_CLOCK_S=3600` sets its clock an hour ahead.
 """
@@ -19,40 +20,57 @@ from typing import Any
 
 _ENGINE = "tuner.training.engines.tensorflow"
 _DIES_AT = os.environ.get("FAULT_DIES_AT", "")
+_IN_NUMPY = os.environ.get("FAULT_ENGINE", "numpy") == "numpy"
 
 
 class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, name: str, _path: Sequence[str] | None, _target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name == _ENGINE:
+        if name == _ENGINE and _IN_NUMPY:
             stand_in = Path(__file__).parents[1] / "softmax.py"
             return importlib.util.spec_from_file_location(name, stand_in)
+        if name == _ENGINE:
+            return self._changed(name, _beset)
         if _DIES_AT and name == _DIES_AT.partition(":")[0]:
-            sys.meta_path.remove(self)
-            spec = importlib.util.find_spec(name)
-            sys.meta_path.insert(0, self)
-            assert spec is not None
-            assert isinstance(spec.loader, importlib.abc.Loader)
-            spec.loader = _Fatal(spec.loader)
-            return spec
+            return self._changed(name, _make_fatal)
         return None
 
+    def _changed(self, name: str, change: Callable[[ModuleType], None]) -> ModuleSpec:
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        sys.meta_path.insert(0, self)
+        assert spec is not None
+        assert isinstance(spec.loader, importlib.abc.Loader)
+        spec.loader = _Changed(spec.loader, change)
+        return spec
 
-class _Fatal(importlib.abc.Loader):
-    def __init__(self, loader: importlib.abc.Loader) -> None:
+
+class _Changed(importlib.abc.Loader):
+    def __init__(self, loader: importlib.abc.Loader, change: Callable[[ModuleType], None]) -> None:
         self._loader = loader
+        self._change = change
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
         self._loader.exec_module(module)
-        _, path, when, *others = _DIES_AT.split(":")
-        *owners, name = path.split(".")
-        owner = functools.reduce(getattr, owners, module)
-        number = signal.Signals[others[0]] if others else signal.SIGKILL
-        setattr(owner, name, _fatal(getattr(owner, name), when, number))
+        self._change(module)
+
+
+def _beset(engine: ModuleType) -> None:
+    from tests.faults import misfortunes
+
+    misfortunes.beset(engine)
+
+
+def _make_fatal(module: ModuleType) -> None:
+    _, path, when, *others = _DIES_AT.split(":")
+    *owners, name = path.split(".")
+    owner = functools.reduce(getattr, owners, module)
+    number = signal.Signals[others[0]] if others else signal.SIGKILL
+    setattr(owner, name, _fatal(getattr(owner, name), when, number))
 
 
 def _fatal(function: Callable[..., Any], when: str, number: signal.Signals) -> Callable[..., Any]:

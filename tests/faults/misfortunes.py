@@ -1,0 +1,56 @@
+"""What a trial's parameters let happen to its trainer, with either engine.
+
+`pause_s` is slept a batch. In the epoch `strikes_in` a `misfortune` strikes: the trainer `dies`
+every time, `hangs` the first time, `diverges`, or `starves` for want of memory.
+"""
+
+import dataclasses
+import math
+import os
+import resource
+import signal
+import time
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from tuner.training.engines.base import TrainedEpoch
+from tuner.training.plan import TrialPlan
+
+
+def befall(plan: TrialPlan, epoch: int, batches: int = 1) -> None:
+    """To be called once for so many batches of the epoch."""
+    time.sleep(float(plan.params.get("pause_s", 0)) * batches)
+    if _strikes("dies", plan, epoch):
+        os.kill(os.getpid(), signal.SIGKILL)
+    while _strikes("hangs", plan, epoch) and plan.attempt == 0:
+        signal.pause()
+    if _strikes("starves", plan, epoch):
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
+        np.ones(8 << 30, np.uint8)
+
+
+def outcome(trained: TrainedEpoch, plan: TrialPlan, epoch: int) -> TrainedEpoch:
+    """What the epoch came to."""
+    if _strikes("diverges", plan, epoch):
+        return dataclasses.replace(trained, loss=math.nan)
+    return trained
+
+
+def beset(engine: ModuleType) -> None:
+    """Lets them happen to TensorFlow's own engine, whose module this is."""
+    session = engine.TensorFlowSession
+    train_epoch = session.train_epoch
+
+    def train(self: Any, order: Any) -> TrainedEpoch:
+        plan, epoch = self._plan, self._epoch + 1
+        befall(plan, epoch, math.ceil(len(order) / plan.recipe.batch_size))
+        return outcome(train_epoch(self, order), plan, epoch)
+
+    session.train_epoch = train
+
+
+def _strikes(misfortune: str, plan: TrialPlan, epoch: int) -> bool:
+    params = plan.params
+    return params.get("misfortune") == misfortune and params["strikes_in"] == epoch
