@@ -163,11 +163,11 @@ def test_a_study_that_no_worker_can_begin_says_why_until_it_can(place: Place) ->
     place.check(trials=1)
 
 
-def test_a_worker_waits_for_a_database_that_starts_late_and_falls_silent(
+def test_a_worker_waits_for_a_database_that_starts_late_and_ends_beside_one_that_is_silent(
     shared_place: Place,
 ) -> None:
     place = shared_place
-    place.write_study(trials=1, epochs=6, space={"pause_s": 0.05})
+    place.write_study(trials=1, epochs=12, space={"pause_s": 0.05})
     submit(place)
     with before_postgresql(place.storage_url) as proxy:
         proxy.refuse()
@@ -179,6 +179,11 @@ def test_a_worker_waits_for_a_database_that_starts_late_and_falls_silent(
         proxy.swallow()
         time.sleep(2 * STUDY["lease_s"])  # the length of the fault
         proxy.pass_on()
-        assert worker.wait(120) == 0
+        eventually(reached(place, epoch=4))
+        proxy.swallow()
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(60) == 143
+    assert "not stopped within 15 s" in place.said("alpha")
+    assert place.run("alpha", command=WORKER) == 0
     place.check(trials=1)
-    assert place.outcomes() == ["completed"]
+    assert place.outcomes() == ["interrupted", "completed"]

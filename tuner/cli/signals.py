@@ -3,15 +3,33 @@
 Until the driver asks for the first time nothing is in progress, so a signal ends the command
 at once. From then on the first signal is kept for the driver, who hands its trials back; a
 second Ctrl-C does not wait for that. A worker that looks for another study says so.
+
+A driver that cannot hand anything back, since its database takes every question and answers none,
+say, ends all the same, as if it had been killed: whoever comes next takes over.
 """
 
+import os
 import signal
+import socket
+import threading
+import time
+from contextlib import suppress
 from types import FrameType
 from typing import Self
 
 from tuner.errors import ExitCode
 
-_CODES = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
+_CODES: dict[int, ExitCode] = {
+    signal.SIGINT: ExitCode.INTERRUPTED,
+    signal.SIGTERM: ExitCode.TERMINATED,
+}
+_STDERR = 2
+_LIMIT_S = 15.0
+"""How long stopping may take; ten seconds are enough where the database answers."""
+_TOO_LATE = (
+    f"error: not stopped within {_LIMIT_S:g} s, so ended like one that is killed; "
+    "run the same command to go on\n"
+)
 
 
 class StopSignals:
@@ -20,6 +38,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.exit_code: ExitCode | None = None
         self._asked = False
+        self._last_resort = _LastResort()
 
     def received(self) -> bool:
         """Whether a signal came. Whoever asks promises to ask again, soon."""
@@ -34,14 +53,56 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._receive) for number in _CODES}
+        self._last_resort.prepare()
         return self
 
     def __exit__(self, *raised: object) -> None:
+        self._last_resort.dismiss()
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         again = self.exit_code is not None and number == signal.SIGINT
-        self.exit_code = self.exit_code or _CODES[signal.Signals(number)]
+        self.exit_code = self.exit_code or _CODES[number]
         if again or not self._asked:
             raise SystemExit(self.exit_code)
+
+
+class _LastResort:
+    """Ends the process some time after a signal, whatever its main thread is waiting for.
+
+    A handler in Python would not run while that waits in a library's own code; the interpreter
+    writes the number of a signal to the wake-up socket at once.
+    """
+
+    def prepare(self) -> None:
+        """Listens from now on."""
+        numbers, self._wakeup = socket.socketpair()
+        self._wakeup.setblocking(False)
+        self._before = signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._listen, args=(numbers,), name="signals", daemon=True).start()
+
+    def dismiss(self) -> None:
+        """The process has come to its end by itself."""
+        signal.set_wakeup_fd(self._before)
+        self._wakeup.close()
+
+    def _listen(self, numbers: socket.socket) -> None:
+        with numbers:
+            code = None
+            while code is None:
+                received = numbers.recv(64)
+                if not received:
+                    return
+                code = next((_CODES[number] for number in received if number in _CODES), None)
+            deadline = time.monotonic() + _LIMIT_S
+            while (left_s := deadline - time.monotonic()) > 0:
+                numbers.settimeout(left_s)
+                try:
+                    if not numbers.recv(64):
+                        return
+                except TimeoutError:
+                    break
+            with suppress(OSError):  # nobody listens any more
+                os.write(_STDERR, _TOO_LATE.encode())
+            os._exit(code)
