@@ -95,3 +95,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     nearest = get_close_matches(name, names, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
     return f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})"
+
+
+def said_by(error: OSError) -> str:
+    """What the system said, and of which file, in one line."""
+    said = error.strerror or str(error) or type(error).__name__
+    return masked(f"{error.filename}: {said}" if error.filename else said)

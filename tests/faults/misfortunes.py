@@ -27,8 +27,12 @@ def befall(plan: TrialPlan, epoch: int, batches: int = 1) -> None:
     while _strikes("hangs", plan, epoch) and plan.attempt == 0:
         signal.pause()
     if _strikes("starves", plan, epoch):
-        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
-        np.ones(8 << 30, np.uint8)
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, before[1]))
+        try:
+            np.ones(8 << 30, np.uint8)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def outcome(trained: TrainedEpoch, plan: TrialPlan, epoch: int) -> TrainedEpoch:

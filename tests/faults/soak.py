@@ -3,7 +3,7 @@
     python -m tests.faults.soak [--minutes 10] [--seed 0]
 
 Two drivers, as on two machines, share a study in PostgreSQL, behind a proxy, and an MLflow server.
-Whoever dies is started again, as systemd or Kubernetes would. Trainers train a softmax in NumPy;
+Whoever dies is started again, as systemd or Kubernetes would. Trainers train a softmax;
 outages and leases have their full lengths. Ends with exit code 1 where an invariant is broken.
 """
 

@@ -23,7 +23,7 @@ def scratch() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def cluster(scratch: Path) -> Iterator[Any]:
-    """A head with room for one trainer; every process of it trains with the engine of NumPy."""
+    """A head with room for one trainer; every process of it trains as the tests do."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", python_path())
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")

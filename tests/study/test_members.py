@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from optuna.trial import TrialState
@@ -21,6 +22,7 @@ from tuner.study.database import Database
 from tuner.study.ledger import Claim, Ledger
 from tuner.study.members import Member, Members, Membership, Watch
 from tuner.study.opening import open_database
+from tuner.study.processes import this_process
 from tuner.study.recovery import give_up
 from tuner.study.tables import drivers
 from tuner.study.trials import Trials
@@ -250,3 +252,18 @@ def test_a_home_is_known_wherever_it_lies(home: Home) -> None:
     moved = Home(home.root.rename(home.root.with_name("elsewhere")))
     assert moved.uid == uid
     assert {path.name for path in moved.root.iterdir()} == {"id"}
+
+
+def test_a_process_that_proc_hides_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with `hidepid=2`, which shows nobody what other users run."""
+    living = replace(this_process(), pid=os.getppid())
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    dead = replace(living, pid=ended.pid)
+
+    def hidden(_pid: int) -> int:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("tuner.study.processes._start_ticks", hidden)
+    assert not living.is_gone()
+    assert dead.is_gone()

@@ -26,6 +26,7 @@ from tuner.training.plan import CHECKPOINT, ModelPlan, TrialState
 from tuner.workers.devices import Device
 from tuner.workers.local import LocalPool
 from tuner.workers.pool import Finished, Lost, Reported
+from tuner.workers.process import TrainerProcess
 
 FOREVER = 1_000_000
 """Epochs that nobody waits for."""
@@ -180,3 +181,14 @@ def test_a_trainer_that_cannot_start_is_unavailable(tmp_path: Path) -> None:
         pool.describe(ModelPlan(name="dense", params={}), "digits")
     assert "a trainer on cpu:1000000 did not start: exit status 1; its log" in str(refused.value)
     assert "sched_setaffinity" in str(refused.value)
+
+
+def test_a_trainer_that_says_nothing_more_and_does_not_go_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deaf = "import os, time; os.close(1); time.sleep(600)"
+    monkeypatch.setattr("tuner.workers.process._COMMAND", (sys.executable, "-c", deaf))
+    monkeypatch.setattr("tuner.workers.process._PARTING_S", 0.1)
+    trainer = TrainerProcess(Device("cpu", (0,), None, 1), "tensorflow", tmp_path / "log")
+    assert list(trainer.answers()) == []
+    assert trainer.ending(None).reason == "it did not end"

@@ -32,7 +32,7 @@ from tuner.cli import (
     watch,
     worker,
 )
-from tuner.errors import ExitCode, TunerError
+from tuner.errors import ExitCode, TunerError, said_by
 from tuner.startup import collect_seldom
 
 app = typer.Typer(
@@ -97,6 +97,11 @@ def main() -> NoReturn:
             traceback.print_exc()
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if _debugging:
+            traceback.print_exc()
+        typer.echo(f"error: {said_by(error)}", err=True)
+        sys.exit(ExitCode.UNAVAILABLE)
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
     finally:

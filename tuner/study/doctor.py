@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial
 
 from tuner.home import Home
 from tuner.study.catalog import StudyRecord
+from tuner.study.clearing import clear_home
 from tuner.study.database import Database
 from tuner.study.journal import Journal
 from tuner.study.ledger import Attempt, Ledger
@@ -23,7 +24,6 @@ from tuner.study.provenance import Provenance
 from tuner.study.recovery import dead_here
 from tuner.study.shipment import shipping
 from tuner.study.trials import Trials
-from tuner.study.unshipped import clear_home
 from tuner.tracking.inspection import SeenRun, SeenStudy, look_at
 from tuner.tracking.progress import forget_progress, load_progress
 from tuner.tracking.settings import TrackingSettings

@@ -88,7 +88,12 @@ class Journal:
             self._progress(standing, trials, importance)
 
     def _progress(
-        self, standing: Standing, trials: Iterable[TrialSummary], importance: Importance
+        self,
+        standing: Standing,
+        trials: Iterable[TrialSummary],
+        importance: Importance,
+        *,
+        with_metrics: bool = True,
     ) -> None:
         changed = tuple(trial for trial in trials if self._told.get(trial.number) != trial)
         metrics = {f"trials_{state}": float(count) for state, count in standing.counts.items()}
@@ -103,7 +108,7 @@ class Journal:
                 direction=direction,
                 trials=changed,
                 importance=importance,
-                metrics=metrics,
+                metrics=metrics if with_metrics else {},
             ),
         )
         self._told |= {trial.number: trial for trial in changed}
@@ -117,16 +122,31 @@ class Journal:
         self._open()
         if summary is not None:
             self._progress(summary, summary.trials, {})
-        complete, failed = (summary.done, summary.all_failed) if summary else (False, False)
-        closed = events.StudyClosed(at_ms=now_ms(), complete=complete, failed=failed)
-        self._spools.append(self._home.parent(self._record.name), closed)
+        self._close(now_ms(), summary)
 
-    def ensure_closed(self, summary: StudySummary) -> None:
-        """Closes the study that a driver which died after its last trial had left open."""
+    def ensure_closed(self, summary: StudySummary, *, ended_ms: int, alone: bool) -> None:
+        """Closes the study here as it stands, where this home's spool says nothing or otherwise.
+
+        Its driver may have died after the last trial, or left when others had trials still.
+
+        Args:
+            summary: where it stands.
+            ended_ms: when its last attempt ended, in Unix time.
+            alone: whether no other home has ever driven it; else another one has told MLflow
+                how many trials ended when, and it is not told again.
+        """
         told, _ = read_events(self._home.parent(self._record.name), 0)
-        if told and not isinstance(told[-1], events.StudyClosed):
-            self._opened = True
-            self.study_closed(summary)
+        last = told[-1] if told else None
+        if last is None or (isinstance(last, events.StudyClosed) and last.complete == summary.done):
+            return
+        self._opened = True
+        self._progress(summary, summary.trials, {}, with_metrics=alone)
+        self._close(ended_ms, summary)
+
+    def _close(self, at_ms: int, summary: StudySummary | None) -> None:
+        complete, failed = (summary.done, summary.all_failed) if summary else (False, False)
+        closed = events.StudyClosed(at_ms=at_ms, complete=complete, failed=failed)
+        self._spools.append(self._home.parent(self._record.name), closed)
 
     def attempt_started(
         self,

@@ -66,6 +66,11 @@ class Members:
         rows = self._database.transact(lambda one: one.execute(statement).all())
         return [_member(row._mapping) for row in rows]
 
+    def homes(self) -> set[str]:
+        """The state folders whose drivers have ever been members."""
+        statement = select(drivers.c.home).where(drivers.c.study == self._study).distinct()
+        return set(self._database.transact(lambda one: one.execute(statement).scalars().all()))
+
 
 class Watch:
     """Tells by its own clock which drivers have fallen silent."""

@@ -25,8 +25,10 @@ class ProcessId:
             return False
         try:
             return _start_ticks(self.pid) != self.started
+        except PermissionError:
+            return False
         except (FileNotFoundError, ProcessLookupError):
-            return True
+            return not _exists(self.pid)  # /proc may hide what other users run
 
 
 @cache
@@ -38,6 +40,16 @@ def this_process() -> ProcessId:
         pid=os.getpid(),
         started=_start_ticks(os.getpid()),
     )
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _boot_id() -> str:

@@ -39,7 +39,7 @@ class Pulse:
 
     def __call__(self) -> bool:
         """Whether the driver is to stop."""
-        self._shipment.name_runs()
+        self._shipment.look()
         self._look_around()
         self._ask()
         self.stopping = self._stopped() or self._wish == "stop"

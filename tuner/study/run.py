@@ -15,6 +15,7 @@ from tuner.spec.study import AutoOrCount, StudySpec
 from tuner.study import importance
 from tuner.study.catalog import Catalog, StudyRecord
 from tuner.study.cleaning import clean
+from tuner.study.clearing import close_study
 from tuner.study.database import Database
 from tuner.study.driver import Driver
 from tuner.study.journal import Journal
@@ -189,7 +190,7 @@ class _Stay:
             summary = summarise(record.spec, trials, ledger)
             if someone_died:
                 journal.study_closed(summary)
-            journal.ensure_closed(summary)
+            close_study(self._home, self._database, journal, ledger, summary)
         if survey(self._home.study(record.name)).pending:
             with self._shipping(record, ledger):
                 pass
@@ -282,8 +283,9 @@ class _Stay:
             membership = Membership(self._database, record.name, self._home.uid, self._spec.lease_s)
             stack.enter_context(membership)
             trials, ledger = self._tables(record, membership.uid)
-            journal = stack.enter_context(closing(self._journal(record, membership.leads)))
+            # Left after the journal, whose end may write what a full disk had refused.
             shipment = stack.enter_context(self._shipping(record, ledger))
+            journal = stack.enter_context(closing(self._journal(record, membership.leads)))
             neighbours = self._neighbours(record.name, journal, but=membership.uid)
             neighbours.clear_up(ledger)
             journal.study_opened()

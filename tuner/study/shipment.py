@@ -1,5 +1,6 @@
 """The shipper beside a driver: started with it, drained when it leaves."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 from tuner.study.ledger import Ledger
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipping import Shipper
+
+_AGAIN_S = 30.0
 
 
 class Shipment:
@@ -16,10 +19,24 @@ class Shipment:
         self._folder = folder
         self._tracking = tracking
         self._ledger = ledger
-        self._shipper = Shipper(folder, tracking)
+        self._start()
 
-    def name_runs(self) -> None:
-        """Writes the run ids that have come to be known into the ledger."""
+    def look(self) -> None:
+        """Writes the run ids that have come to be known into the ledger.
+
+        A shipper that has died, for want of memory, say, is started again.
+        """
+        self._name_runs()
+        if not self._shipper.alive and time.monotonic() - self._started > _AGAIN_S:
+            self._shipper.finish(lambda: 0)
+            self._name_runs()
+            self._start()
+
+    def _start(self) -> None:
+        self._started = time.monotonic()
+        self._shipper = Shipper(self._folder, self._tracking)
+
+    def _name_runs(self) -> None:
         for uid, run_id in self._shipper.poll():
             self._ledger.name_run(uid, run_id)
 
@@ -32,7 +49,7 @@ class Shipment:
                 f"{self._shipper.pending or 'some'} events wait in {self._folder} and are "
                 f"shipped by tuner sync, or when the study runs again; see {self._shipper.log}"
             )
-        self.name_runs()
+        self._name_runs()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Any
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 
+from tuner.errors import RefusedError
 from tuner.study.database import Database
 
 
@@ -15,7 +16,10 @@ class StudyStorage(BaseStorage):
     def __init__(self, database: Database, study: str) -> None:
         self.database = database
         self._storage = database.storage
-        self.study_id = self._storage.get_study_id_from_name(study)
+        try:
+            self.study_id = self._storage.get_study_id_from_name(study)
+        except KeyError as error:
+            raise RefusedError(f"study {study!r} was deleted just now") from error
         """Optuna's number of the study."""
         self._name = study
         self._directions: list[StudyDirection] | None = None

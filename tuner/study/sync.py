@@ -1,11 +1,15 @@
 """Brings to MLflow what a study's spools on this machine still hold, without driving it."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
+from tuner.errors import RefusedError
 from tuner.home import Home
 from tuner.study.catalog import Catalog
+from tuner.study.clearing import clear_home
 from tuner.study.ledger import Ledger
+from tuner.study.lock import only_driver
 from tuner.study.opening import open_database
 from tuner.study.shipment import shipping
 from tuner.tracking.progress import survey
@@ -28,7 +32,8 @@ def sync(
 ) -> list[Synced]:
     """Ships one study's events, or those of all, each for `timeout_s` at most.
 
-    May run at any time: beside a driver it waits for that one's shipper.
+    May run at any time: beside a driver it waits for that one's shipper. What drivers of this
+    home that died have left open is closed first.
 
     Raises:
         UsageError: there is no such study.
@@ -43,6 +48,8 @@ def sync(
             folder = home.study(name)
             if home.devoted_to(name) not in ("", catalog.get(name).uid):
                 continue  # it holds another study of that name
+            with suppress(RefusedError), only_driver(home, name):  # else its driver sees to it
+                clear_home(home, database, catalog.get(name), say)
             before = survey(folder).pending
             if before:
                 ledger = Ledger(database, name)

@@ -75,10 +75,6 @@ class Trials:
         """Every row by its slot."""
         return {row.user_attrs[SLOT]: row for row in self.all()}
 
-    def row(self, opened: OpenTrial) -> FrozenTrial:
-        """The trial's row as it is at this moment."""
-        return self._rows.get_trial(opened.trial._trial_id)
-
     def open(self, claim: Claim) -> OpenTrial:
         """The claimed slot's row: the one an earlier attempt left, or a new one.
 

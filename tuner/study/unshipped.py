@@ -1,30 +1,25 @@
 """What drivers that died, or that MLflow kept waiting, have left in a home folder."""
 
 import time
-from collections.abc import Callable
-from contextlib import closing
 
-from tuner.errors import RefusedError, UnavailableError
+from tuner.errors import RefusedError, UnavailableError, UsageError
 from tuner.home import Home
-from tuner.study.catalog import Catalog, StudyRecord
+from tuner.study.catalog import Catalog
 from tuner.study.cleaning import clean
+from tuner.study.clearing import clear_home
 from tuner.study.database import Database
-from tuner.study.journal import Journal
-from tuner.study.keeping import BestModels
 from tuner.study.ledger import Ledger
-from tuner.study.lock import only_driver
-from tuner.study.members import Members
-from tuner.study.neighbours import Neighbours
+from tuner.study.lock import is_driven_here, only_driver
 from tuner.study.progress import Notify, Step
-from tuner.study.provenance import Provenance
 from tuner.study.shipment import shipping
-from tuner.study.summary import StudySummary, summarise
-from tuner.study.trials import Trials
 from tuner.tracking.progress import survey
 from tuner.tracking.settings import TrackingSettings
 
 _SHIPPING_S = 20.0
 """How long one study may keep a worker from looking for another."""
+_AGAIN_S, _LONGEST_AGAIN_S = 30.0, 480.0
+"""The pause between two tries doubles while MLflow is away: a worker that ships cannot see
+whether other drivers beat, and gives up a dead one only after a lease of watching it."""
 
 
 class Unshipped:
@@ -39,70 +34,75 @@ class Unshipped:
         self._notify = notify
         self._tracking = TrackingSettings.from_environment(home.root)
         self._names = set(home.studies())
-        self._tried = float("-inf")
+        self._uncleared = set(self._names)
+        """Those that a driver may have left something open in."""
+        self._due = float("-inf")
+        self._pause_s = _AGAIN_S
 
     def expect(self, study: str) -> None:
         """A driver is about to work on the study here."""
         self._names.add(study)
+        self._uncleared.add(study)
 
-    def ship(self, database: Database, max_age_s: float = 0.0) -> None:
-        """Closes and ships what it can, unless that was tried `max_age_s` ago or less."""
-        if time.monotonic() - self._tried < max_age_s:
-            return
+    def ship_if_due(self, database: Database) -> None:
+        """As `ship`, now and then."""
+        if time.monotonic() >= self._due:
+            self.ship(database)
+
+    def ship(self, database: Database) -> None:
+        """Closes and ships what it can."""
         clean(self._home, Catalog(database))
         for name in sorted(self._names):
-            record = Catalog(database).find(name)
-            if record is None or self._home.devoted_to(name) not in ("", record.uid):
+            try:
+                self._look_after(database, name)
+            except RefusedError:
+                continue  # a driver of this home is at work, or it was deleted just now
+            except UsageError as error:  # of a newer tuner
+                self._say(f"{name} is left to others: {error}")
                 self._names.discard(name)
-            else:
-                self._ship(database, record)
-        self._tried = time.monotonic()
+        waits = any(map(self._is_pending, self._names))
+        self._pause_s = min(2 * self._pause_s, _LONGEST_AGAIN_S) if waits else _AGAIN_S
+        self._due = time.monotonic() + self._pause_s
 
     def check(self) -> None:
-        """Refuses to call it a day while something waits.
+        """Refuses to call it a day while something waits that nobody here is shipping.
 
         Raises:
             UnavailableError: something does.
         """
-        if waiting := sorted(name for name in self._names if self._pending(name)):
+        waiting = [
+            name
+            for name in sorted(self._names)
+            if self._is_pending(name) and not is_driven_here(self._home, name)
+        ]
+        if waiting:
             raise UnavailableError(
                 f"MLflow does not have everything of {', '.join(waiting)}; run tuner "
                 "sync, or the worker again, with the same TUNER_HOME once it answers"
             )
 
-    def _ship(self, database: Database, record: StudyRecord) -> None:
-        folder, ledger = self._home.study(record.name), Ledger(database, record.name)
-        try:
-            with only_driver(self._home, record.name):
-                standing = clear_home(self._home, database, record, self._say)
-                if self._pending(record.name):
-                    with shipping(folder, self._tracking, ledger, lambda: _SHIPPING_S, self._say):
-                        pass
-        except RefusedError:
-            return  # a driver of this home is at work, which ships it
-        if standing.done and not self._pending(record.name):
-            self._names.discard(record.name)
+    def _look_after(self, database: Database, name: str) -> None:
+        """Of a study that goes on elsewhere, only what has not been looked at or waits."""
+        record = Catalog(database).find(name)
+        if record is None or self._home.devoted_to(name) not in ("", record.uid):
+            self._names.discard(name)
+            return
+        ledger = Ledger(database, name)
+        over = not ledger.open_attempts() and not ledger.has_free(record.spec.slots)
+        if not over and name not in self._uncleared and not self._is_pending(name):
+            return
+        with only_driver(self._home, name):
+            clear_home(self._home, database, record, self._say)
+            self._uncleared.discard(name)
+            if self._is_pending(name):
+                folder = self._home.study(name)
+                with shipping(folder, self._tracking, ledger, lambda: _SHIPPING_S, self._say):
+                    pass
+        if over and not self._is_pending(name):
+            self._names.discard(name)
 
-    def _pending(self, study: str) -> bool:
+    def _is_pending(self, study: str) -> bool:
         return bool(survey(self._home.study(study)).pending)
 
     def _say(self, text: str) -> None:
         self._notify(Step(text))
-
-
-def clear_home(
-    home: Home, database: Database, record: StudyRecord, say: Callable[[str], None]
-) -> StudySummary:
-    """Closes what dead drivers of this home left open, and the study if nobody is at work on it.
-
-    Whoever calls holds the home's driver lock. Returns where the study stands.
-    """
-    ledger = Ledger(database, record.name)
-    with closing(Journal(home, record, Provenance("", "", ()), say=say)) as journal:
-        Neighbours(home, database, record.name, journal, say).clear_up(ledger)
-        trials = Trials(database, record.spec)
-        BestModels(home, record.spec, ledger, journal, trials.all())
-        standing = summarise(record.spec, trials, ledger)
-        if not Members(database, record.name).present():
-            journal.ensure_closed(standing)
-        return standing

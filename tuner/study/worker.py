@@ -9,7 +9,7 @@ from itertools import starmap
 from math import inf
 from typing import Protocol
 
-from tuner.errors import RefusedError, TunerError, UnavailableError, UsageError
+from tuner.errors import RefusedError, TunerError, UnavailableError, UsageError, said_by
 from tuner.home import Home
 from tuner.spec.study import AutoOrCount
 from tuner.study.catalog import Catalog
@@ -151,7 +151,7 @@ class Worker:
         """Waits for one; None when there is no reason to wait any longer."""
         look = _Lookout(database, self._terms, self._say)
         said = False
-        self._unshipped.ship(database)
+        self._unshipped.ship_if_due(database)
         while True:
             jobs = [job for job in look.jobs() if self._may(job.name, job.text)]
             if job := next((job for job in jobs if not self._refused(job)), None):
@@ -163,7 +163,7 @@ class Worker:
                 self._say("waiting for a study with a trial to take")
                 said = True
             time.sleep(look.pace_s)
-            self._unshipped.ship(database, max_age_s=_AGAIN_S)
+            self._unshipped.ship_if_due(database)
 
     def _may(self, name: str, text: str) -> bool:
         """Whether it is one of those to serve, and can be run here at some time."""
@@ -186,6 +186,8 @@ class Worker:
             self._turn_down(job, error, _AGAIN_S)
         except TunerError as error:
             self._turn_down(job, error, inf)
+        except OSError as error:  # a full disk, say
+            self._turn_down(job, UnavailableError(said_by(error)), _AGAIN_S)
 
     def _turn_down(self, job: Job, error: TunerError, pause_s: float) -> None:
         self._say(f"cannot take part in {job.name}: {error}")
@@ -222,10 +224,11 @@ class _Lookout:
             for name, prospect in self._open.items()
             if prospect.has_work()
         ]
+        begun = set(self._catalog.names())
         beginning = [
             Job(each.name, each.text, partial(begin_study, each, terms=self._terms), submitted=True)
             for each in self._submissions.all()
-            if self._catalog.find(each.name) is None
+            if each.name not in begun
         ]
         return joining + beginning
 

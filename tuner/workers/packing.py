@@ -8,6 +8,7 @@ that back.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,11 +66,12 @@ class Memory:
         return int(max(paces, key=lambda count: paces[count])) if paces else None
 
     def keep(self, workload: str, paces: Mapping[int, float]) -> None:
-        """Remembers the paces, each under its number of trainers."""
+        """Remembers the paces, each under its number of trainers, if the disk has room."""
         known = {**self._read(), workload: {str(count): pace for count, pace in paces.items()}}
         partial = self._file.with_name(f"partial-{self._file.name}")
-        partial.write_text(json.dumps(known, indent=2))
-        partial.replace(self._file)
+        with suppress(OSError):
+            partial.write_text(json.dumps(known, indent=2))
+            partial.replace(self._file)
 
     def _read(self) -> dict[str, dict[str, float]]:
         """A file that was cut short or written by another version counts as none."""

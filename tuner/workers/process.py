@@ -16,6 +16,8 @@ from tuner.workers.messages import Answer, Request, answer_adapter
 _COMMAND = (sys.executable, "-P", "-u", "-m", "tuner.workers.trainer")
 """-P: a file in the working folder must not stand in for a module of the same name."""
 _LOG_TAIL = 2000
+_PARTING_S = 5.0
+"""How long a trainer that says nothing more may take to be gone."""
 
 
 class TrainerProcess:
@@ -69,19 +71,25 @@ class TrainerProcess:
     def kill(self, reason: str) -> None:
         """Ends it at once, hung or stopped as it may be, with whatever the user's code started."""
         self._killed_because = reason
-        os.killpg(self._process.pid, signal.SIGKILL)
+        self._kill_group()
 
     def wait(self, timeout_s: float) -> None:
-        """Waits until it is gone; one that was told to end and does not is killed."""
+        """Waits until it is gone; one that does not go is killed, and so is what it leaves."""
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self._killed_because = self._killed_because or "it did not end"
+        self._kill_group()
+        self._process.wait()
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def ending(self, trial_log: Path | None) -> Ending:
         """How it ended, and the end of what it printed: in its trial, if it had one."""
-        code = self._process.wait()
+        self.wait(_PARTING_S)
+        code = self._process.returncode
         self.end()
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         if code == -signal.SIGKILL:

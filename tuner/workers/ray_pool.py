@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +54,7 @@ class RayPool(HandlePool):
             UnavailableError: there is no such cluster, or no node has what a trainer takes.
         """
         self._connected_here = _connect(cluster.address)
-        with ExitStack() as undo:
+        with _translated(), ExitStack() as undo:
             undo.callback(self._disconnect)
             demand = _demand(cluster)
             count = min(_room(demand) if workers == "auto" else workers, slots)
@@ -86,7 +86,7 @@ def _connect(address: str | None) -> bool:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, ValueError, RuntimeError, RayError) as error:
         where = address or "this machine"
-        said = str(error).strip().splitlines()[0]
+        said = _lines(error)[0]
         if "RAY_AUTH_MODE" not in os.environ:
             said += "; if it asks for a token, set RAY_AUTH_MODE=token"
         raise UnavailableError(f"Ray: cannot join the cluster at {where}: {said}") from error
@@ -165,7 +165,8 @@ class _TrainerActor:
     def send(self, request: Request) -> None:
         checkpoint, arrays = None, None
         if isinstance(request, Train | Probe):
-            arrays = self._data.stored(request.plan.dataset)
+            with _translated():
+                arrays = self._data.stored(request.plan.dataset)
         if isinstance(request, Train):
             self._plan = request.plan
             checkpoint = _content(request.plan.resumes)
@@ -246,10 +247,25 @@ class _TrainerActor:
 
 def _ending_by(error: RayError) -> Ending:
     """An actor that was never made is at fault itself; else its node is, or what Ray does there."""
-    reason = str(error).strip().splitlines()[-1].strip()
+    reason = _lines(error)[-1]
     if isinstance(error, RayActorError) and not error.actor_init_failed:
         return Ending(f"its actor was lost, maybe with its node: {reason}", machine_lost=True)
     return Ending(reason)
+
+
+def _lines(error: BaseException) -> list[str]:
+    """What it says, its kind where it says nothing."""
+    said = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return said or [type(error).__name__]
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """A cluster that fails in the block is unavailable."""
+    try:
+        yield
+    except RayError as error:
+        raise UnavailableError(f"Ray: the cluster failed: {_lines(error)[0]}") from error
 
 
 def _content(file: Path | None) -> bytes | None:

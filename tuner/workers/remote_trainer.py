@@ -118,7 +118,7 @@ class RemoteTrainer:
             case Ended(result=result):
                 names = [OUTPUT_LOG, *([result.model.path.name] if result.model else [])]
                 files = _contents(folder, names)
-                shutil.rmtree(folder)
+                shutil.rmtree(folder, ignore_errors=True)
                 self._plan = None
                 return files
             case Ending():
@@ -128,7 +128,7 @@ class RemoteTrainer:
     def _new_checkpoint(self, file: Path) -> Files:
         """The checkpoint, if it was written since it was last sent."""
         written_at = file.stat().st_mtime_ns if file.exists() else 0
-        if written_at <= self._checkpoint_at:
+        if written_at == self._checkpoint_at:
             return {}
         self._checkpoint_at = written_at
         return _contents(file.parent, [file.name])

@@ -20,7 +20,7 @@ from typing import Any
 
 _ENGINE = "tuner.training.engines.tensorflow"
 _DIES_AT = os.environ.get("FAULT_DIES_AT", "")
-_IN_NUMPY = os.environ.get("FAULT_ENGINE", "numpy") == "numpy"
+_IN_NUMPY = {"numpy": True, "tensorflow": False}[os.environ.get("FAULT_ENGINE", "numpy")]
 
 
 class _Finder(importlib.abc.MetaPathFinder):

@@ -1,0 +1,55 @@
+"""Clears up after drivers of a home folder that are gone: what they left open is closed here."""
+
+from collections.abc import Callable
+from contextlib import closing
+
+from tuner.home import Home
+from tuner.study.catalog import StudyRecord
+from tuner.study.database import Database
+from tuner.study.journal import Journal, now_ms
+from tuner.study.keeping import BestModels
+from tuner.study.ledger import Ledger
+from tuner.study.members import Members
+from tuner.study.neighbours import Neighbours
+from tuner.study.provenance import Provenance
+from tuner.study.summary import StudySummary, summarise
+from tuner.study.trials import Trials
+from tuner.tracking.progress import survey
+
+
+def clear_home(
+    home: Home, database: Database, record: StudyRecord, say: Callable[[str], None]
+) -> None:
+    """Closes what dead drivers of this home left open, and the study if nobody is at work on it.
+
+    Whoever calls holds the home's driver lock.
+
+    Raises:
+        RefusedError: the study was deleted meanwhile.
+    """
+    ledger, trials = Ledger(database, record.name), Trials(database, record.spec)
+    with closing(Journal(home, record, Provenance("", "", ()), say=say)) as journal:
+        Neighbours(home, database, record.name, journal, say).clear_up(ledger)
+        BestModels(home, record.spec, ledger, journal, trials.all())
+        close_study(home, database, journal, ledger, summarise(record.spec, trials, ledger))
+    _name_runs(home, record.name, ledger)
+
+
+def close_study(
+    home: Home, database: Database, journal: Journal, ledger: Ledger, summary: StudySummary
+) -> None:
+    """Closes the parent's spool here as the study stands, unless somebody is at work on it."""
+    members = Members(database, summary.study)
+    if members.present():
+        return
+    ends = [attempt.ended_ms for attempt in ledger.attempts() if attempt.ended_ms is not None]
+    alone = members.homes() <= {home.uid, ""}
+    journal.ensure_closed(summary, ended_ms=max(ends, default=now_ms()), alone=alone)
+
+
+def _name_runs(home: Home, study: str, ledger: Ledger) -> None:
+    """Writes into the ledger which runs show its attempts, where a driver died before it could."""
+    runs = survey(home.study(study)).runs
+    for attempt in ledger.attempts():
+        if attempt.run_id is None and attempt.uid in runs:
+            ledger.name_run(attempt.uid, runs[attempt.uid])
