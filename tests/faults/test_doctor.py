@@ -35,6 +35,9 @@ def test_what_mlflow_lost_or_nobody_knows_is_named_and_shipped_again(place: Plac
     stranger = client.create_run(lost.info.experiment_id, tags=tags)
     client.delete_run(lost.info.run_id)
     client.update_run(left_open.info.run_id, "RUNNING")
+    with sqlite3.connect(place.folder / "studies.db") as database:
+        database.execute("UPDATE tuner_attempts SET run_id = NULL WHERE slot = 2")
+    database.close()
     with sqlite3.connect(place.folder / "mlflow.db") as database:
         delete = "DELETE FROM metrics WHERE run_uuid = ? AND step = 2"
         database.execute(delete, (gap.info.run_id,))
@@ -45,10 +48,12 @@ def test_what_mlflow_lost_or_nobody_knows_is_named_and_shipped_again(place: Plac
     assert "trial 0, attempt 0: MLflow has lost its run" in said
     assert "trial 1, attempt 0: its run lacks the epochs 2" in said
     assert "trial 2, attempt 0: is over, and its run is open" in said
+    assert "trial 2, attempt 0: the database does not know its run" in said
     assert f"run {stranger.info.run_id}: the database knows no such attempt" in said
     client.delete_run(stranger.info.run_id)
     doctor(place, "--fix")
     place.check(trials=3)
+    assert all(attempt.run_id for attempt in place.attempts())
 
 
 def test_what_a_dead_driver_left_is_closed(place: Place) -> None:

@@ -103,6 +103,10 @@ def test_a_paused_or_stopped_study_is_left_alone_until_it_is_told_to_go_on(place
     assert [attempt.outcome for attempt in begun] == ["completed"] * len(begun)
     assert len(begun) < 3
     assert "paused" in answer(place, "studies")
+    patient = place.start("beta", command=WORKER)
+    eventually(lambda: "waiting for a study" in place.said("beta"))
+    patient.send_signal(signal.SIGTERM)
+    assert patient.wait(60) == 143, "a paused study has not ended"
 
     answer(place, "resume", "fault")
     eventually(reached(place, epoch=1, slot=len(begun)))
@@ -147,8 +151,12 @@ def test_a_budget_that_is_lowered_keeps_what_has_begun(place: Place) -> None:
 
 
 def test_a_study_that_no_worker_can_begin_says_why_until_it_can(place: Place) -> None:
+    assert place.run("beta", command=(*WORKER, "fault")) == 2
+    assert "no study fault in this database" in place.said("beta")
     place.write_study(model="softmax:missing")
     submit(place)
+    assert place.run("beta", command=("show", "fault")) == 2
+    assert "'fault' has been submitted, and no worker has begun it yet" in place.said("beta")
     worker = place.start("alpha", command=("worker", "--workers", "1"))
     eventually(lambda: "cannot take part in fault" in place.said("alpha"))
     eventually(lambda: "refused" in answer(place, "studies"))

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from tests.tracking.recorder import Recorder
 from tests.tracking.store import Store, forget_progress, ship
 from tuner.errors import UnavailableError
+from tuner.tracking.mlflow_store import MlflowStore
 from tuner.tracking.progress import load_progress
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.spool import attempt_folder, parent_folder
@@ -113,3 +115,40 @@ def test_one_shipper_at_a_time(recorder: Recorder, local: TrackingSettings) -> N
     assert second.ship() == 1
     second.close()
     assert not (recorder.folder / "shipping").exists()
+
+
+def test_parents_that_two_machines_made_at_once_become_one(
+    tmp_path: Path, local: TrackingSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = Recorder(tmp_path / "one"), Recorder(tmp_path / "other")
+    one.parent(one.opened())
+    other.parent(other.opened())
+    ship(one.folder, local)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowStore, "find", lambda *_: None)  # each looked before the other made it
+        ship(other.folder, local)
+    one.trial(0)
+    other.trial(1)
+    for each in (one, other):
+        ship(each.folder, local)
+    client = MlflowClient(local.uri)
+    experiment = client.get_experiment_by_name(local.experiment).experiment_id
+    parents = client.search_runs([experiment], "tags.`tuner.uid` = 'sweep@test'")
+    assert len(parents) == 2
+    children = client.search_runs([experiment], "tags.`tuner.kind` = 'trial'")
+    for child, parent in zip(children, parents, strict=True):
+        client.set_tag(child.info.run_id, "mlflow.parentRunId", parent.info.run_id)
+
+    for each in (one, other):
+        each.parent(each.progressed(), each.closed())
+        assert ship(each.folder, local) == 0
+
+    store = Store(local)
+    parent = store.runs["sweep"].info
+    assert parent.status == "FINISHED"
+    for name in ("trial 0", "trial 1"):
+        assert store.runs[name].data.tags["mlflow.parentRunId"] == parent.run_id
+    for each in (one, other):
+        progress = load_progress(parent_folder(each.folder))
+        assert progress is not None
+        assert (progress.run_id, progress.refused) == (parent.run_id, ())

@@ -1,5 +1,6 @@
 """`tuner worker`: serves the studies of the database."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -27,6 +28,13 @@ def worker(
     from tuner.home import Home
     from tuner.study.worker import Worker
 
+    if os.environ.get("TUNER_STORAGE_URL") and not os.environ.get("MLFLOW_TRACKING_URI"):
+        home = Home.from_environment().root
+        typer.echo(
+            f"MLFLOW_TRACKING_URI is not set: the runs of this worker go to {home}, where no other "
+            "machine finds them",
+            err=True,
+        )
     with StopSignals() as signals, PlainView(Console(stderr=True)) as shown:
         Worker(
             Home.from_environment(),

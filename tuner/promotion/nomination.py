@@ -30,7 +30,8 @@ def nominate(study: Study, number: int | None = None) -> Candidate:
     if trial.run_id is None:
         raise RefusedError(
             f"trial {trial.number} of {study.name}: its MLflow run is not known yet; wait until "
-            "its driver has shipped it, or run tuner sync on the machine that trained it"
+            "its driver has shipped it, or run tuner sync on the machine that trained it; where "
+            f"MLflow has the run already: tuner doctor {study.name} --fix"
         )
     if "model_sha256" not in facts:
         raise RefusedError(

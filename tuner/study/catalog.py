@@ -70,10 +70,19 @@ class Catalog:
         record = self.find(name)
         if record is None:
             known = self.names()
+            if self._is_submitted(name):
+                raise UsageError(
+                    f"study {name!r} has been submitted, and no worker has begun it yet; "
+                    f"follow it with: tuner watch {name}, withdraw it with: tuner delete {name}"
+                )
             if not known:
                 raise UsageError(f"no study {name!r}: this database holds none yet")
             raise UsageError(unknown("study", name, known))
         return record
+
+    def _is_submitted(self, name: str) -> bool:
+        statement = select(submissions.c.name).where(submissions.c.name == name)
+        return self._database.transact(lambda one: one.execute(statement).first()) is not None
 
     def create(
         self,
@@ -157,10 +166,13 @@ class Catalog:
         row = self._database.transact(lambda one: one.execute(statement).first())
         return ("stop", "") if row is None else (_wish(row.wish), row.spec)
 
-    def wanted(self) -> list[tuple[str, str, str]]:
-        """Name, uid and file of the studies that drivers may join, the oldest first."""
+    def wanted(self, wish: Wish = "run") -> list[tuple[str, str, str]]:
+        """Name, uid and file of the studies that drivers may join, the oldest first.
+
+        With another `wish`, of those that are paused or stopped.
+        """
         columns = studies.c.name, studies.c.uid, studies.c.spec
-        statement = select(*columns).where(studies.c.wish == "run").order_by(studies.c.created_ms)
+        statement = select(*columns).where(studies.c.wish == wish).order_by(studies.c.created_ms)
         rows = self._database.transact(lambda one: one.execute(statement).all())
         return [(row.name, row.uid, row.spec) for row in rows]
 

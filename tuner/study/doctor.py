@@ -40,6 +40,7 @@ class Kind(Enum):
     MISSING = auto()
     INCOMPLETE = auto()
     RUNNING = auto()
+    UNNAMED = auto()
     ELSEWHERE = auto()
     STRANGE = auto()
     REFUSED = auto()
@@ -51,6 +52,7 @@ _REMEDIES = {
     Kind.MISSING: "is shipped again from its spool",
     Kind.INCOMPLETE: "is shipped again from its spool, which adds what is missing",
     Kind.RUNNING: "is closed",
+    Kind.UNNAMED: "is noted",
 }
 
 
@@ -62,6 +64,8 @@ class Finding:
     about: str
     text: str
     attempt: Attempt | None = None
+    run_id: str = ""
+    """The run that the database does not know."""
 
     @property
     def remedy(self) -> str:
@@ -140,6 +144,8 @@ class Doctor:
                 journal.attempt_abandoned(
                     attempt.slot, attempt.number, attempt.uid, attempt.outcome
                 )
+        elif finding.kind is Kind.UNNAMED and attempt is not None:
+            self._ledger.name_run(attempt.uid, finding.run_id)
         elif finding.kind in (Kind.MISSING, Kind.RUNNING):
             forget_progress(self._home.parent(self._record.name))
 
@@ -148,8 +154,8 @@ class Doctor:
     ) -> Iterator[Finding]:
         name = f"trial {attempt.slot if row is None else row.number}, attempt {attempt.number}"
 
-        def found(kind: Kind, text: str) -> Finding:
-            return Finding(kind, name, text, attempt)
+        def found(kind: Kind, text: str, run_id: str = "") -> Finding:
+            return Finding(kind, name, text, attempt, run_id)
 
         if attempt.outcome is None:
             if attempt.driver not in living:
@@ -200,7 +206,7 @@ def _about_run(
     attempt: Attempt,
     row: FrozenTrial | None,
     runs: tuple[SeenRun, ...],
-    found: Callable[[Kind, str], Finding],
+    found: Callable[..., Finding],
     *,
     here: bool,
     living: set[str],
@@ -212,6 +218,8 @@ def _about_run(
     if len(runs) > 1:
         kind = Kind.INCOMPLETE if here else Kind.ELSEWHERE
         yield found(kind, f"has {len(runs)} runs in MLflow")
+    if attempt.run_id is None:
+        yield found(Kind.UNNAMED, "the database does not know its run", run.run_id)
     if run.status == "RUNNING":
         yield found(Kind.RUNNING, "is over, and its run is open")
     if run.refused:

@@ -118,15 +118,17 @@ class Worker:
         self._stop = stop
         self._refusals: dict[str, _Refusal] = {}
         self._unshipped = Unshipped(home, notify)
+        self._unmet: Collection[str] = only
 
     def serve(self, *, until_done: bool) -> None:
         """Takes one job after another, and ships what earlier ones here left behind.
 
-        With `until_done` it ends when every study that it may serve has ended, was stopped or
-        paused, or cannot be run here.
+        With `until_done` it ends when every study that it may serve has ended, was stopped, or
+        cannot be run here.
 
         Raises:
-            UsageError: the database's address cannot be read.
+            UsageError: the database's address cannot be read, or with `until_done` a study that
+                it is to serve is not there when it starts.
             UnavailableError: MLflow does not have everything yet that was recorded here.
         """
         complaint = ""
@@ -151,6 +153,7 @@ class Worker:
         """Waits for one; None when there is no reason to wait any longer."""
         look = _Lookout(database, self._terms, self._say)
         said = False
+        self._meet(look, until_done=until_done)
         self._unshipped.ship_if_due(database)
         while True:
             jobs = [job for job in look.jobs() if self._may(job.name, job.text)]
@@ -164,6 +167,17 @@ class Worker:
                 said = True
             time.sleep(look.pace_s)
             self._unshipped.ship_if_due(database)
+
+    def _meet(self, look: "_Lookout", *, until_done: bool) -> None:
+        """Says once which of the studies to serve are not there; they may be yet to come."""
+        unknown, self._unmet = look.unknown(self._unmet), ()
+        if unknown and until_done:
+            raise UsageError(
+                f"no study {', '.join(unknown)} in this database; see: tuner studies, or hand it "
+                "over first: tuner run-study FILE --detach"
+            )
+        if unknown:
+            self._say(f"this database has no study {', '.join(unknown)} yet")
 
     def _may(self, name: str, text: str) -> bool:
         """Whether it is one of those to serve, and can be run here at some time."""
@@ -233,10 +247,20 @@ class _Lookout:
         return joining + beginning
 
     def unfinished(self) -> list[tuple[str, str]]:
-        """Name and file of the studies that were not over at the last look."""
-        return [
+        """Name and file of the studies that were not over at the last look, or are paused."""
+        paused = [
+            (name, text)
+            for name, uid, text in self._catalog.wanted("pause")
+            if self._prospect(name, uid, text).has_work()
+        ]
+        return paused + [
             (name, prospect.text) for name, prospect in self._open.items() if not prospect.finished
         ]
+
+    def unknown(self, names: Collection[str]) -> list[str]:
+        """Those of the names that no study has, begun or submitted."""
+        known = {*self._catalog.names(), *(each.name for each in self._submissions.all())}
+        return sorted(set(names) - known)
 
     @property
     def pace_s(self) -> float:

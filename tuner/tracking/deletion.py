@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def delete_runs(settings: TrackingSettings, study_uid: str) -> int:
-    """Deletes the study's parent run and every run below it; returns how many there were.
+    """Deletes every run of the study, its parent too; returns how many there were.
 
     Raises:
         UnavailableError: MLflow does not answer.
@@ -24,14 +24,9 @@ def _delete(client: "MlflowClient", experiment_name: str, study_uid: str) -> int
     if experiment is None:
         return 0
     search = [experiment.experiment_id]
-    parents = client.search_runs(search, f"tags.`tuner.uid` = '{study_uid}'")
     deleted = 0
-    for parent in parents:
-        below = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-        while runs := client.search_runs(search, below):
-            for run in runs:
-                client.delete_run(run.info.run_id)
-            deleted += len(runs)
-        client.delete_run(parent.info.run_id)
-        deleted += 1
+    while runs := client.search_runs(search, f"tags.`tuner.study_uid` = '{study_uid}'"):
+        for run in runs:
+            client.delete_run(run.info.run_id)
+        deleted += len(runs)
     return deleted

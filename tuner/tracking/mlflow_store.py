@@ -51,7 +51,7 @@ class MlflowStore:
         """Tells this experiment from any other, and from one recreated under its name."""
 
     def find(self, uid: str) -> str | None:
-        """Returns the id of the run with this uid, None when there is none."""
+        """Returns the id of the run with this uid, the same for all who ask; None without one."""
         runs = self._runs(uid)
         return runs[0].info.run_id if runs else None
 
@@ -70,15 +70,24 @@ class MlflowStore:
         return str(run.info.run_id)
 
     def remove_doubles(self, uid: str, run_id: str) -> None:
-        """Deletes every run with this uid but `run_id`.
+        """Deletes every run with this uid but `run_id`, which gets what lies below them.
 
-        A double appears when a server creates a run after the client stopped waiting.
+        A double appears when a server creates a run after the client stopped waiting, or when
+        the shippers of two machines create a study's at the same moment.
         """
         for run in self._runs(uid):
             if run.info.run_id != run_id:
+                self._adopt(run_id, run.info.run_id)
                 _logger.warning("deleting run %s: a double of %s", run.info.run_id, run_id)
                 with translated(f"delete run {run.info.run_id}"):
                     self._client.delete_run(run.info.run_id)
+
+    def _adopt(self, parent_id: str, double_id: str) -> None:
+        with translated(f"search runs below {double_id}"):
+            below = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{double_id}'"
+            while runs := self._client.search_runs([self._experiment_id], below):
+                for run in runs:
+                    self._client.set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, parent_id)
 
     def apply(self, run_id: str, update: RunUpdate) -> None:
         """Does to the run what `update` says; its status changes last."""

@@ -22,6 +22,7 @@ from tuner.tracking.events import (
     AttemptEnded,
     AttemptStarted,
     Event,
+    StudyClosed,
     StudyOpened,
 )
 from tuner.tracking.mlflow_store import MlflowStore
@@ -64,13 +65,12 @@ class Shipment:
         unread = sum(1 for _ in read_lines(self.folder, self.progress.offset))
         return unread + self.progress.undrawn
 
-    def ship(self, parent_id: str | None, go_on: Callable[[], bool], *, finishing: bool) -> int:
+    def ship(self, go_on: Callable[[], bool], *, finishing: bool) -> int:
         """Ships what is new and returns how many events that were.
 
         Nothing is shipped as long as the run's parent is missing: another machine ships it.
 
         Args:
-            parent_id: the parent run of this study folder, if it has one.
             go_on: asked before each batch; False ends the shipping early.
             finishing: the driver has gone, so nothing waits for more to come.
 
@@ -83,7 +83,7 @@ class Shipment:
             return 0
         shipped = 0
         for batch in batches(lines):
-            if not go_on() or not self._ship(batch, parent_id):
+            if not go_on() or not self._ship(batch):
                 return shipped
             shipped += len(batch)
         if shipped:
@@ -109,24 +109,37 @@ class Shipment:
                 run = run.after(event) if run else _beginning(event)
         return replace(run, undrawn=self.progress.undrawn) if isinstance(run, StudyRun) else run
 
-    def _ship(self, batch: Sequence[Entry], parent_id: str | None) -> bool:
+    def _ship(self, batch: Sequence[Entry]) -> bool:
         """Ships a batch, if need be one by one, and skips what is refused twice.
 
         Another writer's insert in the same instant can look like a refusal, so once is not
         enough.
         """
         try:
-            return self._apply(batch, parent_id)
+            return self._apply(batch)
         except RefusedError:
+            if self._is_double():
+                return False
             if len(batch) > 1:
-                return all(self._ship([entry], parent_id) for entry in batch)
+                return all(self._ship([entry]) for entry in batch)
         try:
-            return self._apply(batch, parent_id)
+            return self._apply(batch)
         except RefusedError as error:
             self._skip(batch[0], error)
             return True
 
-    def _apply(self, batch: Sequence[Entry], parent_id: str | None) -> bool:
+    def _is_double(self) -> bool:
+        """Whether others show this in another run, which is then begun anew here."""
+        known = self.progress
+        first = self._store.find(known.uid) if known.run_id is not None else None
+        if first in (None, known.run_id):
+            return False
+        self._run = None
+        self.progress = Progress(destination=known.destination, uid=known.uid, run_id=first)
+        save_progress(self.folder, self.progress)
+        return True
+
+    def _apply(self, batch: Sequence[Entry]) -> bool:
         run, updates = self._known(), []
         for entry in batch:
             if isinstance(entry.event, ValidationError):
@@ -137,7 +150,9 @@ class Shipment:
             updates.append(RunUpdate() if entry.superseded else run.update(entry.event))
             run = run.after(entry.event)
         assert run is not None
-        run_id = self.progress.run_id or self._open(run.opening, parent_id)
+        if isinstance(batch[-1].event, StudyClosed) and self._is_double():
+            return False
+        run_id = self.progress.run_id or self._open(run.opening)
         if run_id is not None:
             self._update(run_id, _merged(updates))
         elif not run.opening.foreign:
@@ -161,11 +176,12 @@ class Shipment:
         self._run = replace(run, undrawn=False)
         self._advance(undrawn=False)
 
-    def _open(self, opening: RunOpening, parent_id: str | None) -> str | None:
+    def _open(self, opening: RunOpening) -> str | None:
         """The id of the run, None when its parent has none yet or nobody made a foreign one."""
+        parent_id = None
         if opening.foreign:
             return self._store.find(opening.uid)
-        if opening.parent_uid is not None and parent_id is None:
+        if opening.parent_uid is not None:
             parent_id = self._store.find(opening.parent_uid)
             if parent_id is None:
                 return None

@@ -12,7 +12,7 @@ from tuner.tracking.mlflow_store import MlflowStore
 from tuner.tracking.progress import Survey, survey
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipment import Shipment
-from tuner.tracking.spool import parent_folder, spool_folders
+from tuner.tracking.spool import spool_folders
 
 _LOOK_S = 1.0
 """How often new spools are looked for."""
@@ -90,8 +90,7 @@ class StudyShipper:
     def _ship(self, shipment: Shipment, store: MlflowStore, finishing: bool) -> int:
         """One run that cannot be updated holds up no other, unless MLflow itself is away."""
         try:
-            parent_id = self._parent_id(shipment)
-            shipped = shipment.ship(parent_id, self._go_on, finishing=finishing)
+            shipped = shipment.ship(self._go_on, finishing=finishing)
         except (UnavailableError, OSError) as error:  # MLflow's, or a full disk of ours
             store.ping()
             if shipment.folder not in self._held_up:
@@ -100,10 +99,6 @@ class StudyShipper:
             return 0
         self._held_up.discard(shipment.folder)
         return shipped
-
-    def _parent_id(self, shipment: Shipment) -> str | None:
-        parent = self._shipments.get(parent_folder(self._folder))
-        return parent.progress.run_id if parent and parent is not shipment else None
 
     def _is_locked(self) -> bool:
         if not self._locked:
