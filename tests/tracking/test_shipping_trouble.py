@@ -117,8 +117,12 @@ def test_one_shipper_at_a_time(recorder: Recorder, local: TrackingSettings) -> N
     assert not (recorder.folder / "shipping").exists()
 
 
+@pytest.mark.parametrize("double_closes_first", [True, False])
 def test_parents_that_two_machines_made_at_once_become_one(
-    tmp_path: Path, local: TrackingSettings, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    local: TrackingSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    double_closes_first: bool,
 ) -> None:
     one, other = Recorder(tmp_path / "one"), Recorder(tmp_path / "other")
     one.parent(one.opened())
@@ -139,7 +143,13 @@ def test_parents_that_two_machines_made_at_once_become_one(
     for child, parent in zip(children, parents, strict=True):
         client.set_tag(child.info.run_id, "mlflow.parentRunId", parent.info.run_id)
 
-    for each in (one, other):
+    def run_of(recorder: Recorder) -> str:
+        progress = load_progress(parent_folder(recorder.folder))
+        assert progress is not None
+        assert progress.refused == ()
+        return progress.run_id or ""
+
+    for each in sorted((one, other), key=run_of, reverse=double_closes_first):
         each.parent(each.progressed(), each.closed())
         assert ship(each.folder, local) == 0
 
@@ -148,7 +158,4 @@ def test_parents_that_two_machines_made_at_once_become_one(
     assert parent.status == "FINISHED"
     for name in ("trial 0", "trial 1"):
         assert store.runs[name].data.tags["mlflow.parentRunId"] == parent.run_id
-    for each in (one, other):
-        progress = load_progress(parent_folder(each.folder))
-        assert progress is not None
-        assert (progress.run_id, progress.refused) == (parent.run_id, ())
+    assert run_of(one) == run_of(other) == parent.run_id

@@ -77,6 +77,13 @@ class Shipment:
         Raises:
             UnavailableError: MLflow does not answer; what is left waits in the spool.
         """
+        before = self.progress.run_id
+        shipped = self._ship_new(go_on, finishing=finishing)
+        if before not in (None, self.progress.run_id):
+            shipped += self._ship_new(go_on, finishing=finishing)
+        return shipped
+
+    def _ship_new(self, go_on: Callable[[], bool], *, finishing: bool) -> int:
         now = time.monotonic()
         lines = list(read_lines(self.folder, self.progress.offset))
         if are_measurements(lines) and now < self._measure_at and not finishing:
