@@ -191,7 +191,7 @@ def test_a_worker_waits_for_a_database_that_starts_late_and_ends_beside_one_that
         proxy.swallow()
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(60) == 143
-    assert "not stopped within 15 s" in place.said("alpha")
+    assert "not stopped within 20 s" in place.said("alpha")
     assert place.run("alpha", command=WORKER) == 0
     place.check(trials=1)
     assert place.outcomes() == ["interrupted", "completed"]

@@ -24,8 +24,9 @@ _CODES: dict[int, ExitCode] = {
     signal.SIGTERM: ExitCode.TERMINATED,
 }
 _STDERR = 2
-_LIMIT_S = 15.0
-"""How long stopping may take; ten seconds are enough where the database answers."""
+_LIMIT_S = 20.0
+"""How long stopping may take: ten seconds where database and MLflow answer, sixteen at most where
+only the database does."""
 _TOO_LATE = (
     f"error: not stopped within {_LIMIT_S:g} s, so ended like one that is killed; "
     "run the same command to go on\n"
