@@ -125,7 +125,7 @@ class Shipment:
         try:
             return self._apply(batch)
         except RefusedError:
-            if self._is_double():
+            if self._leave_double():
                 return False
             if len(batch) > 1:
                 return all(self._ship([entry]) for entry in batch)
@@ -135,8 +135,8 @@ class Shipment:
             self._skip(batch[0], error)
             return True
 
-    def _is_double(self) -> bool:
-        """Whether others show this in another run, which is then begun anew here."""
+    def _leave_double(self) -> bool:
+        """Begins anew in the run that others have agreed on; whether this one was its double."""
         known = self.progress
         first = self._store.find(known.uid) if known.run_id is not None else None
         if first in (None, known.run_id):
@@ -157,7 +157,7 @@ class Shipment:
             updates.append(RunUpdate() if entry.superseded else run.update(entry.event))
             run = run.after(entry.event)
         assert run is not None
-        if isinstance(batch[-1].event, StudyClosed) and self._is_double():
+        if isinstance(batch[-1].event, StudyClosed) and self._leave_double():
             return False
         run_id = self.progress.run_id or self._open(run.opening)
         if run_id is not None:
