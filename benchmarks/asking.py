@@ -20,9 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.models import paper_cnn
-from tuner.promotion.model_file import load_verified
+from tuner.models.model_file import load_verified, sha256_of
 from tuner.promotion.predictor import Predictor
-from tuner.training.checksum import sha256_of
 
 if TYPE_CHECKING:
     import keras

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tuner.training.checksum import sha256_of
+from tuner.models.model_file import sha256_of
 from tuner.training.plan import (
     ClassScores,
     EpochReport,

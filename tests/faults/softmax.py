@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.faults import misfortunes
-from tuner.training.data import TrainingData
+from tuner.errors import ModelError
+from tuner.training.data import Rows, TrainingData
 from tuner.training.engines.base import TrainedEpoch
-from tuner.training.plan import Precision, TrialPlan
+from tuner.training.plan import KeptModel, Precision, TrialPlan
 from tuner.training.scores import confusion_matrix
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class SoftmaxSession:
         return misfortunes.outcome(trained, self._plan, self._epochs)
 
     def probabilities(self) -> NDArray[np.float32]:
-        found = _softmax(_pixels(self._data.validation.images) @ self._weights)
+        found = _softmax(_pixels(self._data.watched.images) @ self._weights)
         return found.astype(np.float32)
 
     def weights(self) -> list[Array]:
@@ -79,6 +80,12 @@ class SoftmaxSession:
     def save(self, weights: list[Array], path: Path) -> None:
         with path.open("wb") as file:
             np.save(file, weights[0])
+
+    def check_file(self, model: KeptModel, rows: Rows, answers: NDArray[np.float32]) -> None:
+        with model.path.open("rb") as file:
+            found = _softmax(_pixels(rows.images) @ np.load(file))
+        if not np.allclose(found, answers, atol=1e-6):
+            raise ModelError(f"{model.path}: holds other weights than those that trained")
 
 
 class TensorFlowEngine:

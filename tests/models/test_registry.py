@@ -107,6 +107,60 @@ def test_what_is_no_classifier_of_these_classes_is_refused(
         registry.build(f"{name}:net", {"units": 3}, SHAPE, 4)
 
 
+OWN_TRAINING = """
+import keras
+
+class Own(keras.Sequential):
+    def train_step(self, *arguments):
+        return {}
+
+def net(*, input_shape, classes, units):
+    return Own([
+        keras.Input(input_shape), keras.layers.Flatten(),
+        keras.layers.Dense(classes, activation="softmax"),
+    ])
+"""
+COMPILED = (
+    SOFTMAX.replace("return", "model =")
+    + """
+    model.compile("sgd", "mse")
+    return model
+"""
+)
+BYTES = SOFTMAX.replace("(input_shape)", "(input_shape, dtype='uint8')")
+SEVERAL_OUTPUTS = """
+import keras
+
+def net(*, input_shape, classes, units):
+    start = keras.Input(input_shape)
+    end = keras.layers.Dense(classes, activation="softmax")(keras.layers.Flatten()(start))
+    return keras.Model(start, [end, end])
+"""
+SEVERAL_INPUTS = SEVERAL_OUTPUTS.replace("Model(start, [end, end])", "Model([start, start], end)")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (COMPILED, "must return an uncompiled model: optimizer and loss are the study's"),
+        (OWN_TRAINING, r"Own\.train_step would not be called"),
+        (
+            SOFTMAX.replace("(input_shape)", "(input_shape, dtype='uint8')"),
+            "must take float pixels",
+        ),
+        (SEVERAL_OUTPUTS, "must have one output, the class probabilities, got 2"),
+        (SEVERAL_INPUTS, r"must take images of shape \(None, 8, 8, 1\): .*2"),
+    ],
+    ids=["compiled", "train_step", "uint8", "outputs", "inputs"],
+)
+def test_what_a_study_would_not_train_as_written_is_refused(
+    user_module: WriteModule, code: str, message: str
+) -> None:
+    name = f"{user_module(code)}:net"
+    with pytest.raises(ModelError, match=f"{name}: {message}"):
+        registry.build(name, {"units": 3}, SHAPE, 4)
+
+
 def test_a_hyperparameter_without_a_default_must_be_given(user_module: WriteModule) -> None:
     name = user_module(SOFTMAX)
     with pytest.raises(ModelError, match=r"missing 1 required .* 'units'"):

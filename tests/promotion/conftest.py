@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from tuner.datasets.store import DatasetInfo
+from tuner.models.model_file import sha256_of
 from tuner.promotion.candidate import Candidate
 from tuner.spec.study import Promotion
 from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
-from tuner.training.checksum import sha256_of
 from tuner.training.plan import ModelPlan
 
 TRAINING_ROWS = 1400

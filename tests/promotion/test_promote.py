@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import ModelError, RefusedError
+from tuner.models.model_file import load_verified
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.champion import load_champion
-from tuner.promotion.model_file import load_verified
 from tuner.promotion.promote import PromotionReport, evaluate_test, promote
 from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings

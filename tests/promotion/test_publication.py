@@ -8,11 +8,11 @@ import pytest
 from numpy.typing import NDArray
 
 from tuner.errors import ModelError, RefusedError, UnavailableError
+from tuner.models.model_file import load_verified
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.champion import load_champion
 from tuner.promotion.evidence import Evidence, look
 from tuner.promotion.latency import Latency
-from tuner.promotion.model_file import load_verified
 from tuner.promotion.predictor import Predictor
 from tuner.promotion.publication import check_unmoved, publish
 from tuner.tracking.connection import connected

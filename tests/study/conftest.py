@@ -13,6 +13,7 @@ import pytest
 
 from tuner.datasets.store import DatasetInfo
 from tuner.home import Home
+from tuner.models.model_file import sha256_of
 from tuner.spec.study import StudySpec
 from tuner.study.catalog import Catalog, StudyRecord
 from tuner.study.database import Database
@@ -28,7 +29,6 @@ from tuner.study.provenance import Provenance
 from tuner.study.summary import StudySummary
 from tuner.study.trials import Trials
 from tuner.tracking.spool import read_events
-from tuner.training.checksum import sha256_of
 from tuner.training.plan import (
     EpochReport,
     KeptModel,

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tuner.errors import ModelError
 from tuner.models import registry
+from tuner.models.model_file import sha256_of
 from tuner.training import loop
 from tuner.training.data import Rows, TrainingData
 from tuner.training.engines.base import Engine, Session, TrainedEpoch
-from tuner.training.plan import TrialPlan
+from tuner.training.plan import KeptModel, TrialPlan
 
 PlanMaker = Callable[..., TrialPlan]
 DataMaker = Callable[..., TrainingData]
@@ -25,25 +27,34 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
 
+SGD = {"optimizer": "sgd", "learning_rate": 0.1}
 RECIPES: dict[str, dict[str, Any]] = {
-    "plain": {"optimizer": "sgd", "learning_rate": 0.1},
-    "label-smoothing": {"optimizer": "sgd", "learning_rate": 0.1, "label_smoothing": 0.2},
-    "cosine": {"optimizer": "sgd", "learning_rate": 0.1, "schedule": "cosine"},
-    "weight-decay": {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 0.05},
+    "plain": SGD,
+    "label-smoothing": {**SGD, "label_smoothing": 0.2},
+    "cosine": {**SGD, "schedule": "cosine"},
+    "weight-decay": {**SGD, "weight_decay": 0.05},
     "adamw-without-decay": {"optimizer": "adamw"},
-    "batch-of-all": {"optimizer": "sgd", "learning_rate": 0.1, "batch_size": 1000},
+    "batch-of-all": {**SGD, "batch_size": 1000},
     "convolution": {
-        "optimizer": "sgd",
-        "learning_rate": 0.1,
+        **SGD,
         "model": "paper-cnn",
         "params": {"depth": 1, "filters": 4, "dense_units": 8, "dropout_rate": 0.0},
     },
     "moving-statistics": {
         "model": "own_networks:normalised",
-        "optimizer": "sgd",
-        "learning_rate": 0.1,
+        **SGD,
     },
     "regularizer": {"model": "own_networks:regularised", "params": {"l2": 0.1}},
+    "adapted": {"model": "own_networks:adapted", **SGD},
+    "adapted-inside": {"model": "own_networks:adapted", "params": {"nested": True}, **SGD},
+    **{
+        change: {"model": "own_networks:changed_variable", "params": {"change": change}, **SGD}
+        for change in ("frozen", "regularized", "constrained", "added")
+    },
+    **{
+        f"own-{where}": {"model": "own_networks:hidden_code", "params": {"where": where}, **SGD}
+        for where in ("activation", "call")
+    },
 }
 
 
@@ -92,6 +103,7 @@ def trained_by_keras(plan: TrialPlan, data: TrainingData) -> tuple[Weights, list
     return model.get_weights(), figures
 
 
+@pytest.mark.filterwarnings("ignore:Gradients do not exist for variables .'extra'.:UserWarning")
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_it_trains_as_keras_does(
     engine: Engine, make_plan: PlanMaker, make_data: DataMaker, recipe: dict[str, Any]
@@ -224,6 +236,64 @@ def test_the_saved_model_has_the_weights_that_were_asked_for(
     model = keras.models.load_model(tmp_path / "model.keras")
     answered = model.predict(pixels(data.validation), verbose=0)
     np.testing.assert_allclose(answered, expected, rtol=1e-4, atol=1e-6)
+
+
+def answers_of_a_saved_file(
+    engine: Engine, plan: TrialPlan, data: TrainingData, folder: Path
+) -> None:
+    """Trains, saves and holds the file against the network."""
+    session, _ = trained(engine, plan, data)
+    path, answers = folder / "model.keras", session.probabilities()
+    session.save(session.weights(), path)
+    kept = KeptModel(path=path, sha256=sha256_of(path), parameters=session.parameters)
+    session.check_file(kept, data.watched, answers)
+
+
+@pytest.mark.parametrize("network", ["dense", "own_networks:adapted", "own_networks:subclassed"])
+@pytest.mark.parametrize("validation", [40, 0])
+def test_a_saved_file_answers_as_the_network_did(
+    engine: Engine,
+    make_plan: PlanMaker,
+    make_data: DataMaker,
+    tmp_path: Path,
+    network: str,
+    validation: int,
+) -> None:
+    plan = make_plan(network, epochs=1, validation=validation)
+    answers_of_a_saved_file(engine, plan, make_data(150, validation), tmp_path)
+
+
+UNSAFE: dict[str, tuple[str, dict[str, str], str]] = {
+    "call": ("hidden_code", {"where": "call"}, "what Keras saves of it is another network"),
+    "lambda": ("unsafe", {"kind": "lambda"}, "Keras does not load it: .*Lambda"),
+    "unregistered": ("unsafe", {"kind": "unregistered"}, "Keras does not load it: .*Scaling"),
+    "inside": ("unsafe", {"kind": "inside"}, "Keras does not load it: .*Inside"),
+}
+
+
+@pytest.mark.parametrize(("network", "params", "reason"), UNSAFE.values(), ids=UNSAFE)
+def test_a_saved_file_that_cannot_be_promoted_is_refused(
+    engine: Engine,
+    make_plan: PlanMaker,
+    make_data: DataMaker,
+    tmp_path: Path,
+    network: str,
+    params: dict[str, str],
+    reason: str,
+) -> None:
+    plan = make_plan(f"own_networks:{network}", params, epochs=1)
+    with pytest.raises(ModelError, match=reason):
+        answers_of_a_saved_file(engine, plan, make_data(), tmp_path)
+
+
+@pytest.mark.parametrize("activation", ["linear", "sigmoid", "tanh"])
+@pytest.mark.parametrize("validation", [40, 0])
+def test_a_network_that_gives_no_probabilities_is_refused_before_its_first_epoch(
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, activation: str, validation: int
+) -> None:
+    plan = make_plan("own_networks:headed", {"activation": activation}, validation=validation)
+    with pytest.raises(ModelError, match=r"must output class probabilities .*with a softmax"):
+        engine.session(plan, make_data(150, validation))
 
 
 def test_bfloat16_learns_as_float32_does(

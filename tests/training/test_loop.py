@@ -12,14 +12,15 @@ import pytest
 from numpy.typing import NDArray
 
 from tuner.errors import ModelError
+from tuner.models.model_file import sha256_of
 from tuner.spec.objective import Objective
 from tuner.training import loop
-from tuner.training.checksum import sha256_of
 from tuner.training.data import Rows, TrainingData
 from tuner.training.engines.base import TrainedEpoch
 from tuner.training.plan import (
     CHECKPOINT,
     EpochReport,
+    KeptModel,
     Precision,
     TrialPlan,
     TrialResult,
@@ -65,6 +66,8 @@ class ScriptedEngine:
     during: dict[int, Callable[[], None]] = field(default_factory=dict)
     """What else happens in the course of an epoch."""
     softmax: bool = True
+    unlike: bool = False
+    """Whether its file answers otherwise than it does."""
     epoch: int = 0
     orders: list[list[int]] = field(default_factory=list)
     parameters: int = 1
@@ -106,6 +109,12 @@ class ScriptedEngine:
 
     def save(self, weights: list[NDArray[np.generic]], path: Path) -> None:
         path.write_text(str(weights[0]))
+
+    def check_file(self, model: KeptModel, rows: Rows, answers: NDArray[np.float32]) -> None:
+        assert model.sha256 == sha256_of(model.path)
+        assert len(rows) == len(answers)
+        if self.unlike:
+            raise ModelError("it is another network")
 
 
 @dataclass
@@ -234,7 +243,7 @@ def test_the_first_epoch_counts_even_if_pruned_in_its_course(make_plan: PlanMake
 
 def test_without_validation_the_last_epoch_counts(make_plan: PlanMaker) -> None:
     plan = make_plan(epochs=3, validation=0, objective=Objective(metric="loss"))
-    result = train(plan, ScriptedEngine((), loss={1: 0.5, 2: 0.1, 3: 0.2}))
+    result = train(plan, ScriptedEngine((9, 9, 9), loss={1: 0.5, 2: 0.1, 3: 0.2}))
     assert kept_epoch(result) == result.best_epoch == 3
     assert result.evaluation is None
     assert result.value(plan.objective) == 0.2
@@ -275,8 +284,10 @@ def test_a_result_comes_back_from_json_unchanged(make_plan: PlanMaker) -> None:
     assert TrialResult.model_validate_json(result.model_dump_json()) == result
 
 
-def test_a_network_without_a_softmax_fails_in_words(make_plan: PlanMaker) -> None:
-    result = train(make_plan(), ScriptedEngine((30,), softmax=False))
+@pytest.mark.parametrize("validation", [40, 0])
+def test_a_network_without_a_softmax_fails_in_words(make_plan: PlanMaker, validation: int) -> None:
+    plan = make_plan(validation=validation, objective=Objective(metric="loss"))
+    result = train(plan, ScriptedEngine((30,), softmax=False))
     assert result.state is TrialState.FAILED
     assert result.error is not None
     assert result.error.type == "ModelError"
@@ -284,6 +295,34 @@ def test_a_network_without_a_softmax_fails_in_words(make_plan: PlanMaker) -> Non
         "dense: must output class probabilities that sum to 1, got a sum of 5; "
         "end the network with a softmax"
     )
+
+
+def test_a_model_that_cannot_be_promoted_says_so_at_once(make_plan: PlanMaker) -> None:
+    result = train(make_plan(epochs=1), ScriptedEngine((30,), unlike=True))
+    assert result.state is TrialState.COMPLETED
+    assert result.remarks == ("cannot be promoted: it is another network",)
+
+
+def test_every_remark_is_kept(make_plan: PlanMaker, tmp_path: Path) -> None:
+    plan = make_plan(epochs=3, resumes=tmp_path / "gone.npz", folder=tmp_path / "absent")
+    result = train(plan, ScriptedEngine((30, 40, 50)))
+    assert [remark.partition(":")[0] for remark in result.remarks] == [
+        "begins again at its first epoch",
+        "cannot keep checkpoints",
+        "its model could not be kept",
+    ]
+
+
+def test_weights_that_cannot_be_copied_leave_no_best_epoch(make_plan: PlanMaker) -> None:
+    class Full(ScriptedEngine):
+        def weights(self) -> list[NDArray[np.generic]]:
+            raise MemoryError
+
+    result = train(make_plan(epochs=2), Full((30, 40)))
+    assert result.state is TrialState.FAILED
+    assert result.error is not None
+    assert result.error.type == "MemoryError"
+    assert result.best_epoch is None
 
 
 def test_whatever_the_model_function_raises_is_a_failed_trial(make_plan: PlanMaker) -> None:

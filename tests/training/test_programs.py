@@ -148,6 +148,34 @@ def test_a_network_with_code_of_its_own_is_compiled_for_each_trial_and_says_so(
         assert session.weights()[0].max() == pytest.approx(scale)
 
 
+ALIKE_IN_CONFIGURATION: dict[str, tuple[str, dict[str, str], str]] = {
+    "adapted": ("adapted", {}, "its configuration does not tell all of it, such as its answers"),
+    "frozen": ("changed_variable", {"change": "frozen"}, "was changed after it was made"),
+    "regularized": ("changed_variable", {"change": "regularized"}, "was changed after it was made"),
+    "constrained": ("changed_variable", {"change": "constrained"}, "was changed after it was made"),
+    "added": ("changed_variable", {"change": "added"}, "has variables that its configuration"),
+    "activation": ("hidden_code", {"where": "activation"}, "activation is code of its own"),
+    "call": ("hidden_code", {"where": "call"}, "call is code of its own"),
+}
+
+
+@pytest.mark.parametrize(
+    ("network", "params", "reason"), ALIKE_IN_CONFIGURATION.values(), ids=ALIKE_IN_CONFIGURATION
+)
+def test_a_network_that_its_configuration_does_not_tell_gets_a_program_of_its_own(
+    engine: Engine,
+    make_plan: PlanMaker,
+    make_data: DataMaker,
+    network: str,
+    params: dict[str, str],
+    reason: str,
+) -> None:
+    session = engine.session(make_plan(f"own_networks:{network}", params), make_data())
+    (remark,) = session.remarks
+    assert remark.startswith("compiled anew for this trial: ")
+    assert reason in remark
+
+
 def test_a_model_class_of_its_own_is_compiled_for_each_trial_and_says_so(
     engine: Engine, make_plan: PlanMaker, make_data: DataMaker
 ) -> None:

@@ -14,7 +14,7 @@ from tests.workers.conftest import (
     when_idle,
 )
 from tuner.errors import DataError, ModelError
-from tuner.training.checksum import sha256_of
+from tuner.models.model_file import sha256_of
 from tuner.training.engines.precisions import processor_precisions
 from tuner.training.plan import ModelPlan, TrialPlan, TrialResult, TrialState
 from tuner.workers.local import LocalPool

@@ -8,12 +8,12 @@ registered under the entry point group `tuner.models`.
 """
 
 import inspect
-import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import ModelError, unknown
+from tuner.models.contract import check_network, check_trained_by_recipe, gist
 from tuner.references import (
     is_import_path,
     known_names,
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import keras
 
 GROUP = "tuner.models"
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 BUILTIN = {
     "paper-cnn": "tuner.models.paper_cnn:build",
     "dense": "tuner.models.dense:build",
@@ -60,7 +59,7 @@ def hyperparameters(name: str) -> dict[str, Scalar | None]:
 def build(
     name: str, params: Mapping[str, Scalar], input_shape: tuple[int, int, int], classes: int
 ) -> "keras.Model":
-    """Builds the model and checks that its output has one column a class.
+    """Builds the model and holds it against the contract of a model.
 
     Raises:
         ModelError: the function refuses its arguments, or what it returns is no such model.
@@ -72,13 +71,12 @@ def build(
     except (TypeError, ValueError) as refused:
         size = "x".join(map(str, input_shape))
         raise ModelError(
-            f"{name}: cannot be built with {dict(params)} for images of {size}: {_gist(refused)}"
+            f"{name}: cannot be built with {dict(params)} for images of {size}: {gist(refused)}"
         ) from refused
     if not isinstance(model, keras.Model):
         raise ModelError(f"{name}: must return a keras.Model, got {type(model).__name__}")
-    shape = tuple(model(keras.KerasTensor((None, *input_shape))).shape)  # builds it, if need be
-    if shape != (None, classes):
-        raise ModelError(f"{name}: must output shape (None, {classes}), got {shape}")
+    check_trained_by_recipe(model, name)
+    check_network(model, name, input_shape, classes)
     return model
 
 
@@ -117,9 +115,3 @@ def _shown_default(parameter: inspect.Parameter) -> Scalar | None:
 
 def _function(name: str) -> Callable[..., Any]:
     return resolve(name, BUILTIN, GROUP, ModelError)
-
-
-def _gist(error: Exception) -> str:
-    """What a layer said, without Keras' colours and its list of the arguments."""
-    said = _COLOURS.sub("", str(error)).partition("Arguments received by")[0]
-    return " ".join(said.split())

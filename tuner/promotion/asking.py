@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from tuner.home import Home
+from tuner.models.model_file import load_verified
 from tuner.models.registry import register_classes
 from tuner.promotion.champion import load_champion
 from tuner.promotion.keras_start import start_keras
-from tuner.promotion.model_file import load_verified
 from tuner.promotion.nomination import find_study
 from tuner.promotion.photo import read_image
 from tuner.promotion.predictor import Predictor

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tuner.errors import ModelError, TunerError
+from tuner.models.model_file import load_verified
 from tuner.models.registry import register_classes
-from tuner.promotion.model_file import load_verified
 from tuner.promotion.predictor import Predictor
 from tuner.spec.search_space import Frozen
 from tuner.training.plan import ModelPlan

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tuner.datasets.atomic import exclusive
-from tuner.promotion.model_file import check_hash
-from tuner.training.checksum import sha256_of
+from tuner.models.model_file import check_hash, sha256_of
 
 
 def cached(cache: Path, sha256: str, origin: str, download: Callable[[Path], Path]) -> Path:

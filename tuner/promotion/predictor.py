@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.errors import DataError
+from tuner.models.contract import image_shape
 
 if TYPE_CHECKING:
     import keras
@@ -27,7 +28,7 @@ class Predictor:
     def __init__(self, model: "keras.Model", batch_size: int = 512) -> None:
         self._model = model  # a traced graph does not keep its variables alive
         self._batch_size = batch_size
-        self.image_shape: tuple[int, int, int] = tuple(model.input_shape[1:])
+        self.image_shape = image_shape(model)
         self._many = _compiled(model, None)
         self._one = _compiled(model, 1)
 
@@ -92,7 +93,7 @@ def _compiled(model: "keras.Model", batch: int | None) -> _Call:
 def _compiled_by_tensorflow(model: "keras.Model", batch: int | None) -> _Call:
     import tensorflow as tf
 
-    signature = tf.TensorSpec((batch, *model.input_shape[1:]), tf.float32)
+    signature = tf.TensorSpec((batch, *image_shape(model)), tf.float32)
     graph = tf.function(
         lambda tensor: model(tensor, training=False), input_signature=[signature]
     ).get_concrete_function()
@@ -112,5 +113,5 @@ def _compiled_by_jax(model: "keras.Model", batch: int | None) -> _Call:
     trainable = [variable.value for variable in model.trainable_variables]
     fixed = [variable.value for variable in model.non_trainable_variables]
     if batch is not None:
-        answer(trainable, fixed, np.zeros((batch, *model.input_shape[1:]), np.float32))
+        answer(trainable, fixed, np.zeros((batch, *image_shape(model)), np.float32))
     return lambda batch_pixels: np.asarray(answer(trainable, fixed, batch_pixels), dtype=np.float32)

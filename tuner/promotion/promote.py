@@ -8,13 +8,14 @@ from pydantic import Field
 
 from tuner.datasets.atomic import exclusive
 from tuner.errors import ModelError
+from tuner.models.contract import check_network
+from tuner.models.model_file import load_verified
 from tuner.models.registry import register_classes
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.evidence import Evidence, gather, look
 from tuner.promotion.gates import GateResult, check
 from tuner.promotion.keras_start import start_keras
 from tuner.promotion.model_cache import cached
-from tuner.promotion.model_file import check_contract, load_verified
 from tuner.promotion.predictor import Predictor
 from tuner.promotion.publication import check_unmoved, publish
 from tuner.promotion.record import record_evidence
@@ -142,5 +143,6 @@ def _fetch(client: "MlflowClient", candidate: Candidate, home: Path) -> Path:
 def _load(model_file: Path, candidate: Candidate) -> "keras.Model":
     register_classes(candidate.model.name, candidate.model.code_path)
     model = load_verified(model_file, candidate.model_sha256)
-    check_contract(model, candidate.dataset.image_shape, candidate.dataset.classes)
+    dataset = candidate.dataset
+    check_network(model, candidate.model.name, dataset.image_shape, len(dataset.classes))
     return model

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from tuner.datasets.store import read_arrays
 from tuner.errors import ModelError, RefusedError
+from tuner.models.model_file import load_verified
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.evidence import Evidence
-from tuner.promotion.model_file import load_verified
 from tuner.promotion.package import log_package
 from tuner.promotion.predictor import Predictor, pixels
 from tuner.promotion.registry import (

@@ -10,12 +10,12 @@ from pathlib import Path
 from optuna.trial import FrozenTrial
 
 from tuner.home import Home
+from tuner.models.model_file import sha256_of
 from tuner.spec.study import StudySpec
 from tuner.study.journal import Journal
 from tuner.study.ledger import Ledger
 from tuner.study.summary import best_rows
 from tuner.study.trials import SLOT
-from tuner.training.checksum import sha256_of
 from tuner.training.plan import MODEL
 
 

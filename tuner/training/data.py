@@ -12,6 +12,8 @@ from tuner.training.plan import TrialPlan
 Images = NDArray[np.uint8] | NDArray[np.float32]
 Labels = NDArray[np.int64]
 
+_WATCHED, _SAMPLE = 256, 16
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -26,6 +28,21 @@ class Rows:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def pixels(self) -> NDArray[np.float32]:
+        """The images as a network takes them, in [0, 1]."""
+        scale = 1 / 255 if self.images.dtype == np.uint8 else 1.0
+        return self.images.astype(np.float32) * np.float32(scale)
+
+    def sample(self, most: int) -> "Rows":
+        """At most so many rows, evenly spread."""
+        chosen = spread(len(self), most)
+        return Rows(self.images[chosen], self.labels[chosen])
+
+
+def spread(rows: int, most: int) -> NDArray[np.int64]:
+    """The numbers of at most so many of the rows, evenly spread."""
+    return np.linspace(0, rows - 1, min(most, rows)).astype(np.int64)
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -34,6 +51,20 @@ class TrainingData:
     train: Rows
     validation: Rows
     classes: int
+
+    @property
+    def watched(self) -> Rows:
+        """The rows that the network answers after every epoch, never empty.
+
+        The held-out ones; without those a sample of the training rows, which shows whether it
+        answers with probabilities.
+        """
+        return self.validation if len(self.validation) else self.train.sample(_WATCHED)
+
+    @property
+    def sample(self) -> Rows:
+        """A few training rows, which a network is tried on before its first epoch."""
+        return self.train.sample(_SAMPLE)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

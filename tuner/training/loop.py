@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.errors import ModelError
+from tuner.models.contract import check_probabilities
+from tuner.models.model_file import sha256_of
 from tuner.training import scores
 from tuner.training.checkpoint import Checkpoint, Pace
-from tuner.training.checksum import sha256_of
 from tuner.training.data import TrainingData
 from tuner.training.engines.base import Engine, Session, TrainedEpoch
 from tuner.training.plan import (
@@ -35,8 +36,6 @@ _PROBE_SHARE, _PROBE_STEPS = 0.025, 8
 _PROBES = 2
 _DECISIVE = 1.5
 """So many times faster than the others, a precision need not prove it again."""
-_PROBABILITY_TOLERANCE = 0.05
-"""Wide enough for a softmax computed in bfloat16."""
 
 
 class Listener(Protocol):
@@ -76,6 +75,8 @@ def train(
             state = progress.run(load)
         finally:
             progress.keep_best()
+        if state is TrialState.COMPLETED:
+            progress.check_file()
     except Exception as error:  # noqa: BLE001 - the trial's failure is its result
         return progress.result(TrialState.FAILED, error)
     return progress.result(state)
@@ -157,7 +158,7 @@ class _Progress:
             checkpoint = Checkpoint.read(self.plan.resumes)
             session.restore(checkpoint.state, len(checkpoint.reports))
         except (ValueError, OSError) as error:
-            self.remarks = (f"begins again at its first epoch: {error}",)
+            self._remark(f"begins again at its first epoch: {error}")
             self.session = self.engine.session(self.plan, self.data)
             return
         self.best_epoch = checkpoint.best_epoch
@@ -181,7 +182,7 @@ class _Progress:
         try:
             self.pace.write(checkpoint, self.plan.folder / CHECKPOINT)
         except OSError as error:
-            self.remarks = (f"cannot keep checkpoints: {error}",)
+            self._remark(f"cannot keep checkpoints: {error}")
 
     def _epoch(self, session: Session, epoch: int) -> bool:
         """Trains and reports one epoch; False when it was cut short by pruning."""
@@ -190,7 +191,7 @@ class _Progress:
         validating = time.perf_counter()
         if epoch > 1 and self.listener.pruned():
             return False
-        probabilities = session.probabilities() if self.plan.validation else None
+        probabilities = session.probabilities()
         ended = time.perf_counter()
         report = EpochReport(
             epoch=epoch,
@@ -201,23 +202,22 @@ class _Progress:
         )
         self.reports.append(report)
         self.listener.epoch_ended(report)
-        _check_distribution(self.plan.model.name, probabilities)
+        check_probabilities(self.plan.model.name, probabilities)
         _check_finite(report)
         if self._is_best(report):
+            self.best_weights, self.best_probabilities = session.weights(), probabilities
             self.best_epoch = epoch
-            self.best_weights = session.weights()
-            self.best_probabilities = probabilities
         return True
 
     def _metrics(
-        self, trained: TrainedEpoch, probabilities: NDArray[np.float32] | None
+        self, trained: TrainedEpoch, probabilities: NDArray[np.float32]
     ) -> dict[str, float]:
         metrics = {
             "loss": trained.loss,
             "accuracy": scores.accuracy(trained.confusion),
             "macro_f1": scores.macro_f1(trained.confusion),
         }
-        if probabilities is not None:
+        if self.plan.validation:
             labels = self.data.validation.labels
             confusion = scores.confusion_matrix(
                 labels, probabilities.argmax(axis=1), self.data.classes
@@ -247,7 +247,7 @@ class _Progress:
         """Evaluates the best epoch, if there is one, and writes its weights."""
         if self.session is None or self.best_epoch is None:
             return
-        if self.best_probabilities is not None:
+        if self.plan.validation and self.best_probabilities is not None:
             labels = self.data.validation.labels
             self.evaluation = scores.evaluate_predictions(
                 self.best_probabilities, labels, self.plan.classes
@@ -257,10 +257,26 @@ class _Progress:
             self.session.save(self.best_weights, path)
         except OSError as error:  # no fault of the trial: a full disk, say
             path.unlink(missing_ok=True)
-            self.remarks += (f"its model could not be kept: {error.strerror or error}",)
+            self._remark(f"its model could not be kept: {error.strerror or error}")
             return
         parameters = self.session.parameters
         self.model = KeptModel(path=path, sha256=sha256_of(path), parameters=parameters)
+
+    def check_file(self) -> None:
+        """Remarks what would keep the model from being promoted: now, and not after the study."""
+        if self.session is None or self.model is None or self.best_probabilities is None:
+            return
+        rows = self.data.watched
+        try:
+            self.session.check_file(self.model, rows, self.best_probabilities)
+        except Exception as error:  # noqa: BLE001 - the user's code runs in here
+            kind = "" if isinstance(error, ModelError) else f"{type(error).__name__}: "
+            self._remark(f"cannot be promoted: {kind}{error}")
+
+    def _remark(self, text: str) -> None:
+        """Adds what the result is to say, once."""
+        if text not in self.remarks:
+            self.remarks += (text,)
 
     def result(self, state: TrialState, error: Exception | None = None) -> TrialResult:
         return TrialResult(
@@ -310,19 +326,6 @@ def _check_finite(report: EpochReport) -> None:
     for name, value in report.metrics.items():
         if not math.isfinite(value):
             raise DivergedError(f"diverged: {name} is {value} after epoch {report.epoch}")
-
-
-def _check_distribution(model: str, probabilities: NDArray[np.float32] | None) -> None:
-    """A model that ends without a softmax would train on a loss that means nothing."""
-    if probabilities is None:
-        return
-    totals = probabilities.sum(axis=1)
-    total = float(totals[np.abs(totals - 1).argmax()])
-    if abs(total - 1) > _PROBABILITY_TOLERANCE:
-        raise ModelError(
-            f"{model}: must output class probabilities that sum to 1, got a sum of {total:.3g}; "
-            "end the network with a softmax"
-        )
 
 
 def _peak_memory_mb() -> float:

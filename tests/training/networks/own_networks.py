@@ -1,6 +1,10 @@
 """Networks as a user writes them, for what the shipped ones do not have."""
 
+from types import MethodType
+from typing import Any
+
 import keras
+import numpy as np
 from keras import layers
 
 
@@ -119,15 +123,20 @@ def branched(
     return keras.Model(start, end)
 
 
+@keras.saving.register_keras_serializable("tests")
 class Subclassed(keras.Model):  # type: ignore[misc]  # Keras has no types
-    """A model class of its own, whose configuration tells nothing of what it computes."""
+    """A model class of its own, of which Keras knows no input and no layers."""
 
-    def __init__(self, classes: int) -> None:
-        super().__init__()
+    def __init__(self, classes: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.classes = classes
         self.flat, self.end = layers.Flatten(), layers.Dense(classes, activation="softmax")
 
     def call(self, images: keras.KerasTensor) -> keras.KerasTensor:
         return self.end(self.flat(images))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "classes": self.classes}
 
 
 def subclassed(*, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
@@ -135,3 +144,78 @@ def subclassed(*, input_shape: tuple[int, int, int], classes: int) -> keras.Mode
     model = Subclassed(classes)
     model(keras.ops.zeros((1, *input_shape)))
     return model
+
+
+def _pictures(input_shape: tuple[int, int, int]) -> Any:
+    """Pixels from nowhere in particular, for what a layer learns before it is trained."""
+    return np.random.default_rng(3).random((64, *input_shape), dtype=np.float32) * 3
+
+
+def adapted(
+    *, input_shape: tuple[int, int, int], classes: int, nested: bool = False
+) -> keras.Model:
+    """Normalises by statistics of its own, which its configuration does not hold."""
+    statistics = layers.Normalization(axis=-1)
+    statistics.adapt(_pictures(input_shape))
+    if nested:
+        statistics = keras.Sequential([layers.Input(input_shape), statistics])
+    start, end = layers.Input(input_shape), layers.Dense(classes, activation="softmax")
+    return keras.Sequential([start, statistics, layers.Flatten(), end])
+
+
+def changed_variable(
+    *, input_shape: tuple[int, int, int], classes: int, change: str
+) -> keras.Model:
+    """Has a variable that was changed after it was made."""
+    hidden = layers.Dense(16, activation="relu")
+    model = _classifier(input_shape, classes, hidden)
+    match change:
+        case "frozen":
+            hidden.kernel.trainable = False
+        case "regularized":
+            hidden.kernel.regularizer = keras.regularizers.L2(0.1)
+        case "constrained":
+            hidden.kernel.constraint = keras.constraints.MaxNorm(0.1)
+        case "added":
+            model.extra = keras.Variable(1.0, name="extra")
+    return model
+
+
+def relu(values: keras.KerasTensor) -> keras.KerasTensor:
+    """Has the name of Keras' own function, and is another one."""
+    return keras.ops.tanh(values) * 2
+
+
+def _doubled(self: keras.Layer, images: keras.KerasTensor, **_options: Any) -> keras.KerasTensor:
+    return type(self).call(self, images) * 2
+
+
+def hidden_code(*, input_shape: tuple[int, int, int], classes: int, where: str) -> keras.Model:
+    """Computes by a function that its configuration does not tell from Keras' own."""
+    hidden = layers.Dense(16, activation=relu if where == "activation" else "relu")
+    if where == "call":
+        hidden.call = MethodType(_doubled, hidden)
+    return _classifier(input_shape, classes, hidden)
+
+
+def headed(
+    *, input_shape: tuple[int, int, int], classes: int, activation: str = "softmax"
+) -> keras.Model:
+    """Ends with any activation."""
+    end = layers.Dense(classes, activation=activation)
+    return keras.Sequential([layers.Input(input_shape), layers.Flatten(), end])
+
+
+def unsafe(*, input_shape: tuple[int, int, int], classes: int, kind: str) -> keras.Model:
+    """Has a layer that a promoted model cannot have."""
+    if kind == "lambda":
+        return _classifier(input_shape, classes, layers.Lambda(lambda images: images * 2))
+    if kind == "unregistered":
+        return _classifier(input_shape, classes, Scaling(2.0))
+
+    @keras.saving.register_keras_serializable("tests")
+    class Inside(layers.Layer):  # type: ignore[misc]  # Keras has no types
+        def call(self, images: keras.KerasTensor) -> keras.KerasTensor:
+            return images
+
+    return _classifier(input_shape, classes, Inside())

@@ -8,8 +8,8 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.training.data import TrainingData
-from tuner.training.plan import Precision, TrialPlan
+from tuner.training.data import Rows, TrainingData
+from tuner.training.plan import KeptModel, Precision, TrialPlan
 from tuner.training.scores import Confusion
 
 
@@ -42,7 +42,10 @@ class Session(Protocol):
         ...
 
     def probabilities(self) -> NDArray[np.float32]:
-        """Class probabilities for every validation row, shape (N, classes), without dropout."""
+        """Class probabilities for every watched row, shape (N, classes), without dropout.
+
+        The validation rows; without a validation split a sample of the training rows.
+        """
         ...
 
     def weights(self) -> list[NDArray[np.generic]]:
@@ -63,6 +66,19 @@ class Session(Protocol):
 
     def save(self, weights: list[NDArray[np.generic]], path: Path) -> None:
         """Writes the network with `weights` as a `.keras` file, atomically."""
+        ...
+
+    def check_file(self, model: KeptModel, rows: Rows, answers: NDArray[np.float32]) -> None:
+        """Loads a saved file as promotion will, and holds its answers against the network's.
+
+        Args:
+            model: the file.
+            rows: the watched rows.
+            answers: what the network said of them with the file's weights, shape (N, classes).
+
+        Raises:
+            ModelError: Keras refuses the file, or it answers otherwise.
+        """
         ...
 
 

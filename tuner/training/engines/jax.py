@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.models import registry
+from tuner.models.contract import check_probabilities
 from tuner.spec.recipe import Recipe
 from tuner.training.data import TrainingData
 from tuner.training.engines import recipes
@@ -21,7 +22,7 @@ from tuner.training.plan import Precision, TrialPlan
 if TYPE_CHECKING:
     import keras
 
-    from tuner.training.engines.jax_program import Program, ResidentRows, Schedule, State
+    from tuner.training.engines.jax_program import Program, ResidentData, Schedule, State
     from tuner.training.engines.programs import Programs
 
 
@@ -35,7 +36,7 @@ class JaxEngine:
     backend = "jax"
 
     def __init__(self) -> None:
-        self._resident: tuple[TrainingData, ResidentRows, ResidentRows] | None = None
+        self._resident: tuple[TrainingData, ResidentData] | None = None
         self._programs: Programs[Program] | None = None
 
     @classmethod
@@ -82,9 +83,11 @@ class JaxEngine:
             keras.utils.set_random_seed(plan.seed)
         model = registry.build(plan.model.name, plan.model.params, data.image_shape, data.classes)
         augment = _augmentation(plan.recipe, data.image_shape)
-        program, remarks = self._program(plan, model, augment)
+        rows = self._rows(data)
+        program, remarks = self._program(plan, model, augment, rows)
         state = program.start(model, augment)
-        return JaxSession(model, program, state, plan, self._rows(data), remarks)
+        check_probabilities(plan.model.name, program.first_answers(state, rows.sample))
+        return JaxSession(model, program, state, plan, rows, remarks)
 
     def versions(self) -> dict[str, str]:
         """The versions of the packages that the results depend on."""
@@ -100,7 +103,11 @@ class JaxEngine:
         }
 
     def _program(
-        self, plan: TrialPlan, model: "keras.Model", augment: "list[keras.Layer]"
+        self,
+        plan: TrialPlan,
+        model: "keras.Model",
+        augment: "list[keras.Layer]",
+        rows: "ResidentData",
     ) -> tuple["Program", tuple[str, ...]]:
         from tuner.training.engines.jax_program import Program
         from tuner.training.engines.programs import Programs
@@ -112,16 +119,17 @@ class JaxEngine:
         return self._programs.fitting(
             (plan.precision, recipes.compiled_part(recipe)),
             model,
-            lambda network: Program(network, recipes.optimizer(recipe), augment),
+            lambda network: Program(network, recipes.optimizer(recipe), augment, rows.classes),
+            lambda program, network: program.difference(network, rows.sample),
         )
 
-    def _rows(self, data: TrainingData) -> tuple["ResidentRows", "ResidentRows"]:
+    def _rows(self, data: TrainingData) -> "ResidentData":
         """The rows on the device, kept from trial to trial."""
-        from tuner.training.engines.jax_program import ResidentRows
+        from tuner.training.engines.jax_program import ResidentData
 
         if self._resident is None or self._resident[0] is not data:
-            self._resident = (data, ResidentRows.of(data.train), ResidentRows.of(data.validation))
-        return self._resident[1:]
+            self._resident = (data, ResidentData.of(data))
+        return self._resident[1]
 
 
 class JaxSession(KerasSession):
@@ -133,13 +141,13 @@ class JaxSession(KerasSession):
         program: "Program",
         state: "State",
         plan: TrialPlan,
-        rows: tuple["ResidentRows", "ResidentRows"],
+        rows: "ResidentData",
         remarks: tuple[str, ...],
     ) -> None:
         super().__init__(model, plan, remarks)
         self._program = program
         self._state = state
-        self._train, self._validation = rows
+        self._rows = rows
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -150,14 +158,14 @@ class JaxSession(KerasSession):
         """Trains on the rows that `order` lists, in one call of the compiled program."""
         schedule, batch_size = self._schedule(len(order)), self._plan.recipe.batch_size
         self._state, sums = self._program.train_epoch(
-            self._state, self._train, order, schedule, batch_size
+            self._state, self._rows.train, order, schedule, batch_size
         )
         self._epoch += 1
         return TrainedEpoch(float(sums.loss) / len(order), np.array(sums.confusion, np.int64))
 
     def probabilities(self) -> NDArray[np.float32]:
-        """Class probabilities for every validation row, shape (N, classes)."""
-        return np.array(self._program.probabilities(self._state, self._validation.images))
+        """Class probabilities for every watched row, shape (N, classes)."""
+        return np.array(self._program.probabilities(self._state, self._rows.watched.images))
 
     def weights(self) -> list[NDArray[np.generic]]:
         """A copy of every weight."""

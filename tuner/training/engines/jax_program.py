@@ -10,8 +10,10 @@ than outside of one (https://github.com/jax-ml/jax/issues/12868), so that there 
 call of its own. A network that cannot be traced is run without compiling anything.
 """
 
+import sys
 from collections.abc import Sequence
 from enum import Enum, auto
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -21,8 +23,8 @@ import numpy as np
 from jax import lax
 from numpy.typing import NDArray
 
-from tuner.training.data import Rows
-from tuner.training.engines.network import Network
+from tuner.training.data import Rows, TrainingData
+from tuner.training.engines.network import Network, without_rates
 
 _EVALUATION_BATCH = 500
 
@@ -39,6 +41,23 @@ class ResidentRows(NamedTuple):
     def of(cls, rows: Rows) -> "ResidentRows":
         """Brings the rows to the device."""
         return cls(jnp.asarray(rows.images), jnp.asarray(rows.labels.astype(np.int32)))
+
+
+class ResidentData(NamedTuple):
+    """The rows of a study on the device."""
+
+    train: ResidentRows
+    watched: ResidentRows
+    """What the network answers after every epoch."""
+    sample: ResidentRows
+    """What a network is tried on before its first epoch."""
+    classes: int
+
+    @classmethod
+    def of(cls, data: TrainingData) -> "ResidentData":
+        """Brings the rows to the device."""
+        train, watched, sample = map(ResidentRows.of, (data.train, data.watched, data.sample))
+        return cls(train, watched, sample, data.classes)
 
 
 class State(NamedTuple):
@@ -84,15 +103,16 @@ class Program:
         network: Network,
         optimizer: keras.optimizers.Optimizer,
         augmentation: list[keras.Layer],
+        classes: int,
     ) -> None:
         """Compiles nothing yet: XLA does when a function meets shapes that are new to it."""
         optimizer.build(network.model.trainable_variables)
-        self._network = network
+        self.network = network
         self._model = network.model
         self._optimizer = optimizer
         self._fresh_optimizer = _values(optimizer.variables)
         self._augmentation = augmentation
-        self._classes = int(network.model.output_shape[1])
+        self._classes = classes
         self._loss = keras.losses.CategoricalCrossentropy()
         self._compiled_step = jax.jit(self._step, donate_argnames=("state", "sums"))
         self._compiled_epoch = jax.jit(
@@ -105,7 +125,7 @@ class Program:
 
     def start(self, model: keras.Model, augmentation: list[keras.Layer]) -> State:
         """The state in which training begins, of a network and an augmentation of this kind."""
-        self._network.adopt(model)
+        self.network.adopt(model)
         return State(
             trainable=_values(self._model.trainable_variables),
             fixed=_values(self._model.non_trainable_variables),
@@ -144,7 +164,50 @@ class Program:
         ):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value.copy())  # what it holds may be saved, long after
-        return self._network.weights()
+        return self.network.weights()
+
+    def difference(self, model: keras.Model, rows: ResidentRows) -> str | None:
+        """In what a trial's own network computes something else than the program's, if at all.
+
+        Nothing is computed: one step of each is traced, and the traces are held against one
+        another, the numbers included that are written into them.
+        """
+        wanted, found = self._trace(model, rows), self._trace(self._model, rows)
+        with np.printoptions(threshold=sys.maxsize):
+            if str(wanted.jaxpr) != str(found.jaxpr):
+                return "computation"
+        same = len(wanted.consts) == len(found.consts) and all(
+            map(np.array_equal, wanted.consts, found.consts)
+        )
+        return None if same else "constants"
+
+    def _trace(self, model: keras.Model, rows: ResidentRows) -> Any:
+        """What a network answers in inference and in training, and what it would learn."""
+        fixed = without_rates(model, model.non_trainable_variables)
+
+        def step(trainable: Arrays, values: Arrays, images: jax.Array, labels: jax.Array) -> Any:
+            given = {id(variable): value for variable, value in zip(fixed, values, strict=True)}
+            state = [
+                given.get(id(variable), variable.value)
+                for variable in model.non_trainable_variables
+            ]
+            pixels, targets = _pixels(images), jax.nn.one_hot(labels, self._classes)
+            answers, _ = model.stateless_call(trainable, state, pixels, training=False)
+            differentiated = jax.value_and_grad(partial(self._loss_of, model), has_aux=True)
+            (loss, (output, after)), gradients = differentiated(trainable, state, pixels, targets)
+            moved = zip(model.non_trainable_variables, after, strict=True)
+            kept = [value for variable, value in moved if id(variable) in given]
+            return answers, loss, output, gradients, kept
+
+        trainable = [variable.value for variable in model.trainable_variables]
+        values = [variable.value for variable in fixed]
+        return jax.make_jaxpr(step)(trainable, values, rows.images, rows.labels)
+
+    def first_answers(self, state: State, rows: ResidentRows) -> NDArray[np.float32]:
+        """What the network says of a few rows, shape (N, classes)."""
+        with jax.disable_jit(not self.network.shared):  # a user's code may not be traceable
+            answers = self._compiled_probabilities(state.trainable, state.fixed, rows.images)
+        return np.array(answers)
 
     def train_epoch(
         self,
@@ -220,7 +283,7 @@ class Program:
         pixels, seeds = self._augmented(_pixels(rows.images[index]), state.augmentation)
         targets = jax.nn.one_hot(labels, self._classes) * (1 - schedule.label_smoothing)
         targets += schedule.label_smoothing / self._classes
-        differentiated = jax.value_and_grad(self._loss_of, has_aux=True)
+        differentiated = jax.value_and_grad(partial(self._loss_of, self._model), has_aux=True)
         (loss, (output, fixed)), gradients = differentiated(
             state.trainable, state.fixed, pixels, targets
         )
@@ -236,9 +299,16 @@ class Program:
             moved.append(seed)
         return pixels, moved
 
-    def _loss_of(self, trainable: Arrays, fixed: Arrays, pixels: jax.Array, targets: Any) -> Any:
+    def _loss_of(
+        self,
+        model: keras.Model,
+        trainable: Arrays,
+        fixed: Arrays,
+        pixels: jax.Array,
+        targets: jax.Array,
+    ) -> Any:
         """The mean loss of a batch, with the softmax's output and the network's new state."""
-        output, fixed, penalties = self._model.stateless_call(
+        output, fixed, penalties = model.stateless_call(
             trainable, fixed, pixels, training=True, return_losses=True
         )
         output = output.astype(jnp.float32)

@@ -1,16 +1,25 @@
 """What a session is on any Keras backend: one network, its plan, and what to say of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.training.plan import TrialPlan
+from tuner.errors import ModelError
+from tuner.models.model_file import load_verified
+from tuner.training.data import Rows, spread
+from tuner.training.plan import KeptModel, TrialPlan
 
 if TYPE_CHECKING:
     import keras
+
+_ASKED = 64
+"""Of how many rows a saved file is asked."""
+_LIKE = {"float32": 1e-3, "bfloat16": 2e-2}
+"""By how much probabilities of one network may differ, on average, from graph to graph."""
 
 
 class KerasSession:
@@ -37,3 +46,32 @@ class KerasSession:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+
+    def check_file(self, model: KeptModel, rows: Rows, answers: NDArray[np.float32]) -> None:
+        """Loads a saved file as promotion will, and holds its answers against the network's."""
+        with _classes_of_modules():
+            loaded = load_verified(model.path, model.sha256)
+        asked = rows.sample(_ASKED)
+        said = np.asarray(loaded(asked.pixels(), training=False), np.float32)
+        apart = float(np.abs(said - answers[spread(len(rows), _ASKED)]).max(axis=1).mean())
+        if apart > _LIKE[self._plan.precision]:
+            raise ModelError(
+                f"{self._plan.model.name}: what Keras saves of it is another network: its "
+                f"probabilities are {apart:.2g} off; keep in its layers' get_config all that "
+                "they compute with"
+            )
+
+
+@contextmanager
+def _classes_of_modules() -> Iterator[None]:
+    """Hides the classes that a function registered: promotion imports the module and calls none."""
+    import keras
+
+    known = keras.saving.get_custom_objects()
+    hidden = {name: kind for name, kind in known.items() if "<locals>" in kind.__qualname__}
+    for name in hidden:
+        del known[name]
+    try:
+        yield
+    finally:
+        known.update(hidden)

@@ -3,10 +3,16 @@
 Compiling takes longer than some epochs, so networks that differ in nothing but their weights,
 seeds and dropout rates share one program. It runs on a twin, whose dropout rates are
 variables; each trial's own network gives it its state and is what is saved in the end.
+
+A twin is made from the network's configuration, which does not tell everything. So before a
+trial trains on a twin, both must be shown to compute the same.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import FunctionType, MethodType
 from typing import Any
 
 import keras
@@ -30,7 +36,7 @@ class VariableDropout(keras.layers.Dropout):  # type: ignore[misc]  # Keras has 
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Scales what is kept, so that the expected sum stays the same."""
-        if not training:
+        if not training or not self.rate:
             return inputs
         shape = ops.shape(inputs)
         if self.noise_shape is not None:
@@ -40,18 +46,30 @@ class VariableDropout(keras.layers.Dropout):  # type: ignore[misc]  # Keras has 
             ]
         draws = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
         rate = self.current_rate.value
+        # Each backend's own dropout compares its draws in this way.
+        kept = draws < 1 - rate if keras.backend.backend() == "jax" else draws >= rate
         scale = ops.cast(1 / (1 - rate), inputs.dtype)
-        return ops.where(draws >= rate, inputs * scale, ops.zeros_like(inputs))
+        return ops.where(kept, inputs * scale, ops.zeros_like(inputs))
+
+
+class UnlikeError(Exception):
+    """A twin of this network would not do what the network does; the text says why."""
 
 
 class Network:
     """A network as its program sees it: the trial's own, or a twin that other trials share."""
 
     def __init__(self, model: keras.Model, *, shared: bool) -> None:
+        """Makes a twin if the network is to be shared.
+
+        Raises:
+            UnlikeError: Keras cannot make one.
+        """
+        self.shared = shared
         self.model = _twin(model) if shared else model
 
     def adopt(self, model: keras.Model) -> None:
-        """Takes over the weights, seeds and dropout rates of a network of the same signature."""
+        """Takes over the weights, seeds and dropout rates of a network of the same variables."""
         if model is self.model:
             return
         rates = _rates(self.model)
@@ -62,36 +80,86 @@ class Network:
 
     def variables(self) -> list[keras.Variable]:
         """What training changes: weights and seeds, in the order of the trial's own network."""
-        rates = {id(rate) for rate in _rates(self.model)}
-        return [variable for variable in self.model.variables if id(variable) not in rates]
+        return without_rates(self.model, self.model.variables)
 
     def weights(self) -> list[NDArray[np.generic]]:
         """A copy of every weight, in the order of the trial's own network."""
-        rates = {id(rate) for rate in _rates(self.model)}
         return [
             np.array(keras.ops.convert_to_numpy(weight.value))
-            for weight in self.model.weights
-            if id(weight) not in rates
+            for weight in without_rates(self.model, self.model.weights)
         ]
 
 
 def signature(model: keras.Model) -> str:
-    """A text that is the same for networks that one program can run.
+    """A text that is the same for networks that may share a program.
 
     Raises:
-        ValueError: the network's configuration does not say all that it computes, in words.
+        UnlikeError: the network computes by code that is not Keras'.
     """
     if type(model).__module__.split(".")[0] != "keras":
-        raise ValueError(f"{type(model).__name__} is a model class of its own")
+        raise UnlikeError(f"{type(model).__name__} is a model class of its own")
     config = model.get_config()
-    own = next(_own_code(config), None)
+    own = next(_own_code(config), None) or next(_own_functions(model), None)
     if own is not None:
-        raise ValueError(f"{own} is code of its own")
+        raise UnlikeError(f"{own} is code of its own")
     variable = {layer.name for layer in _dropouts(model)}
     for layer in config["layers"]:
         if layer["config"].get("name") in variable:
             layer["config"]["rate"] = None
     return json.dumps(config, sort_keys=True, default=repr)
+
+
+def check_alike(own: keras.Model, network: Network, difference: Callable[[], str | None]) -> None:
+    """Refuses a twin that does not do what a trial's own network does.
+
+    Holds against one another what both compute in inference and in training, and whether each
+    variable is trained, regularized and constrained. Dropout is off meanwhile: where it computes
+    in float32, a twin's draws are those of Keras; in bfloat16 they are finer.
+
+    Args:
+        own: the trial's network.
+        network: the twin; it adopts the trial's network.
+        difference: says in what the two compute something else, if they do.
+
+    Raises:
+        UnlikeError: they differ; the text says in what.
+    """
+    if len(own.variables) != len(network.variables()):
+        raise UnlikeError("it has variables that its configuration does not tell of")
+    for mine, twins in zip(own.variables, network.variables(), strict=True):
+        if _properties(mine) != _properties(twins):
+            raise UnlikeError(f"{mine.path} was changed after it was made")
+    network.adopt(own)
+    with _without_dropout(own, network.model):
+        found = difference()
+    if found is not None:
+        raise UnlikeError(f"its configuration does not tell all of it, such as its {found}")
+
+
+def without_rates(model: keras.Model, variables: Iterable[keras.Variable]) -> list[keras.Variable]:
+    """Those of a network's variables that its own, unshared form has too."""
+    rates = {id(rate) for rate in _rates(model)}
+    return [variable for variable in variables if id(variable) not in rates]
+
+
+def _properties(variable: keras.Variable) -> tuple[Any, ...]:
+    """What decides how a variable is trained; regularizers and constraints as Keras saves them."""
+    serialized = keras.saving.serialize_keras_object
+    rules = (serialized(rule) for rule in (variable.regularizer, variable.constraint))
+    return tuple(variable.shape), variable.dtype, variable.trainable, *rules
+
+
+@contextmanager
+def _without_dropout(*models: keras.Model) -> Iterator[None]:
+    layers = [layer for model in models for layer in _dropouts(model)]
+    rates = [layer.rate for layer in layers]
+    for layer in layers:
+        layer.rate = 0.0
+    try:
+        yield
+    finally:
+        for layer, rate in zip(layers, rates, strict=True):
+            layer.rate = rate
 
 
 def _twin(model: keras.Model) -> keras.Model:
@@ -101,12 +169,17 @@ def _twin(model: keras.Model) -> keras.Model:
         kind = VariableDropout if id(layer) in dropouts else type(layer)
         return kind.from_config(layer.get_config())
 
-    return keras.models.clone_model(model, clone_function=twin_of)
+    try:
+        return keras.models.clone_model(model, clone_function=twin_of)
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UnlikeError(f"Keras cannot copy it: {type(error).__name__}: {reason}") from error
 
 
 def _dropouts(model: keras.Model) -> list[keras.layers.Dropout]:
     """The layers whose rate is an input. One of 0 draws nothing, and is another network."""
-    return [layer for layer in model.layers if type(layer) is keras.layers.Dropout and layer.rate]
+    kinds = (keras.layers.Dropout, VariableDropout)
+    return [layer for layer in model.layers if type(layer) in kinds and layer.rate]
 
 
 def _rates(model: keras.Model) -> list[keras.Variable]:
@@ -123,3 +196,22 @@ def _own_code(config: Any) -> Iterator[str]:
     if isinstance(config, list | tuple):
         for each in config:
             yield from _own_code(each)
+
+
+def _own_functions(model: keras.Model) -> Iterator[str]:
+    """The names of functions that a layer calls and a configuration tells by name alone."""
+    for layer in model._flatten_layers():
+        for name, value in vars(layer).items():
+            for function in _functions(value):
+                if function.__module__.split(".")[0] != "keras":
+                    yield f"{layer.name}.{name}"
+
+
+def _functions(value: Any) -> Iterator[Any]:
+    if isinstance(value, partial):
+        value = value.func
+    if isinstance(value, FunctionType | MethodType):
+        yield value
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _functions(each)

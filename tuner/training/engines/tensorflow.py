@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.models import registry
+from tuner.models.contract import check_probabilities
 from tuner.training.data import TrainingData
 from tuner.training.engines.base import TrainedEpoch
 from tuner.training.engines.keras_session import KerasSession
@@ -78,6 +79,7 @@ class TensorFlowEngine:
         augment = augmentation(plan.recipe)
         program, remarks = self._program(plan, data, model)
         program.begin(model, augment)
+        check_probabilities(plan.model.name, program.first_answers())
         return TensorFlowSession(program, model, plan, remarks)
 
     def _program(
@@ -89,11 +91,13 @@ class TensorFlowEngine:
         if self._data is not data:
             programs: Programs[Program] = Programs()
             self._data, self._programs = data, programs
-            self._rows = (ResidentRows(data.train), ResidentRows(data.validation))
+            train, watched, sample = map(ResidentRows, (data.train, data.watched, data.sample))
+            self._rows = (train, watched, sample)
         return self._programs.fitting(
             (plan.precision, compiled_part(plan.recipe)),
             model,
             lambda network: Program(network, plan.recipe, self._rows, data.classes),
+            Program.difference,
         )
 
     def versions(self) -> dict[str, str]:
@@ -125,7 +129,7 @@ class TensorFlowSession(KerasSession):
         return self._program.train_epoch(order, each, self._plan.recipe.batch_size)
 
     def probabilities(self) -> NDArray[np.float32]:
-        """Class probabilities for every validation row, shape (N, classes)."""
+        """Class probabilities for every watched row, shape (N, classes)."""
         return self._program.probabilities()
 
     def weights(self) -> list[NDArray[np.generic]]:

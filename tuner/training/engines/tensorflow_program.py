@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from tuner.spec.recipe import Recipe
 from tuner.training.data import Rows
 from tuner.training.engines.base import TrainedEpoch
-from tuner.training.engines.network import Network
+from tuner.training.engines.network import Network, without_rates
 from tuner.training.engines.recipes import augmentation, optimizer
 
 _EVALUATION_BATCH = 500
+_NOISE = {"float32": 1e-4, "bfloat16": 2e-2}
+"""By how much of its largest number an array may differ between two computations of it."""
 
 
 class ResidentRows:
@@ -43,9 +45,17 @@ class Program:
         self,
         network: Network,
         recipe: Recipe,
-        rows: tuple[ResidentRows, ResidentRows],
+        rows: tuple[ResidentRows, ResidentRows, ResidentRows],
         classes: int,
     ) -> None:
+        """Compiles nothing yet.
+
+        Args:
+            network: what is trained.
+            recipe: what is compiled of it; rates and batch size are inputs.
+            rows: to train on, to answer after every epoch, and to try a network on.
+            classes: how many the network tells apart.
+        """
         self.network = network
         self.remarks: tuple[str, ...] = ()
         self._model = network.model
@@ -54,7 +64,7 @@ class Program:
         self._fresh = [variable.numpy() for variable in self._optimizer.variables]
         self._loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
         self._augment = augmentation(recipe)
-        self._train, self._validation = rows
+        self._train, self._watched, self._sample = rows
         self._classes = classes
         signature = (
             tf.TensorSpec([None], tf.int32),
@@ -93,6 +103,40 @@ class Program:
             *(variable for layer in self._augment for variable in layer.variables),
         ]
 
+    def difference(self, model: keras.Model) -> str | None:
+        """In what one step of a trial's own network differs from one of the program's, if at all.
+
+        Both do it on a few training rows, and keep their variables as they were.
+        """
+        wanted, found = self._step_of(model), self._step_of(self._model)
+        parts = (part for part in wanted if not _same(wanted[part], found[part]))
+        return next(parts, None)
+
+    def _step_of(self, model: keras.Model) -> dict[str, list[NDArray[np.generic]]]:
+        """What a network answers in inference and in training, and what it would learn."""
+        before = [variable.numpy() for variable in model.variables]
+        pixels, labels = self._sample.batch(tf.range(tf.size(self._sample.labels)))
+        answers = model(pixels, training=False)
+        with tf.GradientTape() as tape:
+            output, loss = self._loss_of(model, pixels, labels)
+        gradients = tape.gradient(
+            loss, model.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+        step = {
+            "answers": [answers],
+            "outputs in training": [output],
+            "loss": [loss],
+            "gradients": gradients,
+            "moving statistics": without_rates(model, model.non_trainable_weights),
+        }
+        arrays = {
+            part: [np.array(tf.cast(value, tf.float32)) for value in values]
+            for part, values in step.items()
+        }
+        for variable, value in zip(model.variables, before, strict=True):
+            variable.assign(value)
+        return arrays
+
     def train_epoch(
         self, order: NDArray[np.int32], rates: NDArray[np.float32], batch_size: int
     ) -> TrainedEpoch:
@@ -102,8 +146,13 @@ class Program:
         shape = (self._classes, self._classes)
         return TrainedEpoch(float(loss), confusion.numpy().astype(np.int64).reshape(shape))
 
+    def first_answers(self) -> NDArray[np.float32]:
+        """What the network says of a few training rows, shape (N, classes)."""
+        pixels, _ = self._sample.batch(tf.range(tf.size(self._sample.labels)))
+        return np.array(tf.cast(self._model(pixels, training=False), tf.float32).numpy())
+
     def probabilities(self) -> NDArray[np.float32]:
-        """Class probabilities for every validation row."""
+        """Class probabilities for every watched row."""
         result: NDArray[np.float32] = self._traced(self._compiled_output)().numpy()
         return result
 
@@ -142,21 +191,40 @@ class Program:
         for layer in self._augment:
             pixels = layer(pixels, training=True)
         with tf.GradientTape() as tape:
-            output = tf.cast(self._model(pixels, training=True), tf.float32)
-            loss = self._loss(tf.one_hot(labels, self._classes), output)
-            for extra in self._model.losses:
-                loss += tf.reduce_sum(tf.cast(extra, tf.float32))
+            output, loss = self._loss_of(self._model, pixels, labels)
         variables = self._model.trainable_variables
         self._optimizer.apply(tape.gradient(loss, variables), variables)
         return loss, tf.argmax(output, axis=1, output_type=tf.int32)
 
+    def _loss_of(
+        self, model: keras.Model, pixels: tf.Tensor, labels: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The softmax's output in training, and what the optimizer minimises."""
+        output = tf.cast(model(pixels, training=True), tf.float32)
+        loss = self._loss(tf.one_hot(labels, self._classes), output)
+        for extra in model.losses:
+            loss += tf.reduce_sum(tf.cast(extra, tf.float32))
+        return output, loss
+
     def _output(self) -> Any:
-        rows = tf.size(self._validation.labels)
+        rows = tf.size(self._watched.labels)
         batches = (rows + _EVALUATION_BATCH - 1) // _EVALUATION_BATCH
         outputs = tf.TensorArray(tf.float32, size=batches, infer_shape=False)
         for batch in tf.range(batches):
             first = batch * _EVALUATION_BATCH
             index = tf.range(first, tf.minimum(first + _EVALUATION_BATCH, rows))
-            pixels, _ = self._validation.batch(index)
+            pixels, _ = self._watched.batch(index)
             outputs = outputs.write(batch, tf.cast(self._model(pixels, training=False), tf.float32))
         return tf.ensure_shape(outputs.concat(), [None, self._classes])
+
+
+def _same(wanted: Sequence[NDArray[np.generic]], found: Sequence[NDArray[np.generic]]) -> bool:
+    """Whether two computations of the same arrays gave the same, but for float noise."""
+    noise = _NOISE[keras.config.dtype_policy().compute_dtype]
+    return len(wanted) == len(found) and all(
+        mine.shape == twins.shape
+        and np.allclose(
+            mine, twins, rtol=0, atol=noise * np.abs(mine).max(initial=0), equal_nan=True
+        )
+        for mine, twins in zip(wanted, found, strict=True)
+    )

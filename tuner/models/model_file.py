@@ -5,19 +5,25 @@ alone has been passed by four times (CVE-2025-1550, CVE-2025-9905, CVE-2026-1462
 CVE-2026-1669).
 """
 
+import hashlib
 import os
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner.errors import ModelError
-from tuner.training.checksum import sha256_of
 
 if TYPE_CHECKING:
     import keras
 
 _CONFIG = "config.json"
 _KERAS_REFUSALS = (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_hash(path: Path, sha256: str, origin: str) -> None:
@@ -50,22 +56,6 @@ def load_verified(path: Path, sha256: str) -> "keras.Model":
     check_hash(path, sha256, str(path))
     _check_archive(path)
     return _load(path)
-
-
-def check_contract(
-    model: "keras.Model", image_shape: tuple[int, int, int], classes: tuple[str, ...]
-) -> None:
-    """Refuses a model that does not take these images or does not tell these classes apart.
-
-    Raises:
-        ModelError: the model's input or output has another shape.
-    """
-    for side, shape, wanted in (
-        ("takes", model.input_shape, (None, *image_shape)),
-        ("answers", model.output_shape, (None, len(classes))),
-    ):
-        if shape != wanted:
-            raise ModelError(f"model {model.name!r} must be one that {side} {wanted}, got {shape}")
 
 
 def _check_form(path: Path) -> None:

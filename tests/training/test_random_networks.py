@@ -1,0 +1,98 @@
+"""Random networks train as plain Keras trains them, whether they share a program or not.
+
+`TUNER_TEST_NETWORKS=1000 pytest -n0 tests/training/test_random_networks.py` tries a thousand.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from tuner.models import registry
+from tuner.training.data import TrainingData
+from tuner.training.engines.base import Engine
+from tuner.training.plan import TrialPlan
+
+PlanMaker = Callable[..., TrialPlan]
+DataMaker = Callable[..., TrainingData]
+
+NETWORKS = int(os.environ.get("TUNER_TEST_NETWORKS", "24"))
+
+pytestmark = [
+    pytest.mark.usefixtures("own_networks", "default_precision"),
+    pytest.mark.filterwarnings("ignore:Gradients do not exist for variables:UserWarning"),
+    pytest.mark.filterwarnings("ignore:The model does not have any trainable weights:UserWarning"),
+    pytest.mark.timeout(300 + 6 * NETWORKS),
+]
+
+
+def lists_of(kinds: list[str], most: int) -> st.SearchStrategy[list[tuple[str, int]]]:
+    return st.lists(st.tuples(st.sampled_from(kinds), st.integers(0, 59)), max_size=most)
+
+
+PARTS = [
+    *("conv", "residual", "shared", "nested", "adapted", "drawing", "pooled", "normalised"),
+    *("separable", "wrapped", "own layer", "own function", "penalised"),
+]
+FLAT_PARTS = ["dense", "sequence", "drawing", "normalised", "own layer"]
+CHANGES = ["freeze layer", "freeze variable", "regularize", "constrain", "scale", "redraw"]
+RECIPES = st.tuples(lists_of(PARTS, 3), lists_of(FLAT_PARTS, 2), lists_of(CHANGES, 1))
+
+
+def by_keras(plan: TrialPlan, data: TrainingData, order: NDArray[np.int32]) -> list[NDArray[Any]]:
+    """The variables after one epoch of Keras' own `fit`."""
+    import keras
+
+    keras.utils.set_random_seed(plan.seed)
+    model = registry.build(plan.model.name, plan.model.params, data.image_shape, data.classes)
+    optimizer = keras.optimizers.SGD(plan.recipe.learning_rate)
+    model.compile(optimizer, "categorical_crossentropy", run_eagerly=True)
+    labels = keras.utils.to_categorical(data.train.labels, data.classes)
+    model.fit(
+        data.train.pixels()[order],
+        labels[order],
+        batch_size=plan.recipe.batch_size,
+        shuffle=False,
+        verbose=0,
+    )
+    return [np.array(weight) for weight in model.get_weights()]
+
+
+@settings(
+    max_examples=NETWORKS,
+    deadline=None,
+    derandomize=NETWORKS < 100,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(recipe=RECIPES)
+def test_a_random_network_trains_as_in_keras_fit(
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, recipe: Any
+) -> None:
+    data = make_data(24, 4)
+    order = np.random.default_rng(5).permutation(24).astype(np.int32)
+    params = {"recipe": json.dumps(recipe)}
+    plans = [
+        make_plan(
+            "random_networks:built",
+            params,
+            seed=seed,
+            optimizer="sgd",
+            learning_rate=0.05,
+            batch_size=10,
+        )
+        for seed in (1, 2)
+    ]
+    engine.session(plans[0], data).train_epoch(order)  # leaves its program to the next one
+    session = engine.session(plans[1], data)
+    session.train_epoch(order)
+    trained: list[NDArray[Any]] = session.weights()
+    for ours, theirs in zip(trained, by_keras(plans[1], data, order), strict=True):
+        scale = np.abs(theirs).max(initial=1e-3)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-4 * scale)
