@@ -300,7 +300,7 @@ def test_a_network_without_a_softmax_fails_in_words(make_plan: PlanMaker, valida
 def test_a_model_that_cannot_be_promoted_says_so_at_once(make_plan: PlanMaker) -> None:
     result = train(make_plan(epochs=1), ScriptedEngine((30,), unlike=True))
     assert result.state is TrialState.COMPLETED
-    assert result.remarks == ("cannot be promoted: it is another network",)
+    assert result.remarks == ("cannot be promoted: it is another network (docs/extending.md)",)
 
 
 def test_every_remark_is_kept(make_plan: PlanMaker, tmp_path: Path) -> None:

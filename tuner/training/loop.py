@@ -271,7 +271,7 @@ class _Progress:
             self.session.check_file(self.model, rows, self.best_probabilities)
         except Exception as error:  # noqa: BLE001 - the user's code runs in here
             kind = "" if isinstance(error, ModelError) else f"{type(error).__name__}: "
-            self._remark(f"cannot be promoted: {kind}{error}")
+            self._remark(f"cannot be promoted: {kind}{error} (docs/extending.md)")
 
     def _remark(self, text: str) -> None:
         """Adds what the result is to say, once."""
