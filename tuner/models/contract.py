@@ -4,6 +4,7 @@ Checked when a model function has built it, when a file was loaded, and on what 
 """
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import ModelError
@@ -41,12 +42,7 @@ def check_network(
     """
     import keras
 
-    for tensor in getattr(model, "inputs", None) or ():  # a model class of its own has none
-        if not keras.backend.is_float_dtype(tensor.dtype):
-            raise ModelError(
-                f"{name}: must take float pixels, got an input of {tensor.dtype}, which would "
-                "round pixels in [0, 1] down; use Input(input_shape) without a dtype"
-            )
+    _check_inputs(getattr(model, "inputs", None), name, image_shape)
     try:
         output = model(keras.KerasTensor((None, *image_shape)))
     except (TypeError, ValueError) as refused:
@@ -58,6 +54,31 @@ def check_network(
         raise ModelError(f"{name}: must have one output, the class probabilities, got {count}")
     if tuple(output.shape) != (None, classes):
         raise ModelError(f"{name}: must output shape {(None, classes)}, got {tuple(output.shape)}")
+
+
+def _check_inputs(
+    inputs: "Sequence[keras.KerasTensor] | None", name: str, image_shape: tuple[int, int, int]
+) -> None:
+    """Holds what a network states of its inputs against the images; a class of its own states none.
+
+    A size that a network leaves open fits every image.
+    """
+    import keras
+
+    if not inputs:
+        return
+    if len(inputs) > 1:
+        raise ModelError(f"{name}: must have one input, the images, got {len(inputs)}")
+    shape, wanted = tuple(inputs[0].shape), (None, *image_shape)
+    if len(shape) != len(wanted) or any(
+        stated not in (None, size) for stated, size in zip(shape[1:], image_shape, strict=True)
+    ):
+        raise ModelError(f"{name}: must be a network that takes {wanted}, got {shape}")
+    if not keras.backend.is_float_dtype(inputs[0].dtype):
+        raise ModelError(
+            f"{name}: must take float pixels, got an input of {inputs[0].dtype}, which would "
+            "round pixels in [0, 1] down; use Input(input_shape) without a dtype"
+        )
 
 
 def check_trained_by_recipe(model: "keras.Model", name: str) -> None:
