@@ -35,12 +35,18 @@ on_jax = pytest.mark.skipif(not is_jax, reason="runs in the process that the con
 @pytest.mark.timeout(600)
 def test_the_contract_holds_on_jax(tmp_path: Path) -> None:
     """Optimised less, since compiling takes most of the time."""
-    suite = [str(Path(__file__).with_name(name)) for name in ("test_engine.py", "test_jax.py")]
+    files = ("test_engine.py", "test_random_networks.py", "test_jax.py")
+    suite = [str(Path(__file__).with_name(name)) for name in files]
     options = ["-n0", "-q", "-p", "no:cacheprovider", "-k", f"not ({' or '.join(OTHERWISE)})"]
     options.append(f"--basetemp={tmp_path / 'jax'}")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *suite],
-        env={**os.environ, "TUNER_TEST_BACKEND": "jax", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+        env={
+            **os.environ,
+            "TUNER_TEST_BACKEND": "jax",
+            "TUNER_TEST_NETWORKS": "4",
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        },
         capture_output=True,
         check=False,
         text=True,
