@@ -202,7 +202,7 @@ def _scale(model: keras.Model, n: int) -> None:
 def _redraw(model: keras.Model, n: int) -> None:
     """Changes a rate after its layer was made."""
     for layer in model.layers:
-        if type(layer) is layers.Dropout:
+        if type(layer) is layers.Dropout and layer.rate:  # one of 0 cannot draw
             layer.rate = 0.05 + n % 5 / 10
 
 
