@@ -1,8 +1,10 @@
 """What events mean for runs, before MLflow is asked."""
 
+import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tests.tracking.recorder import START_MS, Recorder, summary
@@ -12,6 +14,7 @@ from tuner.tracking.attempt_run import AttemptRun, attempt_params
 from tuner.tracking.events import Outcome
 from tuner.tracking.study_run import StudyRun
 from tuner.tracking.updates import RunUpdate
+from tuner.training.scores import evaluate_predictions
 
 
 def artifact_names(update: RunUpdate) -> set[str]:
@@ -73,6 +76,18 @@ def test_best_values_are_those_of_the_best_epoch(recorder: Recorder) -> None:
     assert values["best_val_macro_recall"] == 0.81
     assert values["train_time_s"] == 6.0
     assert values["parameters"] == 225034
+
+
+def test_the_report_names_the_classes_that_are_absent(recorder: Recorder) -> None:
+    ended = recorder.ended()
+    assert ended.result is not None
+    scored = evaluate_predictions(np.eye(3)[[0, 1, 1]], np.array([0, 1, 1]), ("a", "b", "c"))
+    result = ended.result.model_copy(update={"evaluation": scored})
+    update = AttemptRun(recorder.started(0)).update(ended.model_copy(update={"result": result}))
+    texts = {artifact.path: str(artifact.content) for artifact in update.artifacts}
+    assert "neither occur nor are predicted: c" in texts["classification_report.txt"]
+    report = json.loads(texts["classification_report.json"])
+    assert (report["macro"]["f1"], report["absent"]) == (1.0, ["c"])
 
 
 def test_a_failure_says_why(recorder: Recorder) -> None:

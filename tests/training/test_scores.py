@@ -70,24 +70,34 @@ def test_an_evaluation_agrees_with_scikit_learns_report(rows: tuple[Labels, Prob
     labels, probabilities = rows
     evaluation = scores.evaluate_predictions(probabilities, labels, CLASSES)
     predicted = probabilities.argmax(axis=1)
+    names = np.array(CLASSES)
     report = metrics.classification_report(
-        labels,
-        predicted,
-        labels=range(len(CLASSES)),
-        target_names=CLASSES,
-        output_dict=True,
-        zero_division=0,
+        names[labels], names[predicted], output_dict=True, zero_division=0
     )
     for one in (*evaluation.classes, evaluation.macro):
+        if one.label in evaluation.absent:
+            assert one.label not in report
+            continue
         expected = report["macro avg" if one.label == "macro" else one.label]
         assert (one.precision, one.recall, one.f1, one.support) == pytest.approx(
             tuple(expected[key] for key in ("precision", "recall", "f1-score", "support"))
         )
+    assert {*report, *evaluation.absent} >= set(CLASSES)
+    confusion = scores.confusion_matrix(labels, predicted, len(CLASSES))
+    assert evaluation.macro.f1 == scores.macro_f1(confusion)
     assert [one.label for one in evaluation.classes] == list(CLASSES)
     assert evaluation.accuracy == pytest.approx(metrics.accuracy_score(labels, predicted))
     assert evaluation.loss == pytest.approx(scores.cross_entropy(probabilities, labels))
     expected = metrics.confusion_matrix(labels, predicted, labels=range(len(CLASSES)))
     assert evaluation.confusion == tuple(map(tuple, expected.tolist()))
+
+
+def test_a_perfect_model_is_perfect_where_a_class_is_absent() -> None:
+    certain = np.eye(3)[[0, 1, 1]]
+    evaluation = scores.evaluate_predictions(certain, np.array([0, 1, 1]), ("a", "b", "c"))
+    macro = evaluation.macro
+    assert (macro.precision, macro.recall, macro.f1, macro.support) == (1, 1, 1, 3)
+    assert evaluation.absent == ("c",)
 
 
 def test_a_class_without_a_prediction_has_precision_0() -> None:

@@ -2,19 +2,24 @@
 
 from typing import TYPE_CHECKING
 
+import typer
+
 from tuner.cli.tables import print_table, score
+from tuner.tracking.tables import absent_note
 
 if TYPE_CHECKING:
     from tuner.training.plan import Evaluation
 
 
 def print_evaluation(evaluation: "Evaluation") -> None:
-    """Prints precision, recall and F1 by class, and the confusion matrix."""
+    """Prints precision, recall and F1 by class, the absent classes, and the confusion matrix."""
     rows = [
         (each.label, score(each.precision), score(each.recall), score(each.f1), str(each.support))
         for each in (*evaluation.classes, evaluation.macro)
     ]
     print_table(["class", "precision", "recall", "F1", "images"], rows, title="test set")
+    if evaluation.absent:
+        typer.echo(absent_note(evaluation.absent))
     labels = [each.label for each in evaluation.classes]
     counts = [
         (label, *map(str, row)) for label, row in zip(labels, evaluation.confusion, strict=True)

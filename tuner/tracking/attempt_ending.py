@@ -22,18 +22,16 @@ def ending_points(event: AttemptEnded) -> tuple[Point, ...]:
 def _best_values(result: TrialResult) -> dict[str, float]:
     if result.best is None:
         return {}
-    scores = _macro_values(result.evaluation) if result.evaluation else {}
-    best = {**scores, **result.best.metrics}
+    best = {**_macro_values(result.evaluation), **result.best.metrics}
     return {"best_epoch": result.best.epoch} | {f"best_{key}": best[key] for key in best}
 
 
-def _macro_values(evaluation: Evaluation) -> dict[str, float]:
+def _macro_values(evaluation: Evaluation | None) -> dict[str, float]:
+    """What the epochs' own metrics, macro F1 among them, do not tell."""
+    if evaluation is None:
+        return {}
     macro = evaluation.macro
-    return {
-        "val_macro_precision": macro.precision,
-        "val_macro_recall": macro.recall,
-        "val_macro_f1": macro.f1,
-    }
+    return {"val_macro_precision": macro.precision, "val_macro_recall": macro.recall}
 
 
 def _cost_values(result: TrialResult) -> dict[str, float]:

@@ -48,8 +48,9 @@ def confusion_csv(evaluation: Evaluation) -> str:
 
 
 def report_json(evaluation: Evaluation) -> str:
-    """Accuracy, loss and the scores of every class and their macro means."""
-    return as_json(evaluation.model_dump(mode="json", exclude={"confusion"}))
+    """Accuracy, loss, the scores of every class, their macro means and the absent classes."""
+    content = evaluation.model_dump(mode="json", exclude={"confusion"})
+    return as_json({**content, "absent": evaluation.absent})
 
 
 def report_text(evaluation: Evaluation) -> str:
@@ -60,7 +61,16 @@ def report_text(evaluation: Evaluation) -> str:
     total = evaluation.macro.support
     accuracy = f"{'accuracy':>{width}}  {'':9} {'':9} {evaluation.accuracy:9.4f} {total:9d}"
     macro = _scores_line("macro avg", evaluation.macro, width)
-    return "\n".join([head, "", *lines, "", accuracy, macro, ""])
+    absent = [absent_note(evaluation.absent), ""] if evaluation.absent else []
+    return "\n".join([head, "", *lines, "", accuracy, macro, "", *absent])
+
+
+def absent_note(classes: Sequence[str]) -> str:
+    """What macro averages leave out, in a sentence."""
+    return (
+        "macro averages leave out the classes that neither occur nor are predicted: "
+        f"{', '.join(classes)}"
+    )
 
 
 def _scores_line(label: str, scores: ClassScores, width: int) -> str:

@@ -96,6 +96,16 @@ class Evaluation(Frozen):
     confusion: tuple[tuple[int, ...], ...]
     classes: tuple[ClassScores, ...]
     macro: ClassScores
+    """Means over the classes but the absent ones, as scikit-learn has them."""
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """The classes that neither occur among the labels nor were predicted."""
+        columns = zip(*self.confusion, strict=True)
+        seen = [sum(row) + sum(column) for row, column in zip(self.confusion, columns, strict=True)]
+        return tuple(
+            scores.label for scores, count in zip(self.classes, seen, strict=True) if not count
+        )
 
 
 class Timings(Frozen):

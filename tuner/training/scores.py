@@ -30,8 +30,7 @@ def macro_f1(confusion: Confusion) -> float:
 
     A class that is neither present nor predicted is left out, as scikit-learn does.
     """
-    present = confusion.sum(axis=0) + confusion.sum(axis=1) > 0
-    return float(_class_scores(confusion)[2, present].mean())
+    return float(_macro(confusion)[2])
 
 
 def cross_entropy(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
@@ -48,7 +47,8 @@ def evaluate_predictions(
 ) -> Evaluation:
     """Scores class probabilities, shape (N, classes), against labels, shape (N,).
 
-    A class without a prediction has precision 0, one without an image recall 0.
+    A class without a prediction has precision 0, one without an image recall 0. The macro means
+    leave out the classes that neither occur nor are predicted (`Evaluation.absent`).
     """
     confusion = confusion_matrix(labels, probabilities.argmax(axis=1), len(classes))
     scores = np.vstack([_class_scores(confusion), confusion.sum(axis=1)])
@@ -59,8 +59,15 @@ def evaluate_predictions(
         classes=tuple(
             _scores(label, column) for label, column in zip(classes, scores.T, strict=True)
         ),
-        macro=_scores("macro", np.append(scores[:3].mean(axis=1), len(labels))),
+        macro=_scores("macro", np.append(_macro(confusion), len(labels))),
     )
+
+
+def _macro(confusion: Confusion) -> NDArray[np.float64]:
+    """Mean precision, recall and F1 over the classes that occur or are predicted, shape (3,)."""
+    occurs = confusion.sum(axis=0) + confusion.sum(axis=1) > 0
+    means: NDArray[np.float64] = _class_scores(confusion)[:, occurs].mean(axis=1)
+    return means
 
 
 def _class_scores(confusion: Confusion) -> NDArray[np.float64]:
