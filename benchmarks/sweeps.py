@@ -76,8 +76,7 @@ class Sweeps:
                 summary = study.summary()
             check_whole(summary, Home(folder))
         assert summary.best is not None
-        assert summary.best.value is not None
-        return Sample(ran.seconds, summary.best.value)
+        return Sample(ran.seconds, summary.best.mean)
 
     def _study(self, precision: str, seed: int) -> dict[str, object]:
         """The study file; JSON is YAML."""

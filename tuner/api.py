@@ -60,7 +60,9 @@ def promote(
     home: Home | None = None,
     say: Callable[[str], None] = lambda _text: None,
 ) -> "PromotionReport":
-    """Judges the best completed trial on the test set and, if every gate passes, registers it.
+    """Judges the best point's trial on the test set and, if every gate passes, registers it.
+
+    Of several seeds the one in the middle by validation stands for the point, never the luckiest.
 
     Every look at the test set is counted in the study before the set is opened.
 
@@ -81,10 +83,7 @@ def promote(
     place = home or Home.from_environment()
     with load_study(study, place) if study else newest_study(place) as opened:
         candidate = nominate(opened, trial)
-        say(
-            f"study {opened.name}: trial {candidate.number}, {candidate.metric} "
-            f"{candidate.value:.4f}"
-        )
+        say(f"study {opened.name}: {_nominated(candidate)}")
         from tuner.promotion.promote import promote as judge  # once there is one to judge
 
         look = opened.looks.counted(candidate.number, "promote")
@@ -130,6 +129,18 @@ def evaluate(
         numbers = kept_trials(opened) if every else [trial]
         candidates = [nominate(opened, number) for number in numbers]
         return {each.number: _scored(opened, each, place) for each in candidates}
+
+
+def _nominated(candidate: "Candidate") -> str:
+    """The trial and, where it stands for several seeds, what they come to."""
+    trial = f"trial {candidate.number}, {candidate.metric} {candidate.value:.4f}"
+    point = candidate.point
+    if point is None or point.std is None:
+        return trial
+    return (
+        f"{trial}, in the middle of {point.completed} seeds of point {point.point} "
+        f"(mean {point.mean:.4f}, standard deviation {point.std:.4f})"
+    )
 
 
 def _scored(study: Study, candidate: "Candidate", place: Home) -> Evaluation:

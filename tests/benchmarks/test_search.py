@@ -242,8 +242,10 @@ def test_an_unfinished_study_is_no_table() -> None:
         metric="val_accuracy",
         direction="maximize",
         slots=4,
+        seeds=1,
         counts=counts,
         trials=(),
+        points=(),
         best=None,
     )
     told = "search-table.*4 trials, got 3 completed, 1 waiting; go on with: tuner run-study"

@@ -23,7 +23,9 @@ def test_a_strangers_data_and_model_are_tuned(finished: Workshop) -> None:
     }  # fmt: skip
     first = study["trials"][0]
     assert first["params"] == {"learning_rate": 0.01, "width": 16}
-    assert set(study["best"]) >= {"number", "state", "params", "value", "epochs", "run_id"}
+    assert set(study["best"]) >= {"point", "params", "mean", "std", "completed", "seeds", "trial"}
+    assert study["best"]["trial"] in study["trials"]
+    assert study["best"] == study["points"][0]
     assert all(trial["run_id"] for trial in study["trials"])
 
 
@@ -114,7 +116,7 @@ def test_the_best_is_promoted_and_answers(finished: Workshop, tmp_path: Path) ->
     assert set(report) == {"promoted", "model", "version", "alias", "run_id", "metrics", "gates"}
     assert (report["promoted"], report["version"], report["alias"]) == (True, 1, "champion")
     assert [gate["passed"] for gate in report["gates"]] == [True, True]
-    assert report["run_id"] == finished.shown()["best"]["run_id"]
+    assert report["run_id"] == finished.shown()["best"]["trial"]["run_id"]
 
     photo = tmp_path / "square.png"
     drawn = np.full((90, 120), 230, np.uint8)

@@ -6,7 +6,7 @@ import pytest
 
 from tuner.errors import SpecError
 from tuner.spec.reader import parse_study
-from tuner.spec.samplers import SuccessiveHalving
+from tuner.spec.samplers import NoPruner, SuccessiveHalving
 
 STUDY = {
     "name": "paper",
@@ -363,3 +363,12 @@ def test_the_direction_follows_from_the_metric(metric: str) -> None:
 
 def test_the_default_pruner_fits_a_study_of_one_epoch() -> None:
     assert parse_study(text_with({"epochs": "1"}), "study.yaml").pruner == SuccessiveHalving()
+
+
+def test_with_several_seeds_nothing_is_pruned_unless_the_file_says_so() -> None:
+    several = text_with({"seeds": "3"})
+
+    assert parse_study(several, "study.yaml").pruner == NoPruner()
+    assert parse_study(text_with({}), "study.yaml").pruner == SuccessiveHalving()
+    stated = parse_study(text_with({"seeds": "3", "pruner": "successive-halving"}), "study.yaml")
+    assert stated.pruner == SuccessiveHalving()

@@ -129,7 +129,7 @@ def test_a_pruned_trial_is_told_as_pruned_and_keeps_its_best_value(
     assert pruned.state is RowState.PRUNED
     assert len(pruned.intermediate_values) == 1
     assert summary.best is not None
-    assert summary.best.number == 0
+    assert summary.best.trial.number == 0
 
 
 def test_a_failed_trial_is_data_and_the_study_goes_on(

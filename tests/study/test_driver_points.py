@@ -27,6 +27,17 @@ def test_replicates_share_their_point_and_pair_their_seeds(
     assert seeds[0] == seeds[1] == seeds[2]
 
 
+@pytest.mark.parametrize("pruner", ["median", "hyperband", "successive-halving"])
+def test_replicates_are_not_pruned_against_each_other(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, pruner: str
+) -> None:
+    spec = study_spec(pruner=pruner, trials=1, seeds=12, epochs=9)
+
+    summary = bench.run(spec, scripted(size=2, curve=lambda plan, epoch: epoch - plan.slot / 10))
+
+    assert summary.counts["completed"] == 12
+
+
 def test_an_empty_space_with_seeds_trains_the_fixed_point(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:

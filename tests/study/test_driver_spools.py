@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.study.conftest import Bench, ScriptedPool, first_told
 from tuner.home import Home
 from tuner.spec.study import StudySpec
+from tuner.study.catalog import Catalog
 from tuner.study.progress import ProgressEvent, TrialDone
 from tuner.tracking.events import (
     AttemptEnded,
@@ -83,6 +84,27 @@ def test_only_the_best_models_are_kept(
     model = first_told(bench, study_spec(), 2, 0, ModelKept)
     assert model.path.read_text() == "2"
     assert model_files(bench) == kept
+
+
+def test_the_model_that_stands_for_a_point_is_kept_whenever_it_was_trained(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    values = [0.90, 0.95, 0.99, 0.80, 0.81, 0.82]
+    spec = study_spec(keep_models=1, trials=2, seeds=3)
+    pool = scripted(curve=lambda plan, _epoch: values[plan.slot])
+
+    bench.run(spec, pool, stopped=lambda: len(pool.submitted) > 2)
+    assert kept_slots(bench) == model_files(bench) == [0, 1]  # which is in the middle is open
+    bench.run(spec, scripted(curve=lambda plan, _epoch: values[plan.slot]))
+
+    assert kept_slots(bench) == model_files(bench) == [1]
+
+
+def kept_slots(bench: Bench) -> list[int]:
+    """The slots whose model MLflow is to have."""
+    folders = sorted(bench.home.attempts("small").glob("*"))
+    with closing(bench.journal(Catalog(bench.database).get("small").spec)) as journal:
+        return [int(f.name.split("-")[0]) for f in folders if journal.keeps_model(f)]
 
 
 def test_a_model_gives_way_to_a_better_one_that_another_machine_trained(

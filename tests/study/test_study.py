@@ -192,7 +192,7 @@ def test_ties_are_won_by_the_earlier_trial(
     summary = bench.run(study_spec(), scripted(curve=lambda plan, _epoch: values[plan.slot]))
 
     assert summary.best is not None
-    assert summary.best.number == 1
+    assert summary.best.trial.number == 1
 
 
 @given(trials=st.integers(1, 20), seeds=st.integers(1, 5), seed=st.integers(0, 2**32 - 1))

@@ -11,7 +11,7 @@ from tuner.tracking.figures import (
     history_figure,
     importance_figure,
 )
-from tuner.tracking.tables import optimization_history
+from tuner.tracking.tables import optimization_history, summary_csv
 
 
 def size(png: bytes) -> tuple[int, int]:
@@ -44,7 +44,8 @@ def test_labels_are_never_taken_for_formulas() -> None:
 
 
 def history(*trials: TrialSummary) -> bytes:
-    return history_figure(trials, "val_accuracy", "maximize")
+    told = optimization_history(trials, "maximize", seeds=1)
+    return history_figure(trials, told, "val_accuracy")
 
 
 def test_history_tells_states_apart() -> None:
@@ -60,8 +61,21 @@ def test_a_study_without_trials_has_an_empty_history() -> None:
 
 def test_only_completed_trials_can_be_the_best() -> None:
     trials = [summary(2, "completed", 0.8), summary(0, "completed", 0.7), summary(1, "pruned", 0.9)]
-    points = optimization_history(trials, "maximize")
+    points = optimization_history(trials, "maximize", seeds=1)
     assert [(point.number, point.best) for point in points] == [(0, 0.7), (1, 0.7), (2, 0.8)]
+
+
+def test_the_history_of_several_seeds_is_of_means() -> None:
+    values = (0.9, 0.99, 0.6, 0.95, 0.97, 0.96)
+    trials = [summary(number, "completed", value) for number, value in enumerate(values)]
+    trials[2] = summary(2, "pruned", 0.1)
+    history = optimization_history(trials, "maximize", seeds=2)
+    assert [point.best for point in history] == pytest.approx(
+        [None, 0.945, 0.945, 0.945, 0.945, 0.965]
+    )
+    columns = summary_csv(trials, seeds=2).splitlines()
+    assert columns[0].startswith("number,slot,point,state,")
+    assert columns[4].startswith("3,3,1,completed,")
 
 
 def test_one_bar_a_parameter() -> None:

@@ -12,7 +12,12 @@ from tuner.cli.tables import print_table, score
 from tuner.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from tuner.study.ranking import PointSummary
     from tuner.training.plan import Evaluation
+
+_COLUMNS = ("point", "trial", "accuracy", "precision", "recall", "F1", "loss")
 
 
 def evaluate(
@@ -27,6 +32,7 @@ def evaluate(
 ) -> None:
     """Score trials on the test set; each look is counted in the study."""
     from tuner.api import evaluate as evaluate_study
+    from tuner.api import load_study
 
     if every and trial is not None:
         raise UsageError("--trial and --all exclude each other")
@@ -36,27 +42,37 @@ def evaluate(
         typer.echo(json.dumps(content, indent=2))
     elif every:
         typer.echo(f"{len(found)} trials, those whose models are kept", err=True)
-        _print_all(found)
+        with load_study(study) as opened:
+            rows = rows_by_point(found, opened.summary().points)
+        print_table(_COLUMNS, rows, title="test set")
     else:
         (evaluation,) = found.values()
         print_evaluation(evaluation)
         typer.echo(f"test accuracy {score(evaluation.accuracy)}, loss {score(evaluation.loss)}")
 
 
-def _print_all(found: "dict[int, Evaluation]") -> None:
-    """A row a trial, then mean and standard deviation."""
-    columns = {
-        "accuracy": [each.accuracy for each in found.values()],
-        "precision": [each.macro.precision for each in found.values()],
-        "recall": [each.macro.recall for each in found.values()],
-        "F1": [each.macro.f1 for each in found.values()],
-        "loss": [each.loss for each in found.values()],
-    }
-    rows = [
-        (str(number), *(score(values[index]) for values in columns.values()))
-        for index, number in enumerate(found)
-    ]
-    rows.append(("mean", *(score(fmean(values)) for values in columns.values())))
-    if len(found) > 1:
-        rows.append(("std", *(score(stdev(values)) for values in columns.values())))
-    print_table(["trial", *columns], rows, title="test set")
+def rows_by_point(
+    found: "Mapping[int, Evaluation]", points: "Sequence[PointSummary]"
+) -> list[tuple[str, ...]]:
+    """A row a trial; below those of one point their mean and standard deviation.
+
+    A point some of whose models are not kept has none: those that are kept are the middle ones.
+    """
+    rows: list[tuple[str, ...]] = []
+    for each in points:
+        scores = {trial: _scores(found[trial]) for trial in each.trials if trial in found}
+        rows += [_row(each, str(trial), scores[trial]) for trial in scores]
+        if len(scores) == each.completed > 1:
+            columns = list(zip(*scores.values(), strict=True))
+            rows.append(_row(each, f"mean of {len(scores)}", map(fmean, columns)))
+            rows.append(_row(each, "std", map(stdev, columns)))
+    return rows
+
+
+def _row(point: "PointSummary", trial: str, scores: "Iterable[float]") -> tuple[str, ...]:
+    return str(point.point), trial, *map(score, scores)
+
+
+def _scores(each: "Evaluation") -> tuple[float, ...]:
+    macro = each.macro
+    return each.accuracy, macro.precision, macro.recall, macro.f1, each.loss

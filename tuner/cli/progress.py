@@ -10,9 +10,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from tuner.cli.tables import duration, params, score
+from tuner.cli.tables import best_point, duration, params, score
 from tuner.study.progress import (
-    Best,
     EpochDone,
     Planned,
     ProgressEvent,
@@ -21,6 +20,7 @@ from tuner.study.progress import (
     TrialDone,
     TrialHandedBack,
 )
+from tuner.study.ranking import PointSummary
 
 
 class View(Protocol):
@@ -131,7 +131,7 @@ class _Standing:
     done: int = 0
     epochs_done: int = 0
     epoch_s: float | None = None
-    best: Best | None = None
+    best: PointSummary | None = None
     started: float = field(default_factory=time.monotonic)
 
     def take(self, event: ProgressEvent) -> None:
@@ -159,17 +159,9 @@ class _Standing:
             self.epoch_s += (event.seconds - self.epoch_s) / self.epochs_done
 
     def _end(self, event: TrialDone) -> None:
-        assert self.plan is not None
         self.running.pop(event.number, None)
         self.done += 1
-        if event.state == "completed" and event.value is not None and self._improves(event.value):
-            self.best = Best(event.number, event.value)
-
-    def _improves(self, value: float) -> bool:
-        if self.best is None or self.plan is None:
-            return True
-        gain = value - self.best.value
-        return gain > 0 if self.plan.direction == "maximize" else gain < 0
+        self.best = event.best
 
     @property
     def seconds_left(self) -> float | None:
@@ -240,5 +232,5 @@ class LiveView:
         best = self._standing.best
         if best is None or self._standing.plan is None:
             return Text("  no trial has completed yet", style="dim")
-        shown = f"  best: trial {best.number}, {self._standing.plan.metric} {score(best.value)}"
-        return Text(shown, style="bold green")
+        shown = best_point(best, self._standing.plan.metric)
+        return Text(f"  best: {shown}", style="bold green")

@@ -1,38 +1,36 @@
-"""`tuner show`: one study's trials, best one and importance."""
+"""`tuner show`: one study's trials, points, best one and importance."""
 
-from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 import typer
 
 from tuner.cli.options import AsJson, StudyName
-from tuner.cli.tables import duration, number, params, print_table, score
+from tuner.cli.tables import best_point, duration, number, params, print_table, score
 from tuner.errors import RefusedError
 
 if TYPE_CHECKING:
+    from tuner.study.ranking import PointSummary
     from tuner.study.study import Study
     from tuner.study.summary import StudySummary
 
 
 def show(study: StudyName, as_json: AsJson = False) -> None:
-    """Show a study: its trials, the best one, and which parameters matter."""
+    """Show a study: its trials and points, the best one, and which parameters matter."""
     from tuner.study.study import load_study
 
     with load_study(study) as opened:
         summary = opened.summary()
         if as_json:
-            fields = {"study", "counts", "trials", "best"}
+            fields = {"study", "metric", "counts", "trials", "points", "best"}
             typer.echo(summary.model_dump_json(include=fields, indent=2))
             return
         print_summary(summary)
-        if opened.spec.seeds > 1:
-            _print_points(summary)
         _print_importance(opened)
         typer.echo(f"looks at the test set: {len(opened.looks.all())}")
 
 
 def print_summary(summary: "StudySummary") -> None:
-    """Prints the trials and the best one."""
+    """Prints the trials, the points where there are several seeds, and the best one."""
     searched = sorted({name for trial in summary.trials for name in trial.params})
     rows = [
         (
@@ -49,13 +47,21 @@ def print_summary(summary: "StudySummary") -> None:
     columns = ["trial", "state", *searched, summary.metric, "epochs", "time", "MLflow run"]
     print_table(columns, rows)
     counts = ", ".join(f"{count} {state}" for state, count in summary.counts.items() if count)
+    if summary.seeds > 1:
+        _print_points(summary)
     typer.echo(f"{summary.study}: {counts}")
     if summary.best is not None:
         best = summary.best
-        typer.echo(
-            f"best: trial {best.number}, {summary.metric} {score(best.value)}, "
-            f"{params(best.params) or 'the fixed parameters'}"
-        )
+        typer.echo(f"best: {best_point(best, summary.metric)}, {_named(best)}")
+        if summary.seeds > 1:
+            typer.echo(
+                f"trial {best.trial.number}, {summary.metric} {score(best.trial.value)}, "
+                "is in the middle of its seeds and stands for it"
+            )
+
+
+def _named(point: "PointSummary") -> str:
+    return params(point.params) or "the fixed parameters"
 
 
 def check_some_completed(summary: "StudySummary") -> None:
@@ -68,23 +74,23 @@ def check_some_completed(summary: "StudySummary") -> None:
 
 
 def _print_points(summary: "StudySummary") -> None:
-    """The mean and spread of each point over its seeds."""
-    points: dict[str, list[float]] = {}
-    for trial in summary.trials:
-        if trial.value is not None and trial.state == "completed":
-            points.setdefault(params(trial.params) or "the fixed parameters", []).append(
-                trial.value
-            )
+    """The mean and spread of each point over its seeds, the best first.
+
+    Points that lack a training, because it was pruned or failed, come last.
+    """
     rows = [
         (
-            point,
-            str(len(values)),
-            score(fmean(values)),
-            score(stdev(values)) if len(values) > 1 else "-",
+            str(each.point),
+            _named(each),
+            f"{each.completed} of {each.seeds}",
+            score(each.mean),
+            score(each.std),
+            " ".join(map(str, sorted(each.trials))),
         )
-        for point, values in points.items()
+        for each in summary.points
     ]
-    print_table(["point", "seeds", f"mean {summary.metric}", "standard deviation"], rows)
+    mean = f"mean {summary.metric}"
+    print_table(["point", "", "seeds", mean, "standard deviation", "trials"], rows)
 
 
 def _print_importance(opened: "Study") -> None:

@@ -1,7 +1,12 @@
 """`tuner studies`: the studies in the database."""
 
-from tuner.cli.tables import number, print_table, score
+from typing import TYPE_CHECKING
+
+from tuner.cli.tables import print_table, score
 from tuner.errors import ExitCode
+
+if TYPE_CHECKING:
+    from tuner.study.ranking import PointSummary
 
 
 def studies() -> None:
@@ -34,7 +39,7 @@ def studies() -> None:
                     study.spec.model,
                     f"{ended}/{summary.slots}",
                     study.state(summary),
-                    f"{score(best.value)} (trial {number(best.number)})" if best else "-",
+                    _best(best) if best else "-",
                 )
             )
         for each in submitted:
@@ -42,3 +47,9 @@ def studies() -> None:
             work = (spec.dataset.name, spec.model, f"0/{spec.slots}")
             rows.append((each.name, *work, "refused" if each.refusal else "submitted", "-"))
         print_table(["study", "data set", "model", "trials", "state", "best"], rows)
+
+
+def _best(best: "PointSummary") -> str:
+    if best.seeds == 1:
+        return f"{score(best.mean)} (trial {best.trial.number})"
+    return f"{score(best.mean)} (point {best.point}, mean of {best.completed})"

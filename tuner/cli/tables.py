@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tuner.spec.search_space import Scalar
+    from tuner.study.ranking import PointSummary
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
@@ -37,6 +38,17 @@ def score(value: float | None) -> str:
 def params(values: "Mapping[str, Scalar]") -> str:
     """Parameters as `name=value`, separated by spaces."""
     return " ".join(f"{name}={number(value)}" for name, value in values.items())
+
+
+def best_point(best: "PointSummary", metric: str) -> str:
+    """The best point's trial and value; over several seeds its mean, spread and their number."""
+    if best.seeds == 1:
+        return f"trial {best.trial.number}, {metric} {score(best.mean)}"
+    lacks = f" of {best.seeds}" if best.completed < best.seeds else ""
+    return (
+        f"point {best.point}, mean {metric} {score(best.mean)} "
+        f"(standard deviation {score(best.std)}, {best.completed}{lacks} seeds)"
+    )
 
 
 def duration(seconds: float | None) -> str:

@@ -4,6 +4,7 @@ from tuner.datasets.store import DatasetInfo
 from tuner.spec.backend import Backend
 from tuner.spec.search_space import Frozen, Scalar
 from tuner.spec.study import Promotion
+from tuner.study.ranking import PointSummary
 from tuner.training.plan import ModelPlan
 
 
@@ -22,6 +23,9 @@ class Candidate(Frozen):
     """What its study trained on."""
     metric: str
     value: float
+    """Of this trial."""
+    point: PointSummary | None = None
+    """What all trainings of its point come to, if it stands for one."""
     model_sha256: str
     train_time_s: float
     dataset: DatasetInfo

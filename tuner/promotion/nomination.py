@@ -9,14 +9,15 @@ from tuner.promotion.candidate import Candidate
 from tuner.study.catalog import Catalog, StudyRecord
 from tuner.study.database import Database
 from tuner.study.opening import open_database
+from tuner.study.ranking import in_order, rank
 from tuner.study.study import Study
-from tuner.study.summary import StudySummary, ranked
+from tuner.study.summary import StudySummary, trainings
 from tuner.tracking.events import TrialSummary
 from tuner.training.plan import ModelPlan
 
 
 def nominate(study: Study, number: int | None = None) -> Candidate:
-    """The best completed trial by validation, or trial `number`.
+    """The trial that stands for the best point by validation, or trial `number`.
 
     Raises:
         UsageError: there is no such trial.
@@ -44,6 +45,7 @@ def nominate(study: Study, number: int | None = None) -> Candidate:
         params={**study.spec.fixed, **trial.params},
         metric=summary.metric,
         value=facts["value"],
+        point=summary.best if number is None else None,
         model=ModelPlan(
             name=study.spec.model, params={}, code_path=(*study.record.code_path, Path.cwd())
         ),
@@ -61,10 +63,10 @@ def kept_trials(study: Study) -> list[int]:
     Raises:
         RefusedError: no trial has completed.
     """
-    rows = ranked(study.spec, study.summary().trials)[: study.spec.keep_models]
-    if not rows:
+    ranked = rank(study.spec, trainings(study.trials.all()))
+    if not ranked:
         raise RefusedError(f"no trial of {study.name} has completed")
-    return [row.number for row in rows]
+    return [training.number for training in in_order(ranked)[: study.spec.keep_models]]
 
 
 def find_study(home: Home, name: str) -> StudyRecord | None:
@@ -95,7 +97,7 @@ def _opened(home: Home, database: Database, name: str) -> Study:
 def _best(summary: StudySummary) -> TrialSummary:
     if summary.best is None:
         raise RefusedError(f"no trial of {summary.study} has completed")
-    return summary.best
+    return summary.best.trial
 
 
 def _numbered(summary: StudySummary, number: int) -> TrialSummary:

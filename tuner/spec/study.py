@@ -24,7 +24,7 @@ from tuner.spec.objective import SELECTION_METRICS, TRAINING_METRICS, Objective,
 from tuner.spec.problems import Problem, broken, shown
 from tuner.spec.promotion import Gates, Promotion
 from tuner.spec.rules import checked_space, study_problems
-from tuner.spec.samplers import Grid, Pruner, Sampler, SuccessiveHalving, Tpe
+from tuner.spec.samplers import Grid, NoPruner, Pruner, Sampler, SuccessiveHalving, Tpe
 from tuner.spec.search_space import Domain, Entry, Scalar, Value, grid_size
 from tuner.spec.section import Section, Whole
 
@@ -62,6 +62,11 @@ def _implied_trials(validated: dict[str, Any]) -> int:
     return size or 1
 
 
+def _implied_pruner(validated: dict[str, Any]) -> Pruner:
+    """None with several seeds: the mean of a point needs all its trainings."""
+    return SuccessiveHalving() if validated["seeds"] == 1 else NoPruner()
+
+
 def _domains(space: Mapping[str, Domain | Scalar]) -> dict[str, Domain]:
     return {name: entry for name, entry in space.items() if not isinstance(entry, Scalar)}
 
@@ -89,12 +94,12 @@ class StudySpec(Section):
     """The metric that says which trial is better."""
     sampler: Sampler = Tpe()
     """How points are chosen."""
-    pruner: Pruner = SuccessiveHalving()
-    """How hopeless trials are stopped early."""
     trials: Whole = Field(default_factory=_implied_trials, ge=1)
     """How many points; may be left out where nothing is searched and with a grid."""
     seeds: Whole = Field(default=1, ge=1)
     """How often each point is trained, each time with another seed."""
+    pruner: Pruner = Field(default_factory=_implied_pruner)
+    """How hopeless trials are stopped early; left out, `none` where `seeds` is above 1."""
     epochs: Whole = Field(ge=1)
     """Passes over the training images, at most."""
     validation: Whole = Field(ge=0)

@@ -26,7 +26,7 @@ from tuner.study.progress import (
     TrialDone,
     TrialHandedBack,
 )
-from tuner.study.summary import StudySummary, ended_summary, standing_of, summarise
+from tuner.study.summary import Standing, StudySummary, ended_summary, standing_of, summarise
 from tuner.study.trials import OpenTrial, Trials
 from tuner.tracking.events import Outcome
 from tuner.training.plan import EpochReport, TrainerInfo, TrialPlan, TrialResult, TrialState
@@ -134,6 +134,7 @@ class Driver:
         finally:
             self._hand_back("the driver stopped")
         self._models.consider(self._trials.all())  # others' trials may have ended since
+        self._models.leave()
         summary = self.summary()
         self._journal.study_progressed(summary, summary.trials, self._trials.assess_importance())
         return summary
@@ -256,17 +257,18 @@ class Driver:
         if result.state is TrialState.COMPLETED:
             self._models.consider(self._trials.known())
             self._models.attempt_ended(active.plan.folder)
-        self._progressed()
+        standing = self._progressed()
         self._notify(
             TrialDone(
                 number=active.opened.number,
                 state=result.state,
                 value=result.value(self._spec.objective),
                 best_epoch=result.best_epoch,
-                seconds=active.seconds,
+                seconds=result.timings.total_s,
                 reason=_first_line(f"{result.error.type}: {result.error.message}")
                 if result.error
                 else "",
+                best=standing.best,
             )
         )
 
@@ -285,7 +287,7 @@ class Driver:
         told = f"its trainer died in each of {len(earlier) + 1} attempts: {reason}"
         self._trials.fail(active.opened, told)
         self._end(active, "failed", None, told)
-        self._progressed()
+        standing = self._progressed()
         self._notify(
             TrialDone(
                 number=active.opened.number,
@@ -294,6 +296,7 @@ class Driver:
                 best_epoch=None,
                 seconds=active.seconds,
                 reason=_first_line(told),
+                best=standing.best,
             )
         )
 
@@ -325,13 +328,14 @@ class Driver:
         if outcome not in HANDED_BACK:
             remove_checkpoints(self._planner.home, plan.study, plan.slot, until=plan.attempt)
 
-    def _progressed(self) -> None:
+    def _progressed(self) -> Standing:
         """Tells what has ended since; `run` tells of all trials once more when it leaves."""
         rows = self._trials.known()
         standing = standing_of(self._spec, rows, self._ledger.open_attempts())
         ended = (row for row in rows if row.state.is_finished())
         news = [ended_summary(row) for row in ended if not self._journal.knows(row.number)]
         self._journal.study_progressed(standing, news, self._importance.if_due())
+        return standing
 
 
 def _without_its_gpu(trainer: TrainerInfo) -> str:

@@ -9,7 +9,8 @@ from tuner.spec.study import StudySpec
 from tuner.study.ledger import Attempt, Ledger
 from tuner.study.members import Members
 from tuner.study.progress import EpochDone, Notify, TrialBegan, TrialDone, TrialHandedBack
-from tuner.study.summary import STATE_NAMES, StudySummary, plan_of, summarise
+from tuner.study.ranking import PointSummary
+from tuner.study.summary import STATE_NAMES, StudySummary, best_of, plan_of, summarise
 from tuner.study.trials import SLOT, Trials
 
 _EVERY_S = 1.0
@@ -78,7 +79,7 @@ class Follower:
         if row.state.is_finished():
             self._ended.add(number)
             self._in_hand.pop(number, None)
-            self._notify(_end_of(row))
+            self._notify(_end_of(row, best_of(self._spec, self._trials.known())))
         elif attempt.handed_back and number in self._in_hand:
             del self._in_hand[number]
             self._notify(TrialHandedBack(number, str(attempt.outcome)))
@@ -92,7 +93,7 @@ class Follower:
                 self._notify(EpochDone(row.number, epoch, self._spec.epochs, metrics, None))
 
 
-def _end_of(row: FrozenTrial) -> TrialDone:
+def _end_of(row: FrozenTrial, best: PointSummary | None) -> TrialDone:
     facts = row.user_attrs
     return TrialDone(
         number=row.number,
@@ -101,4 +102,5 @@ def _end_of(row: FrozenTrial) -> TrialDone:
         best_epoch=facts.get("best_epoch"),
         seconds=facts.get("total_time_s", 0.0),
         reason=str(facts.get("error", "")).strip().partition("\n")[0],
+        best=best,
     )

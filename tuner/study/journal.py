@@ -11,6 +11,7 @@ from tuner.spec.writer import to_yaml
 from tuner.study.catalog import StudyRecord
 from tuner.study.importance import Importance
 from tuner.study.provenance import Provenance
+from tuner.study.ranking import PointSummary
 from tuner.study.summary import Standing, StudySummary
 from tuner.tracking import events
 from tuner.tracking.backlog import Backlog
@@ -97,8 +98,8 @@ class Journal:
     ) -> None:
         changed = tuple(trial for trial in trials if self._told.get(trial.number) != trial)
         metrics = {f"trials_{state}": float(count) for state, count in standing.counts.items()}
-        if standing.best is not None and standing.best.value is not None:
-            metrics[f"best_{standing.metric}"] = standing.best.value
+        if standing.best is not None:
+            metrics |= _figures(standing.metric, standing.best)
         direction: Literal["maximize", "minimize"] = self._record.spec.objective.direction
         self._spools.append(
             self._home.parent(self._record.name),
@@ -106,6 +107,7 @@ class Journal:
                 at_ms=now_ms(),
                 metric=standing.metric,
                 direction=direction,
+                seeds=standing.seeds,
                 trials=changed,
                 importance=importance,
                 metrics=metrics if with_metrics else {},
@@ -240,6 +242,14 @@ class Journal:
         """Writes one event about an attempt that nobody is at work on."""
         self._spools.append(folder, event)
         self._spools.release(folder)
+
+
+def _figures(metric: str, best: PointSummary) -> dict[str, float]:
+    """The best point's mean, and over several seeds their spread and number."""
+    figures = {f"best_{metric}": best.mean}
+    if best.std is not None:
+        figures |= {f"best_{metric}_std": best.std, f"best_{metric}_n": float(best.completed)}
+    return figures
 
 
 def _is_open(folder: Path) -> bool:

@@ -1,10 +1,13 @@
-"""Which trials' models are kept: those of the best completed trials so far.
+"""Which trials' models are kept: those of the best points' completed trials so far.
 
 They go to MLflow, and stay in their attempts' folders for as long as they are among the best.
-The file of any other trial goes when the trial ends, or when a better one takes its place.
+The file of any other trial goes when the trial ends, or when a better one takes its place; but
+while a point still has seeds to train, its files wait: which training will stand for it shows
+when all have ended.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from optuna.trial import FrozenTrial
@@ -14,13 +17,15 @@ from tuner.models.model_file import sha256_of
 from tuner.spec.study import StudySpec
 from tuner.study.journal import Journal
 from tuner.study.ledger import Ledger
-from tuner.study.summary import best_rows
+from tuner.study.points import point_of
+from tuner.study.ranking import in_order, rank
+from tuner.study.summary import trainings
 from tuner.study.trials import SLOT
 from tuner.training.plan import MODEL
 
 
 class BestModels:
-    """Keeps the models of the `keep_models` best trials, and removes the others.
+    """Keeps the models of the `keep_models` trials that rank first, and removes the others.
 
     What is kept is read from the spools once, so that nothing is forgotten when a driver
     dies. A model that lies on another machine is that machine's driver's to keep.
@@ -32,7 +37,7 @@ class BestModels:
         spec: StudySpec,
         ledger: Ledger,
         journal: Journal,
-        rows: Iterable[FrozenTrial],
+        rows: Sequence[FrozenTrial],
     ) -> None:
         """Settles what a driver of this home that died may have left unsettled."""
         self._home = home
@@ -44,36 +49,62 @@ class BestModels:
             for slot, attempt in ledger.latest().items()
             if journal.keeps_model(folder := self._folder(slot, attempt.number))
         }
+        self._waiting: dict[int, Path] = {}
+        """By slot: what is not kept, but may be once its point has ended."""
         self._elsewhere: set[int] = set()
         self.consider(rows)
         for folder in home.attempts(spec.name).glob("*"):
             self.attempt_ended(folder)
 
     def attempt_ended(self, folder: Path) -> None:
-        """Removes the attempt's model, unless it is kept, and files that were cut short."""
-        if folder not in self._kept.values():
+        """Removes the attempt's model, unless it is kept or waits, and what was cut short."""
+        if folder not in (*self._kept.values(), *self._waiting.values()):
             for path in (folder / MODEL, *folder.glob("partial-*")):
                 path.unlink(missing_ok=True)
 
-    def consider(self, rows: Iterable[FrozenTrial]) -> None:
+    def consider(self, rows: Sequence[FrozenTrial]) -> None:
         """Compares what is kept with the best of the rows."""
-        best = {row.user_attrs[SLOT] for row in best_rows(self._spec, rows, self._spec.keep_models)}
+        completed = trainings(rows)
+        first = in_order(rank(self._spec, completed))[: self._spec.keep_models]
+        best = {training.slot for training in first}
+        undecided = self._undecided(rows).intersection(each.slot for each in completed)
+        waited = self._waiting
+        self._waiting = {slot: waited.get(slot) or self._found(slot) for slot in undecided - best}
+        for slot in sorted(best - self._kept.keys() - self._elsewhere):
+            self._keep(slot)
         for slot in sorted(self._kept.keys() - best):
             folder = self._kept.pop(slot)
             self._journal.model_displaced(folder)
             self.attempt_ended(folder)
-        for slot in sorted(best - self._kept.keys() - self._elsewhere):
+        for slot in waited.keys() - self._waiting.keys():
+            self.attempt_ended(waited[slot])
+
+    def leave(self) -> None:
+        """Keeps what waits too: whoever ends its points may be on another machine."""
+        for slot in sorted(self._waiting.keys() - self._elsewhere):
             self._keep(slot)
 
+    def _undecided(self, rows: Sequence[FrozenTrial]) -> set[int]:
+        """The slots of the points that still have seeds to train."""
+        seeds = self._spec.seeds
+        ended = Counter(
+            point_of(self._spec, row.user_attrs[SLOT]) for row in rows if row.state.is_finished()
+        )
+        points = (point for point, count in ended.items() if count < seeds)
+        return {slot for point in points for slot in range(point * seeds, (point + 1) * seeds)}
+
     def _keep(self, slot: int) -> None:
-        attempt = self._ledger.latest_of(slot)
-        folder = self._folder(slot, 0 if attempt is None else attempt.number)
+        folder = self._found(slot)
         path = folder / MODEL
         if path.exists():
             self._journal.model_kept(folder, path, sha256_of(path))
             self._kept[slot] = folder
         else:
             self._elsewhere.add(slot)
+
+    def _found(self, slot: int) -> Path:
+        attempt = self._ledger.latest_of(slot)
+        return self._folder(slot, 0 if attempt is None else attempt.number)
 
     def _folder(self, slot: int, number: int) -> Path:
         return self._home.attempt(self._spec.name, slot, number)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tuner.spec.search_space import Scalar
+from tuner.study.ranking import PointSummary
 
 
 @dataclass(frozen=True)
@@ -15,20 +16,11 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Best:
-    """The best completed trial so far."""
-
-    number: int
-    value: float
-
-
-@dataclass(frozen=True)
 class Planned:
     """The study is about to begin, or to go on."""
 
     study: str
     metric: str
-    direction: str
     slots: int
     done: int
     """Slots that earlier runs have ended."""
@@ -36,7 +28,7 @@ class Planned:
     epoch_s: float | None
     """Seconds of one epoch, measured on one trainer, if it was."""
     trainers: int
-    best: Best | None = None
+    best: PointSummary | None = None
     """What earlier runs found."""
 
     @property
@@ -82,6 +74,8 @@ class TrialDone:
     seconds: float
     reason: str = ""
     """Why it failed, in one line."""
+    best: PointSummary | None = None
+    """The best point, this trial included; None before one has completed."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import copy
 import json
 import math
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -47,6 +48,7 @@ class Rows(StudyStorage):
         self._read = get_storage(database.storage)  # asks for unfinished and new rows alone
         self._rows: dict[int, FrozenTrial] = {}
         self._held: set[int] = set()
+        self._hidden: frozenset[int] = frozenset()
         self._writer = RowWriter(database, driver)
         self._refreshed = float("-inf")
 
@@ -71,6 +73,15 @@ class Rows(StudyStorage):
         """Writes what was changed, all or nothing, unless all of it is newer than `max_age_s`."""
         self._writer.write(max_age_s)
 
+    @contextmanager
+    def hiding(self, trial_ids: Iterable[int]) -> Iterator[None]:
+        """Leaves these rows out of what Optuna is told of."""
+        self._hidden = frozenset(trial_ids)
+        try:
+            yield
+        finally:
+            self._hidden = frozenset()
+
     def release(self, trial_id: int) -> None:
         """Writes the row and lets other drivers change it."""
         self.write()
@@ -90,9 +101,13 @@ class Rows(StudyStorage):
         deepcopy: bool = True,
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
-        """Every row as memory has it, by number."""
+        """Every row as memory has it but the hidden ones, by number."""
         assert study_id == self.study_id
-        rows = [row for row in self.all() if states is None or row.state in states]
+        rows = [
+            row
+            for row in self.all()
+            if (states is None or row.state in states) and row._trial_id not in self._hidden
+        ]
         return copy.deepcopy(rows) if deepcopy else rows
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:

@@ -1,8 +1,7 @@
-"""Where a study stands: its trials, counts and best one."""
+"""Where a study stands: its trials, counts, points and the best of them."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from heapq import nsmallest
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -10,7 +9,8 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner.spec.search_space import Frozen
 from tuner.spec.study import StudySpec
 from tuner.study.ledger import Attempt, Ledger
-from tuner.study.progress import Best, Planned
+from tuner.study.progress import Planned
+from tuner.study.ranking import PointSummary, Training, rank, summary_of
 from tuner.study.trials import SLOT, Trials
 from tuner.tracking.events import TrialSummary
 
@@ -31,10 +31,11 @@ class Standing(Frozen):
     metric: str
     direction: str
     slots: int
+    seeds: int
     counts: dict[str, int]
     """How many of the slots are in each of `STATES`."""
-    best: TrialSummary | None
-    """The completed trial with the best value, the earliest on ties."""
+    best: PointSummary | None
+    """The point that ranks first, once a trial has completed."""
 
     @property
     def done(self) -> bool:
@@ -51,15 +52,20 @@ class StudySummary(Standing):
     """A study's trials and what they amount to."""
 
     trials: tuple[TrialSummary, ...]
+    points: tuple[PointSummary, ...]
+    """Those with a completed trial, the best first."""
 
 
 def summarise(spec: StudySpec, trials: Trials, ledger: Ledger) -> StudySummary:
     """Reads every trial and attempt of a study from the database."""
-    latest = ledger.latest()
-    rows = tuple(_summary(row, latest.get(row.user_attrs[SLOT])) for row in trials.all())
-    best = next(iter(ranked(spec, rows)), None)
-    standing = _standing(spec, [row.state for row in rows], best)
-    return StudySummary(**dict(standing), trials=rows)
+    latest, rows = ledger.latest(), trials.all()
+    shown = {row.number: _summary(row, latest.get(row.user_attrs[SLOT])) for row in rows}
+    points = tuple(
+        summary_of(spec, each, shown[each.representatives[0].number])
+        for each in rank(spec, trainings(rows))
+    )
+    standing = _standing(spec, [each.state for each in shown.values()], next(iter(points), None))
+    return StudySummary(**dict(standing), trials=tuple(shown.values()), points=points)
 
 
 def standing_of(spec: StudySpec, rows: Sequence[FrozenTrial], running: int) -> Standing:
@@ -68,37 +74,39 @@ def standing_of(spec: StudySpec, rows: Sequence[FrozenTrial], running: int) -> S
     The best trial's run is left out.
     """
     ended = [STATE_NAMES[row.state] for row in rows if row.state.is_finished()]
-    best = best_rows(spec, rows, 1)
-    first = ended_summary(best[0]) if best else None
-    return _standing(spec, [*ended, *["running"] * running], first)
+    return _standing(spec, [*ended, *["running"] * running], best_of(spec, rows))
+
+
+def best_of(spec: StudySpec, rows: Sequence[FrozenTrial]) -> PointSummary | None:
+    """The point that ranks first among rows that are known already, but for its trial's run."""
+    for first in rank(spec, trainings(rows))[:1]:
+        number = first.representatives[0].number
+        row = next(row for row in rows if row.number == number)
+        return summary_of(spec, first, ended_summary(row))
+    return None
+
+
+def trainings(rows: Iterable[FrozenTrial]) -> list[Training]:
+    """The completed ones of a study's rows."""
+    return [
+        Training(row.user_attrs[SLOT], row.number, value)
+        for row in rows
+        if row.state is TrialState.COMPLETE and (value := _value(row)) is not None
+    ]
 
 
 def plan_of(summary: StudySummary, epochs: int, trainers: int, epoch_s: float | None) -> Planned:
     """What is still to be done, for whoever watches."""
-    best = summary.best
     return Planned(
         study=summary.study,
         metric=summary.metric,
-        direction=summary.direction,
         slots=summary.slots,
         done=summary.slots - summary.counts["running"] - summary.counts["waiting"],
         epochs=epochs,
         epoch_s=epoch_s,
         trainers=trainers,
-        best=Best(best.number, best.value) if best and best.value is not None else None,
+        best=summary.best,
     )
-
-
-def ranked(spec: StudySpec, rows: Iterable[TrialSummary]) -> list[TrialSummary]:
-    """The completed trials, the best first, the earlier one first on ties."""
-    completed = [row for row in rows if row.state == "completed" and row.value is not None]
-    return sorted(completed, key=lambda row: _rank(spec, row.value, row.number))
-
-
-def best_rows(spec: StudySpec, rows: Iterable[FrozenTrial], count: int) -> list[FrozenTrial]:
-    """The first `count` of the completed rows, in the same order."""
-    completed = (row for row in rows if row.state is TrialState.COMPLETE)
-    return nsmallest(count, completed, key=lambda row: _rank(spec, _value(row), row.number))
 
 
 def ended_summary(row: FrozenTrial) -> TrialSummary:
@@ -121,7 +129,7 @@ def _summary(row: FrozenTrial, attempt: Attempt | None) -> TrialSummary:
     )
 
 
-def _standing(spec: StudySpec, states: Sequence[str], best: TrialSummary | None) -> Standing:
+def _standing(spec: StudySpec, states: Sequence[str], best: PointSummary | None) -> Standing:
     slots = max(spec.slots, len(states))
     counts = Counter(states)
     counts["waiting"] += slots - len(states)
@@ -130,6 +138,7 @@ def _standing(spec: StudySpec, states: Sequence[str], best: TrialSummary | None)
         metric=spec.objective.metric,
         direction=spec.objective.direction,
         slots=slots,
+        seeds=spec.seeds,
         counts={state: counts[state] for state in STATES},
         best=best,
     )
@@ -138,8 +147,3 @@ def _standing(spec: StudySpec, states: Sequence[str], best: TrialSummary | None)
 def _value(row: FrozenTrial) -> float | None:
     value: float | None = row.user_attrs.get("value", row.value)
     return value
-
-
-def _rank(spec: StudySpec, value: float | None, number: int) -> tuple[float, int]:
-    sign = -1 if spec.objective.direction == "maximize" else 1
-    return sign * (value or 0.0), number

@@ -95,14 +95,30 @@ class Trials:
         return OpenTrial(trial, {**self._spec.fixed, **params}, known)
 
     def report(self, opened: OpenTrial, report: EpochReport) -> bool:
-        """Takes an epoch's objective; True when the pruner wants the trial to end."""
+        """Takes an epoch's objective; True when the pruner wants the trial to end.
+
+        It compares the trial with those of other points, never with its own point's.
+        """
         value = report.metrics[self._spec.objective.metric]
         if report.epoch not in opened.reported:
             opened.trial.report(value, step=report.epoch)
         if report.epoch < max(opened.reported, default=0):
             return False  # pruners look at the last epoch in the row, an earlier attempt's
         self._rows.refresh(LATELY_S)
-        return bool(opened.trial.should_prune())
+        with self._rows.hiding(self._replicates(opened)):
+            return bool(opened.trial.should_prune())
+
+    def _replicates(self, opened: OpenTrial) -> list[int]:
+        """The rows of the other trainings of the trial's point."""
+        if self._spec.seeds == 1:
+            return []
+        own = self._rows.get_trial(opened.trial._trial_id)
+        point = points.point_of(self._spec, own.user_attrs[SLOT])
+        return [
+            row._trial_id
+            for row in self.known()
+            if points.point_of(self._spec, row.user_attrs[SLOT]) == point and row is not own
+        ]
 
     def keep_up(self) -> None:
         """Writes reports that have waited for a while, so that others see them."""

@@ -51,6 +51,8 @@ class StudyProgressed(Frozen):
     at_ms: int
     metric: str
     direction: Literal["maximize", "minimize"]
+    seeds: int = 1
+    """How many trainings each point has."""
     trials: tuple[TrialSummary, ...]
     """Those that have changed; a trial replaces the one with its number."""
     importance: dict[str, float]

@@ -21,7 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from tuner.tracking.events import TrialSummary
-from tuner.tracking.tables import TrialPoint, optimization_history
+from tuner.tracking.tables import TrialPoint
 from tuner.training.plan import EpochReport, Evaluation
 
 _BLUE, _ORANGE, _GREEN, _VERMILION, _GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#767676"
@@ -123,9 +123,10 @@ def _annotate(axes: Axes, counts: npt.NDArray[Any], shares: npt.NDArray[Any]) ->
         text.set(color=color, in_layout=False)
 
 
-def history_figure(trials: Sequence[TrialSummary], metric: str, direction: str) -> bytes:
-    """Every trial's value and the best completed one so far; states told by marker."""
-    history = optimization_history(trials, direction)
+def history_figure(
+    trials: Sequence[TrialSummary], history: Sequence[TrialPoint], metric: str
+) -> bytes:
+    """Every trial's value and the best point's mean so far; states told by marker."""
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = figure.subplots()
     _draw_best(axes, history)
@@ -143,7 +144,7 @@ def _draw_best(axes: Axes, history: Sequence[TrialPoint]) -> None:
     points = [(point.number, point.best) for point in history if point.best is not None]
     if points:
         numbers, values = zip(*points, strict=True)
-        axes.step(numbers, values, where="post", color=_GREEN, label="best completed so far")
+        axes.step(numbers, values, where="post", color=_GREEN, label="best so far")
 
 
 def _draw_trials(axes: Axes, history: Sequence[TrialPoint], state: str) -> None:

@@ -81,13 +81,13 @@ class StudyRun:
         from tuner.tracking.figures import history_figure, importance_figure
 
         trials = [self.trials[number] for number in sorted(self.trials)]
-        metric, direction = self.progress.metric, self.progress.direction
-        history = [point.model_dump() for point in optimization_history(trials, direction)]
+        metric, seeds = self.progress.metric, self.progress.seeds
+        history = optimization_history(trials, self.progress.direction, seeds)
         artifacts = [
-            Artifact("summary.csv", summary_csv(trials)),
+            Artifact("summary.csv", summary_csv(trials, seeds)),
             Artifact("summary.json", as_json([trial.model_dump(mode="json") for trial in trials])),
-            Artifact("optimization_history.json", as_json(history)),
-            Artifact("optimization_history.png", history_figure(trials, metric, direction)),
+            Artifact("optimization_history.json", as_json([each.model_dump() for each in history])),
+            Artifact("optimization_history.png", history_figure(trials, history, metric)),
         ]
         if self.importance:
             artifacts += [

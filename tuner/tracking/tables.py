@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from statistics import fmean
 from typing import Any
 
 from tuner.spec.search_space import Frozen
@@ -78,21 +80,21 @@ def _scores_line(label: str, scores: ClassScores, width: int) -> str:
     return f"{label:>{width}}  {numbers} {scores.support:9d}"
 
 
-def summary_csv(trials: Sequence[TrialSummary]) -> str:
-    """One row a trial, one column a parameter."""
+def summary_csv(trials: Sequence[TrialSummary], seeds: int) -> str:
+    """One row a trial, one column a parameter; trials of one point differ in their seed alone."""
     names = sorted({name for trial in trials for name in trial.params})
-    header = ["number", "slot", "state", *names, "value", "epochs", "duration_s", "run_id"]
-    return as_csv(header, (_summary_row(trial, names) for trial in trials))
-
-
-def _summary_row(trial: TrialSummary, names: Sequence[str]) -> list[object]:
-    params = [trial.params.get(name) for name in names]
-    tail = [trial.value, trial.epochs, trial.duration_s, trial.run_id]
-    return [trial.number, trial.slot, trial.state, *params, *tail]
+    head, tail = ["number", "slot", "point", "state"], ["value", "epochs", "duration_s", "run_id"]
+    rows = (
+        [trial.number, trial.slot, trial.slot // seeds, trial.state]
+        + [trial.params.get(name) for name in names]
+        + [trial.value, trial.epochs, trial.duration_s, trial.run_id]
+        for trial in trials
+    )
+    return as_csv([*head, *names, *tail], rows)
 
 
 class TrialPoint(Frozen):
-    """A trial with a value, and the best value of the completed trials up to it."""
+    """A trial with a value, and the best mean of the points that were complete by then."""
 
     number: int
     state: str
@@ -100,16 +102,25 @@ class TrialPoint(Frozen):
     best: float | None
 
 
-def optimization_history(trials: Sequence[TrialSummary], direction: str) -> list[TrialPoint]:
-    """Every trial with a value, in order of number."""
+def optimization_history(
+    trials: Sequence[TrialSummary], direction: str, seeds: int
+) -> list[TrialPoint]:
+    """Every trial with a value, in order of number.
+
+    A point counts once each of its `seeds` trainings has completed, with their mean.
+    """
     pick = max if direction == "maximize" else min
+    values: dict[int, list[float]] = defaultdict(list)
     best: float | None = None
     history = []
     for trial in sorted(trials, key=lambda trial: trial.number):
         if trial.value is None:
             continue
+        own = values[trial.slot // seeds]
         if trial.state == "completed":
-            best = trial.value if best is None else pick(best, trial.value)
+            own.append(trial.value)
+            if len(own) == seeds:
+                best = fmean(own) if best is None else pick(best, fmean(own))
         point = TrialPoint(number=trial.number, state=trial.state, value=trial.value, best=best)
         history.append(point)
     return history

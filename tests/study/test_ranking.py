@@ -1,0 +1,116 @@
+"""Which point is best, and which of its trainings stands for it."""
+
+from collections.abc import Callable
+from statistics import fmean
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.study.conftest import Bench, ScriptedPool
+from tuner.spec.study import StudySpec
+from tuner.study.progress import ProgressEvent, TrialDone
+from tuner.study.ranking import Training, in_order, rank
+from tuner.tracking.events import StudyProgressed
+from tuner.tracking.spool import read_events
+
+Spec = Callable[..., StudySpec]
+
+TWO_POINTS = [0.90, 0.99, 0.80, 0.93, 0.94, 0.92]
+"""Of three seeds each: the first has the luckiest training, the second the better mean."""
+
+
+def study_of(seeds: int, objective: str) -> StudySpec:
+    return StudySpec.model_validate(
+        {
+            "name": "small",
+            "dataset": "digits",
+            "model": "paper-cnn",
+            "search_space": {"dropout_rate": {"type": "float", "low": 0, "high": 1}},
+            "objective": objective,
+            "trials": 9,
+            "seeds": seeds,
+            "epochs": 1,
+            "validation": 10,
+        }
+    )
+
+
+@given(
+    seeds=st.integers(1, 5),
+    objective=st.sampled_from(["val_accuracy", "val_loss"]),
+    values=st.dictionaries(st.integers(0, 40), st.floats(0, 1)),
+)
+def test_points_are_ranked_by_what_they_lack_then_by_their_mean(
+    seeds: int, objective: str, values: dict[int, float]
+) -> None:
+    spec = study_of(seeds, objective)
+    sign = -1 if objective == "val_accuracy" else 1
+
+    ranked = rank(spec, (Training(slot, slot, value) for slot, value in values.items()))
+
+    keys = []
+    for point in ranked:
+        own = {slot: value for slot, value in values.items() if slot // seeds == point.point}
+        assert {training.slot for training in point.trainings} == own.keys()
+        assert point.mean == pytest.approx(fmean(own.values()))
+        keys.append((seeds - len(own), sign * point.mean))
+        middle = point.representatives[0].value
+        better = sum(sign * value < sign * middle for value in own.values())
+        worse = sum(sign * value > sign * middle for value in own.values())
+        assert better <= len(own) // 2
+        assert worse <= (len(own) - 1) // 2
+    assert keys == sorted(keys)
+    assert sorted(training.slot for training in in_order(ranked)) == sorted(values)
+
+
+def test_the_best_point_has_the_best_mean_not_the_luckiest_seed(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    heard: list[ProgressEvent] = []
+
+    summary = bench.run(
+        study_spec(trials=2, seeds=3),
+        scripted(curve=lambda plan, _epoch: TWO_POINTS[plan.slot]),
+        notify=heard.append,
+    )
+
+    best = summary.best
+    assert best is not None
+    assert (best.point, best.trials, best.completed, best.seeds) == (1, (4, 3, 5), 3, 3)
+    assert best.mean == pytest.approx(0.93)
+    assert best.std == pytest.approx(0.01)
+    assert (best.trial.number, best.trial.value) == (3, 0.93)
+    assert [point.point for point in summary.points] == [1, 0]
+    told = [event.best for event in heard if isinstance(event, TrialDone)]
+    assert [(each.point, each.completed) for each in told if each] == [
+        *((0, 1), (0, 2), (0, 3)),
+        *((0, 3), (0, 3), (1, 3)),
+    ]
+    metrics = progressed(bench)[-1].metrics
+    assert metrics["best_val_accuracy"] == best.mean
+    assert (metrics["best_val_accuracy_std"], metrics["best_val_accuracy_n"]) == (best.std, 3)
+
+
+@pytest.mark.parametrize("end", ["pruned", "failed"])
+def test_a_point_that_lost_a_training_comes_after_one_that_has_all(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, end: str
+) -> None:
+    values = [0.91, 0.92, 0.93, 0.99, 0.98, 0.10]
+    spec = study_spec(trials=2, seeds=3, pruner={"type": "median", "n_startup_trials": 3})
+    pool = scripted(
+        curve=lambda plan, _epoch: values[plan.slot] if end == "pruned" or plan.slot != 5 else 1.0,
+        fails=lambda plan: end == "failed" and plan.slot == 5,
+    )
+
+    summary = bench.run(spec, pool)
+
+    assert summary.counts[end] == 1
+    assert [(each.point, each.completed) for each in summary.points] == [(0, 3), (1, 2)]
+    assert summary.points[1].mean > summary.points[0].mean
+
+
+def progressed(bench: Bench) -> list[StudyProgressed]:
+    """What the parent's spool tells of the study as a whole."""
+    told, _ = read_events(bench.home.parent("small"))
+    return [event for event in told if isinstance(event, StudyProgressed)]
