@@ -1,11 +1,16 @@
 """What events mean for runs, before MLflow is asked."""
 
+import csv
+import io
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.tracking.recorder import START_MS, Recorder, summary
 from tuner.errors import RefusedError
@@ -13,6 +18,7 @@ from tuner.spec.recipe import Recipe
 from tuner.tracking.attempt_run import AttemptRun, attempt_params
 from tuner.tracking.events import Outcome
 from tuner.tracking.study_run import StudyRun
+from tuner.tracking.tables import summary_csv
 from tuner.tracking.updates import RunUpdate
 from tuner.training.scores import evaluate_predictions
 
@@ -127,6 +133,33 @@ def test_every_run_has_the_same_params(recorder: Recorder) -> None:
     assert attempt_params(plain).keys() >= {*Recipe.model_fields, "model", "epochs", "seed"}
     assert attempt_params(other)["optimizer"] == "sgd"
     assert attempt_params(plain)["dropout_rate"] == "0.4"
+
+
+OWN_NAMES = ("model", "seed", "dataset", "epochs", "precision", "validation")
+
+
+@given(st.sets(st.sampled_from([*OWN_NAMES, "width", "value", "state", "run_id", "slot", "point"])))
+def test_no_hyperparameter_is_hidden_by_a_name_of_ours(names: set[str]) -> None:
+    recorder = Recorder(Path("unused"), files=False)
+    plain = attempt_params(recorder.started(0))
+    theirs = {name: f"their {name}" for name in names}
+    plan = recorder.plan(0)
+    model = plan.model.model_copy(update={"params": {**plan.model.params, **theirs}})
+    plan = plan.model_copy(update={"model": model, "params": {**plan.params, **theirs}})
+
+    params = attempt_params(recorder.started(0, plan=plan))
+    (head, row) = csv.reader(
+        io.StringIO(summary_csv([summary(3).model_copy(update={"params": theirs})], seeds=1))
+    )
+
+    assert plain.items() <= params.items()
+    assert len(params) == len(plain) + len(theirs)
+    assert len(set(head)) == len(head)
+    for name, value in theirs.items():
+        label = f"search_space.{name}"
+        assert params[label if name in plain else name] == value
+        assert dict(zip(head, row, strict=True)).get(label, value) == value
+        assert value in row
 
 
 def test_source_files_stay_in_their_folder(recorder: Recorder) -> None:

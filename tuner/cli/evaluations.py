@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from tuner.cli.tables import print_table, score
-from tuner.tracking.tables import absent_note
 
 if TYPE_CHECKING:
     from tuner.training.plan import Evaluation
@@ -19,6 +18,8 @@ def print_evaluation(evaluation: "Evaluation") -> None:
     ]
     print_table(["class", "precision", "recall", "F1", "images"], rows, title="test set")
     if evaluation.absent:
+        from tuner.tracking.tables import absent_note
+
         typer.echo(absent_note(evaluation.absent))
     labels = [each.label for each in evaluation.classes]
     counts = [

@@ -31,6 +31,8 @@ def show(study: StudyName, as_json: AsJson = False) -> None:
 
 def print_summary(summary: "StudySummary") -> None:
     """Prints the trials, the points where there are several seeds, and the best one."""
+    from tuner.tracking.tables import column
+
     searched = sorted({name for trial in summary.trials for name in trial.params})
     rows = [
         (
@@ -44,8 +46,9 @@ def print_summary(summary: "StudySummary") -> None:
         )
         for trial in summary.trials
     ]
-    columns = ["trial", "state", *searched, summary.metric, "epochs", "time", "MLflow run"]
-    print_table(columns, rows)
+    head, tail = ["trial", "state"], [summary.metric, "epochs", "time", "MLflow run"]
+    names = [column(name, (*head, *tail)) for name in searched]
+    print_table([*head, *names, *tail], rows)
     counts = ", ".join(f"{count} {state}" for state, count in summary.counts.items() if count)
     if summary.seeds > 1:
         _print_points(summary)

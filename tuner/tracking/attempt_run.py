@@ -23,7 +23,7 @@ from tuner.tracking.events import (
     SystemSampled,
 )
 from tuner.tracking.study_run import STUDY_UID_TAG
-from tuner.tracking.tables import as_json
+from tuner.tracking.tables import as_json, column
 from tuner.tracking.updates import Artifact, Point, RunOpening, RunStatus, RunUpdate
 from tuner.training.plan import EpochReport, SystemSample
 
@@ -152,10 +152,12 @@ def _started(event: AttemptStarted) -> RunUpdate:
 
 
 def attempt_params(event: AttemptStarted) -> dict[str, str]:
-    """The params of a child run: the same names in every run of a study, for comparing."""
+    """The params of a child run: the same names in every run of a study, for comparing.
+
+    A hyperparameter that is called like one of our own stands under `search_space.` + its name.
+    """
     plan = event.plan
     own = {
-        **plan.recipe.model_dump(),
         "dataset": event.dataset.name,
         "model": plan.model.name,
         "epochs": plan.epochs,
@@ -163,9 +165,9 @@ def attempt_params(event: AttemptStarted) -> dict[str, str]:
         "validation": plan.validation,
         "seed": plan.seed,
     }
-    theirs = {**plan.params, **plan.model.params}
-    added = {key: value for key, value in theirs.items() if key not in own}
-    return {key: str(value) for key, value in {**added, **own}.items()}
+    theirs = {**plan.params, **plan.model.params, **plan.recipe.model_dump()}
+    apart = {column(name, own): value for name, value in theirs.items()}
+    return {key: str(value) for key, value in {**apart, **own}.items()}
 
 
 def _attempt_tags(event: AttemptStarted) -> dict[str, str]:

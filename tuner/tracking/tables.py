@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -25,6 +25,11 @@ def as_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     writer.writerow(header)
     writer.writerows(rows)
     return text.getvalue()
+
+
+def column(name: str, own: Collection[str]) -> str:
+    """What a hyperparameter is called beside columns of our `own`: no value hides another."""
+    return f"search_space.{name}" if name in own else name
 
 
 def curves_csv(epochs: Sequence[EpochReport]) -> str:
@@ -84,13 +89,14 @@ def summary_csv(trials: Sequence[TrialSummary], seeds: int) -> str:
     """One row a trial, one column a parameter; trials of one point differ in their seed alone."""
     names = sorted({name for trial in trials for name in trial.params})
     head, tail = ["number", "slot", "point", "state"], ["value", "epochs", "duration_s", "run_id"]
+    columns = [column(name, (*head, *tail)) for name in names]
     rows = (
         [trial.number, trial.slot, trial.slot // seeds, trial.state]
         + [trial.params.get(name) for name in names]
         + [trial.value, trial.epochs, trial.duration_s, trial.run_id]
         for trial in trials
     )
-    return as_csv([*head, *names, *tail], rows)
+    return as_csv([*head, *columns, *tail], rows)
 
 
 class TrialPoint(Frozen):
