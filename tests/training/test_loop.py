@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,7 @@ from tuner.errors import ModelError
 from tuner.models.model_file import sha256_of
 from tuner.spec.objective import Objective
 from tuner.training import loop
+from tuner.training.checkpoint import Checkpoint
 from tuner.training.data import Rows, TrainingData
 from tuner.training.engines.base import TrainedEpoch
 from tuner.training.plan import (
@@ -420,6 +421,24 @@ def test_an_attempt_that_goes_on_ends_as_one_that_was_never_interrupted(
     assert [e.metrics for e in resumed.epochs] == [e.metrics for e in through.epochs]
     assert resumed.evaluation == through.evaluation
     assert kept_epoch(resumed) == resumed.best_epoch == through.best_epoch == 2
+
+
+def test_the_time_of_a_resumed_trial_holds_the_epochs_that_it_takes_over(
+    make_plan: PlanMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner.training.checkpoint._SHARE", math.inf)  # after every epoch
+    path = interrupted(make_plan(epochs=3), ScriptedEngine((10, 20, 30)), epoch=3)
+    left = Checkpoint.read(path)
+    slow = [
+        each.model_copy(update={"train_s": 100.0, "validation_s": 10.0}) for each in left.reports
+    ]
+    replace(left, reports=tuple(slow)).write(path)
+
+    result = train(make_plan(epochs=3, resumes=path), ScriptedEngine((10, 20, 30)))
+
+    timings = result.timings
+    assert timings.train_s + timings.validation_s > 220
+    assert timings.total_s > timings.train_s + timings.validation_s
 
 
 def test_patience_counts_the_epochs_of_the_attempt_before(make_plan: PlanMaker) -> None:

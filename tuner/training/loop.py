@@ -122,6 +122,8 @@ class _Progress:
     listener: Listener
     started: float = field(default_factory=time.perf_counter)
     build_s: float = 0.0
+    resumed_s: float = 0.0
+    """What earlier attempts took for the epochs that this one takes over."""
     reports: list[EpochReport] = field(default_factory=list)
     best_epoch: int | None = None
     best_weights: list[NDArray[np.generic]] = field(default_factory=list)
@@ -166,6 +168,7 @@ class _Progress:
         self.best_probabilities = checkpoint.best_probabilities
         for report in checkpoint.reports:
             self.reports.append(report)
+            self.resumed_s += report.train_s + report.validation_s
             self.listener.epoch_ended(report)
 
     def _checkpoint(self, session: Session) -> None:
@@ -296,7 +299,7 @@ class _Progress:
             build_s=self.build_s,
             train_s=sum(report.train_s for report in self.reports),
             validation_s=sum(report.validation_s for report in self.reports),
-            total_s=time.perf_counter() - self.started,
+            total_s=self.resumed_s + time.perf_counter() - self.started,
         )
 
 

@@ -109,12 +109,14 @@ class Evaluation(Frozen):
 
 
 class Timings(Frozen):
-    """Where the attempt's seconds went."""
+    """Where the trial's seconds went, epochs that an earlier attempt had trained included."""
 
     build_s: float
+    """Of this attempt alone: data, network and checkpoint."""
     train_s: float
     validation_s: float
     total_s: float
+    """All of this attempt, and the earlier attempts' epochs that it took over."""
 
 
 class TrialError(Frozen):
