@@ -69,6 +69,9 @@ DOMAINS = {
         ".low: must be a whole number, got 1.0",
         ".high: must be a whole number, got true",
     ],
+    f"{{type: int, low: 0, high: {2**53 + 1}}}": [
+        f".high: must be from -{2**53} to {2**53}, beyond which a search rounds, got {2**53 + 1}"
+    ],
     "{type: float, low: 0, high: 1, log: yes}": [".log: must be true or false, got 'yes'"],
     "{type: float, low: 0}": [".high: is required"],
     "{low: 0, high: 1}": [".type: is required (known: choice, float, int)"],

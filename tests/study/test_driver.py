@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState as RowState
 from sqlalchemy import event
 
-from tests.study.conftest import Bench, ScriptedPool
+from tests.study.conftest import Bench, Curve, ScriptedPool
 from tuner.spec.study import StudySpec
 from tuner.study.progress import ProgressEvent, Step, TrialDone, TrialHandedBack
 from tuner.study.summary import StudySummary
@@ -180,18 +180,54 @@ def test_a_trial_takes_as_many_statements_however_many_have_ended(
     assert max(taken[-10:]) <= max(taken[:10])
 
 
-def test_importance_needs_two_different_values(
+def test_importance_waits_for_ten_points_and_is_of_what_varied(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
-    bench.run(study_spec(trials=1), scripted())
-    assert bench.trials(study_spec()).importance() == {}
+    space = {
+        "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
+        "batch_size": {"type": "int", "low": 16, "high": 64},
+        "optimizer": {"type": "choice", "choices": ["adam"]},
+    }
+    few, enough = (
+        study_spec(search_space=space, baseline=[], sampler="random", trials=trials)
+        for trials in (9, 12)
+    )
+    bench.run(few, scripted())
+    trials = bench.trials(few)
+    assert trials.importance() == trials.assess_importance() == {}
+    assert trials.importance_lacks() == "it needs 10 points with all their seeds, there are 9"
 
-    bench.run(study_spec(trials=6), scripted())
-    trials = bench.trials(study_spec(trials=6))
+    bench.run(enough, scripted())
+    trials = bench.trials(enough)
     importance = trials.importance()
     assert importance == trials.assess_importance()
-    assert set(importance) == {"learning_rate", "batch_size"}
+    assert list(importance) == ["learning_rate", "batch_size"]
     assert sum(importance.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("curve", "baseline", "reason"),
+    [
+        (lambda _plan, _epoch: 0.5, {}, "the best points are no better than the others"),
+        (
+            lambda plan, _epoch: plan.slot / 20,
+            {"learning_rate": 0.001, "batch_size": 32},
+            "no parameter had two values",
+        ),
+    ],
+)
+def test_importance_says_why_there_is_none(
+    bench: Bench,
+    scripted: type[ScriptedPool],
+    study_spec: Spec,
+    curve: Curve,
+    baseline: dict[str, float],
+    reason: str,
+) -> None:
+    spec = study_spec(trials=10, baseline=[baseline] * 10)
+    bench.run(spec, scripted(curve=curve))
+    assert bench.trials(spec).importance_lacks() == reason
+    assert bench.trials(spec).assess_importance() == {}
 
 
 def test_optunas_own_study_reads_what_we_told(

@@ -86,6 +86,30 @@ def test_every_sampler_and_pruner_drives_a_study(
     assert len({str(trial.params) for trial in summary.trials}) == 6
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes"])
+def test_stepped_values_are_the_decimals_that_are_meant(
+    bench: Bench,
+    scripted: type[ScriptedPool],
+    study_spec: Spec,
+    sampler: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    pool = scripted()
+    space = {"learning_rate": {"type": "float", "low": 0.05, "high": 0.78, "step": 0.05}}
+    baseline = [{"learning_rate": 0.05 + 8 * 0.05}]
+    spec = study_spec(sampler=sampler, search_space=space, baseline=baseline, trials=20)
+
+    summary = bench.run(spec, pool)
+
+    meant = {float(f"{step * 5 / 100:.2f}") for step in range(1, 16)}
+    trained = [plan.recipe.learning_rate for plan in pool.submitted]
+    assert trained[0] == 0.45
+    assert meant.issuperset(trained)
+    assert [trial.params["learning_rate"] for trial in summary.trials] == trained
+    assert [row.params["learning_rate"] for row in bench.trials(spec).all()] == trained
+    assert capfd.readouterr().err == ""
+
+
 def test_a_grid_trains_every_point_once_and_the_baseline_first(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:

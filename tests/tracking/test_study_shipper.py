@@ -1,5 +1,7 @@
 """Spools become the runs they tell of, in a real local store."""
 
+import csv
+import io
 import json
 from contextlib import closing
 from pathlib import Path
@@ -29,6 +31,21 @@ def test_a_study_becomes_its_runs(recorder: Recorder, local: TrackingSettings) -
     )
     assert trial.data.params.keys() == pruned.data.params.keys()
     assert trial.data.metrics.keys() == pruned.data.metrics.keys()
+
+
+def test_the_summary_names_the_runs_that_came_to_be_known_after_it_was_told(
+    recorder: Recorder, local: TrackingSettings
+) -> None:
+    recorder.trial(0)
+    recorder.trial(1)
+    told = [summary(slot).model_copy(update={"uid": recorder.uid(slot)}) for slot in range(2)]
+    recorder.parent(recorder.opened(), recorder.progressed(*told), recorder.closed())
+    assert ship(recorder.folder, local) == 0
+    store = Store(local)
+    rows = list(csv.DictReader(io.StringIO(store.text("sweep", "summary.csv"))))
+    runs = [store.runs[name].info.run_id for name in ("trial 0", "trial 1")]
+    assert [row["run_id"] for row in rows] == runs
+    assert [each["run_id"] for each in json.loads(store.text("sweep", "summary.json"))] == runs
 
 
 def test_curves_carry_the_times_at_which_they_happened(

@@ -9,9 +9,9 @@ from tuner.promotion.candidate import Candidate
 from tuner.study.catalog import Catalog, StudyRecord
 from tuner.study.database import Database
 from tuner.study.opening import open_database
-from tuner.study.ranking import in_order, rank
+from tuner.study.ranking import in_order, rank, trainings
 from tuner.study.study import Study
-from tuner.study.summary import StudySummary, trainings
+from tuner.study.summary import StudySummary
 from tuner.tracking.events import TrialSummary
 from tuner.training.plan import ModelPlan
 

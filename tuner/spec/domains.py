@@ -11,6 +11,9 @@ from tuner.spec.problems import Problem, broken, shown
 from tuner.spec.section import Flag, Real, Section, Whole
 from tuner.spec.values import Scalar, Value
 
+_MOST_EXACT = 2**53
+"""Optuna keeps a searched number as a double; every whole number up to here is one."""
+
 
 class FloatDomain(Section):
     """Real numbers from `low` to `high`, both included."""
@@ -49,15 +52,27 @@ class FloatDomain(Section):
         low, step = _exact(self.low), _exact(self.step)
         return tuple(float(low + index * step) for index in range(count))
 
+    @property
+    def last(self) -> float:
+        """The largest value: `high`, unless the steps do not meet it."""
+        count = self.count()
+        if self.step is None or count is None:
+            return self.high
+        return float(_exact(self.low) + (count - 1) * _exact(self.step))
+
+    def exact(self, value: float) -> float:
+        """A value of the domain as the decimal that the steps lead to: 0.45, not 0.4499...96."""
+        return value if self.step is None else counted(value, self.low, self.step)
+
     def describe(self) -> str:
         """The domain in words, to follow "must be"."""
         by = "" if self.step is None else f" in steps of {self.step}"
         return f"a number from {self.low} to {self.high}{by}"
 
     def _is_counted(self, value: float, step: float) -> bool:
-        index = round((Fraction(value) - _exact(self.low)) / _exact(step))
-        nearest = float(_exact(self.low) + index * _exact(step))
-        return math.isclose(value, nearest, rel_tol=1e-9, abs_tol=1e-8 * step)
+        return math.isclose(
+            value, counted(value, self.low, step), rel_tol=1e-9, abs_tol=1e-8 * step
+        )
 
 
 class IntDomain(Section):
@@ -76,6 +91,9 @@ class IntDomain(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         _check_range(self.low, self.high, self.log, None if self.step == 1 else self.step)
+        if inexact := [key for key in ("low", "high") if abs(getattr(self, key)) > _MOST_EXACT]:
+            rule = f"must be from -{_MOST_EXACT} to {_MOST_EXACT}, beyond which a search rounds"
+            raise broken(*(Problem((key,), f"{rule}, got {getattr(self, key)}") for key in inexact))
         return self
 
     def __contains__(self, value: Scalar) -> bool:
@@ -85,6 +103,11 @@ class IntDomain(Section):
     def count(self) -> int:
         """How many values there are."""
         return (self.high - self.low) // self.step + 1
+
+    @property
+    def last(self) -> int:
+        """The largest value: `high`, unless the steps do not meet it."""
+        return self.low + (self.count() - 1) * self.step
 
     def grid(self) -> tuple[Scalar, ...] | None:
         """Every value in order."""
@@ -126,6 +149,12 @@ class ChoiceDomain(Section):
     def describe(self) -> str:
         """The domain in words, to follow "must be"."""
         return f"one of {', '.join(map(shown, self.choices))}"
+
+
+def counted(value: float, low: float, step: float) -> float:
+    """Of `low`, `low + step` and so on the one nearest to `value`, counted in decimals."""
+    index = round((Fraction(value) - _exact(low)) / _exact(step))
+    return float(_exact(low) + index * _exact(step))
 
 
 def _check_range(low: float, high: float, log: bool, step: float | None) -> None:

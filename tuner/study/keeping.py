@@ -17,10 +17,8 @@ from tuner.models.model_file import sha256_of
 from tuner.spec.study import StudySpec
 from tuner.study.journal import Journal
 from tuner.study.ledger import Ledger
-from tuner.study.points import point_of
-from tuner.study.ranking import in_order, rank
-from tuner.study.summary import trainings
-from tuner.study.trials import SLOT
+from tuner.study.points import SLOT, point_of
+from tuner.study.ranking import in_order, rank, trainings
 from tuner.training.plan import MODEL
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from optuna.trial import TrialState
 from sqlalchemy import Connection, column, select, table, update
 
+from tuner.study.points import SLOT
 from tuner.study.tables import attempts
-from tuner.study.trials import SLOT
 from tuner.tracking.events import Outcome
 
 _OUTCOMES: dict[str, Outcome] = {

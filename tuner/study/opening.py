@@ -70,7 +70,7 @@ def upgrade_database(home: Home) -> bool:
 @contextmanager
 def _named(home: Home) -> Iterator[sqlalchemy.URL]:
     """The database's address; what goes wrong with it in the block names it, masked."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # its advice is for who writes a search
     home.create()
     text = os.environ.get("TUNER_STORAGE_URL") or f"sqlite:///{home.database}"
     try:

@@ -9,8 +9,11 @@ import itertools
 import numpy as np
 
 from tuner.spec.samplers import Grid
-from tuner.spec.search_space import Scalar
+from tuner.spec.search_space import FloatDomain, Scalar
 from tuner.spec.study import StudySpec
+
+SLOT = "slot"
+"""The user attribute that ties a row of Optuna's to its slot."""
 
 
 def point_of(spec: StudySpec, slot: int) -> int:
@@ -59,11 +62,11 @@ def stated_point(spec: StudySpec, slot: int) -> dict[str, Scalar]:
 
 
 def searched(spec: StudySpec, point: dict[str, Scalar]) -> dict[str, Scalar]:
-    """The part of a point that the search space leaves open, floats as floats."""
+    """The part of a point that the search space leaves open, floats as the exact decimals."""
     return {
-        name: float(value) if spec.domains[name].type == "float" else value
+        name: domain.exact(float(value)) if isinstance(domain, FloatDomain) else value
         for name, value in point.items()
-        if name in spec.domains
+        if (domain := spec.domains.get(name)) is not None
     }
 
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import NamedTuple
 
+from optuna.trial import FrozenTrial, TrialState
+
 from tuner.spec.search_space import Frozen, Scalar
 from tuner.spec.study import StudySpec
-from tuner.study.points import point_of
+from tuner.study.points import SLOT, point_of
 from tuner.tracking.events import TrialSummary
 
 
@@ -71,6 +73,15 @@ class PointSummary(Frozen):
     """The numbers of the completed trials, the best first."""
     trial: TrialSummary
     """The one in the middle, of two the worse one: it stands for the point."""
+
+
+def trainings(rows: Iterable[FrozenTrial]) -> list[Training]:
+    """The completed ones of a study's rows."""
+    return [
+        Training(row.user_attrs[SLOT], row.number, row.value)
+        for row in rows
+        if row.state is TrialState.COMPLETE and row.value is not None
+    ]
 
 
 def rank(spec: StudySpec, trainings: Iterable[Training]) -> list[RankedPoint]:

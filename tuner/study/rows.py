@@ -27,6 +27,7 @@ from tuner.study.row_writer import (
     USER_ATTRIBUTES,
     RowWriter,
 )
+from tuner.study.search import exact
 from tuner.study.study_storage import StudyStorage
 
 _TRIALS = table("trials", column("trial_id"), column("number"), column("study_id"), column("state"))
@@ -131,8 +132,9 @@ class Rows(StudyStorage):
         param_value_internal: float,
         distribution: BaseDistribution,
     ) -> None:
-        """Adds a parameter to a held row."""
+        """Adds a parameter to a held row, a stepped one as the decimal that was meant."""
         row = self._changing(trial_id)
+        param_value_internal = exact(distribution, param_value_internal)
         assert param_name not in row.params
         row.params[param_name] = distribution.to_external_repr(param_value_internal)
         row.distributions[param_name] = distribution

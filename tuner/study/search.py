@@ -21,6 +21,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, QMCSampler, RandomSampler
 
 from tuner.errors import UnavailableError
 from tuner.spec import samplers
+from tuner.spec.domains import counted
 from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain
 from tuner.spec.study import StudySpec
 
@@ -85,8 +86,15 @@ def _distribution(domain: Domain) -> BaseDistribution:
     if isinstance(domain, ChoiceDomain):
         return CategoricalDistribution(domain.choices)
     if isinstance(domain, FloatDomain):
-        return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
-    return IntDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
+        return FloatDistribution(domain.low, domain.last, log=domain.log, step=domain.step)
+    return IntDistribution(domain.low, domain.last, log=domain.log, step=domain.step)
+
+
+def exact(distribution: BaseDistribution, value: float) -> float:
+    """A sampled value, in Optuna's own representation, as the study file counts it."""
+    if isinstance(distribution, FloatDistribution) and distribution.step is not None:
+        return counted(value, distribution.low, distribution.step)
+    return value
 
 
 def _quasi_random(sequence: str, seed: int, independent: BaseSampler) -> BaseSampler:

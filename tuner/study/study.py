@@ -57,11 +57,16 @@ class Study:
         return summarise(self.spec, self.trials, self._ledger)
 
     def importance(self) -> dict[str, float]:
-        """The share of the objective's variance that each parameter explains, as last assessed.
+        """How much each parameter that varied matters, as shares of 1, as last assessed.
 
-        A driver assesses it about twice a minute and at its end.
+        A driver assesses it about twice a minute and at its end. Empty for as long as
+        `importance_lacks` something.
         """
         return self.trials.importance()
+
+    def importance_lacks(self) -> str:
+        """What is missing before importance can be told, in words; empty when nothing is."""
+        return self.trials.importance_lacks()
 
     def dataset(self) -> DatasetInfo:
         """The data set on this machine, prepared here if the study's drivers were elsewhere.

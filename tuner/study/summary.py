@@ -1,7 +1,7 @@
 """Where a study stands: its trials, counts, points and the best of them."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -9,9 +9,10 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner.spec.search_space import Frozen
 from tuner.spec.study import StudySpec
 from tuner.study.ledger import Attempt, Ledger
+from tuner.study.points import SLOT
 from tuner.study.progress import Planned
-from tuner.study.ranking import PointSummary, Training, rank, summary_of
-from tuner.study.trials import SLOT, Trials
+from tuner.study.ranking import PointSummary, rank, summary_of, trainings
+from tuner.study.trials import Trials
 from tuner.tracking.events import TrialSummary
 
 STATE_NAMES = {
@@ -86,15 +87,6 @@ def best_of(spec: StudySpec, rows: Sequence[FrozenTrial]) -> PointSummary | None
     return None
 
 
-def trainings(rows: Iterable[FrozenTrial]) -> list[Training]:
-    """The completed ones of a study's rows."""
-    return [
-        Training(row.user_attrs[SLOT], row.number, value)
-        for row in rows
-        if row.state is TrialState.COMPLETE and (value := _value(row)) is not None
-    ]
-
-
 def plan_of(summary: StudySummary, epochs: int, trainers: int, epoch_s: float | None) -> Planned:
     """What is still to be done, for whoever watches."""
     return Planned(
@@ -126,6 +118,7 @@ def _summary(row: FrozenTrial, attempt: Attempt | None) -> TrialSummary:
         epochs=facts.get("epochs", len(row.intermediate_values)),
         duration_s=facts.get("total_time_s"),
         run_id=None if attempt is None else attempt.run_id,
+        uid=None if attempt is None else attempt.uid,
     )
 
 

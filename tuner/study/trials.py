@@ -1,7 +1,7 @@
 """The logical trials: one Optuna row a slot, from its creation until it is told."""
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
@@ -10,14 +10,13 @@ from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, Scalar
 from tuner.spec.study import StudySpec
 from tuner.study import points, search
 from tuner.study.database import Database
-from tuner.study.importance import Importance, importance_of
+from tuner.study.importance import Importance, importance_of, shortcoming, varied
 from tuner.study.ledger import Claim
+from tuner.study.points import SLOT
+from tuner.study.ranking import rank, trainings
 from tuner.study.rows import Rows
 from tuner.training import plan as training
 from tuner.training.plan import EpochReport, TrialResult
-
-SLOT = "slot"
-"""The user attribute that ties a row to its slot."""
 
 _IMPORTANCE = "importance"
 """The study's attribute that keeps what was last assessed, for whoever must be quick."""
@@ -87,10 +86,10 @@ class Trials:
         trial_id = self._create(claim) if row is None else row._trial_id
         study = self._study(search.sampler(self._spec, points.sampler_seed(self._spec, claim.slot)))
         trial = Trial(study, trial_id)
-        params = {
-            name: _suggested(trial, name, domain) for name, domain in self._spec.domains.items()
-        }
+        for name, domain in self._spec.domains.items():
+            _suggest(trial, name, domain)
         self._rows.write()
+        params = self._rows.get_trial(trial_id).params
         known = frozenset() if row is None else frozenset(row.intermediate_values)
         return OpenTrial(trial, {**self._spec.fixed, **params}, known)
 
@@ -142,22 +141,38 @@ class Trials:
         self._study().tell(opened.trial, state=TrialState.FAIL)
 
     def importance(self) -> Importance:
-        """How much each parameter matters as it was last assessed; empty before."""
-        return dict(self._study().user_attrs.get(_IMPORTANCE, {}))
+        """How much each parameter matters as it was last assessed; empty before, and too early."""
+        if self.importance_lacks():
+            return {}
+        told = varied(self._complete_points())
+        assessed: Importance = self._study().user_attrs.get(_IMPORTANCE, {})
+        return {name: share for name, share in assessed.items() if name in told}
+
+    def importance_lacks(self) -> str:
+        """What is missing before importance can be told, in words; empty when nothing is."""
+        self._rows.refresh(LATELY_S)
+        return shortcoming(self._spec.objective.direction, self._complete_points())
 
     def assess_importance(self) -> Importance:
-        """How much each parameter matters now, kept with the study.
-
-        Empty until two values differ.
-        """
-        self._rows.refresh(LATELY_S)
-        values = {row.value for row in self.known() if row.state is TrialState.COMPLETE}
-        if len(values) < 2 or not self._distributions:
+        """How much each parameter matters now, kept with the study; empty while it is too early."""
+        if self.importance_lacks():
             return {}
-        study = self._study()
-        found = importance_of(study)
-        study.set_user_attr(_IMPORTANCE, found)
+        found = importance_of(self._spec.objective.direction, self._complete_points())
+        self._study().set_user_attr(_IMPORTANCE, found)
         return found
+
+    def _complete_points(self) -> list[FrozenTrial]:
+        """A trial for each point whose trainings have all completed, with their mean."""
+        rows = {row.number: row for row in self.known()}
+        complete = (
+            (rows[point.trainings[0].number], point.mean)
+            for point in rank(self._spec, trainings(rows.values()))
+            if len(point.trainings) == self._spec.seeds
+        )
+        return [
+            create_trial(params=row.params, distributions=row.distributions, value=mean)
+            for row, mean in complete
+        ]
 
     def _study(self, sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
         return optuna.load_study(
@@ -180,12 +195,14 @@ class Trials:
         return self.by_slot()[points.leader(self._spec, claim.slot)].params
 
 
-def _suggested(trial: Trial, name: str, domain: Domain) -> Scalar:
+def _suggest(trial: Trial, name: str, domain: Domain) -> None:
+    """Has the row hold the parameter."""
     if isinstance(domain, ChoiceDomain):
-        return cast("Scalar", trial.suggest_categorical(name, domain.choices))
-    if isinstance(domain, FloatDomain):
-        return trial.suggest_float(name, domain.low, domain.high, step=domain.step, log=domain.log)
-    return trial.suggest_int(name, domain.low, domain.high, step=domain.step, log=domain.log)
+        trial.suggest_categorical(name, domain.choices)
+    elif isinstance(domain, FloatDomain):
+        trial.suggest_float(name, domain.low, domain.last, step=domain.step, log=domain.log)
+    else:
+        trial.suggest_int(name, domain.low, domain.last, step=domain.step, log=domain.log)
 
 
 def _facts(result: TrialResult, spec: StudySpec) -> dict[str, Any]:

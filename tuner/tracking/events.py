@@ -42,6 +42,8 @@ class TrialSummary(Frozen):
     epochs: int
     duration_s: float | None
     run_id: str | None
+    uid: str | None = None
+    """Of its newest attempt, where that is known: what the run is found by."""
 
 
 class StudyProgressed(Frozen):
@@ -56,7 +58,7 @@ class StudyProgressed(Frozen):
     trials: tuple[TrialSummary, ...]
     """Those that have changed; a trial replaces the one with its number."""
     importance: dict[str, float]
-    """Share of the objective's variance each searched parameter explains; empty if not asked."""
+    """How much each parameter that varied matters, as shares of 1; empty if not asked."""
     metrics: dict[str, float]
     """Counts by state, the best value and the like, logged on the parent run."""
 

@@ -191,7 +191,7 @@ def importance_figure(importance: Mapping[str, float]) -> bytes:
     bars = axes.barh([_literal(name) for name in names], shares, color=_BLUE, height=0.65)
     axes.bar_label(bars, fmt="%.2f", padding=3)
     axes.set_xlim(0, max(1e-9, *shares) * 1.12)
-    _label(axes, "importance (share of the objective's variance)", "")
+    _label(axes, "importance (share)", "")
     axes.grid(visible=False, axis="y")
     return _png(figure)
 

@@ -8,7 +8,7 @@ instead of after each, and once more at the end.
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,10 +83,17 @@ class Shipment:
             shipped += self._ship_new(go_on, finishing=finishing)
         return shipped
 
+    def know_runs(self, runs: Mapping[str, str]) -> None:
+        """Lets a study's tables name the runs that have come to be known, by uid."""
+        run = self._known()
+        if isinstance(run, StudyRun) and (knowing := run.knowing(runs)) is not run:
+            self._run = knowing
+            self._advance(undrawn=True)
+
     def _ship_new(self, go_on: Callable[[], bool], *, finishing: bool) -> int:
         now = time.monotonic()
         lines = list(read_lines(self.folder, self.progress.offset))
-        if are_measurements(lines) and now < self._measure_at and not finishing:
+        if lines and are_measurements(lines) and now < self._measure_at and not finishing:
             return 0
         shipped = 0
         for batch in batches(lines):

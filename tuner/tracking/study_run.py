@@ -63,6 +63,11 @@ class StudyRun:
                 return replace(self, undrawn=False)
         return self
 
+    def knowing(self, runs: Mapping[str, str]) -> Self:
+        """The study once it is known which run shows which attempt, by uid."""
+        trials = {number: _with_run(trial, runs) for number, trial in self.trials.items()}
+        return self if trials == self.trials else replace(self, trials=trials, undrawn=True)
+
     def update(self, event: Event) -> RunUpdate:
         """What `event` changes. The end brings the tables and figures with it."""
         match event:
@@ -102,6 +107,11 @@ class StudyRun:
         if step <= self.last_step:
             return ()
         return tuple(Point(key, value, event.at_ms, step) for key, value in event.metrics.items())
+
+
+def _with_run(trial: TrialSummary, runs: Mapping[str, str]) -> TrialSummary:
+    run_id = runs.get(trial.uid or "", trial.run_id)
+    return trial if run_id == trial.run_id else trial.model_copy(update={"run_id": run_id})
 
 
 def _step(event: StudyProgressed) -> int:

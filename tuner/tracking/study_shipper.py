@@ -12,7 +12,7 @@ from tuner.tracking.mlflow_store import MlflowStore
 from tuner.tracking.progress import Survey, survey
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipment import Shipment
-from tuner.tracking.spool import spool_folders
+from tuner.tracking.spool import parent_folder, spool_folders
 
 _LOOK_S = 1.0
 """How often new spools are looked for."""
@@ -52,17 +52,28 @@ class StudyShipper:
             return 0
         store = self._store = self._store or self._open_store()
         self._look(store, finishing)
-        return sum(
+        shipped = sum(
             self._ship(shipment, store, finishing) for shipment in self._looked_at if self._go_on()
         )
+        if shipped:
+            self._name_runs()
+        return shipped
+
+    def _name_runs(self) -> None:
+        """The study's own spool is shipped first, before its attempts have their runs."""
+        parent = self._shipments.get(parent_folder(self._folder))
+        if parent is not None:
+            parent.know_runs(self._runs())
+
+    def _runs(self) -> dict[str, str]:
+        progress = [shipment.progress for shipment in self._shipments.values()]
+        return {each.uid: each.run_id for each in progress if each.run_id is not None}
 
     def survey(self) -> Survey:
         """The runs that are known, and how many events are left."""
         if self._store is None:
             return survey(self._folder)
-        progress = [shipment.progress for shipment in self._shipments.values()]
-        runs = {each.uid: each.run_id for each in progress if each.run_id is not None}
-        return Survey(runs, sum(shipment.pending for shipment in self._looked_at))
+        return Survey(self._runs(), sum(shipment.pending for shipment in self._looked_at))
 
     def close(self) -> None:
         """Removes the scratch folder and lets the next shipper in."""
