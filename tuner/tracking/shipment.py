@@ -86,9 +86,10 @@ class Shipment:
     def know_runs(self, runs: Mapping[str, str]) -> None:
         """Lets a study's tables name the runs that have come to be known, by uid."""
         run = self._known()
-        if isinstance(run, StudyRun) and (knowing := run.knowing(runs)) is not run:
-            self._run = knowing
-            self._advance(undrawn=True)
+        if isinstance(run, StudyRun):
+            self._run = run.knowing(runs)
+            if self._run.undrawn != self.progress.undrawn:
+                self._advance(undrawn=self._run.undrawn)
 
     def _ship_new(self, go_on: Callable[[], bool], *, finishing: bool) -> int:
         now = time.monotonic()

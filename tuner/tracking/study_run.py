@@ -31,6 +31,8 @@ class StudyRun:
     progress: StudyProgressed | None = None
     """The newest."""
     trials: Mapping[int, TrialSummary] = field(default_factory=dict)
+    runs: Mapping[str, str] = field(default_factory=dict)
+    """Which run shows which attempt, by uid, as far as it is known."""
     importance: Mapping[str, float] = field(default_factory=dict)
     undrawn: bool = False
     """Whether tables and figures would show something new."""
@@ -51,11 +53,12 @@ class StudyRun:
             case StudyOpened():
                 return replace(self, opened=event)
             case StudyProgressed():
+                told = {trial.number: _with_run(trial, self.runs) for trial in event.trials}
                 return replace(
                     self,
                     last_step=max(self.last_step, _step(event)),
                     progress=event,
-                    trials={**self.trials, **{trial.number: trial for trial in event.trials}},
+                    trials={**self.trials, **told},
                     importance=event.importance or self.importance,
                     undrawn=True,
                 )
@@ -66,7 +69,9 @@ class StudyRun:
     def knowing(self, runs: Mapping[str, str]) -> Self:
         """The study once it is known which run shows which attempt, by uid."""
         trials = {number: _with_run(trial, runs) for number, trial in self.trials.items()}
-        return self if trials == self.trials else replace(self, trials=trials, undrawn=True)
+        return replace(
+            self, runs=runs, trials=trials, undrawn=self.undrawn or trials != self.trials
+        )
 
     def update(self, event: Event) -> RunUpdate:
         """What `event` changes. The end brings the tables and figures with it."""
