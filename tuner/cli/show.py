@@ -93,7 +93,7 @@ def _print_points(summary: "StudySummary") -> None:
         for each in summary.points
     ]
     mean = f"mean {summary.metric}"
-    print_table(["point", "", "seeds", mean, "standard deviation", "trials"], rows)
+    print_table(["point", "parameters", "seeds", mean, "standard deviation", "trials"], rows)
 
 
 def _print_importance(opened: "Study") -> None:
