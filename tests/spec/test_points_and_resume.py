@@ -106,6 +106,7 @@ CHANGED = {
     "seed=1": "seed: the study was started with 0, the file now says 1",
     "dataset=digits": "dataset: the study was started with mnist, the file now says digits",
     "backend=jax": "backend: the study was started with tensorflow, the file now says jax",
+    "pixels=bytes": "pixels: the study was started with unit, the file now says bytes",
     "precision=bfloat16": (
         "precision: the study was started with auto, the file now says bfloat16"
     ),

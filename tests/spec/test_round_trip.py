@@ -175,6 +175,7 @@ def test_a_study_reads_like_one_that_a_person_wrote() -> None:
         "validation: 100\n"
         "seed: 0\n"
         "backend: tensorflow\n"
+        "pixels: unit\n"
         "precision: auto\n"
         "workers: auto\n"
         "epoch_limit_s: auto\n"

@@ -19,8 +19,8 @@ STUDY = {
 }
 TOP_LEVEL = (
     "backend, baseline, dataset, epoch_limit_s, epochs, keep_models, lease_s, max_retries, model, "
-    "name, objective, precision, promotion, pruner, sampler, search_space, seed, seeds, trials, "
-    "validation, workers"
+    "name, objective, pixels, precision, promotion, pruner, sampler, search_space, seed, seeds, "
+    "trials, validation, workers"
 )
 CONDITIONAL = "conditional search spaces are not supported; list every parameter at the top level"
 STUDY_NAME = "must hold no slash or colon and neither start with a dot nor touch a space"
@@ -260,6 +260,7 @@ ENTRIES = [
     ("seed", "4294967296", ["seed: must be < 4294967296, got 4294967296"]),
     ("backend", "torch", ["backend: must be tensorflow or jax, got 'torch'"]),
     ("backend", "null", ["backend: must be tensorflow or jax, got null"]),
+    ("pixels", "raw", ["pixels: must be unit or bytes, got 'raw'"]),
     ("precision", "float16", ["precision: must be auto, float32 or bfloat16, got 'float16'"]),
     ("workers", "0", ["workers: must be auto or a whole number >= 1, got 0"]),
     ("workers", "true", ["workers: must be auto or a whole number >= 1, got true"]),

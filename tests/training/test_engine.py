@@ -372,6 +372,12 @@ def test_without_augmentation_a_step_sees_the_image_itself(
         np.testing.assert_allclose(seen, image[:, :, 0] / 255, rtol=1e-6)
 
 
+def test_pixels_come_in_the_range_that_the_plan_names(engine: Engine, make_plan: PlanMaker) -> None:
+    image = _dot(10, 16)
+    for seen in _seen(engine, make_plan("own_networks:remembering", pixels="bytes"), image):
+        np.testing.assert_array_equal(seen, image[:, :, 0])
+
+
 def test_shifts_stay_within_their_share_of_the_image(engine: Engine, make_plan: PlanMaker) -> None:
     plan = make_plan("own_networks:remembering", shift=0.2)
     moved = np.array([_centre(seen) for seen in _seen(engine, plan, _dot(10, 10))])

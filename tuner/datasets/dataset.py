@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy.typing as npt
 
+from tuner.datasets.transform import PLAIN, Reading
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -29,3 +31,5 @@ class Dataset:
     """Their names in the order of the labels; empty when they are just numbered."""
     source: str
     """For people: an address, a file, a package."""
+    reading: Reading = PLAIN
+    """How picture files are read for it."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from tuner.datasets.dataset import Dataset, Split
 from tuner.datasets.split import stratified_split
+from tuner.datasets.transform import DRAWINGS
 
 TEST_ROWS = 360
 
@@ -27,4 +28,5 @@ def load() -> Dataset:
         Split(images[test], digits.target[test]),
         tuple(str(name) for name in digits.target_names),
         "scikit-learn's load_digits",
+        DRAWINGS,
     )

@@ -15,6 +15,7 @@ from tuner.datasets.atomic import exclusive, replacing
 from tuner.datasets.dataset import Dataset, Split
 from tuner.datasets.idx import sha256
 from tuner.datasets.sources import Arrays, NpzFile, Source
+from tuner.datasets.transform import DRAWINGS
 from tuner.errors import DataError, UnavailableError
 
 _log = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class Published:
             Split(arrays.x_test, arrays.y_test),
             self.classes,
             source,
+            DRAWINGS,
         )
 
     def _cached(self) -> tuple[Arrays, str] | None:

@@ -21,6 +21,7 @@ from tuner.datasets.appearance import Background, measure
 from tuner.datasets.atomic import durable, exclusive
 from tuner.datasets.dataset import Dataset, Split
 from tuner.datasets.registry import load
+from tuner.datasets.transform import InputTransform, Reading, unstated
 from tuner.errors import DataError, UnavailableError
 from tuner.spec.search_space import Frozen
 from tuner.spec.study import DatasetReference
@@ -50,6 +51,14 @@ class DatasetInfo(Frozen):
     """Whether the images' borders are plainly dark or light, for reading photographs."""
     content_fraction: float
     """Median share of the height or width, whichever is larger, that the content covers."""
+    reading: Reading | None = None
+    """How picture files are read for it; None where it was prepared before that was stated."""
+
+    @property
+    def transform(self) -> InputTransform:
+        """What makes a picture file one of its images."""
+        reading = self.reading or unstated(self.name)
+        return reading.transform(self.image_shape, self.background, self.content_fraction)
 
     @property
     def train(self) -> Path:
@@ -83,7 +92,8 @@ def prepare(reference: DatasetReference, root: Path) -> DatasetInfo:
         raise UnavailableError(
             f"{root}: cannot keep the data set {reference.name!r} here ({error.strerror})"
         ) from error
-    return read_info(folder)
+    # Of data that is there already, how its pictures are read may have been stated anew.
+    return read_info(folder).model_copy(update={"reading": dataset.reading})
 
 
 def read_info(folder: Path) -> DatasetInfo:
@@ -136,6 +146,7 @@ def _describe(name: str, dataset: Dataset, digest: str, folder: Path) -> Dataset
         test_count=len(dataset.test.labels),
         background=appearance.background,
         content_fraction=appearance.content_fraction,
+        reading=dataset.reading,
     )
 
 

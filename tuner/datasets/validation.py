@@ -36,7 +36,7 @@ def standardize(name: str, returned: object, source: str) -> Dataset:
     _check_alike(where, train, test)
     classes = tuple(str(label) for label in given.classes) or _numbered_classes(train, test)
     _check_classes(where, classes, train, test)
-    return Dataset(train, test, classes, given.source)
+    return Dataset(train, test, classes, given.source, given.reading)
 
 
 def _unpack(where: str, returned: object, source: str) -> Dataset:

@@ -2,6 +2,7 @@
 
 from tuner.datasets.store import DatasetInfo
 from tuner.spec.backend import Backend
+from tuner.spec.pixels import Pixels
 from tuner.spec.search_space import Frozen, Scalar
 from tuner.spec.study import Promotion
 from tuner.study.ranking import PointSummary
@@ -21,6 +22,8 @@ class Candidate(Frozen):
     """The function that built the network; its module knows the classes in the model file."""
     backend: Backend
     """What its study trained on."""
+    pixels: Pixels = "unit"
+    """The range of the pixels that its network takes."""
     metric: str
     value: float
     """Of this trial."""

@@ -90,7 +90,7 @@ def gather(
         model_path: its verified file, for measuring the latency in a process of its own.
         before_look: called once, right before the test folder is opened.
     """
-    predictor = Predictor(model)
+    predictor = Predictor(model, candidate.pixels)
     train_accuracy = _accuracy(predictor, candidate.dataset.train)
     latency = measure(model_path, candidate.model_sha256, candidate.model)
     return Evidence(

@@ -50,6 +50,7 @@ def nominate(study: Study, number: int | None = None) -> Candidate:
             name=study.spec.model, params={}, code_path=(*study.record.code_path, Path.cwd())
         ),
         backend=study.spec.backend,
+        pixels=study.spec.pixels,
         model_sha256=facts["model_sha256"],
         train_time_s=facts["train_time_s"],
         dataset=study.dataset(),

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from tuner.errors import DataError
 from tuner.models.contract import image_shape
+from tuner.spec.pixels import HIGHEST, Pixels, scale
 
 if TYPE_CHECKING:
     import keras
@@ -20,12 +21,16 @@ _Call = Callable[[NDArray[np.float32]], Probabilities]
 class Predictor:
     """A model compiled for prediction: dropout off, one graph for batches, one for single images.
 
-    Images are uint8 pixels in [0, 255], or floats in [0, 1]. Both graphs are traced once, in
+    Images are uint8 pixels in [0, 255], or floats in [0, 1]; the model is given them in the range
+    that `pixels` names. Both graphs are traced once, in
     the constructor, so that no call pays for it; JAX compiles the first batch of each size. Not
     safe to share between threads.
     """
 
-    def __init__(self, model: "keras.Model", batch_size: int = 512) -> None:
+    def __init__(
+        self, model: "keras.Model", pixels: Pixels = "unit", batch_size: int = 512
+    ) -> None:
+        self._pixels = pixels
         self._model = model  # a traced graph does not keep its variables alive
         self._batch_size = batch_size
         self.image_shape = image_shape(model)
@@ -43,7 +48,7 @@ class Predictor:
             raise DataError("must be at least one image, got none")
         starts = range(0, len(images), self._batch_size)
         batches = (images[start : start + self._batch_size] for start in starts)
-        return np.concatenate([self._many(pixels(batch)) for batch in batches])
+        return np.concatenate([self._many(given(batch, self._pixels)) for batch in batches])
 
     def predict_one(self, image: Images) -> Probabilities:
         """Class probabilities, float32 of shape (classes,), for one image (H, W, C).
@@ -52,7 +57,7 @@ class Predictor:
             DataError: another shape, no numbers, or not finite.
         """
         self._check_shape(image.shape)
-        probabilities: Probabilities = self._one(pixels(image[np.newaxis]))[0]
+        probabilities: Probabilities = self._one(given(image[np.newaxis], self._pixels))[0]
         return probabilities
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
@@ -60,20 +65,20 @@ class Predictor:
             raise DataError(f"an image must have the shape {self.image_shape}, got {shape}")
 
 
-def pixels(images: Images) -> NDArray[np.float32]:
-    """The images as float32, with uint8 brought from [0, 255] to [0, 1].
+def given(images: Images, pixels: Pixels) -> NDArray[np.float32]:
+    """The images as a network is given them, as in training: float32, in its range.
 
     Raises:
         DataError: the array holds no numbers, or some that are not finite.
     """
     if images.dtype == np.uint8:
-        return images.astype(np.float32) / np.float32(255)
+        return images.astype(np.float32) * np.float32(scale(pixels, "uint8"))
     if not np.issubdtype(images.dtype, np.floating):
         raise DataError(f"images must be uint8 or float, got {images.dtype}")
     floats = images.astype(np.float32)
     if not np.isfinite(floats).all():
         raise DataError("pixels must be finite, got NaN or infinity")
-    return floats
+    return floats * np.float32(HIGHEST[pixels])
 
 
 def _compiled(model: "keras.Model", batch: int | None) -> _Call:

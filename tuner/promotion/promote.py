@@ -122,7 +122,7 @@ def evaluate_test(
         model_file = _fetch(client, candidate, home)
     start_keras(home, candidate.backend)
     model = _load(model_file, candidate)
-    return look(Predictor(model), candidate.dataset, before_look)
+    return look(Predictor(model, candidate.pixels), candidate.dataset, before_look)
 
 
 def _fetch(client: "MlflowClient", candidate: Candidate, home: Path) -> Path:

@@ -17,7 +17,7 @@ from tuner.models.model_file import load_verified
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.evidence import Evidence
 from tuner.promotion.package import log_package
-from tuner.promotion.predictor import Predictor, pixels
+from tuner.promotion.predictor import Predictor, given
 from tuner.promotion.registry import (
     ALIAS,
     champion_version,
@@ -82,7 +82,7 @@ def publish(
             moved, and the next promotion makes a new version.
         RefusedError: another machine moved the alias at the same moment.
     """
-    sample = pixels(read_arrays(candidate.dataset.train)[0][:_SAMPLE])
+    sample = given(read_arrays(candidate.dataset.train)[0][:_SAMPLE], candidate.pixels)
     version = find_version(client, candidate) or _register(
         client, candidate, model_file, sample, evidence
     )

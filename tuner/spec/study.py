@@ -21,6 +21,7 @@ from tuner.spec.backend import Backend, implied_backend
 from tuner.spec.dataset import DatasetEntry, DatasetReference
 from tuner.spec.names import FunctionName, StudyName
 from tuner.spec.objective import SELECTION_METRICS, TRAINING_METRICS, Objective, ObjectiveEntry
+from tuner.spec.pixels import Pixels
 from tuner.spec.problems import Problem, broken, shown
 from tuner.spec.promotion import Gates, Promotion
 from tuner.spec.rules import checked_space, study_problems
@@ -108,6 +109,8 @@ class StudySpec(Section):
     """What every random draw of the study follows from."""
     backend: Backend = Field(default_factory=implied_backend)
     """What Keras computes with: `tensorflow`, or `jax`; left out, what `KERAS_BACKEND` names."""
+    pixels: Pixels = "unit"
+    """What the network is given: `unit`, floats in [0, 1], or `bytes`, floats in [0, 255]."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """The arithmetic of training; `auto` is the one that turns out faster when it begins."""
     workers: AutoOrCount = "auto"

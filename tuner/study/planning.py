@@ -49,6 +49,7 @@ class Planner:
             epochs=spec.epochs,
             objective=spec.objective,
             precision=self.precision,
+            pixels=spec.pixels,
             folder=self.home.attempt(spec.name, slot, attempt),
             resumes=latest_checkpoint(self.home, spec.name, slot, before=attempt),
         )

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from tuner.datasets.split import stratified_split
 from tuner.datasets.store import read_arrays
+from tuner.spec.pixels import Pixels, scale
 from tuner.training.plan import TrialPlan
 
 Images = NDArray[np.uint8] | NDArray[np.float32]
@@ -28,10 +29,9 @@ class Rows:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def pixels(self) -> NDArray[np.float32]:
-        """The images as a network takes them, in [0, 1]."""
-        scale = 1 / 255 if self.images.dtype == np.uint8 else 1.0
-        return self.images.astype(np.float32) * np.float32(scale)
+    def pixels(self, pixels: Pixels) -> NDArray[np.float32]:
+        """The images as a network is given them, in the range that `pixels` names."""
+        return self.images.astype(np.float32) * np.float32(scale(pixels, self.images.dtype.name))
 
     def sample(self, most: int) -> "Rows":
         """At most so many rows, evenly spread."""

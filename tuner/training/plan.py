@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
+from tuner.spec.pixels import Pixels
 from tuner.spec.recipe import Recipe
 from tuner.spec.search_space import Frozen, Scalar
 from tuner.spec.study import Objective
@@ -58,6 +59,8 @@ class TrialPlan(Frozen):
     precision: Precision
     folder: Path
     """Where the attempt's model, log and checkpoint go."""
+    pixels: Pixels = "unit"
+    """The range of the pixels that the network is given."""
     resumes: Path | None = None
     """The checkpoint of an earlier attempt to go on from."""
 

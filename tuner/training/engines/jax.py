@@ -117,9 +117,11 @@ class JaxEngine:
         # What the recipe says of these two is an input here.
         recipe = plan.recipe.model_copy(update={"weight_decay": 0.0, "label_smoothing": 0.0})
         return self._programs.fitting(
-            (plan.precision, recipes.compiled_part(recipe)),
+            (plan.precision, plan.pixels, recipes.compiled_part(recipe)),
             model,
-            lambda network: Program(network, recipes.optimizer(recipe), augment, rows.classes),
+            lambda network: Program(
+                network, recipes.optimizer(recipe), augment, rows.classes, plan.pixels
+            ),
             lambda program, network: program.difference(network, rows.sample),
         )
 

@@ -23,6 +23,7 @@ import numpy as np
 from jax import lax
 from numpy.typing import NDArray
 
+from tuner.spec.pixels import Pixels, scale
 from tuner.training.data import Rows, TrainingData
 from tuner.training.engines.network import Network, without_rates
 
@@ -104,6 +105,7 @@ class Program:
         optimizer: keras.optimizers.Optimizer,
         augmentation: list[keras.Layer],
         classes: int,
+        pixels: Pixels,
     ) -> None:
         """Compiles nothing yet: XLA does when a function meets shapes that are new to it."""
         optimizer.build(network.model.trainable_variables)
@@ -113,6 +115,7 @@ class Program:
         self._fresh_optimizer = _values(optimizer.variables)
         self._augmentation = augmentation
         self._classes = classes
+        self._pixels = pixels
         self._loss = keras.losses.CategoricalCrossentropy()
         self._compiled_step = jax.jit(self._step, donate_argnames=("state", "sums"))
         self._compiled_epoch = jax.jit(
@@ -191,7 +194,7 @@ class Program:
                 given.get(id(variable), variable.value)
                 for variable in model.non_trainable_variables
             ]
-            pixels, targets = _pixels(images), jax.nn.one_hot(labels, self._classes)
+            pixels, targets = self._given(images), jax.nn.one_hot(labels, self._classes)
             answers, _ = model.stateless_call(trainable, state, pixels, training=False)
             differentiated = jax.value_and_grad(partial(self._loss_of, model), has_aux=True)
             (loss, (output, after)), gradients = differentiated(trainable, state, pixels, targets)
@@ -280,7 +283,7 @@ class Program:
     ) -> tuple[State, Sums]:
         """One batch; `schedule.rates` is the rate of this step alone."""
         labels = rows.labels[index]
-        pixels, seeds = self._augmented(_pixels(rows.images[index]), state.augmentation)
+        pixels, seeds = self._augmented(self._given(rows.images[index]), state.augmentation)
         targets = jax.nn.one_hot(labels, self._classes) * (1 - schedule.label_smoothing)
         targets += schedule.label_smoothing / self._classes
         differentiated = jax.value_and_grad(partial(self._loss_of, self._model), has_aux=True)
@@ -291,6 +294,10 @@ class Program:
         confusion = sums.confusion.at[labels, output.argmax(axis=1)].add(1)
         sums = Sums(sums.loss + loss * len(index), confusion)
         return State(trainable, fixed, optimizer, seeds), sums
+
+    def _given(self, images: jax.Array) -> jax.Array:
+        """The images as the network is given them: float32, in its range."""
+        return images.astype(jnp.float32) * scale(self._pixels, images.dtype.name)
 
     def _augmented(self, pixels: jax.Array, seeds: list[Arrays]) -> tuple[jax.Array, list[Arrays]]:
         moved = []
@@ -331,7 +338,8 @@ class Program:
 
     def _probabilities(self, trainable: Arrays, fixed: Arrays, images: jax.Array) -> jax.Array:
         def answered(batch: jax.Array) -> jax.Array:
-            output, _ = self._model.stateless_call(trainable, fixed, _pixels(batch), training=False)
+            pixels = self._given(batch)
+            output, _ = self._model.stateless_call(trainable, fixed, pixels, training=False)
             answer: jax.Array = output.astype(jnp.float32)
             return answer
 
@@ -347,9 +355,3 @@ class Program:
 def _values(variables: list[keras.Variable]) -> Arrays:
     """Copies, since what an epoch is given is used up."""
     return [jnp.array(variable.value, copy=True) for variable in variables]
-
-
-def _pixels(images: jax.Array) -> jax.Array:
-    """The images as float32 in [0, 1]."""
-    scale = 1 / 255 if images.dtype == jnp.uint8 else 1.0
-    return images.astype(jnp.float32) * scale

@@ -52,7 +52,7 @@ class KerasSession:
         with _classes_of_modules():
             loaded = load_verified(model.path, model.sha256)
         asked = rows.sample(_ASKED)
-        said = np.asarray(loaded(asked.pixels(), training=False), np.float32)
+        said = np.asarray(loaded(asked.pixels(self._plan.pixels), training=False), np.float32)
         apart = float(np.abs(said - answers[spread(len(rows), _ASKED)]).max(axis=1).mean())
         if apart > _LIKE[self._plan.precision]:
             raise ModelError(

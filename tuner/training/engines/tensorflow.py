@@ -94,9 +94,9 @@ class TensorFlowEngine:
             train, watched, sample = map(ResidentRows, (data.train, data.watched, data.sample))
             self._rows = (train, watched, sample)
         return self._programs.fitting(
-            (plan.precision, compiled_part(plan.recipe)),
+            (plan.precision, plan.pixels, compiled_part(plan.recipe)),
             model,
-            lambda network: Program(network, plan.recipe, self._rows, data.classes),
+            lambda network: Program(network, plan.recipe, self._rows, data.classes, plan.pixels),
             Program.difference,
         )
 

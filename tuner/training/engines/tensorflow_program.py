@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from tuner.spec.pixels import Pixels, scale
 from tuner.spec.recipe import Recipe
 from tuner.training.data import Rows
 from tuner.training.engines.base import TrainedEpoch
@@ -30,12 +31,11 @@ class ResidentRows:
     def __init__(self, rows: Rows) -> None:
         self.images = tf.constant(rows.images)
         self.labels = tf.constant(rows.labels.astype(np.int32))
-        self.scale = 1 / 255 if rows.images.dtype == np.uint8 else 1.0
 
-    def batch(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Pixels in [0, 1] and labels of the rows in `index`."""
-        pixels = tf.cast(tf.gather(self.images, index), tf.float32) * self.scale
-        return pixels, tf.gather(self.labels, index)
+    def batch(self, index: tf.Tensor, pixels: Pixels) -> tuple[tf.Tensor, tf.Tensor]:
+        """Pixels in the range that `pixels` names, and labels, of the rows in `index`."""
+        images = tf.cast(tf.gather(self.images, index), tf.float32)
+        return images * scale(pixels, self.images.dtype.name), tf.gather(self.labels, index)
 
 
 class Program:
@@ -47,6 +47,7 @@ class Program:
         recipe: Recipe,
         rows: tuple[ResidentRows, ResidentRows, ResidentRows],
         classes: int,
+        pixels: Pixels,
     ) -> None:
         """Compiles nothing yet.
 
@@ -66,6 +67,7 @@ class Program:
         self._augment = augmentation(recipe)
         self._train, self._watched, self._sample = rows
         self._classes = classes
+        self._pixels = pixels
         signature = (
             tf.TensorSpec([None], tf.int32),
             tf.TensorSpec([None], tf.float32),
@@ -115,7 +117,7 @@ class Program:
     def _step_of(self, model: keras.Model) -> dict[str, list[NDArray[np.generic]]]:
         """What a network answers in inference and in training, and what it would learn."""
         before = [variable.numpy() for variable in model.variables]
-        pixels, labels = self._sample.batch(tf.range(tf.size(self._sample.labels)))
+        pixels, labels = self._sample.batch(tf.range(tf.size(self._sample.labels)), self._pixels)
         answers = model(pixels, training=False)
         with tf.GradientTape() as tape:
             output, loss = self._loss_of(model, pixels, labels)
@@ -148,7 +150,7 @@ class Program:
 
     def first_answers(self) -> NDArray[np.float32]:
         """What the network says of a few training rows, shape (N, classes)."""
-        pixels, _ = self._sample.batch(tf.range(tf.size(self._sample.labels)))
+        pixels, _ = self._sample.batch(tf.range(tf.size(self._sample.labels)), self._pixels)
         return np.array(tf.cast(self._model(pixels, training=False), tf.float32).numpy())
 
     def probabilities(self) -> NDArray[np.float32]:
@@ -178,7 +180,7 @@ class Program:
         for step in tf.range(tf.size(rates)):
             self._optimizer.learning_rate.assign(rates[step])
             index = order[step * batch_size : (step + 1) * batch_size]
-            pixels, labels = self._train.batch(index)
+            pixels, labels = self._train.batch(index, self._pixels)
             loss, predicted = self._step(pixels, labels)
             loss_sum += loss * tf.cast(tf.size(index), tf.float32)
             cells = labels * self._classes + predicted
@@ -213,7 +215,7 @@ class Program:
         for batch in tf.range(batches):
             first = batch * _EVALUATION_BATCH
             index = tf.range(first, tf.minimum(first + _EVALUATION_BATCH, rows))
-            pixels, _ = self._watched.batch(index)
+            pixels, _ = self._watched.batch(index, self._pixels)
             outputs = outputs.write(batch, tf.cast(self._model(pixels, training=False), tf.float32))
         return tf.ensure_shape(outputs.concat(), [None, self._classes])
 
