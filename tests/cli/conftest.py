@@ -42,6 +42,9 @@ SHAPES = '''
 
 import numpy as np
 
+from tuner.datasets.dataset import Dataset, Split
+from tuner.datasets.transform import Reading
+
 
 def load():
     random = np.random.default_rng(0)
@@ -53,7 +56,13 @@ def load():
             image[row : row + 7, column + 3] = image[row + 3, column : column + 7] = 255
         else:
             image[row : row + 7, column : column + 7] = 255
-    return (images[:200], labels[:200]), (images[200:], labels[200:])
+    return Dataset(
+        train=Split(images[:200], labels[:200]),
+        test=Split(images[200:], labels[200:]),
+        classes=("0", "1"),
+        source="a test",
+        reading=Reading(recentre=True),
+    )
 '''
 
 NETWORKS = '''

@@ -41,7 +41,11 @@ def test_an_unknown_name_lists_the_known_and_the_nearest() -> None:
     [
         ("digits", {"path": "x"}, r"unexpected keyword argument 'path'.*\(accepted: none\)"),
         ("npz", {}, r"missing a required argument: 'path'.*got args none \(accepted: path\)"),
-        ("image-folder", {"path": "x", "dim": 3}, r"'dim'.*\(accepted: path, size, grey\)"),
+        (
+            "image-folder",
+            {"path": "x", "dim": 3},
+            r"'dim'.*\(accepted: path, size, grey, fit, background\)",
+        ),
     ],
 )
 def test_wrong_arguments_name_the_accepted_ones(

@@ -5,16 +5,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
+from tuner.datasets.transform import DRAWINGS
 from tuner.errors import ModelError, RefusedError, UnavailableError
-from tuner.models.model_file import load_verified
+from tuner.models.model_file import load_verified, sha256_of
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.champion import load_champion
 from tuner.promotion.evidence import Evidence, look
 from tuner.promotion.latency import Latency
+from tuner.promotion.package import log_package
 from tuner.promotion.predictor import Predictor
 from tuner.promotion.publication import check_unmoved, publish
+from tuner.promotion.registry import create_version, version_tags
+from tuner.spec.pixels import Pixels
 from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
@@ -34,14 +39,14 @@ def publish_candidate(settings: TrackingSettings) -> Publish:
     def run(candidate: Candidate, file: Path) -> int:
         model = load_verified(file, candidate.model_sha256)
         evidence = Evidence(
-            test=look(Predictor(model), candidate.dataset, lambda: None),
+            test=look(Predictor(model, candidate.pixels), candidate.dataset, lambda: None),
             test_count=candidate.dataset.test_count,
             train_accuracy=0.95,
             latency=Latency(p50_ms=1.0, p95_ms=2.0, p99_ms=3.0, calls=1000),
             train_time_s=candidate.train_time_s,
         )
         with connected(settings) as client:
-            return publish(client, candidate, model, file, evidence)
+            return publish(client, candidate, model, evidence)
 
     return run
 
@@ -85,11 +90,13 @@ def test_a_version_leads_back_to_its_trial(
     assert logged.experiment_id == experiment_id
     assert version.tags["tuner.study"] == candidate.study
     assert version.tags["tuner.trial"] == "3"
-    assert version.tags["tuner.model.sha256"] == candidate.model_sha256
+    assert version.tags["tuner.trial.model.sha256"] == candidate.model_sha256
     assert version.tags["tuner.dataset.digest"] == candidate.dataset.digest
 
 
-def test_the_package_is_one_that_mlflow_serves(
+@pytest.mark.parametrize("pixels", ["unit", "bytes"])
+def test_the_package_is_one_that_mlflow_serves_for_raw_pictures(
+    pixels: Pixels,
     make_candidate: MakeCandidate,
     publish_candidate: Publish,
     settings: TrackingSettings,
@@ -98,9 +105,8 @@ def test_the_package_is_one_that_mlflow_serves(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    candidate = make_candidate()
+    candidate = make_candidate().model_copy(update={"pixels": pixels})
     publish_candidate(candidate, model_file)
-    pixels = test_images[:20] / np.float32(255)
     with connected(settings):
         import mlflow
 
@@ -108,38 +114,79 @@ def test_the_package_is_one_that_mlflow_serves(
         served = mlflow.pyfunc.load_model(
             f"models:/{candidate.promotion.model}@champion", dst_path=str(tmp_path)
         )
-        answers = served.predict(pixels)
+        answers = served.predict(test_images)
+        with pytest.raises(MlflowException, match="uint8"):
+            served.predict(test_images / np.float32(255))
     signature = served.metadata.signature
     assert signature.inputs.inputs[0].shape == (-1, 8, 8, 1)
+    assert signature.inputs.inputs[0].type == np.dtype(np.uint8)
     assert signature.outputs.inputs[0].shape == (-1, 10)
-    own = Predictor(load_verified(model_file, candidate.model_sha256))
-    np.testing.assert_allclose(answers, own.probabilities(pixels), atol=1e-6)
+    own = Predictor(load_verified(model_file, candidate.model_sha256), pixels)
+    np.testing.assert_allclose(answers, own.probabilities(test_images), atol=1e-6)
     assert (tmp_path / "input_example.json").exists()
     requirements = (tmp_path / "requirements.txt").read_text().split()
     assert all("==" in requirement for requirement in requirements)
     assert {"keras", "tensorflow", "numpy"} <= {line.partition("==")[0] for line in requirements}
 
 
-def test_the_champion_is_the_trials_file_byte_for_byte(
+def test_the_champion_answers_as_the_trials_model_and_leads_back_to_it(
     make_candidate: MakeCandidate,
     publish_candidate: Publish,
     settings: TrackingSettings,
     model_file: Path,
+    test_images: NDArray[np.uint8],
     tmp_path: Path,
 ) -> None:
     candidate = make_candidate()
     publish_candidate(candidate, model_file)
     champion = load_champion(settings, candidate.promotion.model, tmp_path)
-    assert champion.model_path.read_bytes() == model_file.read_bytes()
-    assert champion.sha256 == candidate.model_sha256
+    assert champion.model_path.read_bytes() == stored_file(settings, candidate).read_bytes()
+    assert champion.sha256 == sha256_of(champion.model_path)
     assert (champion.study, champion.trial, champion.run_id) == (
         candidate.study,
         candidate.number,
         candidate.run_id,
     )
     dataset = candidate.dataset
-    assert (champion.image_shape, champion.classes) == (dataset.image_shape, dataset.classes)
-    assert (champion.background, champion.content_fraction) == ("dark", 1.0)
+    assert champion.classes == dataset.classes
+    assert champion.transform == dataset.transform
+    assert champion.pixels == "bytes"
+    answers = Predictor(load_verified(champion.model_path, champion.sha256), champion.pixels)
+    own = Predictor(load_verified(model_file, candidate.model_sha256))
+    np.testing.assert_allclose(
+        answers.probabilities(test_images), own.probabilities(test_images), atol=1e-6
+    )
+
+
+def test_a_version_of_the_time_before_transforms_still_answers(
+    make_candidate: MakeCandidate,
+    publish_candidate: Publish,
+    settings: TrackingSettings,
+    model_file: Path,
+    test_images: NDArray[np.uint8],
+    tmp_path: Path,
+) -> None:
+    """It registered the trial's file itself, which takes pixels in [0, 1]."""
+    candidate = make_candidate()
+    name, run_id = candidate.promotion.model, candidate.run_id
+    tags = {
+        **version_tags(candidate, {}, candidate.model_sha256),
+        "tuner.image_shape": "[8, 8, 1]",
+        "tuner.background": "dark",
+        "tuner.content_fraction": "1.0",
+    }
+    for later in ("tuner.transform", "tuner.pixels", "tuner.trial.model.sha256"):
+        del tags[later]
+    with connected(settings) as client:
+        model_id = log_package(client, run_id, name, model_file, test_images[:1], classes=10)
+        create_version(client, candidate, model_id, tags)
+
+    assert publish_candidate(candidate, model_file) == 1
+
+    champion = load_champion(settings, name, tmp_path)
+    assert champion.sha256 == candidate.model_sha256
+    assert champion.pixels == "unit"
+    assert champion.transform == DRAWINGS.transform((8, 8, 1), "dark", 1.0)
 
 
 def test_the_next_champion_takes_the_alias_and_the_old_version_stays(

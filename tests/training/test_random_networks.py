@@ -55,7 +55,7 @@ def by_keras(plan: TrialPlan, data: TrainingData, order: NDArray[np.int32]) -> l
     model.compile(optimizer, "categorical_crossentropy", run_eagerly=True)
     labels = keras.utils.to_categorical(data.train.labels, data.classes)
     model.fit(
-        data.train.pixels()[order],
+        data.train.pixels("unit")[order],
         labels[order],
         batch_size=plan.recipe.batch_size,
         shuffle=False,

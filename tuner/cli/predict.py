@@ -17,7 +17,7 @@ def predict(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask the champion what pictures show: any size, grey or colour, on any plain background."""
+    """Ask the champion what pictures show, read as its data set reads them: any size and mode."""
     from tuner.home import Home
     from tuner.promotion.asking import Answer, Asking
     from tuner.promotion.nomination import newest_study

@@ -32,7 +32,9 @@ _DESCRIPTIONS = {
     "fashion-mnist": "70,000 pieces of clothing, 28x28 grey; fetched once and verified",
     "digits": "1,797 handwritten digits, 8x8 grey; ships with scikit-learn",
     "npz": "a NumPy file with x_train, y_train, x_test, y_test; args: path",
-    "image-folder": "pictures in train/<class>/ and test/<class>/; args: path, size, grey",
+    "image-folder": (
+        "pictures in train/<class>/ and test/<class>/; args: path, size, grey, fit, background"
+    ),
 }
 
 

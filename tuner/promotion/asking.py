@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+from tuner.datasets.pictures import read
 from tuner.home import Home
 from tuner.models.model_file import load_verified
 from tuner.models.registry import register_classes
 from tuner.promotion.champion import load_champion
 from tuner.promotion.keras_start import start_keras
 from tuner.promotion.nomination import find_study
-from tuner.promotion.photo import read_image
 from tuner.promotion.predictor import Predictor
 from tuner.spec.search_space import Frozen
 from tuner.tracking.settings import TrackingSettings
@@ -44,7 +44,7 @@ class Asking:
         if study is not None:
             register_classes(study.spec.model, study.code_path)
         loaded = load_verified(self._champion.model_path, self._champion.sha256)
-        self._predictor = Predictor(loaded)
+        self._predictor = Predictor(loaded, self._champion.pixels)
 
     @property
     def name(self) -> str:
@@ -60,9 +60,9 @@ class Asking:
         """What the picture shows.
 
         Raises:
-            DataError: the file is no picture, or shows nothing.
+            DataError: the file is no picture, or shows nothing that is drawn where that is asked.
         """
-        shown = self._predictor.predict_one(read_image(image, self._champion))
+        shown = self._predictor.predict_one(read(image, self._champion.transform))
         by_label = {
             label: float(share) for label, share in zip(self._champion.classes, shown, strict=True)
         }

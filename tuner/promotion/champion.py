@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Json, ValidationError
 
+from tuner.datasets.transform import InputTransform, unstated
 from tuner.errors import ModelError, RefusedError
 from tuner.promotion.model_cache import cached
 from tuner.promotion.registry import ALIAS, champion_version, fetch
+from tuner.spec.pixels import Pixels
 from tuner.spec.search_space import Frozen
 from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Champion(Frozen):
-    """A verified model file, where it came from, and what its pictures look like."""
+    """A verified model file, where it came from, and what it takes."""
 
     model: str
     version: int
@@ -30,10 +32,11 @@ class Champion(Frozen):
     study: str
     trial: int
     run_id: str
-    image_shape: tuple[int, int, int]
     classes: tuple[str, ...]
-    background: Literal["dark", "light", "mixed"]
-    content_fraction: float
+    transform: InputTransform
+    """How a picture file becomes its pixels."""
+    pixels: Pixels
+    """The range of the pixels that the file takes."""
 
 
 class _VersionTags(Frozen, extra="ignore"):
@@ -43,10 +46,24 @@ class _VersionTags(Frozen, extra="ignore"):
     study: str
     trial: int
     run_id: str
-    image_shape: Json[tuple[int, int, int]]
     classes: Json[tuple[str, ...]]
+    transform: Json[InputTransform]
+    pixels: Pixels
+
+
+class _FormerTags(Frozen, extra="ignore"):
+    """What versions say that were registered before the transform was, with pixels in [0, 1]."""
+
+    dataset: str
+    image_shape: Json[tuple[int, int, int]]
     background: Literal["dark", "light", "mixed"]
     content_fraction: float
+
+    def now(self) -> dict[str, str]:
+        """The same in the tags of today."""
+        reading = unstated(self.dataset)
+        transform = reading.transform(self.image_shape, self.background, self.content_fraction)
+        return {"transform": transform.model_dump_json(), "pixels": "unit"}
 
 
 def load_champion(settings: TrackingSettings, model_name: str, cache_dir: Path) -> Champion:
@@ -76,6 +93,8 @@ def load_champion(settings: TrackingSettings, model_name: str, cache_dir: Path) 
 def _tags(version: "ModelVersion") -> _VersionTags:
     stated = {name.removeprefix("tuner."): value for name, value in version.tags.items()}
     try:
+        if "transform" not in stated:
+            stated |= _FormerTags.model_validate(stated).now()
         return _VersionTags.model_validate({**stated, "sha256": stated.get("model.sha256")})
     except ValidationError as error:
         problem = error.errors()[0]

@@ -1,7 +1,8 @@
-"""Packs a verified model file as an MLflow model: signature, example, requirements.
+"""Packs a network as an MLflow model that takes pictures as they are: bytes from 0 to 255.
 
-The packed `data/model.keras` is the verified file byte for byte and not a second saving of
-the model, so that one hash holds from the trial to whoever predicts.
+The trial's network is packed behind a layer that scales pixels as its training did, so that
+whoever loads or serves the model needs to know of no scale. The packed `data/model.keras` is
+the given file byte for byte, so that its hash holds from here to whoever predicts.
 """
 
 import importlib
@@ -15,12 +16,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.spec.pixels import Pixels, scale
+
 if TYPE_CHECKING:
+    import keras
     from mlflow import MlflowClient
     from mlflow.models import Model, ModelSignature
 
 PACKED_FILE = "data/model.keras"
 """Where `mlflow.keras` keeps the model inside its package."""
+
+
+def servable(
+    model: "keras.Model", image_shape: tuple[int, int, int], pixels: Pixels
+) -> "keras.Model":
+    """The network from raw pixels in [0, 255] on, with the same weights.
+
+    Args:
+        model: the trial's network.
+        image_shape: height, width, channels.
+        pixels: the range that the network itself takes.
+    """
+    import keras
+
+    raw = keras.Input(image_shape, dtype="float32", name="pixels")
+    scaled = raw
+    if pixels == "unit":
+        scaled = keras.layers.Rescaling(scale(pixels, "uint8"), dtype="float32")(raw)
+    return keras.Model(raw, model(scaled), name="servable")
 
 
 @dataclass(frozen=True)
@@ -50,7 +73,7 @@ def log_package(
     run_id: str,
     name: str,
     model_file: Path,
-    example: NDArray[np.float32],
+    example: NDArray[np.uint8],
     classes: int,
 ) -> str:
     """Logs the model as an output of its trial's run; the run's status and times stay.
@@ -59,7 +82,7 @@ def log_package(
         client: connected to the store that is MLflow's default at the moment.
         run_id: the trial's run.
         name: of the logged model.
-        model_file: the verified file.
+        model_file: what `servable` made, saved.
         example: one input, shape (1, height, width, channels).
         classes: width of the output.
 
@@ -93,12 +116,12 @@ def requirements() -> list[str]:
     return [f"{package}=={version(package)}" for package in packages]
 
 
-def _signature(example: NDArray[np.float32], classes: int) -> "ModelSignature":
+def _signature(example: NDArray[np.uint8], classes: int) -> "ModelSignature":
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    pixels: np.dtype[Any] = np.dtype(np.float32)
+    probabilities: np.dtype[Any] = np.dtype(np.float32)
     return ModelSignature(
-        inputs=Schema([TensorSpec(pixels, (-1, *example.shape[1:]))]),
-        outputs=Schema([TensorSpec(pixels, (-1, classes))]),
+        inputs=Schema([TensorSpec(example.dtype, (-1, *example.shape[1:]))]),
+        outputs=Schema([TensorSpec(probabilities, (-1, classes))]),
     )

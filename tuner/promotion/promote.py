@@ -92,7 +92,7 @@ def promote(
             check_unmoved(client, candidate, champion)
             say("recording the evidence and registering the model")
             record_evidence(client, candidate, evidence, gates)
-            version = publish(client, candidate, model, model_file, evidence)
+            version = publish(client, candidate, model, evidence)
             say(f"{candidate.promotion.model} version {version} is the champion")
     return PromotionReport(
         promoted=version is not None,

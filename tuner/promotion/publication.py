@@ -9,17 +9,17 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tuner.datasets.store import read_arrays
 from tuner.errors import ModelError, RefusedError
-from tuner.models.model_file import load_verified
+from tuner.models.model_file import load_verified, sha256_of
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.evidence import Evidence
-from tuner.promotion.package import log_package
-from tuner.promotion.predictor import Predictor, given
+from tuner.promotion.package import log_package, servable
+from tuner.promotion.predictor import Images, Predictor, given
 from tuner.promotion.registry import (
     ALIAS,
+    PIXELS_TAG,
     champion_version,
     create_version,
     crown,
@@ -28,6 +28,7 @@ from tuner.promotion.registry import (
     find_version,
     version_tags,
 )
+from tuner.tracking.attempt_run import MODEL_SHA256_TAG
 
 if TYPE_CHECKING:
     import keras
@@ -67,7 +68,6 @@ def publish(
     client: "MlflowClient",
     candidate: Candidate,
     model: "keras.Model",
-    model_file: Path,
     evidence: Evidence,
 ) -> int:
     """Registers the model, or finds its version, and moves the alias to it.
@@ -82,12 +82,12 @@ def publish(
             moved, and the next promotion makes a new version.
         RefusedError: another machine moved the alias at the same moment.
     """
-    sample = given(read_arrays(candidate.dataset.train)[0][:_SAMPLE], candidate.pixels)
+    sample = read_arrays(candidate.dataset.train)[0][:_SAMPLE]
     version = find_version(client, candidate) or _register(
-        client, candidate, model_file, sample, evidence
+        client, candidate, model, sample, evidence
     )
     try:
-        _check_answers(version, candidate.model_sha256, model, sample)
+        _check_answers(version, Predictor(model, candidate.pixels), sample)
     except ModelError:
         discard(client, version)
         raise
@@ -98,26 +98,29 @@ def publish(
 def _register(
     client: "MlflowClient",
     candidate: Candidate,
-    model_file: Path,
-    sample: NDArray[np.float32],
+    model: "keras.Model",
+    sample: Images,
     evidence: Evidence,
 ) -> "ModelVersion":
     name, classes = candidate.promotion.model, len(candidate.dataset.classes)
-    model_id = log_package(client, candidate.run_id, name, model_file, sample[:1], classes)
-    return create_version(client, candidate, model_id, version_tags(candidate, evidence.metrics))
-
-
-def _check_answers(
-    version: "ModelVersion", sha256: str, model: "keras.Model", sample: NDArray[np.float32]
-) -> None:
-    """Fetches the version by its registry address and asks both models the same."""
-    number = int(version.version)
+    example = given(sample[:1], "bytes").round().astype(np.uint8)
     with TemporaryDirectory() as folder:
-        fetched = load_verified(fetch(version.name, number, Path(folder)), sha256)
-    expected = Predictor(model).probabilities(sample)
-    if not np.allclose(
-        Predictor(fetched).probabilities(sample), expected, rtol=0, atol=_SAME, equal_nan=False
-    ):
+        file = Path(folder) / "model.keras"
+        servable(model, candidate.dataset.image_shape, candidate.pixels).save(file)
+        model_id = log_package(client, candidate.run_id, name, file, example, classes)
+        tags = version_tags(candidate, evidence.metrics, sha256_of(file))
+    return create_version(client, candidate, model_id, tags)
+
+
+def _check_answers(version: "ModelVersion", verified: Predictor, sample: Images) -> None:
+    """Fetches the version by its registry address and asks both models the same."""
+    number, tags = int(version.version), version.tags
+    with TemporaryDirectory() as folder:
+        file = fetch(version.name, number, Path(folder))
+        fetched = load_verified(file, tags[MODEL_SHA256_TAG])
+    expected = verified.probabilities(sample)
+    answered = Predictor(fetched, tags.get(PIXELS_TAG, "unit")).probabilities(sample)
+    if not np.allclose(answered, expected, rtol=0, atol=_SAME, equal_nan=False):
         raise ModelError(
             f"models:/{version.name}/{number}: must answer like the trial's model on {_SAMPLE} "
             f"images to within {_SAME}, and does not"

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 ALIAS = "champion"
+PIXELS_TAG = "tuner.pixels"
+_TRIAL_SHA256_TAG = "tuner.trial.model.sha256"
+"""Of the file that the registered one was made from."""
 _DAMAGED_TAG = "tuner.damaged"
 _READY_WITHIN_S = 120
 
@@ -43,10 +46,16 @@ def find_version(client: "MlflowClient", candidate: Candidate) -> "ModelVersion 
         for version in client.search_model_versions(f"run_id = '{candidate.run_id}'")
         if version.name == candidate.promotion.model
         and version.status == "READY"
-        and version.tags.get(MODEL_SHA256_TAG) == candidate.model_sha256
+        and _trial_sha256(version) == candidate.model_sha256
         and _DAMAGED_TAG not in version.tags
     ]
     return max(found, key=lambda version: int(version.version), default=None)
+
+
+def _trial_sha256(version: "ModelVersion") -> str | None:
+    """The hash of the trial's file, which was registered itself before there were two."""
+    tags: dict[str, str] = version.tags
+    return tags.get(_TRIAL_SHA256_TAG, tags.get(MODEL_SHA256_TAG))
 
 
 def create_version(
@@ -61,26 +70,35 @@ def create_version(
         run_id=candidate.run_id,
         tags=dict(tags),
         model_id=model_id,
-        description=f"Trial {candidate.number} of study {candidate.study}.",
+        description=(
+            f"Trial {candidate.number} of study {candidate.study}. "
+            "Takes pixels from 0 to 255 as they are, gives class probabilities."
+        ),
         await_creation_for=_READY_WITHIN_S,
     )
     return client.get_model_version(name, version.version)
 
 
-def version_tags(candidate: Candidate, results: Mapping[str, float]) -> dict[str, str]:
-    """What leads from a version back to its origin, and what predicting with it takes."""
+def version_tags(candidate: Candidate, results: Mapping[str, float], sha256: str) -> dict[str, str]:
+    """What leads from a version back to its origin, and what predicting with it takes.
+
+    Args:
+        candidate: the trial.
+        results: the figures of its evidence.
+        sha256: of the registered file, which takes pixels in [0, 255].
+    """
     dataset = candidate.dataset
     return {
         "tuner.study": candidate.study,
         "tuner.trial": str(candidate.number),
         "tuner.run_id": candidate.run_id,
-        MODEL_SHA256_TAG: candidate.model_sha256,
+        MODEL_SHA256_TAG: sha256,
+        _TRIAL_SHA256_TAG: candidate.model_sha256,
         "tuner.dataset": dataset.name,
         "tuner.dataset.digest": dataset.digest,
-        "tuner.image_shape": json.dumps(dataset.image_shape),
         "tuner.classes": json.dumps(dataset.classes),
-        "tuner.background": dataset.background,
-        "tuner.content_fraction": repr(dataset.content_fraction),
+        "tuner.transform": dataset.transform.model_dump_json(),
+        PIXELS_TAG: "bytes",
         "tuner.gates": candidate.promotion.gates.model_dump_json(exclude_none=True),
         **{f"tuner.{name}": repr(value) for name, value in results.items()},
     }

@@ -56,6 +56,7 @@ class Program:
             recipe: what is compiled of it; rates and batch size are inputs.
             rows: to train on, to answer after every epoch, and to try a network on.
             classes: how many the network tells apart.
+            pixels: the range that the network is given them in.
         """
         self.network = network
         self.remarks: tuple[str, ...] = ()

@@ -4,16 +4,14 @@ What lies clearly off the ground is the subject, whether lighter or darker.
 """
 
 from math import ceil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tuner.promotion.ground import Mask, Pixels, border, ground, otsu, spread
-
-if TYPE_CHECKING:
-    from tuner.promotion.photo import Look
+from tuner.datasets.ground import Mask, Pixels, border, ground, otsu, spread
+from tuner.datasets.transform import Framing
 
 _WORKING_SIDE = 1024
 """Larger pictures are made this many pixels on the larger side before the search."""
@@ -47,22 +45,22 @@ class _Subject(NamedTuple):
     box: _Box
 
 
-def framed(picture: Pixels, look: "Look") -> Pixels | None:
+def framed(picture: Pixels, image_shape: tuple[int, int, int], framing: Framing) -> Pixels | None:
     """The subject of a picture (H, W, C) with the data's polarity, scale and position.
 
     Returns:
-        Pixels of shape `look.image_shape`, or None when nothing stands out. A picture that
+        Pixels of shape `image_shape`, or None when nothing stands out. A picture that
         has the data's shape and polarity already comes back as it is.
     """
     whole = _find(picture)
     if whole is None:
         return None
-    if picture.shape == look.image_shape and whole.lighter == (look.background == "dark"):
+    if picture.shape == image_shape and whole.lighter == (framing.ground == "dark"):
         return picture
     # A small subject is looked at again from near, where its outline is sharp.
     near = _find(_close_up(picture, whole)) or whole
-    placed = _placed(near.ink, near.box, look)
-    return placed if look.background == "dark" else 1 - placed
+    placed = _placed(near.ink, near.box, image_shape, framing.content_fraction)
+    return placed if framing.ground == "dark" else 1 - placed
 
 
 def _find(picture: Pixels) -> _Subject | None:
@@ -139,14 +137,16 @@ def _extent(counts: NDArray[np.integer]) -> tuple[int, int]:
     return first, last
 
 
-def _placed(ink: Pixels, box: _Box, look: "Look") -> Pixels:
+def _placed(
+    ink: Pixels, box: _Box, image_shape: tuple[int, int, int], content_fraction: float
+) -> Pixels:
     """Scales the box to the data's share of the frame, its centre of mass in the middle.
 
     Both to fractions of a pixel: rounding a side of the content would bend its shape.
     """
-    height, width, _ = look.image_shape
+    height, width, _ = image_shape
     subject = ink[box.top : box.bottom, box.left : box.right]
-    scale = look.content_fraction * min(height / subject.shape[0], width / subject.shape[1])
+    scale = content_fraction * min(height / subject.shape[0], width / subject.shape[1])
     top, bottom = _visible(subject.sum(axis=(1, 2)), height, scale)
     left, right = _visible(subject.sum(axis=(0, 2)), width, scale)
     before, after = ceil(max(-top, -left, 0)), ceil(max(bottom, right))

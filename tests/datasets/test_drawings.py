@@ -1,9 +1,8 @@
 """Photos of drawn digits come out as the data would show the same digits."""
 
 import contextlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -12,8 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from tuner.datasets.pictures import read
+from tuner.datasets.transform import DRAWINGS, Framing, InputTransform
 from tuner.errors import DataError, ExitCode
-from tuner.promotion.photo import read_image
 
 Pixels = NDArray[np.float32]
 
@@ -21,13 +21,10 @@ FINE = 16
 """How many times finer than the data's pixels a reference is drawn."""
 
 
-@dataclass(frozen=True)
-class MnistLook:
-    """Twenty pixels of digit in a frame of 28, as in MNIST."""
-
-    image_shape: tuple[int, int, int] = (28, 28, 1)
-    background: Literal["dark", "light", "mixed"] = "dark"
-    content_fraction: float = 20 / 28
+MNIST = InputTransform(
+    image_shape=(28, 28, 1), framing=Framing(ground="dark", content_fraction=20 / 28)
+)
+"""Twenty pixels of digit in a frame of 28."""
 
 
 def glyph(digit: int, side: int) -> Image.Image:
@@ -71,7 +68,7 @@ def photo(
     return Image.fromarray((values * 255).astype(np.uint8))
 
 
-def likeness(found: Pixels, original: Pixels) -> float:
+def likeness(found: NDArray[Any], original: Pixels) -> float:
     """Correlation of the pixels, none of them moved."""
     return float(np.corrcoef(found.ravel(), original.ravel())[0, 1])
 
@@ -85,7 +82,12 @@ def test_every_digit_is_found_upright_and_in_the_datas_polarity(
     path = tmp_path / "photo.png"
     for digit in range(10):
         photo(digit, dark_ink=dark_ink).save(path)
-        found = read_image(path, MnistLook(background=background))
+        found = read(
+            path,
+            MNIST.model_copy(
+                update={"framing": Framing(ground=background, content_fraction=20 / 28)}
+            ),
+        )
         assert found.shape == (28, 28, 1)
         assert found.dtype == np.float32
         shown = found if background == "dark" else 1 - found
@@ -102,7 +104,7 @@ def test_size_and_place_in_the_photo_do_not_matter(
 ) -> None:
     path = tmp_path_factory.mktemp("photo") / "photo.png"
     photo(5, side=side, at=(left, top)).save(path)
-    found = read_image(path, MnistLook())
+    found = read(path, MNIST)
     alike = [likeness(found, as_mnist(digit)) for digit in range(10)]
     assert np.argmax(alike) == 5
     assert alike[5] > 0.98
@@ -141,27 +143,27 @@ def test_every_kind_of_picture_shows_the_same_digit(
 ) -> None:
     assert callable(convert)
     convert(photo(2)).save(tmp_path / name)
-    assert likeness(read_image(tmp_path / name, MnistLook()), as_mnist(2)) > 0.98
+    assert likeness(read(tmp_path / name, MNIST), as_mnist(2)) > 0.98
 
 
 def test_a_photo_is_turned_as_its_camera_was_held(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # shown upright after a quarter turn clockwise
     photo(4).transpose(Image.Transpose.ROTATE_90).save(tmp_path / "photo.jpg", exif=exif)
-    assert likeness(read_image(tmp_path / "photo.jpg", MnistLook()), as_mnist(4)) > 0.98
+    assert likeness(read(tmp_path / "photo.jpg", MNIST), as_mnist(4)) > 0.98
 
 
 def test_an_image_of_the_data_set_is_taken_as_it_is(tmp_path: Path) -> None:
     original = (as_mnist(7) * 255).round().astype(np.uint8)
     Image.fromarray(original).save(tmp_path / "seven.png")
-    found = read_image(tmp_path / "seven.png", MnistLook())
+    found = read(tmp_path / "seven.png", MNIST)
     np.testing.assert_array_equal(found[..., 0], original.astype(np.float32) / 255)
 
 
 def test_its_negative_shows_the_same_digit(tmp_path: Path) -> None:
     original = (as_mnist(7) * 255).round().astype(np.uint8)
     Image.fromarray(255 - original).save(tmp_path / "seven.png")
-    assert likeness(read_image(tmp_path / "seven.png", MnistLook()), as_mnist(7)) > 0.98
+    assert likeness(read(tmp_path / "seven.png", MNIST), as_mnist(7)) > 0.98
 
 
 def test_without_a_plain_background_the_centre_is_cropped(tmp_path: Path) -> None:
@@ -169,11 +171,10 @@ def test_without_a_plain_background_the_centre_is_cropped(tmp_path: Path) -> Non
     for channel, stripe in enumerate(np.array_split(np.arange(300), 3)):
         stripes[:, stripe, channel] = 255
     Image.fromarray(stripes).save(tmp_path / "stripes.png")
-    look = MnistLook(image_shape=(32, 32, 3), background="mixed", content_fraction=1.0)
-    found = read_image(tmp_path / "stripes.png", look)
+    found = read(tmp_path / "stripes.png", DRAWINGS.transform((32, 32, 3), "mixed", 1.0))
     assert found.shape == (32, 32, 3)
     green = np.broadcast_to([0.0, 1.0, 0.0], (32, 28, 3))
-    np.testing.assert_allclose(found[:, 2:-2], green, atol=0.02)
+    np.testing.assert_allclose(found[:, 2:-2] / 255, green, atol=0.02)
 
 
 def _noisy_paper(path: Path) -> None:
@@ -204,7 +205,7 @@ def test_what_shows_no_digit_is_refused(make: object, reason: str, tmp_path: Pat
     assert callable(make)
     make(path)
     with pytest.raises(DataError, match=f"photo.png: .*{reason}") as refused:
-        read_image(path, MnistLook())
+        read(path, MNIST)
     assert refused.value.exit_code == ExitCode.DATA_OR_MODEL
 
 
@@ -214,7 +215,7 @@ def test_a_picture_too_large_to_decode_is_refused(
     photo(1).save(tmp_path / "photo.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400 * 320 - 1)
     with pytest.raises(DataError, match="must have at most 127999 pixels"):
-        read_image(tmp_path / "photo.png", MnistLook())
+        read(tmp_path / "photo.png", MNIST)
 
 
 @settings(max_examples=60, deadline=None)
@@ -232,4 +233,4 @@ def test_a_damaged_picture_is_read_or_refused(
     content[int(place * len(content))] = value
     path.write_bytes(content)
     with contextlib.suppress(DataError):  # any other error fails the test
-        assert read_image(path, MnistLook()).shape == (28, 28, 1)
+        assert read(path, MNIST).shape == (28, 28, 1)
