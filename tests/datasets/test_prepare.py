@@ -20,7 +20,7 @@ Write = Callable[[str, str], Path]
 ARRAYS = (
     "import os, sys, time\n"
     "import numpy as np\n"
-    "x, y = np.zeros((4, 3, 3), np.uint8), np.array([0, 1, 0, 1])\n"
+    "x, y = np.arange(36, dtype=np.uint8).reshape(4, 3, 3), np.array([0, 1, 0, 1])\n"
     "def load():\n"
     "    {}\n"
     "    return (x, y), (x, y)\n"

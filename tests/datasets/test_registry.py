@@ -63,6 +63,7 @@ def test_a_function_of_ones_own_is_called_with_its_arguments(
         "import numpy as np\n"
         "def stripes(rows, height=4):\n"
         "    x = np.zeros((rows, height, 5), np.uint8)\n"
+        "    x[:, 0, 0] = np.arange(rows)\n"
         "    return (x, np.arange(rows) % 2), (x, np.arange(rows) % 2)\n",
     )
     monkeypatch.syspath_prepend(folder)

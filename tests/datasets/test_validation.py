@@ -10,7 +10,7 @@ from tuner.datasets.dataset import Dataset, Split
 from tuner.datasets.validation import standardize
 from tuner.errors import DataError
 
-GOOD_X, GOOD_Y = np.zeros((4, 3, 3), np.uint8), np.array([0, 1, 0, 1])
+GOOD_X, GOOD_Y = np.arange(36, dtype=np.uint8).reshape(4, 3, 3), np.array([0, 1, 0, 1])
 NAN, INF = (np.full((4, 3, 3), value, np.float32) for value in (np.nan, np.inf))
 
 BAD: dict[str, tuple[Any, Any, str]] = {
@@ -21,7 +21,7 @@ BAD: dict[str, tuple[Any, Any, str]] = {
     "lengths": (GOOD_X, GOOD_Y[:3], "equally many, got 4 images and 3 labels"),
     "nan": (NAN, GOOD_Y, "images: must be finite, got nan"),
     "inf": (INF, GOOD_Y, "images: must be finite, got inf"),
-    "0 to 255 as float": (GOOD_X + 255.0, GOOD_Y, r"pixels must lie in \[0, 1\], got 255"),
+    "0 to 255 as float": (GOOD_X * 0 + 255.0, GOOD_Y, r"pixels must lie in \[0, 1\], got 255"),
     "negative": (GOOD_X - 0.5, GOOD_Y, r"pixels must lie in \[0, 1\], got -0.5"),
     "wide whole": (GOOD_X + np.int32(256), GOOD_Y, r"int32 pixels must lie in \[0, 255\]"),
     "text": (GOOD_X.astype(str), GOOD_Y, "images: must be whole or floating-point numbers"),
@@ -95,9 +95,49 @@ real_images = hnp.arrays(
 @given(st.one_of(whole_images, real_images))
 def test_good_images_keep_their_values(images: Any) -> None:
     labels = np.arange(len(images))
+    # No two of them are the same.
+    images.reshape(len(images), -1)[:, 0] = labels / (8 if images.dtype != np.uint8 else 1)
     dataset = standardize("mine", ((images, labels), (images, labels)), "here")
     kept = dataset.train.images
     assert kept.ndim == 4
     assert kept.dtype == (np.uint8 if images.dtype == np.uint8 else np.float32)
     assert kept.flags.c_contiguous
     assert np.array_equal(kept.reshape(images.shape), images.astype(kept.dtype))
+
+
+def labelled(*images: tuple[int, int]) -> Any:
+    """Flat images, each given as its level and its label, as training and test rows."""
+    levels, labels = np.array(images).T
+    rows = levels[:, None, None].repeat(3, 1).repeat(3, 2).astype(np.uint8), labels
+    return rows, rows
+
+
+def test_images_that_are_all_the_same_are_refused() -> None:
+    rule = r"data set 'mine': train: all 4 images are the same, .* state a background that differs"
+    with pytest.raises(DataError, match=rule):
+        standardize("mine", labelled((7, 0), (7, 0), (7, 1), (7, 2)), "here")
+
+
+def test_images_of_which_most_have_two_labels_are_refused() -> None:
+    rule = "train: 3 of 5 images have the very pixels of one of another class; at most half may"
+    with pytest.raises(DataError, match=rule):
+        standardize("mine", labelled((7, 0), (7, 0), (7, 1), (8, 1), (9, 0)), "here")
+
+
+def test_the_test_images_are_looked_at_too() -> None:
+    (good, _), (_, bad) = labelled((1, 0), (2, 1)), labelled((7, 0), (7, 1))
+    with pytest.raises(DataError, match="test: all 2 images are the same"):
+        standardize("mine", (good, bad), "here")
+
+
+def test_a_few_images_with_two_labels_are_reported(caplog: pytest.LogCaptureFixture) -> None:
+    standardize("mine", labelled((7, 0), (7, 1), (8, 1), (9, 0)), "here")
+    said = "2 of 4 images have the very pixels of one of another class"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"data set 'mine': {part}: {said}" for part in ("train", "test")
+    ]
+
+
+def test_the_same_image_twice_in_one_class_is_no_matter(caplog: pytest.LogCaptureFixture) -> None:
+    standardize("mine", labelled((7, 0), (7, 0), (8, 1), (8, 1)), "here")
+    assert not caplog.records

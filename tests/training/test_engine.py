@@ -378,6 +378,37 @@ def test_pixels_come_in_the_range_that_the_plan_names(engine: Engine, make_plan:
         np.testing.assert_array_equal(seen, image[:, :, 0])
 
 
+def test_a_network_that_scales_bytes_itself_trains_as_one_that_does_not(
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, tmp_path: Path
+) -> None:
+    import keras
+
+    data = make_data()
+    _, expected = trained(engine, make_plan("own_networks:unscaled"), data)
+    plan = make_plan("own_networks:rescaled", pixels="bytes")
+    session, epochs = trained(engine, plan, data)
+    assert [each.loss for each in epochs] == pytest.approx([e.loss for e in expected], rel=1e-5)
+    assert not any("as they are" in remark for remark in session.remarks)
+    session.save(session.weights(), tmp_path / "model.keras")
+    saved = keras.models.load_model(tmp_path / "model.keras")
+    answers = saved.predict(data.validation.images.astype(np.float32), verbose=0)
+    np.testing.assert_allclose(session.probabilities(), answers, rtol=1e-4, atol=1e-6)
+
+
+def test_a_network_that_scales_bytes_is_refused_pixels_in_0_to_1(
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
+) -> None:
+    with pytest.raises(ModelError, match=r"own_networks:rescaled: .* write pixels: bytes"):
+        engine.session(make_plan("own_networks:rescaled"), make_data())
+
+
+def test_bytes_that_nothing_scales_are_remarked(
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
+) -> None:
+    session = engine.session(make_plan(pixels="bytes"), make_data())
+    assert any("as they are; begin the network with" in remark for remark in session.remarks)
+
+
 def test_shifts_stay_within_their_share_of_the_image(engine: Engine, make_plan: PlanMaker) -> None:
     plan = make_plan("own_networks:remembering", shift=0.2)
     moved = np.array([_centre(seen) for seen in _seen(engine, plan, _dot(10, 10))])

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tuner.datasets.dataset import Dataset, Split
+from tuner.datasets.duplicates import check_distinct
 from tuner.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -36,6 +37,8 @@ def standardize(name: str, returned: object, source: str) -> Dataset:
     _check_alike(where, train, test)
     classes = tuple(str(label) for label in given.classes) or _numbered_classes(train, test)
     _check_classes(where, classes, train, test)
+    check_distinct(f"{where}: train", train)
+    check_distinct(f"{where}: test", test)
     return Dataset(train, test, classes, given.source, given.reading)
 
 

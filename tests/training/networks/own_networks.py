@@ -27,6 +27,17 @@ def regularised(*, input_shape: tuple[int, int, int], classes: int, l2: float) -
     return _classifier(input_shape, classes, hidden)
 
 
+def rescaled(*, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """Takes pixels in [0, 255], as tutorials have it."""
+    start, end = layers.Input(input_shape), layers.Dense(classes, activation="softmax")
+    return keras.Sequential([start, layers.Rescaling(1 / 255), layers.Flatten(), end])
+
+
+def unscaled(*, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """The same for pixels in [0, 1]."""
+    return _classifier(input_shape, classes)
+
+
 class FirstImage(layers.Layer):  # type: ignore[misc]  # Keras has no types
     """Remembers the first image of the last batch, in a weight."""
 

@@ -75,6 +75,8 @@ class JaxEngine:
         """Builds the plan's network, seeded, ready for its first epoch."""
         import keras
 
+        from tuner.models.input_range import check_range
+
         keras.backend.clear_session(free_memory=False)
         # Keras would make errors anew from their text, which JAX's do not allow.
         keras.config.disable_traceback_filtering()
@@ -82,12 +84,13 @@ class JaxEngine:
         with _without_tensorflow():
             keras.utils.set_random_seed(plan.seed)
         model = registry.build(plan.model.name, plan.model.params, data.image_shape, data.classes)
+        unsuited = check_range(plan.model.name, model, data.image_shape, plan.pixels)
         augment = _augmentation(plan.recipe, data.image_shape)
         rows = self._rows(data)
         program, remarks = self._program(plan, model, augment, rows)
         state = program.start(model, augment)
         check_probabilities(plan.model.name, program.first_answers(state, rows.sample))
-        return JaxSession(model, program, state, plan, rows, remarks)
+        return JaxSession(model, program, state, plan, rows, unsuited + remarks)
 
     def versions(self) -> dict[str, str]:
         """The versions of the packages that the results depend on."""

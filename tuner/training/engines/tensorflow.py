@@ -72,15 +72,18 @@ class TensorFlowEngine:
         """Builds the plan's network, seeded, ready for its first epoch."""
         import keras
 
+        from tuner.models.input_range import check_range
+
         keras.backend.clear_session(free_memory=False)
         keras.config.set_dtype_policy(POLICIES[plan.precision])
         keras.utils.set_random_seed(plan.seed)
         model = registry.build(plan.model.name, plan.model.params, data.image_shape, data.classes)
+        unsuited = check_range(plan.model.name, model, data.image_shape, plan.pixels)
         augment = augmentation(plan.recipe)
         program, remarks = self._program(plan, data, model)
         program.begin(model, augment)
         check_probabilities(plan.model.name, program.first_answers())
-        return TensorFlowSession(program, model, plan, remarks)
+        return TensorFlowSession(program, model, plan, unsuited + remarks)
 
     def _program(
         self, plan: TrialPlan, data: TrainingData, model: "keras.Model"
