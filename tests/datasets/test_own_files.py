@@ -147,6 +147,25 @@ def test_fit_and_background_are_checked(pictures: Path, args: dict[str, Any], ru
         load_folder(pictures, **args)
 
 
+@pytest.mark.parametrize(("ink", "ground"), [("black", "white"), ("white", "black")])
+def test_ink_on_a_transparent_ground_needs_a_background_of_another_colour(
+    ink: str, ground: str, tmp_path: Path
+) -> None:
+    for split in ("train", "test"):
+        for wide, name in enumerate(("narrow", "wide")):
+            (tmp_path / split / name).mkdir(parents=True)
+            for index in range(2):
+                picture = Image.new("RGBA", (8, 8))
+                picture.paste(ink, (1 + index, 1, 3 + index + 3 * wide, 7))
+                picture.save(tmp_path / split / name / f"{index}.png")
+    with pytest.raises(DataError, match=r"all 4 images are the same, .* state a background"):
+        load_folder(tmp_path, background=ink)
+    shown = load_folder(tmp_path, background=ground).train.images
+    assert len(np.unique(shown, axis=0)) == 4
+    if ground == "white":
+        np.testing.assert_array_equal(load_folder(tmp_path).train.images, shown)
+
+
 def test_an_unreadable_picture_is_named(pictures: Path) -> None:
     file = pictures / "train/dog/1.png"
     file.write_bytes(file.read_bytes()[:40])

@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 from tuner.datasets.registry import load
 from tuner.datasets.store import DatasetInfo, prepare, read_arrays, read_info
+from tuner.datasets.transform import DRAWINGS, InputTransform
 from tuner.errors import DataError, UnavailableError
 from tuner.spec.study import DatasetReference
 
@@ -106,3 +108,24 @@ def test_a_root_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UnavailableError, match=r"file/root: cannot keep .* \(Not a directory\)"):
         prepare(DIGITS, tmp_path / "file" / "root")
+
+
+def as_before_transforms(info: DatasetInfo, name: str) -> DatasetInfo:
+    """Reads it again as an earlier version had written it."""
+    path = info.folder / "dataset.json"
+    known = json.loads(path.read_text())
+    known.pop("reading", None)
+    path.write_text(json.dumps({**known, "name": name}))
+    return read_info(info.folder)
+
+
+def test_data_prepared_before_transforms_is_read_as_it_was(digits: DatasetInfo) -> None:
+    assert digits.transform == DRAWINGS.transform((8, 8, 1), "dark", digits.content_fraction)
+    assert as_before_transforms(digits, "digits").transform == digits.transform
+    folder = as_before_transforms(digits, "image-folder")
+    assert folder.transform == InputTransform(image_shape=(8, 8, 1), fit="stretch")
+
+
+def test_preparing_again_states_how_pictures_are_read(digits: DatasetInfo) -> None:
+    assert as_before_transforms(digits, "digits").reading is None
+    assert prepare(DIGITS, digits.folder.parent).reading == DRAWINGS

@@ -2,7 +2,7 @@
 
 A model is a function with the keyword parameters `input_shape` (height, width, channels)
 and `classes`, and any hyperparameters of its own with defaults. It returns an uncompiled
-`keras.Model` that takes float pixels in [0, 1], shape (N, *input_shape), and returns class
+`keras.Model` that takes float pixels, shape (N, *input_shape), and returns class
 probabilities, shape (N, classes). It is named in a study as `package.module:function`, or
 registered under the entry point group `tuner.models`.
 """
