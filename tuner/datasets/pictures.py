@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
-from tuner.datasets.transform import Colour, InputTransform
+from tuner.datasets.transform import WHITE, Colour, InputTransform
 from tuner.errors import DataError
 
 Bytes = NDArray[np.uint8]
@@ -24,7 +24,6 @@ _MODES = {1: "L", 3: "RGB"}
 _UNREADABLE = (OSError, ValueError, SyntaxError)
 """What Pillow raises for a file that ends early or breaks its format."""
 _BLACK: Colour = (0, 0, 0)
-_WHITE: Colour = (255, 255, 255)
 
 
 def read(path: Path, transform: InputTransform) -> Bytes | Floats:
@@ -159,8 +158,8 @@ def _extremes(values: NDArray[np.generic]) -> tuple[float, float]:
 def _contrasting(picture: Image.Image) -> Colour:
     """White if what is drawn on a transparent ground is dark, else black."""
     if not picture.has_transparency_data or picture.mode.startswith("I"):
-        return _WHITE
+        return WHITE
     drawing = _rgba(picture)
     grey, alpha = np.asarray(drawing.convert("L")), np.asarray(drawing.getchannel("A"))
     level = np.average(grey, weights=alpha) if alpha.any() else 0
-    return _WHITE if level < 128 else _BLACK
+    return WHITE if level < 128 else _BLACK

@@ -19,6 +19,7 @@ from tuner.spec.pixels import HIGHEST, Pixels
 _FAINT = 0.05
 """Closer together than this, black and white are nearly the same to a layer with fresh weights."""
 _CLEAR = 0.1
+"""Further apart than this, they are told apart well."""
 _GLARING = 20.0
 """Further apart than this, they drive activations and gradients far from where layers work."""
 _NORMALISING = (

@@ -46,13 +46,13 @@ def find_version(client: "MlflowClient", candidate: Candidate) -> "ModelVersion 
         for version in client.search_model_versions(f"run_id = '{candidate.run_id}'")
         if version.name == candidate.promotion.model
         and version.status == "READY"
-        and _trial_sha256(version) == candidate.model_sha256
+        and trial_sha256(version) == candidate.model_sha256
         and _DAMAGED_TAG not in version.tags
     ]
     return max(found, key=lambda version: int(version.version), default=None)
 
 
-def _trial_sha256(version: "ModelVersion") -> str | None:
+def trial_sha256(version: "ModelVersion") -> str | None:
     """The hash of the trial's file, which was registered itself before there were two."""
     tags: dict[str, str] = version.tags
     return tags.get(_TRIAL_SHA256_TAG, tags.get(MODEL_SHA256_TAG))
