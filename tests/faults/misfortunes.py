@@ -1,7 +1,8 @@
 """What a trial's parameters let happen to its trainer, with either engine.
 
 `pause_s` is slept a batch. In the epoch `strikes_in` a `misfortune` strikes: the trainer `dies`
-every time, `hangs` the first time, `diverges`, or `starves` for want of memory.
+every time, `hangs` the first time, `diverges`, or `starves` for want of memory. One that is
+`unbuilt` has no network in the first place.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tuner.errors import ModelError
 from tuner.training.engines.base import TrainedEpoch
 from tuner.training.plan import TrialPlan
 
@@ -40,6 +42,12 @@ def outcome(trained: TrainedEpoch, plan: TrialPlan, epoch: int) -> TrainedEpoch:
     if _strikes("diverges", plan, epoch):
         return dataclasses.replace(trained, loss=math.nan)
     return trained
+
+
+def check_buildable(misfortune: object) -> None:
+    """Called by what builds the network."""
+    if misfortune == "unbuilt":
+        raise ModelError("softmax: cannot be built with misfortune=unbuilt")
 
 
 def beset(engine: ModuleType) -> None:

@@ -101,6 +101,7 @@ class TensorFlowEngine:
         return cls()
 
     def session(self, plan: TrialPlan, data: TrainingData) -> SoftmaxSession:
+        misfortunes.check_buildable(plan.params.get("misfortune"))
         return SoftmaxSession(plan, data)
 
     def versions(self) -> dict[str, str]:
@@ -119,7 +120,8 @@ def build(
     import keras
     from keras import layers
 
-    del pause_s, misfortune, strikes_in
+    del pause_s, strikes_in
+    misfortunes.check_buildable(misfortune)
     return keras.Sequential(
         [
             layers.Input(input_shape),

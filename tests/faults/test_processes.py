@@ -66,22 +66,26 @@ def test_signals_end_a_driver_within_ten_seconds_and_lose_nothing(place: Place) 
 def test_trials_that_kill_their_trainer_hang_or_diverge_fail_or_go_on_each_for_itself(
     place: Place,
 ) -> None:
+    """The first one's network cannot even be built, so that an epoch is measured on another."""
+    misfortunes = ["unbuilt", "none", "dies", "hangs", "diverges"]
     place.write_study(
-        trials=4,
+        trials=len(misfortunes),
         max_retries=1,
         epoch_limit_s=2,
         sampler="grid",
+        baseline=[{"misfortune": "unbuilt"}],
         space={
-            "misfortune": {"type": "choice", "choices": ["none", "dies", "hangs", "diverges"]},
+            "misfortune": {"type": "choice", "choices": misfortunes},
             "strikes_in": 3,
         },
     )
     assert place.run() == 0
-    place.check(trials=4, failed=2)
+    place.check(trials=len(misfortunes), failed=3)
     outcomes = {
         row.params["misfortune"]: place.outcomes(row.user_attrs["slot"]) for row in place.trials()
     }
     assert outcomes == {
+        "unbuilt": ["failed"],
         "none": ["completed"],
         "dies": ["lost", "failed"],
         "hangs": ["lost", "completed"],

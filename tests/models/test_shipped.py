@@ -99,9 +99,10 @@ def test_an_unknown_pooling_is_refused_with_the_known() -> None:
 def test_too_deep_for_the_image_is_refused() -> None:
     with pytest.raises(
         ModelError,
-        match=r"paper-cnn: cannot be built with \{'depth': 2\} for images of .*: [^\x1b\n]*$",
+        match=r"paper-cnn: cannot be built with \{'depth': 3\} for images of .*: [^\x1b\n]*"
+        r"too deep for such small images: kernel_size=1 or depth=2 would fit$",
     ):
-        build("paper-cnn", shape=(8, 8, 1), depth=2)
+        build("paper-cnn", shape=(14, 14, 1), depth=3)
 
 
 def test_a_hyperparameter_that_it_does_not_take_is_refused() -> None:

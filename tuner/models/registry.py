@@ -9,6 +9,7 @@ registered under the entry point group `tuner.models`.
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     import keras
 
 GROUP = "tuner.models"
+_TOO_DEEP = ("zero or negative", "egative dimension")
+"""How Keras and its backends say that a layer leaves nothing of its input."""
+_TRIES = 16
+"""How many smaller values are tried one by one, before the least."""
 BUILTIN = {
     "paper-cnn": "tuner.models.paper_cnn:build",
     "dense": "tuner.models.dense:build",
@@ -66,12 +71,17 @@ def build(
     """
     import keras
 
+    function = _function(name)
     try:
-        model = _function(name)(input_shape=input_shape, classes=classes, **params)
+        model = function(input_shape=input_shape, classes=classes, **params)
     except (TypeError, ValueError) as refused:
         size = "x".join(map(str, input_shape))
+        said = gist(refused)
+        if any(sign in said for sign in _TOO_DEEP):
+            given = {"input_shape": input_shape, "classes": classes}
+            said += _remedy(function, given, {**_defaults(function), **params})
         raise ModelError(
-            f"{name}: cannot be built with {dict(params)} for images of {size}: {gist(refused)}"
+            f"{name}: cannot be built with {dict(params)} for images of {size}: {said}"
         ) from refused
     if not isinstance(model, keras.Model):
         raise ModelError(f"{name}: must return a keras.Model, got {type(model).__name__}")
@@ -111,6 +121,30 @@ def _shown_default(parameter: inspect.Parameter) -> Scalar | None:
     if default is parameter.empty:
         return None
     return default if isinstance(default, Scalar) else str(default)
+
+
+def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not each.empty}
+
+
+def _remedy(
+    function: Callable[..., Any], given: Mapping[str, Any], params: Mapping[str, Any]
+) -> str:
+    """Names each whole number that, made smaller alone, lets the network fit its images."""
+
+    def fits(name: str, value: int) -> bool:
+        with suppress(TypeError, ValueError):
+            return bool(function(**given, **{**params, name: value}))
+        return False
+
+    found = []
+    for name, value in params.items():
+        if type(value) is int and value > 0 and fits(name, least := min(1, value - 1)):
+            nearest = range(value - 1, max(least, value - _TRIES), -1)
+            found.append(f"{name}={next((each for each in nearest if fits(name, each)), least)}")
+    remedy = f"{' or '.join(found)} would fit" if found else "use fewer layers, or padding"
+    return f"; the network is too deep for such small images: {remedy}"
 
 
 def _function(name: str) -> Callable[..., Any]:

@@ -1,7 +1,9 @@
 """Turns a slot and its parameters into the plan that a trainer needs."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tuner.datasets.store import DatasetInfo
 from tuner.home import Home
@@ -54,10 +56,28 @@ class Planner:
             resumes=latest_checkpoint(self.home, spec.name, slot, before=attempt),
         )
 
-    def typical(self) -> TrialPlan:
-        """A plan to measure an epoch on: the first point, as far as the study file states it."""
-        first = {
-            name: domain.choices[0] if isinstance(domain, ChoiceDomain) else domain.low
+    def typical(self) -> Iterator[TrialPlan]:
+        """Plans to measure an epoch on, the first that can be built: one a distinct network.
+
+        The points come in the order of their slots, as far as the study file states them; what
+        it leaves open is at its lowest or first. At last all of it is at its highest or last.
+        """
+        lowest, highest = (self._corner(end) for end in (0, -1))
+        stated = points.stated_points(self.spec)
+        seen: list[dict[str, Scalar]] = []
+        for point in (*({**lowest, **each} for each in stated), lowest, highest):
+            plan = self.plan(0, 0, {**point, **self.spec.fixed})
+            if plan.model.params not in seen:
+                seen.append(plan.model.params)
+                yield plan
+
+    def _corner(self, end: Literal[0, -1]) -> dict[str, Scalar]:
+        """The point at one end of every range and list of choices."""
+        return {
+            name: (
+                domain.choices[end]
+                if isinstance(domain, ChoiceDomain)
+                else (domain.low, domain.high)[end]
+            )
             for name, domain in self.spec.domains.items()
         }
-        return self.plan(0, 0, {**first, **points.stated_point(self.spec, 0), **self.spec.fixed})

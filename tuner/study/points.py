@@ -48,17 +48,19 @@ def takes_queued(spec: StudySpec, slot: int) -> bool:
     return leads(spec, slot) and not stated
 
 
+def stated_points(spec: StudySpec) -> list[dict[str, Scalar]]:
+    """What the study file says of each point that it says anything of, in order."""
+    baseline = [searched(spec, dict(point)) for point in spec.baseline]
+    return baseline + (_grid(spec) if isinstance(spec.sampler, Grid) else [])
+
+
 def stated_point(spec: StudySpec, slot: int) -> dict[str, Scalar]:
     """What the study file itself says of the slot's point: its baseline or its place in the grid.
 
     Empty when the sampler decides; may be partial.
     """
-    point = point_of(spec, slot)
-    if point < len(spec.baseline):
-        return searched(spec, dict(spec.baseline[point]))
-    if isinstance(spec.sampler, Grid):
-        return _grid(spec)[point - len(spec.baseline)]
-    return {}
+    stated, point = stated_points(spec), point_of(spec, slot)
+    return stated[point] if point < len(stated) else {}
 
 
 def searched(spec: StudySpec, point: dict[str, Scalar]) -> dict[str, Scalar]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 
+from tuner.errors import ModelError
 from tuner.home import Home
 from tuner.spec.study import AutoOrCount, StudySpec
 from tuner.study.planning import Planner
@@ -69,7 +70,7 @@ class Trainers:
         self._say("measuring an epoch")
         planner, packed = self._in_its_precision(planner)
         if self._others and packed.seconds(epochs) > _WORTH_PACKING_S:
-            packed = self._repacked(packed, planner)
+            packed = self._repacked(packed)
         return planner, packed
 
     def _layouts(self) -> list[tuple[Device, ...]]:
@@ -94,7 +95,7 @@ class Trainers:
         precisions: list[Precision] = [planner.precision]
         if self._spec.precision == "auto":
             precisions = ["float32", "bfloat16"]
-        seconds = self.pool.epoch_seconds(planner.typical(), precisions)
+        seconds = self._epoch_seconds(planner, precisions)
         chosen = planner.precision
         if seconds.get("bfloat16", math.inf) < _CLEARLY * seconds.get("float32", math.inf):
             chosen = "bfloat16"
@@ -103,9 +104,29 @@ class Trainers:
             self._say(f"training in {chosen} (an epoch takes {told})")
         return replace(planner, precision=chosen), Packed(self.pool, seconds[chosen])
 
-    def _repacked(self, packed: Packed, planner: Planner) -> Packed:
+    def _epoch_seconds(
+        self, planner: Planner, precisions: Sequence[Precision]
+    ) -> dict[Precision, float]:
+        """Measures the first typical network that can be built; the others fail in their trials.
+
+        Raises:
+            ModelError: none can be built; the first one's.
+        """
+        first: ModelError | None = None
+        for plan in planner.typical():
+            try:
+                seconds = self.pool.epoch_seconds(plan, precisions)
+            except ModelError as error:
+                first = first or error
+            else:
+                self._typical = plan
+                return seconds
+        assert first is not None, "there is a point"
+        raise first
+
+    def _repacked(self, packed: Packed) -> Packed:
         """Tries what else the machine offers, once: the next study remembers."""
-        best, paces = fastest(packed, self._others, self._started, planner.typical())
+        best, paces = fastest(packed, self._others, self._started, self._typical)
         self._memory.keep(self._workload(), paces)
         told = ", ".join(f"{count} reach {paces[count]:.2f}" for count in sorted(paces))
         self._say(f"trainers: {best.pool.size} (epochs a second: {told})")
