@@ -15,9 +15,11 @@ never the password in an address.
 """
 
 import re
+import signal
 from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import IntEnum
+from traceback import TracebackException
 
 _PASSWORD = re.compile(r"(://[^:/@\s]*:)[^/\s]*@")
 
@@ -40,7 +42,7 @@ class TunerError(Exception):
     exit_code = ExitCode.REFUSED
 
     def __str__(self) -> str:
-        return masked(super().__str__())
+        return masked(encodable(super().__str__()))
 
 
 class RefusedError(TunerError):
@@ -89,6 +91,14 @@ def masked(text: str) -> str:
     return _PASSWORD.sub(r"\1***@", text)
 
 
+def encodable(text: str) -> str:
+    r"""The text with an escape for each character that UTF-8 or a database refuses.
+
+    These are lone surrogates, which stand for bytes that are no text (`\udce9`), and NUL (`\x00`).
+    """
+    return text.replace("\0", r"\x00").encode("utf-8", "backslashreplace").decode()
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Says that `name` is no known `kind`, lists the known ones and names the nearest."""
     names = sorted(known)
@@ -101,3 +111,18 @@ def said_by(error: OSError) -> str:
     """What the system said, and of which file, in one line."""
     said = error.strerror or str(error) or type(error).__name__
     return masked(f"{error.filename}: {said}" if error.filename else said)
+
+
+def said_by_code(error: BaseException) -> str:
+    """What an exception of the user's code says, whose own text may fail or be anything."""
+    return encodable(str(TracebackException.from_exception(error, limit=0)))
+
+
+def ending_of(code: int) -> str:
+    """How a process with this exit code ended, as `subprocess` gives it, and the likely cause."""
+    if code >= 0:
+        return f"exit status {code}"
+    how = f"killed by {signal.Signals(-code).name}"
+    if code == -signal.SIGKILL:
+        how += ", which is what the kernel does when memory runs out"
+    return how

@@ -8,13 +8,21 @@ and data-preparing processes resolve such names, never the driver.
 
 import importlib
 import inspect
+import os
 import sys
+import sysconfig
 from collections.abc import Callable, Iterable, Mapping
+from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from tuner.errors import TunerError, unknown
+
+_STANDARD_LIBRARY = [
+    f"{sysconfig.get_path('stdlib')}{folder}" for folder in ("", f"{os.sep}lib-dynload")
+]
+"""The entries of `sys.path` that Python's own modules come from."""
 
 
 def is_import_path(name: str) -> bool:
@@ -23,10 +31,14 @@ def is_import_path(name: str) -> bool:
 
 
 def make_importable(folders: Iterable[Path]) -> None:
-    """Puts folders first where modules are searched for, the first of them foremost."""
-    for folder in reversed(list(folders)):
-        if str(folder) not in sys.path:
-            sys.path.insert(0, str(folder))
+    """Puts folders right after Python's own modules where modules are searched for.
+
+    A user's `random.py` then is none of what libraries mean by `random`. It cannot be imported
+    at all, which `resolve` says; installed packages come after the folders.
+    """
+    ours = map(str, folders)
+    python_own = [entry for entry in sys.path if entry in _STANDARD_LIBRARY]
+    sys.path[:] = dict.fromkeys((*python_own, *ours, *sys.path))
 
 
 def known_names(builtin: Mapping[str, str], group: str) -> list[str]:
@@ -65,15 +77,35 @@ def module_source(function: Callable[..., Any]) -> dict[str, str]:
 
 def _imported(path: str, error: type[TunerError]) -> Callable[..., Any]:
     module_name, _, attribute = path.partition(":")
+    if file := _hidden(module_name):
+        raise error(f"{path}: {_renaming(file)}")
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as missing:
+    except ImportError as failed:
+        if file := _hidden(failed.name or ""):
+            raise error(f"{path}: {failed.msg}: {_renaming(file)}") from failed
+        if not isinstance(failed, ModuleNotFoundError):
+            raise
         raise error(
-            f"{path}: cannot import {missing.name!r}; put its folder beside the study file "
+            f"{path}: cannot import {failed.name!r}; put its folder beside the study file "
             "or install its package"
-        ) from missing
+        ) from failed
     function = getattr(module, attribute, None)
     if not callable(function):
         defined = [name for name, _ in inspect.getmembers(module, inspect.isfunction)]
         raise error(f"{path}: {unknown(f'function of {module_name}', attribute, defined)}")
     return function  # type: ignore[no-any-return]
+
+
+def _hidden(module: str) -> Path | None:
+    """The file that is never imported under this name, since Python has a module of that name."""
+    name = module.partition(".")[0]
+    if name not in sys.builtin_module_names and not PathFinder.find_spec(name, _STANDARD_LIBRARY):
+        return None
+    folders = (Path(entry) for entry in sys.path if entry not in _STANDARD_LIBRARY)
+    files = (file for folder in folders for file in (folder / f"{name}.py", folder / name))
+    return next((file for file in files if file.exists()), None)
+
+
+def _renaming(file: Path) -> str:
+    return f"{file.stem!r} is a module of Python's own, which comes first; rename {file}"

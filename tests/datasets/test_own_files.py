@@ -1,6 +1,7 @@
 """Data sets from files of one's own: `npz` and `image-folder`."""
 
 import io
+import os
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -114,6 +115,13 @@ def test_pictures_are_read_in_order_with_their_classes(pictures: Path) -> None:
     assert dataset.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert dataset.test.images.shape == (2, 4, 6, 3)
     assert dataset.test.images[:, 0, 0].tolist() == [[255, 0, 0], [0, 0, 255]]
+
+
+def test_a_class_folder_whose_name_is_no_text_is_refused(pictures: Path) -> None:
+    for split in ("train", "test"):
+        (pictures / split / "dog").rename(pictures / split / os.fsdecode(b"ch\xe9ri"))
+    with pytest.raises(DataError, match=r"class names must be text in UTF-8, got 'ch\\udce9ri'"):
+        load_folder(pictures)
 
 
 def test_pictures_are_made_grey_and_brought_to_one_size(pictures: Path) -> None:

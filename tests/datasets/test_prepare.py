@@ -54,6 +54,14 @@ def test_a_noisy_function_is_heard_and_does_no_harm(own_module: Write) -> None:
     assert said == ["hello", "raw", "shell", "error"]
 
 
+def test_a_notebooks_way_to_draw_is_not_handed_down(
+    own_module: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    folder = own_module("drawing", ARRAYS.format("import matplotlib.pyplot"))
+    apart(folder, "drawing:load")
+
+
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
@@ -62,12 +70,18 @@ def test_a_noisy_function_is_heard_and_does_no_harm(own_module: Write) -> None:
         ("wrong:nothing", UsageError, "unknown function of wrong 'nothing'"),
         ("absent:load", UsageError, "cannot import 'absent'"),
         ("syntax:load", DataError, "data set 'syntax:load': SyntaxError"),
+        ("queue:load", UsageError, "queue:load: 'queue' is a module of Python's own.*queue.py"),
+        ("borrower:load", UsageError, "cannot import name 'mine' from 'queue'.*rename .*queue.py"),
+        ("stranger:load", DataError, r"ValueError: \\ud800 and \\x00"),
     ],
 )
 def test_errors_come_back_as_they_are(
     own_module: Write, name: str, error: type[TunerError], message: str
 ) -> None:
     own_module("syntax", "def load(:\n")
+    own_module("queue", ARRAYS.format("pass"))
+    own_module("borrower", "from queue import mine as load")
+    own_module("stranger", ARRAYS.format(r"raise ValueError('\ud800 and \x00')"))
     folder = own_module("wrong", ARRAYS.format("raise ValueError('no disk')"))
     with pytest.raises(error, match=message):
         apart(folder, name)
@@ -75,12 +89,19 @@ def test_errors_come_back_as_they_are(
 
 @pytest.mark.parametrize(
     ("code", "ending"),
-    [("os._exit(7)", 7), ("sys.exit(3)", 3), ("os.abort()", -signal.SIGABRT)],
+    [
+        ("os._exit(7)", "exit status 7"),
+        ("sys.exit(3)", "exit status 3"),
+        ("os.abort()", "killed by SIGABRT"),
+        ("os.kill(os.getpid(), 9)", "killed by SIGKILL, which is what .* when memory runs out"),
+    ],
 )
-def test_a_process_that_dies_is_a_data_error(own_module: Write, code: str, ending: int) -> None:
-    folder = own_module("deadly", ARRAYS.format(code))
-    with pytest.raises(DataError, match=f"'deadly:load': .* exit code {ending} before"):
+def test_a_process_that_dies_is_a_data_error(own_module: Write, code: str, ending: str) -> None:
+    folder = own_module("deadly", ARRAYS.format(f"print('loading'); {code}"))
+    log = folder / "root" / "prepare.log"
+    with pytest.raises(DataError, match=f"'deadly:load': .*: {ending}; .* {log}$"):
         apart(folder, "deadly:load")
+    assert log.read_text().startswith("loading\n")
 
 
 def gone(pid: int) -> bool:

@@ -36,6 +36,7 @@ def jax_pool(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
     (hollow / "tensorflow.py").write_text(NO_TENSORFLOW)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(hollow), prepend=os.pathsep)
+        patch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as in a notebook
         pool = LocalPool(layout(1, 1), logs, "jax")
     with closing(pool):
         yield pool

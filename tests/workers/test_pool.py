@@ -171,16 +171,24 @@ def test_a_plan_nobody_decides_on_goes_on(pool: LocalPool, make_plan: PlanMaker)
     assert epochs_of(follow(pool, plan), plan) == [1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    ("model", "kind", "message"),
+    [
+        ("failing", "LookupError", "no network for 10 classes of (8, 8, 1)"),
+        ("unspeakable", "LookupError", r"no network for 10 classes of (8, 8, 1), \ud800 and \x00"),
+        ("silent", "SilentError", "<exception str() failed>"),
+    ],
+)
 def test_a_model_function_that_raises_is_a_failed_result(
-    pool: LocalPool, make_plan: PlanMaker
+    pool: LocalPool, make_plan: PlanMaker, model: str, kind: str, message: str
 ) -> None:
-    failing, next_plan = make_plan("faulty:failing", {}), make_plan(epochs=1)
+    failing, next_plan = make_plan(f"faulty:{model}", {}), make_plan(epochs=1)
     trainer = pool.submit(failing)
     result = result_of(follow(pool, failing), failing)
     assert result.state is TrialState.FAILED
     assert result.error is not None
-    assert result.error.type == "LookupError"
-    assert result.error.message == "no network for 10 classes of (8, 8, 1)"
+    assert result.error.type == kind
+    assert result.error.message == message
     assert "faulty.py" in result.error.traceback
     assert pool.submit(next_plan).pid == trainer.pid
     assert result_of(follow(pool, next_plan), next_plan).state is TrialState.COMPLETED

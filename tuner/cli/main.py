@@ -33,7 +33,7 @@ from tuner.cli import (
     worker,
 )
 from tuner.errors import ExitCode, TunerError, said_by
-from tuner.startup import collect_seldom
+from tuner.startup import settle
 
 app = typer.Typer(
     name="tuner",
@@ -89,7 +89,7 @@ def _options(
 
 def main() -> NoReturn:
     """Runs the command line and ends the process with a documented exit code."""
-    collect_seldom()
+    settle()
     try:
         app()
     except TunerError as error:

@@ -14,17 +14,22 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, cast
 
 from tuner.datasets.store import DatasetInfo, prepare
-from tuner.errors import DataError, TunerError, UnavailableError, UsageError
+from tuner.errors import DataError, TunerError, UnavailableError, UsageError, ending_of
+from tuner.references import make_importable
 from tuner.spec.search_space import Frozen
 from tuner.spec.study import DatasetReference
+from tuner.startup import settle
 
 _COMMAND = (sys.executable, "-P", "-u", "-X", "faulthandler", "-m", "tuner.datasets.prepare")
+_LOG, _KEPT_LINES = "prepare.log", 1000
+"""Where the last lines of a process that died are kept, below the data sets' folder."""
 _GRACE_S = 5.0
 """How long the process may take to leave once it has answered."""
 
@@ -37,7 +42,7 @@ class Request(Frozen):
     reference: DatasetReference
     root: Path
     code_path: tuple[Path, ...] = ()
-    """Folders put first where modules are searched for."""
+    """Folders that the user's own modules are imported from."""
 
 
 def prepare_apart(
@@ -59,7 +64,13 @@ def prepare_apart(
             an answer is a `DataError`.
     """
     request = Request(reference=reference, root=root, code_path=tuple(code_path))
-    with _process(log) as (process, questions, answers):
+    said: deque[str] = deque(maxlen=_KEPT_LINES)
+
+    def hear(line: str) -> None:
+        said.append(line)
+        log(line)
+
+    with _process(hear) as (process, questions, answers):
         with suppress(BrokenPipeError):  # it died already; its exit code says more
             questions.write(request.model_dump_json() + "\n")
             questions.flush()
@@ -67,8 +78,8 @@ def prepare_apart(
         code = _exit_code(process)
     if not answer:
         raise DataError(
-            f"data set {reference.name!r}: the process preparing it ended with exit code {code} "
-            "before it answered; what it said is in the log"
+            f"data set {reference.name!r}: the process preparing it ended before it answered: "
+            f"{_how(code)}; {_kept(said, root / _LOG)}"
         )
     return _understood(answer)
 
@@ -116,6 +127,23 @@ def _exit_code(process: subprocess.Popen[str]) -> int | None:
         return None
 
 
+def _how(code: int | None) -> str:
+    return "it closed its output and did not end" if code is None else ending_of(code)
+
+
+def _kept(said: Sequence[str], path: Path) -> str:
+    """Writes down what a process said that is gone, and says where; a full disk costs no more."""
+    if not said:
+        return "it had said nothing"
+    text = "\n".join(said)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError:
+        return f"it said last:\n{text}"
+    return f"what it said is in {path}"
+
+
 def _kill_group(leader: int) -> None:
     with suppress(ProcessLookupError):  # all of it has ended by itself
         os.killpg(leader, signal.SIGKILL)
@@ -130,13 +158,14 @@ def _understood(answer: str) -> DatasetInfo:
 
 def main() -> None:
     """Answers one request and ends."""
+    settle()
     questions, answers = _take_standard_streams()
     with os.fdopen(questions, encoding="utf-8", closefd=False) as lines:
         request = Request.model_validate_json(lines.readline())
     answered = threading.Event()
     threading.Thread(target=_end_with, args=(questions, answered), daemon=True).start()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    sys.path[:0] = [str(folder) for folder in request.code_path]
+    make_importable(request.code_path)
     with os.fdopen(answers, "w", encoding="utf-8") as lines:
         answer = _answer(request)
         answered.set()

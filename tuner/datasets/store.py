@@ -24,6 +24,7 @@ from tuner.datasets.registry import load
 from tuner.datasets.transform import InputTransform, Reading, unstated
 from tuner.errors import DataError, UnavailableError
 from tuner.spec.search_space import Frozen
+from tuner.spec.section import Text
 from tuner.spec.study import DatasetReference
 
 Array = npt.NDArray[Any]
@@ -37,7 +38,7 @@ class DatasetInfo(Frozen):
     name: str
     digest: str
     """SHA-256 over shapes, types and bytes of all four arrays, hexadecimal."""
-    source: str
+    source: Text
     """Where the arrays came from, for people."""
     folder: Path
     image_shape: tuple[int, int, int]

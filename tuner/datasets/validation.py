@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from tuner.datasets.dataset import Dataset, Split
 from tuner.datasets.duplicates import check_distinct
-from tuner.errors import DataError
+from tuner.errors import DataError, encodable
 
 Array = npt.NDArray[Any]
 
@@ -135,6 +135,11 @@ def _numbered_classes(train: Split, test: Split) -> tuple[str, ...]:
 def _check_classes(where: str, classes: tuple[str, ...], train: Split, test: Split) -> None:
     if len(set(classes)) != len(classes):
         raise DataError(f"{where}: class names must differ, got {', '.join(classes)}")
+    if strange := [name for name in classes if name != encodable(name)]:
+        raise DataError(
+            f"{where}: class names must be text in UTF-8, got '{strange[0]}'; rename the class, "
+            "which in image-folder is a folder"
+        )
     for part, labels in (("train", train.labels), ("test", test.labels)):
         low, high = labels.min(), labels.max()
         if low < 0 or high >= len(classes):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Self, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -12,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from tuner.errors import unknown
+from tuner.errors import encodable, unknown
 from tuner.spec.problems import Location, Problem, broken, problems_in, shown
 
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -23,6 +24,10 @@ Whole = Annotated[int, Field(strict=True)]
 
 Flag = Annotated[bool, Field(strict=True)]
 """true or false, never 1 or "yes"."""
+
+
+Text = Annotated[str, AfterValidator(encodable)]
+"""What anyone's code or file says: kept as far as JSON, databases and MLflow can keep it."""
 
 
 class Frozen(BaseModel):

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner.errors import ExitCode, UnavailableError
-from tuner.startup import collect_seldom
+from tuner.startup import settle
 from tuner.tracking.progress import Survey
 from tuner.tracking.settings import TrackingSettings, prepare_mlflow_environment
 
@@ -144,7 +144,7 @@ def _ship(shipper: "StudyShipper", outage: Outage, *, finishing: bool) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the process; Ctrl-C is the driver's business and reaches this one through stdin."""
-    collect_seldom()
+    settle()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     watch = DriverWatch()
     arguments = _parser().parse_args(argv)

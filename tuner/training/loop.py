@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.errors import ModelError
+from tuner.errors import ModelError, said_by_code
 from tuner.models.contract import check_probabilities
 from tuner.models.model_file import sha256_of
 from tuner.training import scores
@@ -309,8 +309,8 @@ def _order(seed: int, epoch: int, rows: int) -> NDArray[np.int32]:
 
 
 def _trial_error(error: Exception) -> TrialError:
-    said = str(error)
-    if _is_out_of_memory(error):
+    said = said_by_code(error)
+    if _is_out_of_memory(error, said):
         said = f"out of memory: {said}"
     return TrialError(
         type=type(error).__name__,
@@ -319,10 +319,10 @@ def _trial_error(error: Exception) -> TrialError:
     )
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: Exception, said: str) -> bool:
     """NumPy's, TensorFlow's or JAX's way of saying so."""
     tensorflows = type(error).__name__ == "ResourceExhaustedError"
-    return isinstance(error, MemoryError) or tensorflows or "RESOURCE_EXHAUSTED" in str(error)
+    return isinstance(error, MemoryError) or tensorflows or "RESOURCE_EXHAUSTED" in said
 
 
 def _check_finite(report: EpochReport) -> None:

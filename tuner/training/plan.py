@@ -11,6 +11,7 @@ from typing import Literal
 from tuner.spec.pixels import Pixels
 from tuner.spec.recipe import Recipe
 from tuner.spec.search_space import Frozen, Scalar
+from tuner.spec.section import Text
 from tuner.spec.study import Objective
 
 Precision = Literal["float32", "bfloat16"]
@@ -125,9 +126,9 @@ class Timings(Frozen):
 class TrialError(Frozen):
     """Why a trial failed."""
 
-    type: str
-    message: str
-    traceback: str
+    type: Text
+    message: Text
+    traceback: Text
 
 
 class SystemSample(Frozen):
@@ -173,7 +174,7 @@ class TrialResult(Frozen):
     model: KeptModel | None
     timings: Timings
     peak_memory_mb: float
-    remarks: tuple[str, ...] = ()
+    remarks: tuple[Text, ...] = ()
     """Why it trained in another, slower way than most, if it did."""
     error: TrialError | None = None
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from tuner.spec.search_space import Frozen, Scalar
+from tuner.spec.section import Text
 from tuner.training.plan import (
     EpochReport,
     ModelPlan,
@@ -117,8 +118,8 @@ class Refused(Frozen):
 
     kind: Literal["refused"] = "refused"
     error: Literal["UsageError", "DataError", "ModelError"]
-    message: str
-    traceback: str
+    message: Text
+    traceback: Text
 
 
 Answer = Annotated[

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from tuner.errors import encodable, ending_of
 from tuner.spec.backend import Backend
 from tuner.workers.devices import Device
 from tuner.workers.handle import Ending
@@ -91,10 +92,7 @@ class TrainerProcess:
         self.wait(_PARTING_S)
         code = self._process.returncode
         self.end()
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        if code == -signal.SIGKILL:
-            how += ", which is what the kernel does when memory runs out"
-        how = self._killed_because or how
+        how = self._killed_because or ending_of(code)
         log = trial_log if trial_log and trial_log.exists() else self._log
-        printed = log.read_text(errors="replace")[-_LOG_TAIL:].strip()
+        printed = encodable(log.read_text(errors="replace")[-_LOG_TAIL:].strip())
         return Ending(f"{how}; its log {log} ends:\n{printed}" if printed else how)

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import BinaryIO, Literal, TextIO
 
 from tuner.datasets import registry as datasets
-from tuner.errors import DataError, ModelError, UsageError
+from tuner.errors import DataError, ModelError, UsageError, said_by_code
 from tuner.models import registry
 from tuner.references import make_importable
-from tuner.startup import collect_seldom
+from tuner.startup import settle
 from tuner.training import data, loop
 from tuner.training.engines import backends
 from tuner.training.engines.base import Engine
@@ -49,7 +49,7 @@ _LEAST_S, _MOST_S = 0.02, 2.0
 
 def main() -> None:
     """Serves requests until stdin ends."""
-    collect_seldom()
+    settle()
     parser = argparse.ArgumentParser(prog="python -m tuner.workers.trainer")
     parser.add_argument("--backend", required=True, choices=backends.TITLES)
     parser.add_argument("--cpus", required=True, type=lambda text: tuple(map(int, text.split(","))))
@@ -221,7 +221,7 @@ def _refusal(model: str, error: Exception) -> messages.Refused:
     ours = isinstance(error, UsageError | DataError | ModelError)
     return messages.Refused(
         error=type(error).__name__ if ours else "ModelError",
-        message=str(error) if ours else f"{model}: {type(error).__name__}: {error}",
+        message=str(error) if ours else f"{model}: {type(error).__name__}: {said_by_code(error)}",
         traceback="".join(traceback.format_exception(error)),
     )
 

@@ -12,6 +12,19 @@ def failing(*, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
     raise LookupError(f"no network for {classes} classes of {input_shape}")
 
 
+def unspeakable(*, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    raise LookupError(f"no network for {classes} classes of {input_shape}, \ud800 and \0")
+
+
+class SilentError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("says nothing")
+
+
+def silent(*, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    raise SilentError(input_shape, classes)
+
+
 def cut_off(*, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
     """Kills its trainer in the middle of an answer to the driver."""
     print(f"about to die over {input_shape} and {classes}", flush=True)  # noqa: T201
