@@ -99,6 +99,16 @@ def encodable(text: str) -> str:
     return text.replace("\0", r"\x00").encode("utf-8", "backslashreplace").decode()
 
 
+def check_text(path: object, remedy: str) -> None:
+    """Refuses a path that no database, JSON or URL can hold.
+
+    Raises:
+        UsageError: with what to do about it.
+    """
+    if (text := str(path)) != encodable(text):
+        raise UsageError(f"{path}: the path must be text in UTF-8; {remedy}")
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Says that `name` is no known `kind`, lists the known ones and names the nearest."""
     names = sorted(known)

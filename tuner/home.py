@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner.errors import UnavailableError
+from tuner.errors import UnavailableError, check_text
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,15 @@ class Home:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Home":
-        """`TUNER_HOME`, or `.tuner` in the current folder."""
+        """`TUNER_HOME`, or `.tuner` in the current folder.
+
+        Raises:
+            UsageError: the path is no text.
+        """
         values = os.environ if environment is None else environment
-        return cls(Path(values.get("TUNER_HOME") or ".tuner").absolute())
+        root = Path(values.get("TUNER_HOME") or ".tuner").absolute()
+        check_text(root, "set TUNER_HOME to another folder")
+        return cls(root)
 
     @property
     def uid(self) -> str:

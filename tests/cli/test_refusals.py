@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 
 import pytest
@@ -53,6 +54,22 @@ def test_what_cannot_be_meant_is_refused_in_one_line(
 
     assert said in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_a_folder_whose_path_is_no_text_is_refused(
+    make_workshop: Callable[[str], Workshop],
+) -> None:
+    workshop = make_workshop("latin")
+    strange = workshop.folder / os.fsdecode(b"caf\xe9")
+    strange.mkdir()
+    (workshop.folder / "study.yaml").rename(strange / "study.yaml")
+    inside = Workshop(strange)
+
+    assert (
+        "the path must be text in UTF-8; set TUNER_HOME" in inside.tuner("studies", code=2).stderr
+    )
+    refused = workshop.tuner("run-study", str(strange / "study.yaml"), code=2)
+    assert "the path must be text in UTF-8; rename the folder" in refused.stderr
 
 
 def test_debugging_shows_the_traceback(make_workshop: Callable[[str], Workshop]) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuner.errors import check_text
 from tuner.models import registry
 from tuner.spec.study import StudySpec
 from tuner.study import search
@@ -30,7 +31,10 @@ class StudyFile:
         Raises:
             SpecError: the file cannot be run.
             ModelError: there is no such model.
+            UsageError: a folder's path is no text.
         """
+        for folder in self.code_path:
+            check_text(folder, "rename the folder, or run the study from another one")
         search.sampler(self.spec, seed=0)
         registry.check_name(self.spec.model)
         if self.spec.model in registry.BUILTIN:
