@@ -43,7 +43,8 @@ class Committed:
     def machine(self) -> str:
         """Processor, cores, memory, GPU and TensorFlow's version in a line."""
         hardware, versions = self.content["hardware"], self.content["versions"]
-        gpus = "".join(f", {name}" for name in hardware["gpus"])
+        used = hardware["gpus"] if hardware.get("device") != "cpu" else []
+        gpus = "".join(f", {name}" for name in used)
         return (
             f"{hardware['cpu']} (family/model {hardware['family_model']}), "
             f"{hardware['cores']} cores, {hardware['memory_gb']:.0f} GB{gpus}, "

@@ -23,8 +23,8 @@ from statistics import fmean
 from typing import get_args
 
 from benchmarks import arithmetic, workload
-from benchmarks.harness import Result, interleaved, parser
-from benchmarks.machine import gpu_names
+from benchmarks.harness import Result, add_time_limit, interleaved, parser
+from benchmarks.machine import computes_on
 from benchmarks.process import python, run_process, run_together
 from tuner.datasets.store import DatasetInfo
 from tuner.spec.backend import Backend
@@ -50,6 +50,11 @@ class Bench:
     asked: argparse.Namespace
     info: DatasetInfo
 
+    @property
+    def device(self) -> str:
+        """What the backend computes on."""
+        return computes_on(self.asked.backend)
+
     def training(self, side: str, precision: str, trainers: int = 1) -> Sample:
         """Trains `trainers` networks at once; the times are those of one of them."""
         cores = sorted(os.sched_getaffinity(0))
@@ -70,8 +75,7 @@ class Bench:
 
     def product(self, precision: str) -> Sample:
         """The rate of a large matrix product."""
-        device = "gpu" if gpu_names() else "cpu"
-        asked = ("--precision", precision, "--backend", self.asked.backend, "--device", device)
+        asked = ("--precision", precision, "--backend", self.asked.backend, "--device", self.device)
         ran = run_process(python("arithmetic", *asked))
         return {"rate": ran.answer["operations_per_s"]}
 
@@ -93,7 +97,7 @@ class Bench:
             "tuner float32": partial(self.training, "ours", "float32"),
             "tuner bfloat16": partial(self.training, "ours", "bfloat16"),
         }
-        if (cores := len(os.sched_getaffinity(0))) > 1 and not gpu_names():
+        if (cores := len(os.sched_getaffinity(0))) > 1 and self.device == "cpu":
             for name, side in (("model.fit mixed_", "fit"), ("tuner ", "ours")):
                 at_once = partial(self.training, side, "bfloat16", cores)
                 found[f"{name}bfloat16, {cores} at once"] = at_once
@@ -107,7 +111,7 @@ def main() -> None:
     asked = _arguments()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(asked, workload.prepared(asked.dataset, Path(folder)))
-        found = interleaved(bench.subjects(), asked.rounds)
+        found = interleaved(bench.subjects(), asked.rounds, asked.within)
     rows = {"train": bench.info.train_count - asked.validation, "validation": asked.validation}
     operations = arithmetic.epoch_operations(**rows)
     settings = {"epochs": asked.epochs, "backend": asked.backend, "batch_size": workload.BATCH}
@@ -137,6 +141,7 @@ def _arguments() -> argparse.Namespace:
     arguments.add_argument("--epochs", type=int, default=4, help="at least 2")
     arguments.add_argument("--backend", default="tensorflow", choices=get_args(Backend))
     workload.add_arguments(arguments)
+    add_time_limit(arguments)
     asked = arguments.parse_args()
     if asked.short:
         asked.rounds, asked.epochs = 1, 2

@@ -9,6 +9,7 @@ writes `results/<name>-<cpu|gpu>.json`, or `results/short/...`. Run one from the
 
 import argparse
 import json
+import math
 import re
 import sys
 import time
@@ -44,12 +45,26 @@ def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
     return arguments
 
 
+def add_time_limit(arguments: argparse.ArgumentParser) -> None:
+    """The argument of a benchmark that can end after any round."""
+    arguments.add_argument(
+        "--within", type=float, default=math.inf, metavar="S", help="seconds for all rounds"
+    )
+
+
 def interleaved(
-    subjects: Mapping[str, Callable[[], Outcome]], rounds: int
+    subjects: Mapping[str, Callable[[], Outcome]], rounds: int, within_s: float = math.inf
 ) -> dict[str, list[Outcome]]:
-    """Runs every subject once a round, A B C A B C, and keeps what each run returns."""
+    """Runs every subject once a round, A B C A B C, and keeps what each run returns.
+
+    After the first round, none begins that would not end within `within_s` of the start, going by
+    the mean of those before it.
+    """
     outcomes: dict[str, list[Outcome]] = {name: [] for name in subjects}
+    began = time.perf_counter()
     for number in range(1, rounds + 1):
+        if number > 1 and (time.perf_counter() - began) * number / (number - 1) > within_s:
+            break
         for name, run in subjects.items():
             started = time.perf_counter()
             outcomes[name].append(run())
@@ -76,8 +91,8 @@ class Result:
 
     @property
     def device(self) -> str:
-        """`gpu` where this machine has one to use."""
-        return "gpu" if self.hardware["gpus"] else "cpu"
+        """`gpu` where the backend found one to compute on."""
+        return machine.computes_on(self.settings.get("backend", "tensorflow"))
 
     def add(self, subject: str, measure: str, unit: str, samples: Sequence[float]) -> None:
         """Keeps the samples of one measure on one subject."""
@@ -120,7 +135,7 @@ class Result:
             "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "revision": arguments.revision,
             "short": arguments.short,
-            "rounds": arguments.rounds,
+            "rounds": len(self.series[0].samples) if self.series else arguments.rounds,
             "settings": self.settings,
             "series": [one.to_json() for one in self.series],
             "ratios": [one.to_json() for one in self.ratios],
@@ -128,6 +143,7 @@ class Result:
             "skipped": self.skipped,
             "hardware": {
                 **self.hardware,
+                "device": self.device,
                 "load_before": arguments.load_before,
                 "load_after": machine.load(),
             },

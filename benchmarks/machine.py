@@ -3,20 +3,30 @@
 import os
 import platform
 import subprocess
+import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import psutil
 
+from benchmarks.process import run_process
+from tuner.spec.backend import Backend
+from tuner.training.engines import backends
 from tuner.workers.devices import visible_gpus
 
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8")
 _PACKAGES = (
-    "tuner", "tensorflow", "keras", "jax", "torch", "numpy", "optuna", "mlflow", "sqlalchemy",
-    "keras-tuner", "ray",
+    "tuner", "tensorflow", "keras", "jax", "jaxlib", "jax-cuda13-plugin", "torch", "numpy",
+    "optuna", "mlflow", "sqlalchemy", "keras-tuner", "ray",
 )  # fmt: skip
 _ROOT = Path(__file__).parents[1]
+_PLATFORM = """
+import json, sys
+from tuner.training.engines import backends
+print(json.dumps({"platform": backends.start(sys.argv[1], threads=1).platform}))
+"""
 
 
 def hardware() -> dict[str, Any]:
@@ -29,8 +39,21 @@ def hardware() -> dict[str, Any]:
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
         "flags": [flag for flag in _FLAGS if flag in info.get("flags", "").split()],
         "gpus": gpu_names(),
+        **_driver(),
         "kernel": platform.release(),
     }
+
+
+@cache
+def computes_on(backend: Backend) -> Literal["cpu", "gpu"]:
+    """What a backend computes on here, as it says itself in a process of its own.
+
+    A machine may have a GPU that the installed backend cannot use.
+    """
+    if not (gpu_names() and backends.installed(backend)):
+        return "cpu"
+    told = run_process([sys.executable, "-c", _PLATFORM, backend]).answer
+    return cast('Literal["cpu", "gpu"]', told["platform"])
 
 
 def load() -> float:
@@ -47,6 +70,19 @@ def gpu_names() -> list[str]:
     pynvml.nvmlInit()
     try:
         return [_gpu_name(name) for name in visible]
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _driver() -> dict[str, str]:
+    """The version of the GPUs' driver, if there are any."""
+    import pynvml
+
+    if not visible_gpus(os.environ):
+        return {}
+    pynvml.nvmlInit()
+    try:
+        return {"driver": str(pynvml.nvmlSystemGetDriverVersion())}
     finally:
         pynvml.nvmlShutdown()
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from benchmarks import workload
-from benchmarks.harness import Result, interleaved, parser
+from benchmarks.harness import Result, add_time_limit, interleaved, parser
 from tuner.datasets.store import DatasetInfo
 from tuner.spec.backend import Backend
 from tuner.training.plan import TrialPlan, TrialState
@@ -39,8 +39,9 @@ def main() -> None:
         ways = {
             _named(devices): partial(_throughput, devices, info, asked)
             for devices in packings(tuple(sorted(os.sched_getaffinity(0))))
+            if len(devices) in (asked.trainers or [len(devices)])
         }
-        found = interleaved(ways, asked.rounds)
+        found = interleaved(ways, asked.rounds, asked.within)
     kept = ("epochs", "precision", "backend", "validation", "dataset")
     result = Result("packing", {key: getattr(asked, key) for key in kept})
     for subject, samples in found.items():
@@ -51,7 +52,7 @@ def main() -> None:
 def packings(cores: tuple[int, ...]) -> Iterator[tuple[Device, ...]]:
     """Every way to divide the cores evenly among trainers, and one trainer on one core.
 
-    With GPUs, each group of trainers shares the first of them.
+    With GPUs, each group of trainers shares the first of them and has all cores.
     """
     gpu = next(iter(visible_gpus(os.environ)), None)
     kind: Literal["cpu", "gpu"] = "cpu" if gpu is None else "gpu"
@@ -59,7 +60,7 @@ def packings(cores: tuple[int, ...]) -> Iterator[tuple[Device, ...]]:
         share = len(cores) // trainers
         groups = (cores[first : first + share] for first in range(0, len(cores), share))
         yield tuple(Device(kind, group, gpu) for group in groups)
-    if len(cores) > 1:
+    if len(cores) > 1 and gpu is None:
         yield (Device(kind, cores[:1], gpu),)
 
 
@@ -111,9 +112,11 @@ def _named(devices: tuple[Device, ...]) -> str:
 def _arguments() -> argparse.Namespace:
     arguments = parser(__doc__, rounds=5)
     arguments.add_argument("--epochs", type=int, default=3)
+    arguments.add_argument("--trainers", type=int, nargs="+", help="only so many; all ways without")
     arguments.add_argument("--precision", default="bfloat16", choices=["float32", "bfloat16"])
     arguments.add_argument("--backend", default="tensorflow", choices=get_args(Backend))
     workload.add_arguments(arguments)
+    add_time_limit(arguments)
     asked = arguments.parse_args()
     if asked.short:
         asked.rounds, asked.epochs = 1, 1
