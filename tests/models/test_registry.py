@@ -70,6 +70,11 @@ def test_defaults_that_are_no_scalars_are_shown_as_text(user_module: WriteModule
     assert shown == {"kernel": "(3, 3)", "act": "None"}
 
 
+def test_a_default_that_is_no_text_is_shown_all_the_same(user_module: WriteModule) -> None:
+    name = user_module(SOFTMAX.replace('act="relu"', r'act="\udce9"'))
+    assert registry.hyperparameters(f"{name}:net")["act"] == r"\udce9"
+
+
 def test_a_model_that_is_built_by_its_first_input(user_module: WriteModule) -> None:
     code = SOFTMAX.replace("keras.Input(input_shape), ", "")
     model = registry.build(f"{user_module(code)}:net", {"units": 3}, SHAPE, 4)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.errors import ModelError, unknown
+from tuner.errors import ModelError, encodable, unknown
 from tuner.models.contract import check_network, check_trained_by_recipe, gist
 from tuner.references import (
     is_import_path,
@@ -120,7 +120,9 @@ def _shown_default(parameter: inspect.Parameter) -> Scalar | None:
     default = parameter.default
     if default is parameter.empty:
         return None
-    return default if isinstance(default, Scalar) else str(default)
+    if isinstance(default, int | float):
+        return default
+    return encodable(str(default))
 
 
 def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
