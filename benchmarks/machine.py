@@ -105,14 +105,16 @@ def installed(package: str) -> str | None:
 
 
 def revision() -> str:
-    """The git revision of the code that was measured, `+` for changes not committed."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
-        cwd=_ROOT,
-        capture_output=True,
-        text=True,
-    )
-    return described.stdout.strip() or "unknown"
+    """The git revision of the code that was measured, `+` for changes not committed.
+
+    Where git does not know it, what the variable `TUNER_REVISION` says.
+    """
+    command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    try:
+        described = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True).stdout
+    except FileNotFoundError:  # no git on this machine
+        described = ""
+    return described.strip() or os.environ.get("TUNER_REVISION", "unknown")
 
 
 def _gpu_name(visible: str) -> str:

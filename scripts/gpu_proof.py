@@ -277,10 +277,12 @@ def _install(wheels: Path, site: Path, environment: Mapping[str, str]) -> None:
 def _environment(wheels: Path, work: Path, dry: bool) -> dict[str, str]:
     """The wheels come before what is installed, and this copy of tuner before its wheel."""
     processor = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1"} if dry else {}
+    revision = wheels / "revision"
     return {
         **os.environ,
         **processor,
         "PYTHONPATH": os.pathsep.join((str(ROOT), str(work / "site"))),
+        "TUNER_REVISION": revision.read_text() if revision.exists() else "unknown",
         "PYTHONUNBUFFERED": "1",
         "KERAS_BACKEND": "jax",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",

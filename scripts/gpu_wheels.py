@@ -2,9 +2,9 @@
 
     scripts/gpu-proof collect --wheels FOLDER
 
-Into FOLDER come the wheels for Python 3.12 in the locked versions, tuner's own among them, and
-MNIST. That machine has what `PROVIDED` names. The folder travels with a copy of the repository,
-so its size is limited.
+Into FOLDER come the wheels for Python 3.12 in the locked versions, tuner's own among them, MNIST,
+and the git revision. That machine has what `PROVIDED` names. The folder travels with a copy of
+the repository, so its size is limited.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import numpy as np
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from benchmarks import machine
 from tuner.datasets.mnist import published
 
 ROOT = Path(__file__).parents[1]
@@ -71,6 +72,7 @@ def main() -> None:
     _download(locked(carried()), folder)
     _pip("wheel", "--no-deps", "--no-build-isolation", f"--wheel-dir={folder}", str(ROOT))
     _keep_mnist(folder / "cache")
+    (folder / "revision").write_text(machine.revision())
     _check_size(folder)
 
 
