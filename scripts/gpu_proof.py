@@ -90,12 +90,14 @@ class Bench:
     def _contract(self) -> Step:
         options = ["-o", "addopts=--import-mode=importlib", "-p", "no:cacheprovider", "-q"]
         options += ["-W", "default", "-n", str(max(1, (os.cpu_count() or 1) // 2))]
-        tests = ["tests/training/test_engine.py", "tests/training/test_jax.py"]
+        files = ("test_engine.py", "test_random_networks.py", "test_jax.py")
+        tests = [f"tests/training/{name}" for name in files]
         if self.dry:
-            tests = [f"{tests[1]}::test_an_epoch_of_a_length_seen_before_is_not_compiled_again"]
+            tests = [f"{tests[-1]}::test_an_epoch_of_a_length_seen_before_is_not_compiled_again"]
             options[-1] = "0"
         exact = {
             "TUNER_TEST_BACKEND": "jax",
+            "TUNER_TEST_NETWORKS": "6",
             "JAX_DEFAULT_MATMUL_PRECISION": "highest",
             "XLA_FLAGS": "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0",
         }
