@@ -22,6 +22,9 @@ from tuner.training.plan import TrialPlan
 PlanMaker = Callable[..., TrialPlan]
 DataMaker = Callable[..., TrainingData]
 
+NOISE = 1e-3
+"""Of an array's largest number: `fit` runs step by step here, and two normalisations in a row make
+a thousandfold of what rounding does to features that hardly vary."""
 NETWORKS = int(os.environ.get("TUNER_TEST_NETWORKS", "24"))
 
 pytestmark = [
@@ -95,4 +98,4 @@ def test_a_random_network_trains_as_in_keras_fit(
     trained: list[NDArray[Any]] = session.weights()
     for ours, theirs in zip(trained, by_keras(plans[1], data, order), strict=True):
         scale = np.abs(theirs).max(initial=0.01)  # a gradient of 0 is noise
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-4 * scale)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=NOISE * scale)

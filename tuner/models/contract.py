@@ -134,6 +134,14 @@ def image_shape(model: "keras.Model") -> tuple[int, int, int]:
     return height, width, channels
 
 
+def mode(model: "keras.Model", *, training: bool) -> dict[str, bool]:
+    """How Keras' `fit` and `predict` tell a network whether it trains, as keywords for a call.
+
+    A model class whose `call` takes no `training` is not told, and its dropout stays off.
+    """
+    return {"training": training} if model._call_has_training_arg else {}
+
+
 def gist(error: Exception) -> str:
     """What a layer said, without Keras' colours and its list of the arguments."""
     said = _COLOURS.sub("", str(error)).partition("Arguments received by")[0]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.errors import DataError
-from tuner.models.contract import image_shape
+from tuner.models.contract import image_shape, mode
 from tuner.spec.pixels import HIGHEST, Pixels, scale
 
 if TYPE_CHECKING:
@@ -112,7 +112,8 @@ def _compiled_by_jax(model: "keras.Model", batch: int | None) -> _Call:
     import jax
 
     def call(trainable: Any, fixed: Any, batch_pixels: Any) -> Any:
-        return model.stateless_call(trainable, fixed, batch_pixels, training=False)[0]
+        told = mode(model, training=False)
+        return model.stateless_call(trainable, fixed, batch_pixels, **told)[0]
 
     answer = jax.jit(call)
     trainable = [variable.value for variable in model.trainable_variables]

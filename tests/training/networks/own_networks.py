@@ -141,10 +141,11 @@ class Subclassed(keras.Model):  # type: ignore[misc]  # Keras has no types
     def __init__(self, classes: int, **options: Any) -> None:
         super().__init__(**options)
         self.classes = classes
+        self.drop = layers.Dropout(0.5)  # off: `call` takes no `training`
         self.flat, self.end = layers.Flatten(), layers.Dense(classes, activation="softmax")
 
     def call(self, images: keras.KerasTensor) -> keras.KerasTensor:
-        return self.end(self.flat(images))
+        return self.end(self.drop(self.flat(images)))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "classes": self.classes}

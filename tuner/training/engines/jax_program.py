@@ -23,6 +23,7 @@ import numpy as np
 from jax import lax
 from numpy.typing import NDArray
 
+from tuner.models.contract import mode
 from tuner.spec.pixels import Pixels, scale
 from tuner.training.data import Rows, TrainingData
 from tuner.training.engines.network import Network, without_rates
@@ -195,7 +196,8 @@ class Program:
                 for variable in model.non_trainable_variables
             ]
             pixels, targets = self._given(images), jax.nn.one_hot(labels, self._classes)
-            answers, _ = model.stateless_call(trainable, state, pixels, training=False)
+            told = mode(model, training=False)
+            answers, _ = model.stateless_call(trainable, state, pixels, **told)
             differentiated = jax.value_and_grad(partial(self._loss_of, model), has_aux=True)
             (loss, (output, after)), gradients = differentiated(trainable, state, pixels, targets)
             moved = zip(model.non_trainable_variables, after, strict=True)
@@ -316,7 +318,7 @@ class Program:
     ) -> Any:
         """The mean loss of a batch, with the softmax's output and the network's new state."""
         output, fixed, penalties = model.stateless_call(
-            trainable, fixed, pixels, training=True, return_losses=True
+            trainable, fixed, pixels, return_losses=True, **mode(model, training=True)
         )
         output = output.astype(jnp.float32)
         loss = self._loss(targets, output)
@@ -339,7 +341,8 @@ class Program:
     def _probabilities(self, trainable: Arrays, fixed: Arrays, images: jax.Array) -> jax.Array:
         def answered(batch: jax.Array) -> jax.Array:
             pixels = self._given(batch)
-            output, _ = self._model.stateless_call(trainable, fixed, pixels, training=False)
+            told = mode(self._model, training=False)
+            output, _ = self._model.stateless_call(trainable, fixed, pixels, **told)
             answer: jax.Array = output.astype(jnp.float32)
             return answer
 

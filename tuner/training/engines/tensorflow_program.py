@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from tuner.models.contract import mode
 from tuner.spec.pixels import Pixels, scale
 from tuner.spec.recipe import Recipe
 from tuner.training.data import Rows
@@ -203,7 +204,7 @@ class Program:
         self, model: keras.Model, pixels: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The softmax's output in training, and what the optimizer minimises."""
-        output = tf.cast(model(pixels, training=True), tf.float32)
+        output = tf.cast(model(pixels, **mode(model, training=True)), tf.float32)
         loss = self._loss(tf.one_hot(labels, self._classes), output)
         for extra in model.losses:
             loss += tf.reduce_sum(tf.cast(extra, tf.float32))
