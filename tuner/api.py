@@ -27,6 +27,7 @@ def run_study(
     file: str | Path,
     *,
     home: Home | None = None,
+    accept_new_code: bool = False,
     notify: Notify = ignore,
     stopped: Callable[[], bool] = lambda: False,
     **overrides: Any,
@@ -36,6 +37,8 @@ def run_study(
     Args:
         file: the study file, YAML.
         home: the state folder; `TUNER_HOME` or `.tuner` when left out.
+        accept_new_code: go on though the user's code has changed since the study began, and
+            record from which trial on.
         notify: hears of every step, trial and epoch.
         stopped: asked at least every half second; True hands everything back and returns.
         overrides: top-level keys of the file and what they are instead, such as `trials=3`.
@@ -49,7 +52,13 @@ def run_study(
     path = Path(file)
     spec = read_study(path, [f"{key}={json.dumps(value)}" for key, value in overrides.items()])
     place = home or Home.from_environment()
-    return run(StudyFile(spec, str(path), (path.parent,)), place, notify=notify, stopped=stopped)
+    return run(
+        StudyFile(spec, str(path), (path.parent,)),
+        place,
+        accept_new_code=accept_new_code,
+        notify=notify,
+        stopped=stopped,
+    )
 
 
 def promote(

@@ -6,6 +6,7 @@ HOME/id                                 what tells this folder from every other
     /datasets/<name>-<digest>/          prepared arrays
     /models/                            verified copies of model files
     /studies/<study>/uid                which study of that name
+                    /code               the digest of the code that its checkpoints are of
                     /parent/            its spool
                     /attempts/<slot>-<attempt>/   one try of a trial: spool, log, model
                     /trainers/          what trainers printed outside of trials

@@ -57,6 +57,19 @@ def resolve(
         group: the entry point group, such as `tuner.models`.
         error: what to raise when there is no such function.
     """
+    return _imported(_import_path(name, builtin, group, error), error)
+
+
+def users_module(
+    name: str, builtin: Mapping[str, str], group: str, error: type[TunerError]
+) -> frozenset[str]:
+    """The module that `name` stands for, which is not imported; none for a shipped function."""
+    if name in builtin:
+        return frozenset()
+    return frozenset({_import_path(name, builtin, group, error).partition(":")[0]})
+
+
+def _import_path(name: str, builtin: Mapping[str, str], group: str, error: type[TunerError]) -> str:
     path = name if is_import_path(name) else builtin.get(name)
     if path is None:
         registered = {point.name: point.value for point in entry_points(group=group)}
@@ -64,15 +77,7 @@ def resolve(
     if path is None:
         kind = group.rpartition(".")[2].rstrip("s")
         raise error(unknown(kind, name, known_names(builtin, group)))
-    return _imported(path, error)
-
-
-def module_source(function: Callable[..., Any]) -> dict[str, str]:
-    """File name and text of the module that defines `function`; empty when it has no file."""
-    module = inspect.getmodule(function)
-    if module is None or module.__file__ is None:
-        return {}
-    return {f"{module.__name__}.py": inspect.getsource(module)}
+    return path
 
 
 def _imported(path: str, error: type[TunerError]) -> Callable[..., Any]:

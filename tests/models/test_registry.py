@@ -58,10 +58,11 @@ def test_a_users_function_from_a_folder(user_module: WriteModule) -> None:
     assert model.count_params() == 65 * 5 + 6 * 4
 
 
-def test_the_source_of_a_users_function_and_of_no_other(user_module: WriteModule) -> None:
-    name = user_module(SOFTMAX)
-    assert registry.source_of(f"{name}:net") == {f"{name}.py": SOFTMAX}
-    assert registry.source_of("paper-cnn") == {}
+def test_the_module_of_a_users_function_and_of_no_other() -> None:
+    assert registry.module("not_there.networks:net") == {"not_there.networks"}
+    assert registry.module("paper-cnn") == set()
+    with pytest.raises(ModelError, match="unknown model"):
+        registry.module("paper-cnm")
 
 
 def test_defaults_that_are_no_scalars_are_shown_as_text(user_module: WriteModule) -> None:

@@ -18,6 +18,7 @@ from tuner.study.catalog import Catalog
 from tuner.study.opening import open_database, upgrade_database
 
 OURS = (
+    "tuner_code",
     "tuner_submissions",
     "tuner_looks",
     "tuner_queued_points",
@@ -25,6 +26,8 @@ OURS = (
     "tuner_drivers",
     "tuner_studies",
 )
+LATER = ("wish", "epoch_s")
+"""Columns of studies that the first version had not."""
 OPEN = (0, 0, "a" * 32, None)
 DONE = (1, 0, "b" * 32, "completed")
 
@@ -36,9 +39,9 @@ def as_the_first_version_left_it(bench: Bench) -> None:
             connection.execute(text(f"DROP TABLE {name}"))
         command.upgrade(schema._config(connection), "0001")
         connection.execute(text(f"DROP TABLE {schema.VERSION_TABLE}"))
-        kept = [column(each.name, each.type) for each in tables.studies.c if each.name != "wish"]
+        kept = [column(each.name, each.type) for each in tables.studies.c if each.name not in LATER]
         studies = table("tuner_studies", *kept, column("stop_requested", Boolean))
-        row = {name: value for name, value in study.items() if name != "wish"}
+        row = {name: value for name, value in study.items() if name not in LATER}
         row |= {"code_path": [], "dataset": bench.dataset.model_dump(mode="json")}
         connection.execute(studies.insert().values(**row, stop_requested=True))
         for slot, number, uid, outcome in (OPEN, DONE):

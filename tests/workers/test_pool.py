@@ -13,6 +13,7 @@ from tests.workers.conftest import (
     is_gone,
     when_idle,
 )
+from tuner.code import digest
 from tuner.errors import DataError, ModelError
 from tuner.models.model_file import sha256_of
 from tuner.training.engines.precisions import processor_precisions
@@ -200,6 +201,8 @@ def test_a_users_function_is_described(pool: LocalPool) -> None:
     assert described.hyperparameters == {"note": "built", "asks": False}
     files = ("loud.py", "rendezvous.py")
     assert described.source == {name: (NETWORKS / name).read_text() for name in files}
+    assert described.code == described.source
+    assert described.model_code == digest({"loud.py": described.source["loud.py"]})
 
 
 def test_events_of_a_plan_wait_while_a_question_is_answered(

@@ -28,6 +28,10 @@ def run_study(
     epochs: Annotated[int | None, typer.Option(help="How many epochs a trial.")] = None,
     workers: Annotated[str | None, typer.Option(help="How many trainers at once, or auto.")] = None,
     name: Annotated[str | None, typer.Option(help="Run it under another name.")] = None,
+    accept_new_code: Annotated[
+        bool,
+        typer.Option("--accept-new-code", help="Go on though your code has changed; recorded."),
+    ] = False,
     detach: Annotated[
         bool, typer.Option("--detach", help="Leave it to tuner worker processes, and return.")
     ] = False,
@@ -56,6 +60,10 @@ def run_study(
         raise UsageError("--address, --num-cpus and --num-gpus: must come with --on ray")
     if on is not None and detach:
         raise UsageError("--detach: leaves the study to tuner worker, so --on ray cannot be meant")
+    if accept_new_code and detach:
+        raise UsageError(
+            "--accept-new-code: takes the code that is here, so --detach cannot be meant"
+        )
     stated = {"trials": trials, "epochs": epochs, "workers": workers, "name": name}
     overrides = [
         f"{key}={value if key == 'workers' else json.dumps(value)}"
@@ -73,7 +81,8 @@ def run_study(
         return
     from tuner.workers.cluster import Cluster
 
-    summary = _run(study_file, Cluster(address, num_cpus, num_gpus) if on else None)
+    cluster = Cluster(address, num_cpus, num_gpus) if on else None
+    summary = _run(study_file, cluster, accept_new_code=accept_new_code)
     print_summary(summary)
     check_some_completed(summary)
     _say_what_is_next(summary)
@@ -89,7 +98,7 @@ def _submit(file: "StudyFile") -> None:
     typer.echo(f"{name} {what}; follow it with: {program()} watch {name}", err=True)
 
 
-def _run(file: "StudyFile", cluster: "Cluster | None") -> "StudySummary":
+def _run(file: "StudyFile", cluster: "Cluster | None", *, accept_new_code: bool) -> "StudySummary":
     from rich.console import Console
 
     from tuner.cli.progress import view
@@ -99,7 +108,14 @@ def _run(file: "StudyFile", cluster: "Cluster | None") -> "StudySummary":
 
     with StopSignals() as signals, view(Console(stderr=True)) as shown:
         home, stopped = Home.from_environment(), signals.received
-        summary = run(file, home, cluster=cluster, notify=shown.show, stopped=stopped)
+        summary = run(
+            file,
+            home,
+            cluster=cluster,
+            accept_new_code=accept_new_code,
+            notify=shown.show,
+            stopped=stopped,
+        )
     if signals.exit_code is not None:
         typer.echo(f"stopped; go on with: {same_command()}", err=True)
         raise typer.Exit(signals.exit_code)

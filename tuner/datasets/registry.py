@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import DataError, TunerError, UsageError, said_by_code
-from tuner.references import is_import_path, module_source, resolve
+from tuner.references import is_import_path, resolve, users_module
 
 if TYPE_CHECKING:
     from tuner.datasets.dataset import Dataset
@@ -69,13 +69,13 @@ def load(reference: "DatasetReference") -> "Dataset":
     return standardize(reference.name, returned, _source(reference.name, function))
 
 
-def source_of(name: str) -> dict[str, str]:
-    """File name and text of the module that defines a user's function; shipped ones have none.
+def module(name: str) -> frozenset[str]:
+    """The module of a user's function, which is not imported; none for a shipped one.
 
     Raises:
         UsageError: there is no such function.
     """
-    return {} if name in BUILTIN else module_source(resolve(name, BUILTIN, GROUP, UsageError))
+    return users_module(name, BUILTIN, GROUP, UsageError)
 
 
 def _check_arguments(name: str, function: Callable[..., Any], args: Mapping[str, Any]) -> None:

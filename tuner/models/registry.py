@@ -19,8 +19,8 @@ from tuner.references import (
     is_import_path,
     known_names,
     make_importable,
-    module_source,
     resolve,
+    users_module,
 )
 from tuner.spec.search_space import Scalar
 
@@ -111,9 +111,9 @@ def register_classes(name: str, code_path: Iterable[Path]) -> None:
         _function(name)
 
 
-def source_of(name: str) -> dict[str, str]:
-    """File name and text of the module that defines a user's function; shipped ones have none."""
-    return {} if name in BUILTIN else module_source(_function(name))
+def module(name: str) -> frozenset[str]:
+    """The module of a user's function, which is not imported; none for a shipped one."""
+    return users_module(name, BUILTIN, GROUP, ModelError)
 
 
 def _shown_default(parameter: inspect.Parameter) -> Scalar | None:

@@ -19,10 +19,21 @@ from tuner.spec.resume import resume_problems, settled
 from tuner.spec.study import StudySpec
 from tuner.spec.writer import to_yaml
 from tuner.study.database import Database
-from tuner.study.tables import studies, submissions
+from tuner.study.tables import code, studies, submissions
 
 Wish = Literal["run", "pause", "stop"]
 """What people want of a study's drivers: to go on, to begin no other trial, to leave."""
+
+
+_DIGEST = (
+    select(code.c.digest)
+    .where(code.c.study == studies.c.name)
+    .order_by(code.c.from_trial.desc())
+    .limit(1)
+    .scalar_subquery()
+    .label("digest")
+)
+"""Of a study's newest code."""
 
 
 @dataclass(frozen=True)
@@ -160,21 +171,26 @@ class Catalog:
         """What is wanted of the study's drivers: to stop, when it was deleted."""
         return self.orders(name)[0]
 
-    def orders(self, name: str) -> tuple[Wish, str]:
-        """What is wanted of the study's drivers, and its file as it is now; empty if deleted."""
-        statement = select(studies.c.wish, studies.c.spec).where(studies.c.name == name)
+    def orders(self, name: str) -> tuple[Wish, str, str]:
+        """What is wanted of the study's drivers, its file and its code's digest as they are now.
+
+        The last two are empty if it was deleted.
+        """
+        columns = studies.c.wish, studies.c.spec, _DIGEST
+        statement = select(*columns).where(studies.c.name == name)
         row = self._database.transact(lambda one: one.execute(statement).first())
-        return ("stop", "") if row is None else (_wish(row.wish), row.spec)
+        return ("stop", "", "") if row is None else (_wish(row.wish), row.spec, row.digest or "")
 
     def wanted(self, wish: Wish = "run") -> list[tuple[str, str, str]]:
         """Name, uid and file of the studies that drivers may join, the oldest first.
 
-        With another `wish`, of those that are paused or stopped.
+        A last line of the file tells its code from any other. With another `wish`, of those that
+        are paused or stopped.
         """
-        columns = studies.c.name, studies.c.uid, studies.c.spec
+        columns = studies.c.name, studies.c.uid, studies.c.spec, _DIGEST
         statement = select(*columns).where(studies.c.wish == wish).order_by(studies.c.created_ms)
         rows = self._database.transact(lambda one: one.execute(statement).all())
-        return [(row.name, row.uid, row.spec) for row in rows]
+        return [(row.name, row.uid, f"{row.spec}# code {row.digest or ''}\n") for row in rows]
 
     def delete(self, name: str) -> None:
         """Removes the study's rows: ours first, since our row says that the study is whole."""

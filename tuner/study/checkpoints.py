@@ -24,6 +24,24 @@ def remove_checkpoints(home: Home, study: str, slot: int, until: int) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
+def keep_checkpoints_of(home: Home, study: str, code: str, *, only: bool) -> None:
+    """Removes those that were written by other code: half a trial would be of either.
+
+    Args:
+        home: whose driver lock the caller holds.
+        study: its name.
+        code: the digest of the code that holds now.
+        only: whether the study has had no other.
+    """
+    mark = home.study(study) / "code"
+    before = mark.read_text() if mark.exists() else code if only else ""
+    if before != code:
+        for path in home.attempts(study).glob(f"*/*{CHECKPOINT}"):
+            path.unlink(missing_ok=True)
+    if not mark.exists() or before != code:
+        mark.write_text(code)
+
+
 def _checkpoints(home: Home, study: str, slot: int, before: int) -> Iterator[Path]:
     """From the newest to the oldest."""
     for number in reversed(range(before)):

@@ -1,7 +1,7 @@
 """Writes what happens in a study into its spools; shipping them is another process's work."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +9,7 @@ from tuner.datasets.store import DatasetInfo
 from tuner.home import Home
 from tuner.spec.writer import to_yaml
 from tuner.study.catalog import StudyRecord
+from tuner.study.code_versions import CodeVersion
 from tuner.study.importance import Importance
 from tuner.study.provenance import Provenance
 from tuner.study.ranking import PointSummary
@@ -19,6 +20,9 @@ from tuner.tracking.events import Outcome, TrialSummary
 from tuner.tracking.spool import read_events, read_lines
 from tuner.training.plan import EpochReport, SystemSample, TrainerInfo, TrialPlan, TrialResult
 
+CODE_TAG = "tuner.code"
+"""The digest of the user's code."""
+
 
 class Journal:
     """The spools of one study in one home folder."""
@@ -28,14 +32,16 @@ class Journal:
         home: Home,
         record: StudyRecord,
         code: Provenance,
+        versions: Sequence[CodeVersion] = (),
         *,
         leads: Callable[[], bool] = lambda: True,
         say: Callable[[str], None],
     ) -> None:
         """Spools below `home`, for whoever holds its driver lock.
 
-        `leads` says whether this journal is the one that tells of the study as a whole; of
-        several drivers, one does. `say` hears of a disk that takes no more.
+        `versions` are those of the user's code. `leads` says whether this journal is the one that
+        tells of the study as a whole; of several drivers, one does. `say` hears of a disk that
+        takes no more.
         """
         home.devote(record.name, record.uid)
         self._leads = leads
@@ -43,6 +49,7 @@ class Journal:
         self._home = home
         self._record = record
         self._code = code
+        self._versions = versions
         self._spools = Backlog(say)
         self._begun: set[Path] = set()
         """Attempts that this journal has started and not ended."""
@@ -75,8 +82,13 @@ class Journal:
                     "epochs": str(spec.epochs),
                     "seed": str(spec.seed),
                 },
-                tags=self._tags(),
+                tags=self._tags() | _told(self._versions),
                 uncommitted=self._code.uncommitted,
+                code={
+                    f"from-trial-{version.from_trial}/{path}": text
+                    for version in self._versions
+                    for path, text in version.files.items()
+                },
             ),
         )
 
@@ -170,7 +182,7 @@ class Journal:
                 plan=plan,
                 dataset=self._dataset,
                 trainer=trainer,
-                tags=self._tags(),
+                tags=self._tags() | _newest(self._versions),
                 source=source,
                 predecessor=predecessor,
             ),
@@ -250,6 +262,18 @@ def _figures(metric: str, best: PointSummary) -> dict[str, float]:
     if best.std is not None:
         figures |= {f"best_{metric}_std": best.std, f"best_{metric}_n": float(best.completed)}
     return figures
+
+
+def _told(versions: Sequence[CodeVersion]) -> dict[str, str]:
+    """Which code trained which trials, for the parent's run."""
+    each = (f"{version.digest[:12]} from trial {version.from_trial}" for version in versions)
+    return {CODE_TAG: ", ".join(each)} if any(version.digest for version in versions) else {}
+
+
+def _newest(versions: Sequence[CodeVersion]) -> dict[str, str]:
+    """Which code trains an attempt."""
+    newest = versions[-1].digest if versions else ""
+    return {CODE_TAG: newest[:12]} if newest else {}
 
 
 def _is_open(folder: Path) -> bool:

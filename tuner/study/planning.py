@@ -41,7 +41,12 @@ class Planner:
             slot=slot,
             attempt=attempt,
             params=params,
-            model=ModelPlan(name=spec.model, params=model, code_path=self.code_path),
+            model=ModelPlan(
+                name=spec.model,
+                params=model,
+                code_path=self.code_path,
+                code=self.described.model_code,
+            ),
             recipe=Recipe.model_validate(recipe),
             dataset=self.dataset.train,
             classes=self.dataset.classes,

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from tuner.errors import UsageError
 from tuner.study.catalog import Catalog, Wish
 from tuner.study.shipment import Shipment
 
@@ -22,8 +23,12 @@ class Pulse:
         look_around: Callable[[], None],
         say: Callable[[str], None],
         trials: int,
+        code: str,
     ) -> None:
-        """Asks on behalf of the study's driver, whose budget is `trials` so far."""
+        """Asks on behalf of the study's driver, whose budget is `trials` so far.
+
+        It trains with the code of that digest.
+        """
         self._catalog = catalog
         self._study = study
         self._shipment = shipment
@@ -34,11 +39,16 @@ class Pulse:
         self._wish: Wish = "run"
         self._text = ""
         self._trials = trials
+        self._code = code
         self.stopping = False
         """Whether the last answer was to stop."""
 
     def __call__(self) -> bool:
-        """Whether the driver is to stop."""
+        """Whether the driver is to stop.
+
+        Raises:
+            UsageError: the study goes on with other code than the driver's.
+        """
         self._shipment.look()
         self._look_around()
         self._ask()
@@ -57,7 +67,12 @@ class Pulse:
         if time.monotonic() - self._asked < _ASK_DATABASE_S:
             return
         self._asked = time.monotonic()
-        before, (self._wish, text) = self._wish, self._catalog.orders(self._study)
+        before, (self._wish, text, code) = self._wish, self._catalog.orders(self._study)
+        if text and code != self._code:
+            raise UsageError(
+                f"study {self._study!r}: goes on with other code, which someone accepted "
+                "meanwhile; get that code and run again"
+            )
         if text not in ("", self._text):
             self._text, self._trials = text, self._catalog.get(self._study).spec.trials
         if self._wish == before:

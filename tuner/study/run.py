@@ -1,11 +1,12 @@
 """Runs a study from its file to its last trial: sets everything up, drives, clears up."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tuner.code import digest
 from tuner.datasets.prepare import prepare_apart
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import DataError, SupersededError
@@ -14,8 +15,10 @@ from tuner.spec.resume import settled
 from tuner.spec.study import AutoOrCount, StudySpec
 from tuner.study import importance
 from tuner.study.catalog import Catalog, StudyRecord
+from tuner.study.checkpoints import keep_checkpoints_of
 from tuner.study.cleaning import clean
 from tuner.study.clearing import close_study
+from tuner.study.code_versions import CodeVersions
 from tuner.study.database import Database
 from tuner.study.driver import Driver
 from tuner.study.journal import Journal
@@ -66,6 +69,8 @@ class Terms:
     """Whether it makes a study that is not there."""
     cluster: Cluster | None = None
     """Where its trainers run, if not on this machine."""
+    accepts_new_code: bool = False
+    """Whether the study goes on with the code that is found, though it has changed."""
 
 
 def run_study(
@@ -73,6 +78,7 @@ def run_study(
     home: Home,
     *,
     cluster: Cluster | None = None,
+    accept_new_code: bool = False,
     notify: Notify = ignore,
     stopped: Callable[[], bool] = lambda: False,
 ) -> StudySummary:
@@ -83,13 +89,15 @@ def run_study(
 
     Raises:
         SpecError: the file cannot be run, or differs from the study of that name.
+        UsageError: the user's code has changed since, and new code is not accepted.
         RefusedError: another driver on this machine is at work on it.
         DataError: the data set cannot be had or used.
         ModelError: the model cannot be built.
         UnavailableError: the database, a device or a trainer is missing.
     """
     with open_database(home) as database:
-        stay = _Stay(file, home, database, Terms(cluster=cluster), notify, stopped)
+        terms = Terms(cluster=cluster, accepts_new_code=accept_new_code)
+        stay = _Stay(file, home, database, terms, notify, stopped)
         file.check()
         clean(home, Catalog(database))
         with only_driver(home, file.spec.name):
@@ -165,6 +173,7 @@ class _Stay:
         self._home = home
         self._database = database
         self._catalog = Catalog(database)
+        self._code = CodeVersions(database, self._spec.name)
         self._notify = notify
         self._stopped = stopped
         self._tracking = TrackingSettings.from_environment(home.root)
@@ -252,6 +261,8 @@ class _Stay:
             importance.load()  # while the trainers load theirs
         described = pool.describe(model, self._spec.dataset.name)
         check_parameters(self._spec, self._file.source, described.hyperparameters)
+        if not self._terms.accepts_new_code:
+            self._code.check(described.code)
         precision = _precision(self._spec)
         return Planner(self._home, self._spec, code_path, dataset, described, precision)
 
@@ -274,8 +285,18 @@ class _Stay:
             self._catalog.create(measured, file.source, path, planner.dataset, at_ms)
             self._check_data(planner.dataset)  # another driver may have been quicker
         if self._terms.stays:
-            return self._catalog.resume(self._spec, file.source, file.code_path)
-        return self._catalog.check_resumable(self._spec, file.source)
+            record = self._catalog.resume(self._spec, file.source, file.code_path)
+        else:
+            record = self._catalog.check_resumable(self._spec, file.source)
+        self._settle_code(record, planner.described.code)
+        return record
+
+    def _settle_code(self, record: StudyRecord, code: Mapping[str, str]) -> None:
+        """The code comes after the study's row; trials that are open begin again with new code."""
+        trials = len(Trials(self._database, record.spec).all())
+        accepts = self._terms.accepts_new_code
+        if self._code.settle(code, trials=trials, accepts=accepts):
+            self._say(f"{record.name} goes on with new code from trial {trials} on")
 
     def _run(self, record: StudyRecord, planner: Planner, packed: Packed) -> StudySummary:
         with ExitStack() as stack:
@@ -288,6 +309,8 @@ class _Stay:
             journal = stack.enter_context(closing(self._journal(record, membership.leads)))
             neighbours = self._neighbours(record.name, journal, but=membership.uid)
             neighbours.clear_up(ledger)
+            code = digest(planner.described.code)
+            keep_checkpoints_of(self._home, record.name, code, only=len(self._code.all()) == 1)
             journal.study_opened()
             driver = Driver(
                 planner=planner,
@@ -309,6 +332,7 @@ class _Stay:
                 look_around=neighbours.look,
                 say=self._say,
                 trials=self._spec.trials,
+                code=code,
             )
             if not self._terms.stays and not ledger.has_free(self._spec.slots):
                 neighbours.settle(self._stopped)  # one that died may have to be given up first
@@ -334,7 +358,8 @@ class _Stay:
 
     def _journal(self, record: StudyRecord, leads: Callable[[], bool] = lambda: True) -> Journal:
         code = provenance(self._file.code_path[0])
-        return Journal(self._home, record, code, leads=leads, say=self._say)
+        versions = self._code.all()
+        return Journal(self._home, record, code, versions, leads=leads, say=self._say)
 
     @contextmanager
     def _shipping(self, record: StudyRecord, ledger: Ledger) -> Iterator[Shipment]:

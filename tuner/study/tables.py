@@ -1,8 +1,9 @@
 """Our tables, beside Optuna's in the same database.
 
 Optuna has one row a logical trial. What it has no words for is kept here: the study file,
-what people want of its drivers and which there are, who is trying which slot, points that
-wait in line, every look at a test set, and study files that wait for their first driver.
+the user's code, what people want of its drivers and which there are, who is trying which slot,
+points that wait in line, every look at a test set, and study files that wait for their first
+driver.
 """
 
 from sqlalchemy import (
@@ -33,6 +34,17 @@ studies = Table(
     Column("backend", String(20), nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("wish", String(10), nullable=False, default="run", server_default="run"),
+    Column("epoch_s", JSON),  # seconds by precision, where it was chosen by measuring
+)
+
+code = Table(
+    "tuner_code",
+    metadata,
+    Column("study", ForeignKey("tuner_studies.name", ondelete="CASCADE"), primary_key=True),
+    Column("from_trial", Integer, primary_key=True),  # the first that it trained
+    Column("digest", String(64), nullable=False),
+    Column("files", JSON, nullable=False),  # text by path
+    Column("at_ms", BigInteger, nullable=False),
 )
 
 submissions = Table(

@@ -29,6 +29,8 @@ class StudyOpened(Frozen):
     tags: dict[str, str]
     uncommitted: str = ""
     """The difference between the working tree and the git revision, empty when clean."""
+    code: dict[str, str] = Field(default_factory=dict)
+    """The user's code, every version of it: path to text."""
 
 
 class TrialSummary(Frozen):

@@ -125,6 +125,7 @@ def _step(event: StudyProgressed) -> int:
 
 def _opened(event: StudyOpened) -> RunUpdate:
     artifacts = [Artifact("study.yaml", event.study_file)]
+    artifacts += [Artifact(f"code/{path}", text) for path, text in event.code.items()]
     if event.uncommitted:
         artifacts.append(Artifact("uncommitted.diff", event.uncommitted))
     return RunUpdate(

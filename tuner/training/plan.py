@@ -37,6 +37,8 @@ class ModelPlan(Frozen):
     params: dict[str, Scalar]
     code_path: tuple[Path, ...] = ()
     """Folders that the user's own modules are imported from."""
+    code: str = ""
+    """The digest of what the function is made of; empty where that is not known."""
 
 
 class TrialPlan(Frozen):

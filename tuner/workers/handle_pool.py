@@ -186,6 +186,9 @@ class HandlePool:
                 if trainer.has_outgrown(result.peak_memory_mb):
                     trainer.retire()
                 return Finished(plan, result)
+            case Refused() if plan:
+                trainer.plan = None
+                raise _refused(answer)
             case None:
                 reason = self._restart(trainer)
                 return Lost(plan, reason) if plan else None

@@ -75,14 +75,16 @@ class Ready(Frozen):
 
 
 class Described(Frozen):
-    """The model function's own parameters with their defaults.
-
-    `source` is that of the user's own functions, by file name.
-    """
+    """The model function's own parameters with their defaults, and the user's code."""
 
     kind: Literal["described"] = "described"
     hyperparameters: dict[str, Scalar | None]
     source: dict[str, str]
+    """The files of the user's own functions: path to text."""
+    code: dict[str, str] = Field(default_factory=dict)
+    """These and all that they import from the study's folders."""
+    model_code: str = ""
+    """The digest of what the model's function is made of."""
 
 
 class Probed(Frozen):
@@ -114,7 +116,7 @@ class Ended(Frozen):
 
 
 class Refused(Frozen):
-    """A description or a probe was not possible."""
+    """A description or a probe was not possible, or a trial's code is not the study's."""
 
     kind: Literal["refused"] = "refused"
     error: Literal["UsageError", "DataError", "ModelError"]

@@ -127,6 +127,7 @@ class TrainerPool(Protocol):
 
         Raises:
             UnavailableError: a trainer died before it was ready, so none ever will be.
+            UsageError: a plan's code was changed after the first trainer had imported it.
         """
         ...
 

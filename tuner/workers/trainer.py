@@ -16,6 +16,7 @@ import traceback
 from pathlib import Path
 from typing import BinaryIO, Literal, TextIO
 
+from tuner.code import code_of, digest, of_modules
 from tuner.datasets import registry as datasets
 from tuner.errors import DataError, ModelError, UsageError, said_by_code
 from tuner.models import registry
@@ -25,7 +26,7 @@ from tuner.training import data, loop
 from tuner.training.engines import backends
 from tuner.training.engines.base import Engine
 from tuner.training.output import output_to
-from tuner.training.plan import EpochReport, SystemSample, TrainerInfo, TrialPlan
+from tuner.training.plan import EpochReport, ModelPlan, SystemSample, TrainerInfo, TrialPlan
 from tuner.workers import messages
 from tuner.workers.devices import Device
 from tuner.workers.messages import (
@@ -88,6 +89,8 @@ class Trainer:
         self._device = device
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._verdicts = Verdicts()
+        self._imported: set[str] = set()
+        """The models whose code this process has imported, and will not import again."""
         self._data: tuple[tuple[object, ...], data.TrainingData] | None = None
         threading.Thread(target=self._listen, args=(requests,), daemon=True).start()
 
@@ -150,7 +153,7 @@ class Trainer:
 
     def _information(self, request: Describe | Probe) -> Answer:
         if isinstance(request, Probe):
-            make_importable(request.plan.model.code_path)
+            self._import(request.plan.model)
             native = [each for each in request.precisions if each in self._engine.precisions]
             plans = [
                 request.plan.model_copy(update={"precision": each})
@@ -158,18 +161,45 @@ class Trainer:
             ]
             seconds = loop.epoch_seconds(plans, self._load(request.plan), self._engine)
             return messages.Probed(epoch_s=seconds)
-        make_importable(request.model.code_path)
+        return self._description(request)
+
+    def _import(self, model: ModelPlan) -> None:
+        """Lets the model's code be imported, which a process does once, in the state it was in.
+
+        Raises:
+            UsageError: it is not what the study's other trainers have imported.
+        """
+        make_importable(model.code_path)
+        if model.code and model.name not in self._imported:
+            found = code_of(registry.module(model.name), model.code_path)
+            if digest(found) != model.code:
+                raise UsageError(
+                    f"{model.name}: its code has changed while the study runs; run again, which "
+                    "shows the difference"
+                )
+            self._imported.add(model.name)
+
+    def _description(self, request: Describe) -> messages.Described:
+        path = request.model.code_path
+        make_importable(path)
+        hyperparameters = registry.hyperparameters(request.model.name)
+        network, images = registry.module(request.model.name), datasets.module(request.dataset)
+        model = code_of(network, path)
+        code = model | code_of(images, path)
         return messages.Described(
-            hyperparameters=registry.hyperparameters(request.model.name),
-            source={
-                **registry.source_of(request.model.name),
-                **datasets.source_of(request.dataset),
-            },
+            hyperparameters=hyperparameters,
+            source=of_modules(code, network | images),
+            code=code,
+            model_code=digest(model),
         )
 
     def _train(self, plan: TrialPlan) -> None:
         plan.folder.mkdir(parents=True, exist_ok=True)
-        make_importable(plan.model.code_path)
+        try:
+            self._import(plan.model)
+        except UsageError as error:
+            self._answer(_refusal(plan.model.name, error))
+            return
         with output_to(plan.folder / OUTPUT_LOG), SystemSampler(self._sampled):
             result = loop.train(plan, self._load, self._engine, _Follower(self, plan))
         self._answer(messages.Ended(result=result))
