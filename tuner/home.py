@@ -5,6 +5,7 @@ HOME/id                                 what tells this folder from every other
     /mlflow.db  mlartifacts/            the local tracking store, unless a server is named
     /datasets/<name>-<digest>/          prepared arrays
     /models/                            verified copies of model files
+    /packings.json  precisions.json     what was fastest on this machine
     /studies/<study>/uid                which study of that name
                     /code               the digest of the code that its checkpoints are of
                     /parent/            its spool
@@ -121,6 +122,11 @@ class Home:
     def packings(self) -> Path:
         """How many trainers were fastest on this machine, by workload."""
         return self.root / "packings.json"
+
+    @property
+    def precisions(self) -> Path:
+        """How long an epoch took on this machine in each precision, by data and network."""
+        return self.root / "precisions.json"
 
     def create(self) -> None:
         """Makes the folder.

@@ -23,6 +23,7 @@ def test_a_strangers_data_and_model_are_tuned(finished: Workshop) -> None:
     }  # fmt: skip
     first = study["trials"][0]
     assert first["params"] == {"learning_rate": 0.01, "width": 16}
+    assert study["precision"]["chosen"] in study["precision"]["epoch_s"]
     assert set(study["best"]) >= {"point", "params", "mean", "std", "completed", "seeds", "trial"}
     assert study["best"]["trial"] in study["trials"]
     assert study["best"] == study["points"][0]

@@ -27,6 +27,7 @@ Array = NDArray[np.generic]
 class SoftmaxSession:
     """One linear layer; its noise is its random state."""
 
+    architecture = "softmax"
     remarks: tuple[str, ...] = ()
 
     def __init__(self, plan: TrialPlan, data: TrainingData) -> None:

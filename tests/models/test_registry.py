@@ -7,6 +7,7 @@ import pytest
 
 from tuner.errors import ModelError
 from tuner.models import registry
+from tuner.spec.search_space import Scalar
 
 SHAPE = (8, 8, 1)
 
@@ -56,6 +57,19 @@ def test_a_users_function_from_a_folder(user_module: WriteModule) -> None:
     model = registry.build(name, {"units": 5, "act": "tanh"}, SHAPE, 4)
     assert model.output_shape == (None, 4)
     assert model.count_params() == 65 * 5 + 6 * 4
+
+
+def test_networks_that_cost_the_same_have_one_architecture(user_module: WriteModule) -> None:
+    name = f"{user_module(SOFTMAX)}:net"
+    points: list[dict[str, Scalar]] = [
+        {"units": 5},
+        {"units": 5, "rate": 0.5},
+        {"units": 5, "act": "tanh"},
+        {"units": 6},
+    ]
+    built = [registry.architecture(registry.build(name, each, SHAPE, 4)) for each in points]
+    assert built[0] == built[1]
+    assert len(set(built)) == 3
 
 
 def test_the_module_of_a_users_function_and_of_no_other() -> None:

@@ -1,7 +1,7 @@
 """Studies without TensorFlow: real databases and spools, and a pool that follows a script."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,8 +41,9 @@ from tuner.training.plan import (
     TrialResult,
     TrialState,
 )
+from tuner.training.timing import EpochTimes
 from tuner.workers.messages import Described
-from tuner.workers.pool import Finished, Lost, PoolEvent, Reported, TrainerReady
+from tuner.workers.pool import NOTHING_KNOWN, Finished, Lost, PoolEvent, Reported, TrainerReady
 
 Curve = Callable[[TrialPlan, int], float]
 
@@ -77,10 +78,16 @@ class ScriptedPool:
         source = {model.name: "", dataset: ""}
         return Described(hyperparameters={"dropout_rate": 0.5}, source=source)
 
-    def epoch_seconds(
-        self, plan: TrialPlan, precisions: Sequence[Precision]
-    ) -> dict[Precision, float]:
-        return dict.fromkeys(precisions, 1.0 / plan.recipe.batch_size)
+    def epoch_times(
+        self,
+        plan: TrialPlan,
+        precisions: Sequence[Precision],
+        known: Mapping[str, Precision] = NOTHING_KNOWN,
+    ) -> EpochTimes:
+        assert not known
+        return EpochTimes(
+            network="", rounds=dict.fromkeys(precisions, (1.0 / plan.recipe.batch_size,))
+        )
 
     def submit(self, plan: TrialPlan) -> TrainerInfo:
         self.submitted.append(plan)

@@ -72,6 +72,7 @@ class ScriptedEngine:
     epoch: int = 0
     orders: list[list[int]] = field(default_factory=list)
     parameters: int = 1
+    architecture: str = "scripted"
     backend: str = "none"
     platform: Literal["cpu", "gpu"] = "cpu"
     remarks: tuple[str, ...] = ()
@@ -364,7 +365,12 @@ def test_a_model_that_cannot_be_written_costs_the_model_alone(
 
 @pytest.mark.parametrize(
     ("float32_s", "bfloat16_s", "rounds"),
-    [((3.0,), (1.0,), 1), ((1.0,), (3.0,), 1), ((4.0, 3.0), (3.0, 5.0), 2)],
+    [
+        ((3.0,), (1.0,), 1),
+        ((1.0,), (3.0,), 1),
+        ((4.0, 4.0, 5.0), (3.0, 3.0, 3.5), 3),
+        ((4.0, 4.0, 5.0, 4.0, 4.0), (3.0, 3.9, 3.5, 4.1, 4.0), 5),
+    ],
 )
 def test_an_epochs_seconds_are_measured_without_the_first_step_until_they_tell(
     make_plan: PlanMaker,
@@ -384,13 +390,33 @@ def test_an_epochs_seconds_are_measured_without_the_first_step_until_they_tell(
 
     data = TrainingData(train=_rows(), validation=_rows(), classes=CLASSES)
     plans = [make_plan(batch_size=4, precision=each) for each in ("float32", "bfloat16")]
-    seconds = loop.epoch_seconds(plans, data, script)
+    times = loop.epoch_times(plans, data, script, {})
 
     per_row = (ROWS + ROWS / 3) / 32
-    assert seconds == pytest.approx(
-        {"float32": min(float32_s) * per_row, "bfloat16": min(bfloat16_s) * per_row}
-    )
+    assert times.rounds == {
+        "float32": pytest.approx([each * per_row for each in float32_s]),
+        "bfloat16": pytest.approx([each * per_row for each in bfloat16_s]),
+    }
     assert [len(order) for order in script.orders] == [4, 32] * 2 * rounds
+
+
+def test_short_steps_are_repeated_and_a_known_network_is_measured_in_its_precision_alone(
+    make_plan: PlanMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    steps: dict[int, Callable[[], None]] = {
+        number: partial(clock.advance, 0.04) for number in range(1, 5)
+    }
+    script = ScriptedEngine((), during=steps)
+    monkeypatch.setattr("tuner.training.loop.time.perf_counter", clock.now)
+    data = TrainingData(train=_rows(), validation=_rows(), classes=CLASSES)
+    plans = [make_plan(batch_size=4, precision=each) for each in ("float32", "bfloat16")]
+
+    times = loop.epoch_times(plans, data, script, {"scripted": "bfloat16", "other": "float32"})
+
+    assert times.rounds == {"bfloat16": pytest.approx([0.04 * (ROWS + ROWS / 3) / 32])}
+    assert times.precision == "bfloat16"
+    assert [len(order) for order in script.orders] == [4, 32, 32]
 
 
 def interrupted(plan: TrialPlan, engine: ScriptedEngine, epoch: int) -> Path:

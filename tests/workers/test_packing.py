@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.workers.conftest import PlanMaker, follow, is_gone
 from tuner.workers.devices import Device, layouts
 from tuner.workers.local import LocalPool
-from tuner.workers.packing import Memory, Packed, fastest
+from tuner.workers.memory import Memory
+from tuner.workers.packing import Packed, Packings, fastest
 from tuner.workers.pool import Finished
 
 NUMPY_ENGINE = Path(__file__).parents[1] / "faults" / "site"
@@ -34,7 +35,7 @@ def test_the_faster_of_two_packings_stays_and_the_other_ends(
             return stack.enter_context(closing(LocalPool(devices, tmp_path / "logs")))
 
         slow = Packed(start([core, core]), 1e9)
-        slow.pool.epoch_seconds(plan, ["float32"])
+        slow.pool.epoch_times(plan, ["float32"])
         beaten = slow.pool.submit(plan).pid
         follow(slow.pool, plan)
         best, paces = fastest(slow, [[core]], start, plan)
@@ -54,12 +55,12 @@ def test_the_highest_pace_is_remembered_and_other_workloads_too(
     paces: dict[int, float], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     file = tmp_path_factory.mktemp("memory") / "packings.json"
-    Memory(file).keep("another", {7: 1.0})
-    Memory(file).keep(WORKLOAD, paces)
-    fastest_count = Memory(file).trainers(WORKLOAD)
+    Packings(Memory(file)).keep("another", {7: 1.0})
+    Packings(Memory(file)).keep(WORKLOAD, paces)
+    fastest_count = Packings(Memory(file)).trainers(WORKLOAD)
     assert fastest_count is not None
     assert paces[fastest_count] == max(paces.values())
-    assert Memory(file).trainers("another") == 7
+    assert Packings(Memory(file)).trainers("another") == 7
 
 
 @pytest.mark.parametrize("text", [None, "", '{"cut', "[1, 2]"])
@@ -69,6 +70,6 @@ def test_a_memory_that_is_missing_or_damaged_counts_as_none(
     file = tmp_path / "packings.json"
     if text is not None:
         file.write_text(text)
-    assert Memory(file).trainers(WORKLOAD) is None
-    Memory(file).keep(WORKLOAD, {2: 0.5})
-    assert Memory(file).trainers(WORKLOAD) == 2
+    assert Packings(Memory(file)).trainers(WORKLOAD) is None
+    Packings(Memory(file)).keep(WORKLOAD, {2: 0.5})
+    assert Packings(Memory(file)).trainers(WORKLOAD) == 2

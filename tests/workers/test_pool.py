@@ -16,8 +16,9 @@ from tests.workers.conftest import (
 from tuner.code import digest
 from tuner.errors import DataError, ModelError
 from tuner.models.model_file import sha256_of
+from tuner.spec.recipe import Recipe
 from tuner.training.engines.precisions import processor_precisions
-from tuner.training.plan import ModelPlan, TrialPlan, TrialResult, TrialState
+from tuner.training.plan import ModelPlan, Precision, TrialPlan, TrialResult, TrialState
 from tuner.workers.local import LocalPool
 from tuner.workers.pool import Finished, Measured, PoolEvent, Reported
 
@@ -233,15 +234,22 @@ def test_a_function_that_is_not_there_is_refused(pool: LocalPool, name: str, mes
 
 
 def test_an_epoch_is_measured(pool: LocalPool, make_plan: PlanMaker) -> None:
-    assert pool.epoch_seconds(make_plan(), ["float32"])["float32"] > 0
+    times = pool.epoch_times(make_plan(), ["float32"])
+    assert times.epoch_s > 0
+    assert (
+        times.network
+        == pool.epoch_times(make_plan(seed=7, recipe=Recipe(batch_size=7)), ["float32"]).network
+    )
 
 
 def test_a_precision_that_is_emulated_is_measured_only_where_nothing_else_is_asked_for(
     pool: LocalPool, make_plan: PlanMaker
 ) -> None:
-    both = pool.epoch_seconds(make_plan(), ["float32", "bfloat16"])
-    assert set(both) == set(processor_precisions())
-    assert set(pool.epoch_seconds(make_plan(), ["bfloat16"])) == {"bfloat16"}
+    both = pool.epoch_times(make_plan(), ["float32", "bfloat16"])
+    assert set(both.rounds) == set(processor_precisions())
+    assert set(pool.epoch_times(make_plan(), ["bfloat16"]).rounds) == {"bfloat16"}
+    known: dict[str, Precision] = {both.network: "float32"}
+    assert set(pool.epoch_times(make_plan(), ["float32", "bfloat16"], known).rounds) == {"float32"}
 
 
 def test_a_trainer_that_has_grown_is_replaced_between_two_trials(
@@ -263,7 +271,7 @@ def test_a_trainer_that_has_grown_is_replaced_between_two_trials(
 
 def test_a_plan_that_cannot_be_measured_is_refused(pool: LocalPool, make_plan: PlanMaker) -> None:
     with pytest.raises(ModelError, match=r"dense: cannot be built with \{'depth': 'deep'\}"):
-        pool.epoch_seconds(make_plan("dense", {"depth": "deep"}), ["float32"])
+        pool.epoch_times(make_plan("dense", {"depth": "deep"}), ["float32"])
     with pytest.raises(DataError, match="validation: must be between 0 and"):
-        pool.epoch_seconds(make_plan(validation=10**6), ["float32"])
+        pool.epoch_times(make_plan(validation=10**6), ["float32"])
     when_idle(pool, 2)

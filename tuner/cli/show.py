@@ -1,5 +1,6 @@
 """`tuner show`: one study's trials, points, best one and importance."""
 
+import json
 from typing import TYPE_CHECKING
 
 import typer
@@ -22,7 +23,12 @@ def show(study: StudyName, as_json: AsJson = False) -> None:
         summary = opened.summary()
         if as_json:
             fields = {"study", "metric", "counts", "trials", "points", "best"}
-            typer.echo(summary.model_dump_json(include=fields, indent=2))
+            content = summary.model_dump(mode="json", include=fields)
+            content["precision"] = {
+                "chosen": opened.spec.precision,
+                "epoch_s": dict(opened.record.epoch_s),
+            }
+            typer.echo(json.dumps(content, indent=2))
             return
         print_summary(summary)
         _print_importance(opened)

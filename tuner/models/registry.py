@@ -8,8 +8,10 @@ registered under the entry point group `tuner.models`.
 """
 
 import inspect
+import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +38,7 @@ BUILTIN = {
     "paper-cnn": "tuner.models.paper_cnn:build",
     "dense": "tuner.models.dense:build",
 }
+_SETTING = (bool, int, str, tuple, list)
 _GIVEN = ("input_shape", "classes")
 _COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -88,6 +91,28 @@ def build(
     check_trained_by_recipe(model, name)
     check_network(model, name, input_shape, classes)
     return model
+
+
+def architecture(model: "keras.Model") -> str:
+    """SHA-256 of the layers' kinds, settings and weights' shapes, in hexadecimal.
+
+    Settings that are fractions or seeds, as rates are, and names make no difference.
+    """
+    return sha256(json.dumps([_layer(layer) for layer in model.layers]).encode()).hexdigest()
+
+
+def _layer(layer: "keras.Layer") -> list[object]:
+    try:
+        config = layer.get_config()
+    except NotImplementedError:  # one of a user's own that was not made to be saved
+        config = {}
+    settings = {
+        key: value
+        for key, value in sorted(config.items())
+        if isinstance(value, _SETTING) and key not in ("name", "seed")
+    }
+    shapes = [list(weight.shape) for weight in layer.weights]
+    return [type(layer).__name__, settings, shapes, *map(_layer, getattr(layer, "layers", ()))]
 
 
 def check_name(name: str) -> None:

@@ -2,9 +2,11 @@
 
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import optuna
@@ -20,10 +22,14 @@ from tuner.spec.study import StudySpec
 from tuner.spec.writer import to_yaml
 from tuner.study.database import Database
 from tuner.study.tables import code, studies, submissions
+from tuner.training.plan import Precision
 
 Wish = Literal["run", "pause", "stop"]
 """What people want of a study's drivers: to go on, to begin no other trial, to leave."""
 
+
+Rounds = Mapping[Precision, Sequence[float]]
+NOTHING_MEASURED: Rounds = MappingProxyType({})
 
 _DIGEST = (
     select(code.c.digest)
@@ -48,6 +54,8 @@ class StudyRecord:
     dataset: DatasetInfo
     created_ms: int
     wish: Wish
+    epoch_s: Rounds
+    """Seconds of an epoch in each round, by precision, where that was chosen by measuring."""
 
     @property
     def name(self) -> str:
@@ -102,6 +110,8 @@ class Catalog:
         code_path: tuple[Path, ...],
         dataset: DatasetInfo,
         submitted_ms: int | None = None,
+        *,
+        epoch_s: Rounds = NOTHING_MEASURED,
     ) -> StudyRecord:
         """Makes the study, or returns the one of that name that another driver has just made.
 
@@ -114,6 +124,7 @@ class Catalog:
             code_path: where modules that it names are.
             dataset: its data.
             submitted_ms: for whoever answers a submission, when that was made.
+            epoch_s: by what its precision was chosen.
 
         Raises:
             RefusedError: the submission was withdrawn, or replaced by another, meanwhile.
@@ -129,6 +140,7 @@ class Catalog:
             "backend": spec.backend,
             "created_ms": time.time_ns() // 1_000_000,
             "wish": "run",
+            "epoch_s": dict(epoch_s),
         }
         answered = delete(submissions).where(submissions.c.name == spec.name)
         if submitted_ms is not None:
@@ -239,6 +251,7 @@ def _record(row: Any) -> StudyRecord:
         dataset=DatasetInfo.model_validate(row["dataset"]),
         created_ms=row["created_ms"],
         wish=_wish(row["wish"]),
+        epoch_s=row["epoch_s"] or NOTHING_MEASURED,
     )
 
 

@@ -13,6 +13,7 @@ from tuner.spec.study import StudySpec
 from tuner.study import points
 from tuner.study.checkpoints import latest_checkpoint
 from tuner.training.plan import ModelPlan, Precision, TrialPlan
+from tuner.training.timing import EpochTimes
 from tuner.workers.messages import Described
 
 
@@ -27,6 +28,8 @@ class Planner:
     described: Described
     precision: Precision
     """What the study's `precision` came to."""
+    measured: EpochTimes | None = None
+    """By what it was chosen, where the study leaves it open."""
 
     def plan(self, slot: int, attempt: int, params: dict[str, Scalar]) -> TrialPlan:
         """The plan that trains `params` in `slot`.

@@ -282,7 +282,10 @@ class _Stay:
             path, at_ms = file.code_path, None
             if answers is not None:
                 path, at_ms = answers.code_path, answers.submitted_ms
-            self._catalog.create(measured, file.source, path, planner.dataset, at_ms)
+            rounds = planner.measured.rounds if planner.measured else {}
+            self._catalog.create(
+                measured, file.source, path, planner.dataset, at_ms, epoch_s=rounds
+            )
             self._check_data(planner.dataset)  # another driver may have been quicker
         if self._terms.stays:
             record = self._catalog.resume(self._spec, file.source, file.code_path)

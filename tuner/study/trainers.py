@@ -4,26 +4,29 @@ What the study leaves open (`workers: auto`, `precision: auto`) is measured on i
 and data.
 """
 
-import math
 import os
 import socket
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
+from typing import Any
+
+from pydantic import ValidationError
 
 from tuner.errors import ModelError
 from tuner.home import Home
 from tuner.spec.study import AutoOrCount, StudySpec
 from tuner.study.planning import Planner
 from tuner.training.plan import Precision
+from tuner.training.timing import EpochTimes
 from tuner.workers.cluster import Cluster
 from tuner.workers.devices import Device, layout, layouts, usable_cores, visible_gpus
 from tuner.workers.handle_pool import HandlePool
 from tuner.workers.local import LocalPool
-from tuner.workers.packing import Memory, Packed, fastest
+from tuner.workers.memory import Memory
+from tuner.workers.packing import Packed, Packings, fastest
 
-_CLEARLY = 0.9
-"""bfloat16 must take less than this share of float32's time; no faster, it has no merit."""
+_PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 _WORTH_PACKING_S = 900.0
 """A shorter study would not win back what trying other packings costs, half a minute each."""
 
@@ -51,7 +54,8 @@ class Trainers:
         self._workers = workers
         self._stack = stack
         self._say = say
-        self._memory = Memory(home.packings)
+        self._packings = Packings(Memory(home.packings))
+        self._precisions = Memory(home.precisions)
         self._others: list[tuple[Device, ...]] = []
         self.pool: HandlePool
         if cluster is not None:
@@ -78,7 +82,7 @@ class Trainers:
         if self._workers != "auto":
             return [layout(self._workers, self._spec.slots)]
         choice = layouts(self._spec.slots)
-        fastest_before = self._memory.trainers(self._workload())
+        fastest_before = self._packings.trainers(self._workload())
         return [each for each in choice if len(each) == fastest_before] or choice
 
     def _started(self, devices: Sequence[Device]) -> LocalPool:
@@ -92,21 +96,28 @@ class Trainers:
         return self._stack.enter_context(closing(pool))
 
     def _in_its_precision(self, planner: Planner) -> tuple[Planner, Packed]:
-        precisions: list[Precision] = [planner.precision]
-        if self._spec.precision == "auto":
-            precisions = ["float32", "bfloat16"]
-        seconds = self._epoch_seconds(planner, precisions)
-        chosen = planner.precision
-        if seconds.get("bfloat16", math.inf) < _CLEARLY * seconds.get("float32", math.inf):
-            chosen = "bfloat16"
-        if len(seconds) > 1:
-            told = ", ".join(f"{each} {seconds[each]:.1f} s" for each in precisions)
-            self._say(f"training in {chosen} (an epoch takes {told})")
-        return replace(planner, precision=chosen), Packed(self.pool, seconds[chosen])
+        if self._spec.precision != "auto":
+            times = self._epoch_times(planner, [planner.precision])
+            return planner, Packed(self.pool, times.epoch_s)
+        workload = f"data {planner.dataset.digest} with {self._machine()}"
+        known = _known(self._precisions.recall(workload))
+        chosen = {network: each.precision for network, each in known.items()}
+        times = self._epoch_times(planner, _PRECISIONS, chosen)
+        decisive = known.setdefault(times.network, times)
+        self._precisions.keep(workload, {name: dict(each.rounds) for name, each in known.items()})
+        planner = replace(planner, precision=times.precision, measured=decisive)
+        if len(decisive.rounds) > 1:
+            told = ", ".join(f"{each} {decisive.seconds(each):.1f} s" for each in decisive.rounds)
+            when = "" if decisive is times else "measured before: "
+            self._say(f"training in {times.precision} ({when}an epoch takes {told})")
+        return planner, Packed(self.pool, times.epoch_s)
 
-    def _epoch_seconds(
-        self, planner: Planner, precisions: Sequence[Precision]
-    ) -> dict[Precision, float]:
+    def _epoch_times(
+        self,
+        planner: Planner,
+        precisions: Sequence[Precision],
+        chosen: Mapping[str, Precision] | None = None,
+    ) -> EpochTimes:
         """Measures the first typical network that can be built; the others fail in their trials.
 
         Raises:
@@ -115,29 +126,39 @@ class Trainers:
         first: ModelError | None = None
         for plan in planner.typical():
             try:
-                seconds = self.pool.epoch_seconds(plan, precisions)
+                times = self.pool.epoch_times(plan, precisions, chosen or {})
             except ModelError as error:
                 first = first or error
             else:
                 self._typical = plan
-                return seconds
+                return times
         assert first is not None, "there is a point"
         raise first
 
     def _repacked(self, packed: Packed) -> Packed:
         """Tries what else the machine offers, once: the next study remembers."""
         best, paces = fastest(packed, self._others, self._started, self._typical)
-        self._memory.keep(self._workload(), paces)
+        self._packings.keep(self._workload(), paces)
         told = ", ".join(f"{count} reach {paces[count]:.2f}" for count in sorted(paces))
         self._say(f"trainers: {best.pool.size} (epochs a second: {told})")
         return best
 
     def _workload(self) -> str:
         """What the fastest packing depends on."""
+        return f"{self._spec.model} on {self._spec.dataset.name} with {self._machine()}"
+
+    def _machine(self) -> str:
         cores, gpus = len(usable_cores()), len(visible_gpus(os.environ))
-        model, dataset = self._spec.model, self._spec.dataset.name
-        work = f"{model} on {dataset} with {self._spec.backend}"
-        return f"{work}, {socket.gethostname()}: {cores} cores, {gpus} GPUs"
+        return f"{self._spec.backend}, {socket.gethostname()}: {cores} cores, {gpus} GPUs"
+
+
+def _known(remembered: Mapping[str, Any]) -> dict[str, EpochTimes]:
+    """What another version has written in another form is measured anew."""
+    known = {}
+    for network, rounds in remembered.items():
+        with suppress(ValidationError):
+            known[network] = EpochTimes(network=network, rounds=rounds)
+    return known
 
 
 def _starting(trainers: int) -> str:

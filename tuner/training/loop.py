@@ -4,7 +4,7 @@ import math
 import resource
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -31,11 +31,9 @@ from tuner.training.plan import (
     TrialResult,
     TrialState,
 )
+from tuner.training.timing import EpochTimes
 
-_PROBE_SHARE, _PROBE_STEPS = 0.025, 8
-_PROBES = 2
-_DECISIVE = 1.5
-"""So many times faster than the others, a precision need not prove it again."""
+_PROBE_SHARE, _PROBE_STEPS, _PROBE_S = 0.025, 8, 0.05
 
 
 class Listener(Protocol):
@@ -82,35 +80,42 @@ def train(
     return progress.result(state)
 
 
-def epoch_seconds(
-    plans: Sequence[TrialPlan], data: TrainingData, engine: Engine
-) -> dict[Precision, float]:
+def epoch_times(
+    plans: Sequence[TrialPlan], data: TrainingData, engine: Engine, known: Mapping[str, Precision]
+) -> EpochTimes:
     """How long an epoch of the plans takes here, which differ in their precision alone.
 
-    Each is warmed up and trains a fortieth of an epoch, eight steps at least, by turns. Where that
-    leaves one of several far ahead, it is enough; otherwise they train once more and the faster
-    time counts.
+    Each is warmed up and trains a fortieth of an epoch, eight steps and 50 ms at least, by turns,
+    until that tells which is the faster one. Of a network whose architecture has a `known`
+    precision, that one alone is measured.
     """
+    network = engine.session(plans[0], data).architecture
+    plans = [each for each in plans if each.precision == known.get(network)] or plans
     least = _PROBE_STEPS * max(plan.recipe.batch_size for plan in plans)
     rows = _order(0, 0, len(data.train))[: max(least, round(len(data.train) * _PROBE_SHARE))]
-    times: dict[Precision, list[float]] = {plan.precision: [] for plan in plans}
-    for _ in range(_PROBES):
-        for plan in plans:
-            session = engine.session(plan, data)
-            session.train_epoch(rows[: plan.recipe.batch_size])
-            started = time.perf_counter()
-            session.train_epoch(rows)
-            times[plan.precision].append((time.perf_counter() - started) / len(rows))
-        if _decided([min(each) for each in times.values()]):
-            break
     # A row's forward pass costs about a third of its training.
     equivalent = len(data.train) + len(data.validation) / 3
-    return {precision: min(each) * equivalent for precision, each in times.items()}
+    times = EpochTimes(network=network, rounds={plan.precision: () for plan in plans})
+    while not times.rounds[plans[0].precision] or not times.decided:
+        rounds = {
+            plan.precision: (
+                *times.rounds[plan.precision],
+                equivalent * _seconds_a_row(engine.session(plan, data), plan, rows),
+            )
+            for plan in plans
+        }
+        times = EpochTimes(network=network, rounds=rounds)
+    return times
 
 
-def _decided(seconds: Sequence[float]) -> bool:
-    fastest, *others = sorted(seconds)
-    return bool(others) and others[0] > _DECISIVE * fastest
+def _seconds_a_row(session: Session, plan: TrialPlan, rows: NDArray[np.int32]) -> float:
+    session.train_epoch(rows[: plan.recipe.batch_size])
+    started, passed, trained = time.perf_counter(), 0.0, 0
+    while passed < _PROBE_S:
+        session.train_epoch(rows)
+        trained += len(rows)
+        passed = time.perf_counter() - started
+    return passed / trained
 
 
 @dataclass

@@ -4,13 +4,13 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 from tuner import errors
 from tuner.errors import UnavailableError
 from tuner.training.plan import ModelPlan, Precision, TrainerInfo, TrialPlan
+from tuner.training.timing import EpochTimes
 from tuner.workers.handle import TrainerHandle
 from tuner.workers.messages import (
     OUTPUT_LOG,
@@ -29,7 +29,16 @@ from tuner.workers.messages import (
     Sampled,
     Train,
 )
-from tuner.workers.pool import Finished, GivenUp, Lost, Measured, PoolEvent, Reported, TrainerReady
+from tuner.workers.pool import (
+    NOTHING_KNOWN,
+    Finished,
+    GivenUp,
+    Lost,
+    Measured,
+    PoolEvent,
+    Reported,
+    TrainerReady,
+)
 
 _EXIT_WAIT_S = 5.0
 _MOST_STARTS = 3
@@ -82,18 +91,16 @@ class HandlePool:
         assert isinstance(answer, Described)
         return answer
 
-    def epoch_seconds(
-        self, plan: TrialPlan, precisions: Sequence[Precision]
-    ) -> dict[Precision, float]:
+    def epoch_times(
+        self,
+        plan: TrialPlan,
+        precisions: Sequence[Precision],
+        known: Mapping[str, Precision] = NOTHING_KNOWN,
+    ) -> EpochTimes:
         """How long an epoch of `plan` takes while all who share a machine are at work."""
-        probe = Probe(plan=plan, precisions=tuple(precisions))
-        measured = [
-            answer.epoch_s
-            for answer in self._ask(probe, trainers=self._probes)
-            if isinstance(answer, Probed)
-        ]
-        native = set.intersection(*(set(each) for each in measured))
-        return {each: fmean(seconds[each] for seconds in measured) for each in native}
+        probe = Probe(plan=plan, precisions=tuple(precisions), known=dict(known))
+        answers = self._ask(probe, trainers=self._probes)
+        return EpochTimes.together([each.times for each in answers if isinstance(each, Probed)])
 
     def submit(self, plan: TrialPlan) -> TrainerInfo:
         """Hands the plan to an idle trainer and says to which."""

@@ -15,6 +15,7 @@ from tuner.training.plan import (
     TrialPlan,
     TrialResult,
 )
+from tuner.training.timing import EpochTimes
 
 OUTPUT_LOG = "output.log"
 """What a trial printed, in its plan's folder."""
@@ -37,6 +38,8 @@ class Probe(Frozen):
     kind: Literal["probe"] = "probe"
     plan: TrialPlan
     precisions: tuple[Precision, ...]
+    known: dict[str, Precision] = Field(default_factory=dict)
+    """The precision to measure alone for networks of an architecture."""
 
 
 class Train(Frozen):
@@ -88,10 +91,10 @@ class Described(Frozen):
 
 
 class Probed(Frozen):
-    """How long an epoch takes, by precision."""
+    """How long an epoch takes."""
 
     kind: Literal["probed"] = "probed"
-    epoch_s: dict[Precision, float]
+    times: EpochTimes
 
 
 class EpochReported(Frozen):

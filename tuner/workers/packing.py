@@ -6,15 +6,13 @@ a packing costs the start of its trainers, so it is done where the study is long
 that back.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from tuner.training.plan import TrialPlan
 from tuner.workers.devices import Device
 from tuner.workers.handle_pool import HandlePool
+from tuner.workers.memory import Memory
 
 Layout = Sequence[Device]
 
@@ -47,36 +45,24 @@ def fastest(
     best, paces = first, {first.pool.size: first.pace}
     for layout in others:
         pool = start(layout)
-        packed = Packed(pool, pool.epoch_seconds(plan, [plan.precision])[plan.precision])
+        packed = Packed(pool, pool.epoch_times(plan, [plan.precision]).epoch_s)
         paces[packed.pool.size] = packed.pace
         best, slower = (packed, best) if packed.pace > best.pace else (best, packed)
         slower.pool.close()
     return best, paces
 
 
-class Memory:
-    """The paces that were measured on this machine, in a file that may be deleted."""
+class Packings:
+    """The paces that were measured on this machine."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
 
     def trainers(self, workload: str) -> int | None:
         """The number of trainers that was fastest, None where nothing was measured."""
-        paces = self._read().get(workload)
+        paces = self._memory.recall(workload)
         return int(max(paces, key=lambda count: paces[count])) if paces else None
 
     def keep(self, workload: str, paces: Mapping[int, float]) -> None:
-        """Remembers the paces, each under its number of trainers, if the disk has room."""
-        known = {**self._read(), workload: {str(count): pace for count, pace in paces.items()}}
-        partial = self._file.with_name(f"partial-{self._file.name}")
-        with suppress(OSError):
-            partial.write_text(json.dumps(known, indent=2))
-            partial.replace(self._file)
-
-    def _read(self) -> dict[str, dict[str, float]]:
-        """A file that was cut short or written by another version counts as none."""
-        try:
-            known = json.loads(self._file.read_text())
-        except (FileNotFoundError, ValueError):
-            return {}
-        return known if isinstance(known, dict) else {}
+        """Remembers the paces, each under its number of trainers."""
+        self._memory.keep(workload, {str(count): pace for count, pace in paces.items()})

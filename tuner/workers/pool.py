@@ -4,8 +4,9 @@ A pool owns trainers and their devices. The driver submits a plan when a trainer
 hears of everything that happens through one stream of events, in order for each plan.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from tuner.training.plan import (
@@ -17,6 +18,7 @@ from tuner.training.plan import (
     TrialPlan,
     TrialResult,
 )
+from tuner.training.timing import EpochTimes
 from tuner.workers.messages import Described
 
 
@@ -69,6 +71,9 @@ class GivenUp:
 PoolEvent = TrainerReady | Reported | Measured | Finished | Lost | GivenUp
 
 
+NOTHING_KNOWN: Mapping[str, Precision] = MappingProxyType({})
+
+
 class TrainerPool(Protocol):
     """Trains plans, each on a device of its own."""
 
@@ -91,13 +96,17 @@ class TrainerPool(Protocol):
         """
         ...
 
-    def epoch_seconds(
-        self, plan: TrialPlan, precisions: Sequence[Precision]
-    ) -> dict[Precision, float]:
-        """How long an epoch of `plan` takes while every trainer is at work, in seconds.
+    def epoch_times(
+        self,
+        plan: TrialPlan,
+        precisions: Sequence[Precision],
+        known: Mapping[str, Precision] = NOTHING_KNOWN,
+    ) -> EpochTimes:
+        """How long an epoch of `plan` takes while every trainer is at work.
 
-        In those of the precisions that every device is made for, or in all where none is.
-        Waits until every trainer is there.
+        In those of the precisions that every device is made for, or in all where none is; in one
+        alone for a network whose architecture has a `known` one. Waits until every trainer is
+        there.
 
         Raises:
             DataError: the plan's rows cannot be split as it says.

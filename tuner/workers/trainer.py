@@ -159,8 +159,9 @@ class Trainer:
                 request.plan.model_copy(update={"precision": each})
                 for each in native or request.precisions
             ]
-            seconds = loop.epoch_seconds(plans, self._load(request.plan), self._engine)
-            return messages.Probed(epoch_s=seconds)
+            data = self._load(request.plan)
+            times = loop.epoch_times(plans, data, self._engine, request.known)
+            return messages.Probed(times=times)
         return self._description(request)
 
     def _import(self, model: ModelPlan) -> None:

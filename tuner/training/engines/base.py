@@ -33,6 +33,14 @@ class Session(Protocol):
         ...
 
     @property
+    def architecture(self) -> str:
+        """A digest of the network's layers and their shapes: equal for those that cost the same.
+
+        Rates, seeds and names make no difference.
+        """
+        ...
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """Why the trial trained in another way than as one program shared with other trials."""
         ...

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tuner.errors import ModelError
 from tuner.models.model_file import load_verified
+from tuner.models.registry import architecture
 from tuner.training.data import Rows, spread
 from tuner.training.plan import KeptModel, TrialPlan
 
@@ -36,6 +37,11 @@ class KerasSession:
     def parameters(self) -> int:
         """How many weights the network has, trainable or not."""
         return int(self._model.count_params())
+
+    @property
+    def architecture(self) -> str:
+        """A digest of the network's layers and their shapes."""
+        return architecture(self._model)
 
     def save(self, weights: list[NDArray[np.generic]], path: Path) -> None:
         """Writes the network with `weights` as a `.keras` file, atomically."""

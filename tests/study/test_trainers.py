@@ -1,0 +1,93 @@
+"""What is measured of a study's network is remembered on this machine."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from tests.study.conftest import Bench
+from tuner.spec.study import StudySpec
+from tuner.study import trainers
+from tuner.study.planning import Planner
+from tuner.study.trainers import Trainers
+from tuner.training.plan import Precision, TrialPlan
+from tuner.training.timing import EpochTimes
+from tuner.workers.local import LocalPool
+from tuner.workers.messages import Described
+from tuner.workers.pool import NOTHING_KNOWN
+
+ROUNDS: dict[Precision, tuple[float, ...]] = {"float32": (3.0,), "bfloat16": (1.0,)}
+
+
+@dataclass
+class TimedPool:
+    """A pool that measures what it is told."""
+
+    rounds: dict[Precision, tuple[float, ...]]
+    network: str = "a network"
+    size: int = 1
+    asked: list[Sequence[Precision]] = field(default_factory=list)
+
+    def epoch_times(
+        self,
+        plan: TrialPlan,
+        precisions: Sequence[Precision],
+        known: Mapping[str, Precision] = NOTHING_KNOWN,
+    ) -> EpochTimes:
+        assert plan.slot == 0
+        alone = [known[self.network]] if self.network in known else precisions
+        self.asked.append(alone)
+        return EpochTimes(network=self.network, rounds={each: self.rounds[each] for each in alone})
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def settle(
+    bench: Bench, study_spec: Callable[..., StudySpec], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Planner]:
+    """Settles a study's precision on a pool, and returns its planner."""
+
+    def run(pool: TimedPool, digest: str = "0" * 64, **changes: object) -> Planner:
+        spec = study_spec(workers=1, **changes)
+        monkeypatch.setattr(trainers, "LocalPool", lambda *_: cast(LocalPool, pool))
+        described = Described(hyperparameters={}, source={})
+        dataset = bench.dataset.model_copy(update={"digest": digest})
+        planner = Planner(bench.home, spec, (), dataset, described, "float32")
+        with ExitStack() as stack:
+            mine = Trainers(bench.home, spec, 1, None, stack, bench.said.append)
+            return mine.settle(planner, epochs=1)[0]
+
+    return run
+
+
+def test_a_precision_that_was_chosen_once_is_chosen_again(
+    settle: Callable[..., Planner], bench: Bench
+) -> None:
+    """Whatever a later measurement would say of the same network and data."""
+    first = settle(TimedPool(ROUNDS))
+    assert first.precision == "bfloat16"
+    slow = TimedPool({"float32": (1.0,), "bfloat16": (3.0,)})
+    again = settle(slow)
+    assert (again.precision, again.measured) == ("bfloat16", first.measured)
+    assert slow.asked == [["bfloat16"]]
+    assert "measured before: an epoch takes float32 3.0 s, bfloat16 1.0 s" in bench.said[-1]
+
+    assert settle(TimedPool(slow.rounds, network="another")).precision == "float32"
+    assert settle(TimedPool(slow.rounds), digest="1" * 64).precision == "float32"
+    assert settle(TimedPool(slow.rounds)).precision == "bfloat16"
+    stated = settle(slow, precision="float32")
+    assert (stated.precision, stated.measured) == ("float32", None)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"cut'])
+def test_a_memory_that_cannot_be_read_is_made_anew(
+    text: str, settle: Callable[..., Planner], bench: Bench
+) -> None:
+    settle(TimedPool(ROUNDS))
+    file: Path = bench.home.precisions
+    file.write_text(text or file.read_text().replace("[", '"').replace("]", '"'))
+    assert settle(TimedPool({"float32": (1.0,), "bfloat16": (3.0,)})).precision == "float32"

@@ -1,0 +1,71 @@
+"""How long an epoch takes, and which precision is the faster one by more than noise.
+
+Precisions are timed by turns, in *rounds*, so that what disturbs the machine meets them alike.
+bfloat16 is chosen where it takes less than four fifths of float32's time in the median round: it
+has no merit but speed, and studies in the same precision can be compared. One round decides where
+a precision is one and a half times as fast; otherwise rounds follow until most of five agree.
+"""
+
+from collections.abc import Sequence
+from itertools import chain
+from statistics import median
+
+from tuner.spec.search_space import Frozen
+from tuner.training.plan import Precision
+
+_CLEARLY = 0.8
+_DECISIVE = 1.5
+_ROUNDS = 5
+
+
+class EpochTimes(Frozen):
+    """The seconds of an epoch of one network on one machine, or on several trainers of one."""
+
+    network: str
+    """Its architecture, as `Session.architecture` has it."""
+    rounds: dict[Precision, tuple[float, ...]]
+    """By precision, float32 first; the same number of rounds for each."""
+
+    @classmethod
+    def together(cls, measured: Sequence["EpochTimes"]) -> "EpochTimes":
+        """Those of several trainers, in the precisions that all of them have measured."""
+        first = measured[0]
+        common = [each for each in first.rounds if all(each in one.rounds for one in measured)]
+        rounds = {
+            each: tuple(chain.from_iterable(one.rounds[each] for one in measured))
+            for each in common
+        }
+        return cls(network=first.network, rounds=rounds)
+
+    @property
+    def precision(self) -> Precision:
+        """The one to train in: the first, unless the other is clearly faster."""
+        first, *others = self.rounds
+        return next((each for each in others if median(self._ratios(each)) < _CLEARLY), first)
+
+    @property
+    def epoch_s(self) -> float:
+        """What an epoch takes in that precision."""
+        return self.seconds(self.precision)
+
+    def seconds(self, precision: Precision) -> float:
+        """What an epoch takes, in the median round."""
+        return median(self.rounds[precision])
+
+    @property
+    def decided(self) -> bool:
+        """Whether further rounds could not, or need not, change the precision."""
+        _, *others = self.rounds
+        return all(_tells(self._ratios(each)) for each in others)
+
+    def _ratios(self, precision: Precision) -> list[float]:
+        """Of its time to the first precision's, by round."""
+        first = next(iter(self.rounds.values()))
+        return [mine / its for mine, its in zip(self.rounds[precision], first, strict=True)]
+
+
+def _tells(ratios: Sequence[float]) -> bool:
+    if len(ratios) == 1 and not 1 / _DECISIVE < ratios[0] < _DECISIVE:
+        return True
+    faster = sum(ratio < _CLEARLY for ratio in ratios)
+    return max(faster, len(ratios) - faster) > _ROUNDS / 2
