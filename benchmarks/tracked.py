@@ -106,7 +106,7 @@ def main() -> None:
         summary = run.run_study(file, home, notify=watch.take)
     if summary.counts["completed"] != summary.slots:
         raise SystemExit(f"not every trial trained all its epochs: {summary.counts}")
-    if asked.complete and survey(home.study(summary.study)).pending:
+    if asked.complete and survey(home.devoted(summary.study)).pending:
         raise SystemExit("MLflow does not have everything")
     sys.stdout.write(json.dumps(watch.sample()) + "\n")
 

@@ -6,12 +6,13 @@ HOME/id                                 what tells this folder from every other
     /datasets/<name>-<digest>/          prepared arrays
     /models/                            verified copies of model files
     /packings.json  precisions.json     what was fastest on this machine
-    /studies/<study>/uid                which study of that name
-                    /code               the digest of the code that its checkpoints are of
-                    /parent/            its spool
-                    /attempts/<slot>-<attempt>/   one try of a trial: spool, log, model
+    /studies/<study>/uid                which study has that name now
                     /trainers/          what trainers printed outside of trials
-                    /shipper.log        what the shipper had to say
+                    /<uid>/             a study that has it or had it
+                          /code         the digest of the code that its checkpoints are of
+                          /parent/      its spool
+                          /attempts/<slot>-<attempt>/   one try of a trial: spool, log, model
+                          /shipper.log  what the shipper had to say
 """
 
 import os
@@ -22,6 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.errors import UnavailableError, check_text
+
+_PARTS = ("parent", "attempts")
+"""Of a study, what an earlier version kept one level higher."""
 
 
 @dataclass(frozen=True)
@@ -70,45 +74,67 @@ class Home:
         return sorted(each.name for each in folder.iterdir()) if folder.exists() else []
 
     def study(self, name: str) -> Path:
-        """Everything that this machine holds of one study."""
+        """Everything that this machine holds of the studies that have had this name."""
         return self.root / "studies" / name
 
-    def devote(self, name: str, uid: str) -> None:
-        """Makes the study's folder that of the study with this uid.
+    def devoted(self, name: str) -> Path:
+        """The folder of the study that has the name now.
 
-        What another one of the same name has left, deleted from elsewhere or of another
-        database, is set aside below it, and fetched back when that one's turn comes again.
+        One that an earlier version of tuner left lies a level higher until it is devoted again.
         """
-        before = self.devoted_to(name)
-        if before == uid:
-            return
         folder = self.study(name)
-        if before:
-            self._move_spools(folder, folder / f"former-{before}")
-            self._move_spools(folder / f"former-{uid}", folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / "partial-uid"
-        partial.write_text(uid)
-        partial.replace(folder / "uid")
+        uid = self.devoted_to(name)
+        return folder / uid if (folder / uid).exists() else folder
 
-    def _move_spools(self, source: Path, target: Path) -> None:
-        target.mkdir(exist_ok=True)
-        for part in ("parent", "attempts"):
-            if (source / part).exists():
-                (source / part).rename(target / part)
+    def formers(self, name: str) -> list[Path]:
+        """The folders of studies that had the name before: deleted, or of another database."""
+        folders = [each for each in self.study(name).glob("*") if each.is_dir()]
+        others = (self.devoted_to(name), "trainers", *_PARTS)
+        return sorted(each for each in folders if each.name not in others)
+
+    def devote(self, name: str, uid: str) -> None:
+        """Makes the name stand for the study with this uid, in one step.
+
+        Each study keeps a folder of its own, so nothing is moved but what an earlier version
+        of tuner left; a process that is killed in between leaves the rest to the next one.
+        """
+        folder = self.study(name)
+        before = self.devoted_to(name)
+        (folder / uid).mkdir(parents=True, exist_ok=True)
+        self._part(name, before or uid, uid)
+        if before != uid:
+            partial = folder / "partial-uid"
+            partial.write_text(uid)
+            partial.replace(folder / "uid")
+
+    def _part(self, name: str, owner: str, other: str) -> None:
+        """Gives each study of the name its folder where an earlier version left only one.
+
+        What lies there is the owner's, or the other's if that version was killed while it
+        fetched it back.
+        """
+        folder = self.study(name)
+        for former in folder.glob("former-*"):
+            _merge(former, folder / former.name.removeprefix("former-"))
+        for part in _PARTS:
+            if (folder / part).exists():
+                lacking = [each for each in (owner, other) if not (folder / each / part).exists()]
+                target = folder / (lacking[0] if lacking else "unknown")
+                target.mkdir(exist_ok=True)
+                (folder / part).rename(target / part)
 
     def devoted_to(self, name: str) -> str:
-        """The uid of the study whose folder it is; empty where nobody has said."""
+        """The uid of the study that has the name here; empty where nobody has said."""
         mark = self.study(name) / "uid"
         return mark.read_text() if mark.exists() else ""
 
     def parent(self, name: str) -> Path:
         """The folder of the study's own spool."""
-        return self.study(name) / "parent"
+        return self.devoted(name) / "parent"
 
     def attempts(self, name: str) -> Path:
         """Below it, a folder for each attempt."""
-        return self.study(name) / "attempts"
+        return self.devoted(name) / "attempts"
 
     def attempt(self, name: str, slot: int, number: int) -> Path:
         """The folder of one attempt."""
@@ -145,3 +171,12 @@ class Home:
             raise UnavailableError(
                 f"{self.root}: cannot be written; set TUNER_HOME to a folder that can"
             )
+
+
+def _merge(source: Path, target: Path) -> None:
+    target.mkdir(exist_ok=True)
+    for each in source.iterdir():
+        if not (target / each.name).exists():
+            each.rename(target / each.name)
+    with suppress(OSError):  # something is there twice
+        source.rmdir()

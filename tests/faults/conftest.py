@@ -253,7 +253,7 @@ def reached(place: Place, epoch: int, slot: int = 0) -> Callable[[], bool]:
     """Whether an attempt at the slot has told of so many epochs, by its spool."""
 
     def told() -> bool:
-        spools = place.folder.glob(f"*/studies/fault/attempts/{slot}-*/spool.jsonl")
+        spools = place.folder.glob(f"*/studies/fault/*/attempts/{slot}-*/spool.jsonl")
         return any(path.read_text().count('"epoch-ended"') >= epoch for path in spools)
 
     return told

@@ -40,6 +40,21 @@ def problems_with(changes: Mapping[str, str | None]) -> list[str]:
     return list(refused.value.problems)
 
 
+def test_what_mlflow_would_cut_or_refuse_is_refused() -> None:
+    long, name = "x" * 6001, "n" * 251
+    entries = f"{{a: {{type: choice, choices: [{long}a, {long}b]}}, b: {long}, {name}: 1}}"
+    changes = {"search_space": entries, "dataset": f"d:{'f' * 499}"}
+    rule = "a value must have at most 6000 characters, which MLflow stores, got"
+    assert [each.partition(": 'nnn")[0] for each in problems_with(changes)] == [
+        "dataset.name: must have at most 500 characters, got 501",
+        "search_space: a parameter's name must have at most 250 characters, got 251",
+        f"search_space.a: {rule} 6002",
+        f"search_space.b: {rule} 6001",
+    ]
+    fits = {"search_space": f"{{a: {long[1:]}, {name[1:]}: 1}}", "dataset": f"d:{'f' * 498}"}
+    parse_study(text_with(fits), "study.yaml")
+
+
 def space(entry: str) -> dict[str, str | None]:
     return {"search_space": f"{{x: {entry}}}"}
 

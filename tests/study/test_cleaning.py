@@ -23,7 +23,7 @@ Spec = Callable[..., StudySpec]
 def folder(bench: Bench, scripted: type[ScriptedPool], study_spec: Spec) -> Path:
     """Of a study that has ended."""
     bench.run(study_spec(trials=2), scripted())
-    return bench.home.study("small")
+    return bench.home.devoted("small")
 
 
 def ship(folder: Path) -> None:
@@ -39,12 +39,14 @@ def age(folder: Path, seconds: float = 2 * KEPT_S) -> None:
 
 def cleaned(bench: Bench) -> set[str]:
     clean(bench.home, Catalog(bench.database))
-    return {path.name for path in bench.home.study("small").glob("*")}
+    home = bench.home
+    folders = (home.study("small"), home.devoted("small"), *home.formers("small"))
+    return {path.name for folder in folders for path in folder.glob("*")}
 
 
 def test_a_study_of_the_database_keeps_its_spools(bench: Bench, folder: Path) -> None:
     ship(folder)
-    age(folder)
+    age(folder.parent)
     assert {"parent", "attempts"} <= cleaned(bench)
 
 
@@ -52,29 +54,29 @@ def test_a_deleted_study_goes_a_month_after_all_of_it_was_shipped(
     bench: Bench, folder: Path
 ) -> None:
     Catalog(bench.database).delete("small")
-    age(folder)
+    age(folder.parent)
     assert "attempts" in cleaned(bench), "MLflow lacks its events"
     ship(folder)
     assert "attempts" in cleaned(bench), "it has just been shipped"
     checkpoint = bench.home.attempt("small", 0, 0) / CHECKPOINT
     checkpoint.touch()
-    age(folder)
+    age(folder.parent)
     assert "attempts" in cleaned(bench), "it may be of another database, and go on"
     checkpoint.unlink()
     assert cleaned(bench) == set()
-    assert not folder.exists()
+    assert not folder.parent.exists()
 
 
 def test_former_spools_and_old_logs_go_from_a_living_study(bench: Bench, folder: Path) -> None:
-    former = folder / "former-1"
+    former = bench.home.study("small") / "1"
     shutil.copytree(folder / "attempts", former / "attempts")
     log = bench.home.trainer_logs("small") / "trainer-1-0.log"
     log.parent.mkdir(exist_ok=True)
     log.touch()
-    age(folder)
+    age(folder.parent)
     left = cleaned(bench)
-    assert "former-1" in left, "MLflow lacks its events"
+    assert "1" in left, "MLflow lacks its events"
     assert not log.exists()
     ship(former)
     age(former)
-    assert cleaned(bench) == left - {"former-1"}
+    assert cleaned(bench) == left - {"1"}

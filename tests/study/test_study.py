@@ -1,4 +1,7 @@
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partialmethod
+from itertools import count
 from pathlib import Path
 
 import optuna
@@ -312,4 +315,59 @@ def test_a_home_keeps_apart_what_studies_of_one_name_have_left(home: Home) -> No
             left = home.parent("mine") / "spool.jsonl"
             assert not left.exists() or left.read_text() == uid
             left.write_text(uid)
-    assert (home.study("mine") / "former-one" / "parent" / "spool.jsonl").read_text() == "one"
+    assert [former.name for former in home.formers("mine")] == ["one"]
+
+
+FORMER_LAYOUT = {
+    "uid": "one",
+    "parent/spool.jsonl": "one",
+    "attempts/0-0/spool.jsonl": "one",
+    "former-other/parent/spool.jsonl": "other",
+    "former-other/attempts/0-0/spool.jsonl": "other",
+    "former-third/attempts/0-0/spool.jsonl": "third",
+}
+MOVES = [
+    [],
+    [("parent", "former-one/parent")],
+    [("parent", "former-one/parent"), ("attempts", "former-one/attempts")],
+    [
+        ("parent", "former-one/parent"),
+        ("attempts", "former-one/attempts"),
+        ("former-other/parent", "parent"),
+    ],
+]
+"""How far an earlier version got that was killed while it fetched the other study's spools."""
+
+
+@pytest.mark.parametrize("moves", MOVES)
+@pytest.mark.parametrize("fatal", range(12))
+def test_a_home_of_an_earlier_version_is_taken_over_wherever_either_was_killed(
+    moves: list[tuple[str, str]], fatal: int, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each study has its spools, whichever comes first and after however many steps it dies."""
+    folder = home.study("mine")
+    for path, text in FORMER_LAYOUT.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    for source, target in moves:
+        (folder / target).parent.mkdir(exist_ok=True)
+        (folder / source).rename(folder / target)
+
+    steps = count()
+
+    def dies(path: Path, step: Callable[..., object], *given: object, **named: object) -> object:
+        if next(steps) == fatal:
+            raise KeyboardInterrupt
+        return step(path, *given, **named)
+
+    with monkeypatch.context() as patch:
+        for name in ("mkdir", "rename", "replace", "write_text", "rmdir"):
+            patch.setattr(Path, name, partialmethod(dies, getattr(Path, name)))
+        with suppress(KeyboardInterrupt):
+            home.devote("mine", "other")
+    for uid in ("other", "one", "third", "other"):
+        home.devote("mine", uid)
+        attempt = home.attempt("mine", 0, 0) / "spool.jsonl"
+        assert attempt.read_text() == uid
+        parent = home.parent("mine") / "spool.jsonl"
+        assert uid == "third" or parent.read_text() == uid

@@ -57,7 +57,7 @@ def test_what_a_driver_left_is_settled_once_others_have_ended_the_study(
     unshipped.ship(bench.database)
 
     unshipped.check()
-    assert survey(bench.home.study("small")).pending == 0
+    assert survey(bench.home.devoted("small")).pending == 0
     assert not list(bench.home.attempts("small").glob(f"*/{MODEL}"))
     about_model, _ = read_events(bench.home.attempt("small", 0, 0))
     assert isinstance(about_model[-1], ModelDisplaced)
@@ -99,10 +99,10 @@ def test_a_shipper_that_dies_is_started_again(
     bench.run(spec, scripted())
     monkeypatch.setattr("tuner.study.shipment._AGAIN_S", 0)
     tracking = TrackingSettings.from_environment(bench.home.root)
-    shipment = Shipment(bench.home.study("small"), tracking, bench.ledger(spec))
+    shipment = Shipment(bench.home.devoted("small"), tracking, bench.ledger(spec))
     shipment._shipper._process.kill()
     wait_until(lambda: not shipment._shipper.alive, LONGEST_S)
     shipment.look()
     assert shipment._shipper.alive
     shipment.drain(lambda: LONGEST_S, lambda _: None)
-    assert survey(bench.home.study("small")).pending == 0
+    assert survey(bench.home.devoted("small")).pending == 0

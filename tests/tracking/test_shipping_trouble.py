@@ -1,5 +1,6 @@
 """What a shipper does where spools, stores or names are not as they should be."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,12 @@ from mlflow import MlflowClient
 
 from tests.tracking.recorder import Recorder
 from tests.tracking.store import Store, forget_progress, ship
-from tuner.errors import UnavailableError
+from tuner.errors import RefusedError
 from tuner.tracking.mlflow_store import MlflowStore
 from tuner.tracking.progress import load_progress
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.spool import attempt_folder, parent_folder
+from tuner.tracking.store_repair import mend, troubles
 from tuner.tracking.study_shipper import StudyShipper
 
 
@@ -98,8 +100,47 @@ def test_a_deleted_experiment_is_left_alone(recorder: Recorder, local: TrackingS
     ship(recorder.folder, local)
     store = Store(local)
     store.client.delete_experiment(store.experiment.experiment_id)
-    with pytest.raises(UnavailableError, match="experiment 'tuner' is deleted"):
+    with pytest.raises(RefusedError, match=r"experiment 'tuner' is deleted.*doctor --fix"):
         ship(recorder.folder, local)
+    assert [each.text for each in troubles(local)] == ["experiment 'tuner' is deleted"]
+    mend(local)
+    assert troubles(local) == []
+    assert ship(recorder.folder, local) == 0
+    assert Store(local).experiment.lifecycle_stage == "active"
+
+
+def test_a_store_that_was_moved_with_its_folder_is_mended(
+    recorder: Recorder, local: TrackingSettings, tmp_path: Path
+) -> None:
+    """What went to the old place meanwhile is fetched, and what is newer here stays."""
+    recorder.whole_study()
+    assert ship(recorder.folder, local) == 0
+    before = Store(local)
+    told = {name: before.artifacts(name) for name in before.runs}
+    moved = tmp_path / "elsewhere" / "home"
+    moved.mkdir(parents=True)
+    shutil.copytree(local.artifact_root, moved / "mlartifacts")
+    shutil.copyfile(tmp_path / "mlflow.db", moved / "mlflow.db")
+    here = TrackingSettings.from_environment(moved, {})
+    (late,) = (Path(local.artifact_root)).glob("*/artifacts/study.yaml")
+    late.with_name("late.txt").write_text("written meanwhile")
+    newer = Path(here.artifact_root) / late.relative_to(local.artifact_root)
+    newer.write_text("newer")
+
+    with pytest.raises(RefusedError, match=r"the state folder was moved.*tuner doctor --fix"):
+        ship(recorder.folder, here)
+    assert [local.artifact_root in each.text for each in troubles(here)] == [True]
+    mend(here)
+    assert troubles(here) == troubles(local) == []
+
+    shutil.rmtree(local.artifact_root)
+    after = Store(here)
+    assert after.experiment.artifact_location == Path(here.artifact_root).as_uri()
+    assert newer.read_text() == "newer"
+    for name, artifacts in told.items():
+        parent = {"late.txt"} if "study.yaml" in artifacts else set()
+        assert after.artifacts(name) == artifacts | parent
+    assert ship(recorder.folder, here) == 0
 
 
 def test_one_shipper_at_a_time(recorder: Recorder, local: TrackingSettings) -> None:

@@ -14,21 +14,28 @@ def doctor(
     ] = None,
     fix: Annotated[bool, typer.Option("--fix", help="Heal what can be healed from here.")] = False,
 ) -> None:
-    """Check the surroundings, and each study's database, spools and MLflow runs one by one."""
+    """Check the surroundings, MLflow's store, and each study's database, spools and runs."""
     from tuner.home import Home
     from tuner.study.catalog import Catalog
     from tuner.study.doctor import Doctor
     from tuner.study.opening import open_database
     from tuner.study.surroundings import surroundings
     from tuner.tracking.settings import TrackingSettings
+    from tuner.tracking.store_repair import mend, troubles
 
     home = Home.from_environment()
     tracking = TrackingSettings.from_environment(home.root)
     print_table(["what", "found"], surroundings(home, tracking))
+    if fix:
+        mend(tracking)
     wrong = []
+    for trouble in troubles(tracking):
+        typer.echo(f"MLflow: {trouble.text}; with --fix it {trouble.remedy}")
+        wrong.append("MLflow")
     with open_database(home) as database:
         catalog = Catalog(database)
-        for name in catalog.names() if study is None else [study]:
+        names = catalog.names() if study is None else [study]
+        for name in [] if wrong else names:  # what MLflow says of a study would be no news
             patient = Doctor(home, database, catalog.get(name), tracking)
             if fix:
                 patient.heal(lambda text: typer.echo(text, err=True))

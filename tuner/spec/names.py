@@ -7,6 +7,10 @@ from pydantic import AfterValidator
 
 from tuner.spec.problems import Problem, broken, shown
 
+LONGEST_PARAMETER_NAME = 250
+"""MLflow's MAX_ENTITY_KEY_LENGTH, in characters: it refuses a run's event with a longer one."""
+LONGEST_FUNCTION_NAME = 500
+"""MLflow's MAX_DATASET_NAME_SIZE."""
 _LONGEST_NAME = 250
 
 
@@ -39,6 +43,9 @@ def _function_name(name: str) -> str:
         or (colon and not (dotted and function.isidentifier()))
     ):
         raise broken(Problem((), f"must be a name or package.module:function, got {shown(name)}"))
+    if len(name) > LONGEST_FUNCTION_NAME:
+        rule = f"must have at most {LONGEST_FUNCTION_NAME} characters"
+        raise broken(Problem((), f"{rule}, got {len(name)}"))
     return name
 
 

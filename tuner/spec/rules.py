@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from tuner.spec.names import is_parameter_name
+from tuner.spec.names import LONGEST_PARAMETER_NAME, is_parameter_name
 from tuner.spec.objective import SELECTION_METRICS, TRAINING_METRICS
 from tuner.spec.problems import Problem, broken, shown
 from tuner.spec.recipe import recipe_problem
@@ -19,6 +19,8 @@ from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, IntDomain
 if TYPE_CHECKING:
     from tuner.spec.study import StudySpec
 
+LONGEST_VALUE = 6000
+"""MLflow's MAX_PARAM_VAL_LENGTH: it cuts longer ones, and values that differ later are equal."""
 MOST_GRID_POINTS = 100_000
 """A grid is enumerated in memory, and nobody trains more."""
 
@@ -29,7 +31,7 @@ def checked_space(space: Mapping[str, Domain | Scalar]) -> Mapping[str, Domain |
     Raises:
         ValidationError: all that is wrong with it.
     """
-    problems = [*_name_problems(space), *_recipe_problems(space)]
+    problems = [*_name_problems(space), *_length_problems(space), *_recipe_problems(space)]
     if problems:
         raise broken(*problems)
     return space
@@ -58,6 +60,17 @@ def _name_problems(space: Mapping[str, Domain | Scalar]) -> Iterator[Problem]:
         if not is_parameter_name(name):
             rule = "must be a parameter's name of letters, digits and '_'"
             yield Problem((), f"{rule}, got {shown(name)}")
+        elif len(name) > LONGEST_PARAMETER_NAME:
+            rule = f"a parameter's name must have at most {LONGEST_PARAMETER_NAME} characters"
+            yield Problem((), f"{rule}, got {len(name)}: {shown(name)}")
+
+
+def _length_problems(space: Mapping[str, Domain | Scalar]) -> Iterator[Problem]:
+    for name, entry in space.items():
+        longest = max(len(str(value)) for _, _, value in _extremes(entry))
+        if longest > LONGEST_VALUE:
+            rule = f"a value must have at most {LONGEST_VALUE} characters, which MLflow stores"
+            yield Problem((name,), f"{rule}, got {longest}")
 
 
 def _recipe_problems(space: Mapping[str, Domain | Scalar]) -> Iterator[Problem]:

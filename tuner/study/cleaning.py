@@ -42,10 +42,10 @@ def clean(home: Home, catalog: Catalog) -> None:
 
 def _leftovers(home: Home, name: str, *, known: bool) -> Iterator[Path]:
     folder = home.study(name)
-    former = list(folder.glob("former-*"))
+    former = home.formers(name)
     yield from (each for each in former if _is_old(each) and not _is_wanted(each))
     yield from (log for log in home.trainer_logs(name).glob("*.log") if _is_old(log))
-    if not known and _is_old(folder) and not any(map(_is_wanted, (folder, *former))):
+    if not known and _is_old(folder) and not any(map(_is_wanted, (home.devoted(name), *former))):
         yield folder
 
 

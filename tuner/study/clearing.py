@@ -49,7 +49,7 @@ def close_study(
 
 def _name_runs(home: Home, study: str, ledger: Ledger) -> None:
     """Writes into the ledger which runs show its attempts, where a driver died before it could."""
-    runs = survey(home.study(study)).runs
+    runs = survey(home.devoted(study)).runs
     for attempt in ledger.attempts():
         if attempt.run_id is None and attempt.uid in runs:
             ledger.name_run(attempt.uid, runs[attempt.uid])

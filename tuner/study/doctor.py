@@ -127,7 +127,7 @@ class Doctor:
             with closing(Journal(self._home, self._record, nowhere, say=say)) as journal:
                 for finding in self.findings():
                     self._prepare(finding, journal)
-            folder = self._home.study(self._record.name)
+            folder = self._home.devoted(self._record.name)
             with shipping(folder, self._tracking, self._ledger, lambda: _SHIPPING_S, say):
                 pass
 

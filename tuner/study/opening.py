@@ -18,6 +18,7 @@ from tuner.errors import UnavailableError, UsageError
 from tuner.home import Home
 from tuner.study import schema
 from tuner.study.database import Database, what_it_said
+from tuner.tracking.settings import sqlite_url
 
 _BUSY_S = 60
 _POSTGRESQL = {
@@ -72,7 +73,7 @@ def _named(home: Home) -> Iterator[sqlalchemy.URL]:
     """The database's address; what goes wrong with it in the block names it, masked."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # its advice is for who writes a search
     home.create()
-    text = os.environ.get("TUNER_STORAGE_URL") or f"sqlite:///{home.database}"
+    text = os.environ.get("TUNER_STORAGE_URL") or sqlite_url(home.database)
     try:
         url = sqlalchemy.make_url(text)
         if url.drivername == "postgresql":

@@ -200,7 +200,7 @@ class _Stay:
             if someone_died:
                 journal.study_closed(summary)
             close_study(self._home, self._database, journal, ledger, summary)
-        if survey(self._home.study(record.name)).pending:
+        if survey(self._home.devoted(record.name)).pending:
             with self._shipping(record, ledger):
                 pass
         return summarise(record.spec, trials, ledger)
@@ -366,7 +366,8 @@ class _Stay:
 
     @contextmanager
     def _shipping(self, record: StudyRecord, ledger: Ledger) -> Iterator[Shipment]:
-        folder = self._home.study(record.name)
+        self._home.devote(record.name, record.uid)
+        folder = self._home.devoted(record.name)
         with shipping(folder, self._tracking, ledger, self._patience_s, self._say) as shipment:
             yield shipment
 

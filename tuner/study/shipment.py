@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tuner.errors import UnavailableError
 from tuner.study.ledger import Ledger
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipping import Shipper
@@ -25,8 +26,12 @@ class Shipment:
         """Writes the run ids that have come to be known into the ledger.
 
         A shipper that has died, for want of memory, say, is started again.
+
+        Raises:
+            UnavailableError: MLflow turns every run down until a person has mended something.
         """
         self._name_runs()
+        self.check()
         if not self._shipper.alive and time.monotonic() - self._started > _AGAIN_S:
             self._shipper.finish(lambda: 0)
             self._name_runs()
@@ -40,10 +45,15 @@ class Shipment:
         for uid, run_id in self._shipper.poll():
             self._ledger.name_run(uid, run_id)
 
+    def check(self) -> None:
+        """Raises `UnavailableError` when MLflow turns every run down."""
+        if self._shipper.refusal:
+            raise UnavailableError(self._shipper.refusal)
+
     def drain(self, timeout_s: Callable[[], float], say: Callable[[str], None]) -> None:
         """Lets the shipper finish, and says so when MLflow does not have everything then."""
         say("shipping what is left to MLflow")
-        if self._shipper.finish(timeout_s):
+        if self._shipper.finish(timeout_s) and not self._shipper.refusal:
             say(
                 f"MLflow at {self._tracking.shown_uri} does not have everything yet: "
                 f"{self._shipper.pending or 'some'} events wait in {self._folder} and are "
@@ -60,9 +70,14 @@ def shipping(
     timeout_s: Callable[[], float],
     say: Callable[[str], None],
 ) -> Iterator[Shipment]:
-    """A shipment that is drained at the end, for as long as `timeout_s` says while it lasts."""
+    """A shipment that is drained at the end, for as long as `timeout_s` says while it lasts.
+
+    Raises:
+        UnavailableError: MLflow turns every run down until a person has mended something.
+    """
     shipment = Shipment(folder, tracking, ledger)
     try:
         yield shipment
     finally:
         shipment.drain(timeout_s, say)
+    shipment.check()

@@ -45,11 +45,11 @@ def sync(
         names = catalog.names() if study is None else [catalog.get(study).name]
         found = []
         for name in names:
-            folder = home.study(name)
             if home.devoted_to(name) not in ("", catalog.get(name).uid):
                 continue  # it holds another study of that name
             with suppress(RefusedError), only_driver(home, name):  # else its driver sees to it
                 clear_home(home, database, catalog.get(name), say)
+            folder = home.devoted(name)
             before = survey(folder).pending
             if before:
                 ledger = Ledger(database, name)

@@ -95,14 +95,14 @@ class Unshipped:
             clear_home(self._home, database, record, self._say)
             self._uncleared.discard(name)
             if self._is_pending(name):
-                folder = self._home.study(name)
+                folder = self._home.devoted(name)
                 with shipping(folder, self._tracking, ledger, lambda: _SHIPPING_S, self._say):
                     pass
         if over and not self._is_pending(name):
             self._names.discard(name)
 
     def _is_pending(self, study: str) -> bool:
-        return bool(survey(self._home.study(study)).pending)
+        return bool(survey(self._home.devoted(study)).pending)
 
     def _say(self, text: str) -> None:
         self._notify(Step(text))

@@ -9,9 +9,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, LifecycleStage
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.utils.file_utils import local_file_uri_to_path
 
-from tuner.errors import UnavailableError
+from tuner.errors import RefusedError
 from tuner.tracking.mlflow_errors import translated
+from tuner.tracking.settings import TrackingSettings, is_server, sqlite_file
 
 _KIND_TAG, _KIND = "mlflow.experimentKind", "custom_model_development"
 """Opens the experiment in the UI's view for model training, not for generative AI."""
@@ -26,36 +29,54 @@ def open_store(uri: str) -> MlflowClient:
     Raises:
         UnavailableError: the store does not answer.
     """
-    with _alone(uri), translated("open the store"):
+    with _alone(uri) as database, translated("open the store"):
+        if database is not None:
+            # Its first experiment lies below the working folder otherwise, whose name, put into
+            # SQL as it is, may hold a quote.
+            SqlAlchemyStore(uri, database.with_name("mlruns").as_uri())
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     return client
 
 
-def find_or_create_experiment(client: MlflowClient, name: str, artifact_root: str) -> Experiment:
-    """Returns the active experiment called `name`, marked as one of model training.
-
-    Args:
-        client: from `open_store`.
-        name: the experiment's name.
-        artifact_root: the folder for its artifacts, empty to let the server decide.
+def find_or_create_experiment(client: MlflowClient, settings: TrackingSettings) -> Experiment:
+    """Returns the active experiment that `settings` names, marked as one of model training.
 
     Raises:
-        UnavailableError: the store does not answer, or the experiment was deleted.
+        UnavailableError: the store does not answer.
+        RefusedError: the experiment was deleted, or its artifacts belong to another folder.
     """
+    name = settings.experiment
     with translated(f"open experiment {name!r}"):
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
-            _create(client, name, artifact_root)
+            _create(client, name, settings.artifact_root)
             experiment = client.get_experiment_by_name(name)
-        if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
-            raise UnavailableError(
-                f"MLflow: experiment {name!r} is deleted; restore it, or name another one by "
-                "MLFLOW_EXPERIMENT_NAME"
+        if is_deleted(experiment):
+            raise RefusedError(
+                f"MLflow: experiment {name!r} is deleted; restore it with: tuner doctor --fix, "
+                "or name another one by MLFLOW_EXPERIMENT_NAME"
+            )
+        if elsewhere := misplaced(experiment, settings):
+            raise RefusedError(
+                f"MLflow: artifacts of experiment {name!r} go to {elsewhere}, since the state "
+                "folder was moved; mend that with: tuner doctor --fix"
             )
         if _KIND_TAG not in experiment.tags:
             client.set_experiment_tag(experiment.experiment_id, _KIND_TAG, _KIND)
     return experiment
+
+
+def is_deleted(experiment: Experiment) -> bool:
+    """Whether it takes no runs."""
+    return bool(experiment.lifecycle_stage != LifecycleStage.ACTIVE)
+
+
+def misplaced(experiment: Experiment, settings: TrackingSettings) -> str:
+    """Where the artifacts of a store in the state folder go, if that is outside; else empty."""
+    found = str(local_file_uri_to_path(experiment.artifact_location))
+    right = Path(found).resolve() == Path(settings.artifact_root)
+    return found if settings.is_in_home and not right else ""
 
 
 def _create(client: MlflowClient, name: str, artifact_root: str) -> None:
@@ -69,12 +90,14 @@ def _create(client: MlflowClient, name: str, artifact_root: str) -> None:
 
 
 @contextmanager
-def _alone(uri: str) -> Iterator[None]:
-    if not uri.startswith("sqlite:///"):
-        yield
+def _alone(uri: str) -> Iterator[Path | None]:
+    """One process at a time on a SQLite file, which is given."""
+    database = None if is_server(uri) else sqlite_file(uri)
+    if database is None:
+        yield None
         return
-    database = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    database = database.absolute()
     database.parent.mkdir(parents=True, exist_ok=True)
     with database.with_name(f"{database.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield database

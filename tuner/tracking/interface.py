@@ -10,6 +10,7 @@ import time
 import urllib.parse
 import urllib.request
 from http.client import HTTPException
+from pathlib import Path
 from typing import Self
 
 from tuner.errors import UnavailableError
@@ -39,7 +40,7 @@ class LocalInterface:
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-P", "-m", "mlflow", "server", "--host", HOST]
-        command += ["--default-artifact-root", self._settings.artifact_root]
+        command += ["--default-artifact-root", Path(self._settings.artifact_root).as_uri()]
         command += ["--port", str(self._port), "--workers", "1"]
         command += ["--uvicorn-opts", "--log-level warning"]
         environment = {

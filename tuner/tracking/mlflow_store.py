@@ -19,9 +19,11 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from tuner.errors import RefusedError
+from tuner.spec.rules import LONGEST_VALUE
 from tuner.tracking.dataset_input import dataset_input
 from tuner.tracking.experiments import find_or_create_experiment, open_store
 from tuner.tracking.mlflow_errors import translated
+from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.updates import Artifact, Point, RunOpening, RunUpdate
 
 UID_TAG = "tuner.uid"
@@ -29,7 +31,7 @@ UID_TAG = "tuner.uid"
 # MLflow's limits (mlflow/utils/validation.py): 1,000 entities, 100 params, 100 tags and 1 MB
 # a call. Half the params and tags at full length leave room in the megabyte.
 _POINTS_A_CALL, _PAIRS_A_CALL = 800, 50
-_PARAM_LENGTH, _TAG_LENGTH = 6000, 8000
+_TAG_LENGTH = 8000
 
 _logger = logging.getLogger(__name__)
 
@@ -38,14 +40,15 @@ class MlflowStore:
     """One experiment of one MLflow store.
 
     The constructor finds the experiment or creates it; it raises UnavailableError when the
-    store does not answer. Artifacts are gathered in the folder `scratch` before they go.
+    store does not answer, RefusedError when a person has to mend the experiment first.
+    Artifacts are gathered in the folder `scratch` before they go.
     """
 
-    def __init__(self, uri: str, experiment: str, artifact_root: str, scratch: Path) -> None:
+    def __init__(self, settings: TrackingSettings, scratch: Path) -> None:
         self._scratch = scratch
-        self._client = open_store(uri)
-        found = find_or_create_experiment(self._client, experiment, artifact_root)
-        self._uri = uri
+        self._client = open_store(settings.uri)
+        found = find_or_create_experiment(self._client, settings)
+        self._uri = settings.uri
         self._experiment_id = found.experiment_id
         self.destination = f"{found.experiment_id}/{found.creation_time}"
         """Tells this experiment from any other, and from one recreated under its name."""
@@ -123,7 +126,7 @@ class MlflowStore:
             params, changed = self._new_params(run_id, params)
             tags |= {f"tuner.changed.{key}": value for key, value in changed.items()}
         metrics = [_metric(point) for point in update.points]
-        param_rows = [Param(*pair) for pair in _cut(params, _PARAM_LENGTH).items()]
+        param_rows = [Param(*pair) for pair in _cut(params, LONGEST_VALUE).items()]
         tag_rows = [RunTag(*pair) for pair in _cut(tags, _TAG_LENGTH).items()]
         for calls in zip_longest(
             _chunks(metrics, _POINTS_A_CALL),
@@ -144,7 +147,7 @@ class MlflowStore:
         new = {key: value for key, value in params.items() if key not in logged}
         changed = {
             key: value
-            for key, value in _cut(params, _PARAM_LENGTH).items()
+            for key, value in _cut(params, LONGEST_VALUE).items()
             if logged.get(key, value) != value
         }
         return new, changed

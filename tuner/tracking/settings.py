@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
+from sqlalchemy import URL, make_url
+
 from tuner.errors import UsageError, masked
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -36,10 +38,10 @@ class TrackingSettings:
             UsageError: the address is neither a server's nor a database's.
         """
         home = home.resolve()
-        uri = environment.get("MLFLOW_TRACKING_URI", "").strip() or f"sqlite:///{home}/mlflow.db"
+        uri = environment.get("MLFLOW_TRACKING_URI", "").strip() or sqlite_url(home / "mlflow.db")
         experiment = environment.get("MLFLOW_EXPERIMENT_NAME", "").strip() or "tuner"
-        root = "" if _is_server(uri) else str(home / "mlartifacts")
-        if not (_is_server(uri) or _is_database(uri)):
+        root = "" if is_server(uri) else str(home / "mlartifacts")
+        if not (is_server(uri) or _is_database(uri)):
             raise UsageError(
                 "MLFLOW_TRACKING_URI: must be a server's address (http://...) or a database URL "
                 f"(sqlite:///..., postgresql://...), got {uri!r}"
@@ -52,9 +54,15 @@ class TrackingSettings:
         return urlsplit(self.uri).scheme.startswith("sqlite")
 
     @property
+    def is_in_home(self) -> bool:
+        """Whether the store lies beside the folder of its artifacts, as it does by default."""
+        beside = sqlite_url(Path(self.artifact_root).parent / "mlflow.db")
+        return bool(self.artifact_root) and self.uri == beside
+
+    @property
     def server_url(self) -> str | None:
         """The address of the MLflow server, None when there is none."""
-        return self.uri if _is_server(self.uri) else None
+        return self.uri if is_server(self.uri) else None
 
     @property
     def shown_uri(self) -> str:
@@ -62,7 +70,27 @@ class TrackingSettings:
         return masked(self.uri)
 
 
-def _is_server(uri: str) -> bool:
+def sqlite_url(file: Path) -> str:
+    """The address of a SQLite database, whatever characters are in its path.
+
+    Where any must be quoted it names the driver too: MLflow makes the folder of a path that
+    stands right behind `sqlite://`, and takes the path as it is written.
+    """
+    plain = URL.create("sqlite", database=str(file)).render_as_string(hide_password=False)
+    if plain == f"sqlite:///{file}":
+        return plain
+    return plain.replace("sqlite:", "sqlite+pysqlite:", 1)
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a SQLite database, None where the address names none."""
+    url = make_url(uri)
+    named = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
+    return Path(str(url.database)) if named else None
+
+
+def is_server(uri: str) -> bool:
+    """Whether it is the address of an MLflow server, not of a database."""
     return urlsplit(uri).scheme in ("http", "https")
 
 

@@ -4,10 +4,11 @@
 
 It works until its standard input ends, which means that the driver has finished or died,
 then ships what is left and exits: 0 when everything is in MLflow, 3 when MLflow stayed
-away (the spools keep the rest), 143 on SIGTERM. One shipper at a time works on a study
-folder; others wait for it and report what it does. On standard output, JSON lines:
-`{"uid": ..., "run_id": ...}` for each run as it comes to be known and `{"pending": n}`
-whenever the number of unshipped events has changed.
+away (the spools keep the rest), 1 when a person has to mend the store first, 143 on SIGTERM.
+One shipper at a time works on a study folder; others wait for it and report what it does. On
+standard output, JSON lines: `{"uid": ..., "run_id": ...}` for each run as it comes to be known,
+`{"pending": n}` whenever the number of unshipped events has changed, and `{"refused": why}` before
+exit code 1.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.errors import ExitCode, UnavailableError
+from tuner.errors import ExitCode, RefusedError, UnavailableError
 from tuner.startup import settle
 from tuner.tracking.progress import Survey
 from tuner.tracking.settings import TrackingSettings, prepare_mlflow_environment
@@ -78,6 +79,10 @@ class Report:
             self._say({"pending": known.pending})
         self._runs, self._pending = known.runs, known.pending
 
+    def refuse(self, why: str) -> None:
+        """Says that nothing can be shipped until a person has mended something."""
+        self._say({"refused": why})
+
     def _say(self, message: dict[str, object]) -> None:
         try:
             os.write(self._output, json.dumps(message).encode() + b"\n")
@@ -116,7 +121,12 @@ def run(
     while not watch.terminated:
         watch.wait(0)
         driver_gone = watch.driver_gone  # What it wrote before it went is shipped below.
-        shipped = _ship(shipper, outage, finishing=driver_gone)
+        try:
+            shipped = _ship(shipper, outage, finishing=driver_gone)
+        except RefusedError as error:
+            _logger.error("%s", error)  # noqa: TRY400 - what it says is all there is to know
+            report.refuse(str(error))
+            return ExitCode.REFUSED
         known = shipper.survey()
         report.tell(known)
         if driver_gone and not known.pending:

@@ -35,6 +35,8 @@ class Shipper:
         study_folder.mkdir(parents=True, exist_ok=True)
         self.log = study_folder / "shipper.log"
         """What the process has to say to people."""
+        self.refusal = ""
+        """Why nothing can be shipped until a person has mended something."""
         self._pending: int | None = None
         self._found: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._process = _start(study_folder, settings, drain_timeout_s, self.log)
@@ -68,9 +70,9 @@ class Shipper:
     def finish(self, timeout_s: Callable[[], float]) -> int:
         """Lets the process ship what is left and returns its exit code.
 
-        0: everything is in MLflow. 3: MLflow stayed away. 143 or negative: it needed longer
-        than `timeout_s`, asked again and again, and was ended. In all cases the spools keep
-        what is not shipped.
+        0: everything is in MLflow. 3: MLflow stayed away. 1: see `refusal`. 143 or negative: it
+        needed longer than `timeout_s`, asked again and again, and was ended. In all cases the
+        spools keep what is not shipped.
         """
         _stdin(self._process).close()
         began = time.monotonic()
@@ -100,6 +102,8 @@ class Shipper:
                 message = json.loads(line)
                 if "run_id" in message:
                     self._found.put((message["uid"], message["run_id"]))
+                elif "refused" in message:
+                    self.refusal = message["refused"]
                 else:
                     self._pending = message["pending"]
 

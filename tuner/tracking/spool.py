@@ -21,6 +21,7 @@ from tuner.tracking.events import (
     AttemptEnded,
     AttemptStarted,
     Event,
+    ModelKept,
     StudyClosed,
     StudyOpened,
     event_adapter,
@@ -121,6 +122,7 @@ class SpoolLine:
 
     text: bytes
     end: int
+    folder: Path
 
     @property
     def kind(self) -> str:
@@ -130,7 +132,7 @@ class SpoolLine:
 
     def event(self) -> Event:
         """The event in it. Raises pydantic's ValidationError when there is none."""
-        return event_adapter.validate_json(self.text)
+        return _located(event_adapter.validate_json(self.text), self.folder)
 
 
 def read_lines(folder: Path, offset: int) -> Iterator[SpoolLine]:
@@ -147,7 +149,21 @@ def read_lines(folder: Path, offset: int) -> Iterator[SpoolLine]:
             if not text.endswith(b"\n"):
                 return
             offset += len(text)
-            yield SpoolLine(text, offset)
+            yield SpoolLine(text, offset, folder)
+
+
+def _located(event: Event, folder: Path) -> Event:
+    """With the file that it names where it is now: beside its spool, if the folder was moved."""
+    if isinstance(event, ModelKept):
+        return event.model_copy(update={"path": _moved(event.path, folder)})
+    if isinstance(event, AttemptEnded) and event.log is not None:
+        return event.model_copy(update={"log": _moved(event.log, folder)})
+    return event
+
+
+def _moved(file: Path, folder: Path) -> Path:
+    here = folder / file.name
+    return here if here.exists() and not file.exists() else file
 
 
 def read_events(folder: Path, offset: int = 0) -> tuple[list[Event], int]:

@@ -47,6 +47,7 @@ class StudyShipper:
 
         Raises:
             UnavailableError: MLflow does not answer.
+            RefusedError: a person has to mend the experiment first.
         """
         if not self._is_locked():
             return 0
@@ -123,5 +124,4 @@ class StudyShipper:
     def _open_store(self) -> MlflowStore:
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._scratch.mkdir()
-        settings = self._settings
-        return MlflowStore(settings.uri, settings.experiment, settings.artifact_root, self._scratch)
+        return MlflowStore(self._settings, self._scratch)

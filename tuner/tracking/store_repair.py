@@ -1,0 +1,108 @@
+"""What can be wrong with the tracking store as a whole, and how it is mended.
+
+The experiment may have been deleted. A store that lies in the state folder holds that folder's
+path, so once the folder is moved new artifacts would go to the old place.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, create_engine, func, literal, or_, select, update
+
+from tuner.tracking.connection import connected
+from tuner.tracking.settings import TrackingSettings
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that concerns every study."""
+
+    text: str
+    remedy: str
+
+
+def troubles(settings: TrackingSettings) -> list[Trouble]:
+    """What is wrong now.
+
+    Raises:
+        UnavailableError: MLflow does not answer.
+    """
+    from tuner.tracking.experiments import is_deleted, misplaced
+
+    with connected(settings) as client:
+        experiment = client.get_experiment_by_name(settings.experiment)
+    if experiment is None:
+        return []
+    found = []
+    if is_deleted(experiment):
+        found.append(Trouble(f"experiment {settings.experiment!r} is deleted", "is restored"))
+    if elsewhere := misplaced(experiment, settings):
+        text = f"new artifacts go to {elsewhere}, not to {settings.artifact_root}"
+        found.append(Trouble(text, "is mended: what is there is copied here"))
+    return found
+
+
+def mend(settings: TrackingSettings) -> None:
+    """Restores the experiment, and brings artifacts and their addresses to where they belong.
+
+    What is done may be done twice; nothing is removed from the old place.
+
+    Raises:
+        UnavailableError: MLflow does not answer.
+    """
+    from tuner.tracking.experiments import is_deleted, misplaced
+
+    with connected(settings) as client:
+        experiment = client.get_experiment_by_name(settings.experiment)
+        if experiment is not None and is_deleted(experiment):
+            client.restore_experiment(experiment.experiment_id)
+        if experiment is not None and misplaced(experiment, settings):
+            _move(experiment, settings)
+
+
+def _move(experiment: "Experiment", settings: TrackingSettings) -> None:
+    """The files come first: addresses that hold again are the last thing to change."""
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    old, new = experiment.artifact_location, Path(settings.artifact_root).as_uri()
+    engine = create_engine(settings.uri)
+    try:
+        with engine.begin() as connection:
+            for column in _addresses():
+                below = or_(column == old, func.substr(column, 1, len(old) + 1) == f"{old}/")
+                for address in connection.execute(select(column).where(below)).scalars().all():
+                    source = Path(local_file_uri_to_path(address))
+                    _copy(source, Path(local_file_uri_to_path(new + address[len(old) :])))
+                moved = literal(new).concat(func.substr(column, len(old) + 1))
+                connection.execute(update(column.table).where(below).values({column.name: moved}))
+    finally:
+        engine.dispose()
+
+
+def _addresses() -> Iterator[Column[Any]]:
+    """MLflow's columns that hold the address of a folder of artifacts."""
+    from mlflow.store.model_registry.dbmodels.models import SqlModelVersion
+    from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlLoggedModel, SqlRun
+
+    yield SqlRun.__table__.c.artifact_uri
+    yield SqlLoggedModel.__table__.c.artifact_location
+    yield SqlModelVersion.__table__.c.source
+    yield SqlModelVersion.__table__.c.storage_location
+    yield SqlExperiment.__table__.c.artifact_location
+
+
+def _copy(source: Path, target: Path) -> None:
+    """What the target lacks; of a file that is in both, the newer one."""
+    if source.is_dir():
+        shutil.copytree(source, target, copy_function=_copy_newer, dirs_exist_ok=True)
+
+
+def _copy_newer(source: str, target: str) -> None:
+    if not Path(target).exists() or Path(source).stat().st_mtime > Path(target).stat().st_mtime:
+        shutil.copy2(source, target)
