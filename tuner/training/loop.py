@@ -89,22 +89,22 @@ def epoch_times(
     until that tells which is the faster one. Of a network whose architecture has a `known`
     precision, that one alone is measured.
     """
-    network = engine.session(plans[0], data).architecture
+    ready = {plans[0].precision: engine.session(plans[0], data)}
+    network = ready[plans[0].precision].architecture
     plans = [each for each in plans if each.precision == known.get(network)] or plans
     least = _PROBE_STEPS * max(plan.recipe.batch_size for plan in plans)
     rows = _order(0, 0, len(data.train))[: max(least, round(len(data.train) * _PROBE_SHARE))]
     # A row's forward pass costs about a third of its training.
     equivalent = len(data.train) + len(data.validation) / 3
+
+    def seconds(plan: TrialPlan) -> float:
+        session = ready.pop(plan.precision, None) or engine.session(plan, data)
+        return equivalent * _seconds_a_row(session, plan, rows)
+
     times = EpochTimes(network=network, rounds={plan.precision: () for plan in plans})
     while not times.rounds[plans[0].precision] or not times.decided:
-        rounds = {
-            plan.precision: (
-                *times.rounds[plan.precision],
-                equivalent * _seconds_a_row(engine.session(plan, data), plan, rows),
-            )
-            for plan in plans
-        }
-        times = EpochTimes(network=network, rounds=rounds)
+        longer = {each.precision: (*times.rounds[each.precision], seconds(each)) for each in plans}
+        times = EpochTimes(network=network, rounds=longer)
     return times
 
 
