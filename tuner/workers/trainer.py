@@ -175,8 +175,9 @@ class Trainer:
             found = code_of(registry.module(model.name), model.code_path)
             if digest(found) != model.code:
                 raise UsageError(
-                    f"{model.name}: its code has changed while the study runs; run again, which "
-                    "shows the difference"
+                    f"{model.name}: its code on {socket.gethostname()} is not what the study's "
+                    "first trainer found: it has changed since, which running again shows, or is "
+                    "another one on this machine"
                 )
             self._imported.add(model.name)
 
