@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from sqlalchemy import URL, make_url
-
 from tuner.errors import UsageError, masked
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -76,6 +74,8 @@ def sqlite_url(file: Path) -> str:
     Where any must be quoted it names the driver too: MLflow makes the folder of a path that
     stands right behind `sqlite://`, and takes the path as it is written.
     """
+    from sqlalchemy import URL  # which a command that asks a server need not load
+
     plain = URL.create("sqlite", database=str(file)).render_as_string(hide_password=False)
     if plain == f"sqlite:///{file}":
         return plain
@@ -84,6 +84,8 @@ def sqlite_url(file: Path) -> str:
 
 def sqlite_file(uri: str) -> Path | None:
     """The file of a SQLite database, None where the address names none."""
+    from sqlalchemy import make_url
+
     url = make_url(uri)
     named = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
     return Path(str(url.database)) if named else None

@@ -163,7 +163,8 @@ def _located(event: Event, folder: Path) -> Event:
 
 def _moved(file: Path, folder: Path) -> Path:
     here = folder / file.name
-    return here if here.exists() and not file.exists() else file
+    moved = os.path.exists(here) and not os.path.exists(file)  # noqa: PTH110 - raises not
+    return here if moved else file
 
 
 def read_events(folder: Path, offset: int = 0) -> tuple[list[Event], int]:
