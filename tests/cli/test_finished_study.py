@@ -3,6 +3,8 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +80,13 @@ def test_studies_are_listed(finished: Workshop) -> None:
     )
 
 
+def looked_at(workshop: Workshop) -> list[int]:
+    """The trials for whose sake the test set was opened, in order."""
+    with closing(sqlite3.connect(workshop.folder / ".tuner" / "tuner.db")) as database:
+        rows = database.execute("SELECT trial FROM tuner_looks ORDER BY id").fetchall()
+    return [trial for (trial,) in rows]
+
+
 def test_a_promotion_that_is_killed_is_finished_by_others_of_which_one_wins(
     finished: Workshop, tmp_path: Path
 ) -> None:
@@ -114,7 +123,12 @@ def test_a_promotion_that_is_killed_is_finished_by_others_of_which_one_wins(
 
 def test_the_best_is_promoted_and_answers(finished: Workshop, tmp_path: Path) -> None:
     report = json.loads(finished.tuner("promote", "best", "--json").stdout)
-    assert set(report) == {"promoted", "model", "version", "alias", "run_id", "metrics", "gates"}
+    assert set(report) == {
+        "promoted", "model", "version", "alias", "run_id", "metrics", "gates", "champion",
+        "replace", "validation",
+    }  # fmt: skip
+    assert report["validation"]["rows"] == 40
+    assert report["champion"] is None
     assert (report["promoted"], report["version"], report["alias"]) == (True, 1, "champion")
     assert [gate["passed"] for gate in report["gates"]] == [True, True]
     assert report["run_id"] == finished.shown()["best"]["trial"]["run_id"]
@@ -130,6 +144,19 @@ def test_the_best_is_promoted_and_answers(finished: Workshop, tmp_path: Path) ->
     assert "looks at the test set: 1" in finished.tuner("show", "shapes").stdout
 
 
+def test_gates_that_were_edited_in_the_file_are_not_passed_over(finished: Workshop) -> None:
+    file = finished.folder / "study.yaml"
+    as_run = file.read_text()
+    file.write_text(as_run.replace("test_accuracy: 0.8", "test_accuracy: 0.7"))
+    try:
+        refused = finished.tuner("promote", "best", "shapes", code=1)
+    finally:
+        file.write_text(as_run)
+
+    assert "test_accuracy: the file now says 0.7, the study was last run with 0.8" in refused.stderr
+    assert f"tuner promote best shapes --file {file}" in refused.stderr
+
+
 def test_a_gate_that_fails_changes_nothing(finished: Workshop) -> None:
     impossible = ["--set", "promotion.gates.latency_p95_ms=0.0001", "--set", "promotion.model=new"]
     finished.tuner("run-study", "study.yaml", *impossible)
@@ -140,11 +167,26 @@ def test_a_gate_that_fails_changes_nothing(finished: Workshop) -> None:
     assert "short by" in refused.stderr
 
 
-def test_the_test_set_is_opened_on_request_and_counted(finished: Workshop) -> None:
-    found = json.loads(finished.tuner("evaluate", "shapes", "--trial", "0", "--json").stdout)
+def test_one_trial_that_cannot_be_scored_leaves_the_others_their_figures(
+    finished: Workshop, tmp_path: Path
+) -> None:
+    copy = Workshop(shutil.copytree(finished.folder, tmp_path / "copy"))
+    first, second, third = copy.shown()["trials"]
+    counted = len(looked_at(copy))
+    shutil.rmtree(copy.folder / ".tuner" / "models", ignore_errors=True)
+    with closing(sqlite3.connect(copy.folder / ".tuner" / "mlflow.db")) as store, store:
+        moved = "UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?"
+        store.execute(moved, (str(tmp_path / "elsewhere"), second["run_id"]))
 
-    assert found["0"]["accuracy"] > 0.5
-    assert len(found["0"]["confusion"]) == 2
+    partly = copy.tuner("evaluate", "shapes", "--all", "--json", code=4)
+
+    found = json.loads(partly.stdout)
+    assert set(found) == {str(first["number"]), str(third["number"])}
+    assert all(each["accuracy"] > 0.4 and len(each["confusion"]) == 2 for each in found.values())
+    assert "1 of 3 trials were not scored" in partly.stderr
+    assert f"trial 1: run {second['run_id']}" in partly.stderr
+    assert "keeps no model" in partly.stderr
+    assert sorted(map(str, looked_at(copy)[counted:])) == sorted(found)
 
 
 def test_a_port_that_is_taken_is_named(finished: Workshop) -> None:

@@ -1,24 +1,38 @@
 """A tiny network trained on the digits once, and a real MLflow store that holds its run."""
 
+import functools
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
+from sklearn.metrics import accuracy_score, log_loss
+from sqlalchemy import delete
 
+from tuner.datasets.split import stratified_split
 from tuner.datasets.store import DatasetInfo
-from tuner.models.model_file import sha256_of
-from tuner.promotion.candidate import Candidate
-from tuner.spec.study import Promotion
+from tuner.home import Home
+from tuner.models.model_file import load_verified, sha256_of
+from tuner.promotion.candidate import Candidate, Validated
+from tuner.promotion.publication import pack, publish
+from tuner.spec.study import Promotion, StudySpec
+from tuner.study import tables
+from tuner.study.catalog import Catalog
+from tuner.study.database import Database
+from tuner.study.looks import Looks
+from tuner.study.opening import open_database
 from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
 from tuner.training.plan import ModelPlan
 
 TRAINING_ROWS = 1400
+VALIDATION_ROWS = 300
+STUDY = "digits-study"
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +71,26 @@ def other_model_file(digits: DatasetInfo, tmp_path_factory: pytest.TempPathFacto
     return _trained(digits, tmp_path_factory.mktemp("other") / "model.keras", seed=1)
 
 
-def _trained(digits: DatasetInfo, path: Path, seed: int) -> Path:
+@pytest.fixture(scope="session")
+def worse_model_file(digits: DatasetInfo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same network, hardly trained."""
+    return _trained(digits, tmp_path_factory.mktemp("worse") / "model.keras", seed=2, epochs=0)
+
+
+@pytest.fixture(scope="session")
+def unscaled_model_file(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The trained network as a file that has lost what its first layer scaled by."""
+    import keras
+
+    path = tmp_path_factory.mktemp("unscaled") / "model.keras"
+    model = keras.saving.load_model(model_file)
+    kernel = next(each for each in model.weights if each.name == "kernel")
+    kernel.assign(kernel.numpy() / 3)
+    model.save(path)
+    return path
+
+
+def _trained(digits: DatasetInfo, path: Path, seed: int, epochs: int = 8) -> Path:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import keras
 
@@ -74,7 +107,7 @@ def _trained(digits: DatasetInfo, path: Path, seed: int) -> Path:
     images = np.load(digits.train / "images.npy").astype(np.float32) / 255
     labels = np.load(digits.train / "labels.npy")
     model.compile("adam", "sparse_categorical_crossentropy")
-    model.fit(images, labels, batch_size=32, epochs=8, verbose=0)
+    model.fit(images, labels, batch_size=32, epochs=epochs, verbose=0)
     model.save(path)
     return path
 
@@ -84,6 +117,43 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> TrackingSettings:
     """A real MLflow store of this session: SQLite and a folder."""
     home = tmp_path_factory.mktemp("mlflow")
     return TrackingSettings.from_environment(home, {})
+
+
+@functools.cache
+def validated(file: Path, dataset: DatasetInfo) -> Validated:
+    """What a study with this data set records of the model in the file, by Keras' own measure."""
+    import keras
+
+    images, labels = (np.load(dataset.train / f"{name}.npy") for name in ("images", "labels"))
+    _, rows = stratified_split(labels, VALIDATION_ROWS, seed=0)
+    model = keras.saving.load_model(file, compile=False)
+    found = model.predict(images[rows] / np.float32(255), verbose=0).astype(np.float64)
+    return Validated(
+        rows=VALIDATION_ROWS,
+        split_seed=0,
+        precision="float32",
+        loss=float(log_loss(labels[rows], found / found.sum(axis=1, keepdims=True))),
+        accuracy=float(accuracy_score(labels[rows], found.argmax(axis=1))),
+    )
+
+
+@pytest.fixture(scope="session")
+def database(digits: DatasetInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A real database with one study, without trials."""
+    spec = StudySpec.model_validate(
+        {"name": STUDY, "dataset": "digits", "model": "dense", "epochs": 1, "validation": 300}
+    )
+    with open_database(Home(tmp_path_factory.mktemp("database"))) as opened:
+        Catalog(opened).create(spec, "study.yaml", (), digits)
+        yield opened
+
+
+@pytest.fixture
+def looks(database: Database) -> Looks:
+    """The looks at the study's test set: none so far."""
+    with database.engine.begin() as connection:
+        connection.execute(delete(tables.looks))
+    return Looks(database, STUDY)
 
 
 RunMaker = Callable[[Path], str]
@@ -121,17 +191,23 @@ def make_candidate(
     """Makes candidates for a registered model that is this test's own."""
 
     def make(
-        file: Path = model_file, *, gates: dict[str, float] | None = None, number: int = 3
+        file: Path = model_file,
+        *,
+        gates: dict[str, float] | None = None,
+        number: int = 3,
+        recorded: Path | None = None,
     ) -> Candidate:
+        """The model in `file`, with the figures that were recorded of the one in `recorded`."""
         return Candidate(
             model=ModelPlan(name="paper-cnn", params={}),
             backend="tensorflow",
-            study="digits-study",
+            study=STUDY,
             number=number,
             run_id=make_run(file),
             params={"learning_rate": 0.001},
             metric="val_accuracy",
             value=0.9,
+            validated=validated(recorded or file, digits),
             model_sha256=sha256_of(file),
             train_time_s=1.5,
             dataset=digits,
@@ -141,6 +217,27 @@ def make_candidate(
         )
 
     return make
+
+
+@pytest.fixture
+def publish_candidate(settings: TrackingSettings) -> Callable[[Candidate, Path], int]:
+    """Registers a candidate as champion, judged by nobody."""
+
+    def run(candidate: Candidate, file: Path) -> int:
+        model = load_verified(file, candidate.model_sha256)
+        with connected(settings) as client, TemporaryDirectory() as folder:
+            packed = pack(candidate, model, Path(folder))
+            return publish(client, candidate, model, packed, {"test_accuracy": 0.9})
+
+    return run
+
+
+def stored_file(settings: TrackingSettings, candidate: Candidate) -> Path:
+    """Where the local store keeps the champion's model file."""
+    with connected(settings) as client:
+        version = client.get_model_version_by_alias(candidate.promotion.model, "champion")
+        location = client.get_model_version_download_uri(version.name, version.version)
+    return Path(location.removeprefix("file://")) / "data" / "model.keras"
 
 
 @pytest.fixture

@@ -1,19 +1,21 @@
 """The whole way: from a trial's run to a champion, or to a refusal that changes nothing."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from tuner.datasets.store import DatasetInfo
-from tuner.errors import ModelError, RefusedError
-from tuner.models.model_file import load_verified
+from tuner.errors import ModelError, RefusedError, UnavailableError
+from tuner.home import Home
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.champion import load_champion
-from tuner.promotion.promote import PromotionReport, evaluate_test, promote
+from tuner.promotion.kept_model import fetch_kept
+from tuner.promotion.promote import promote
+from tuner.promotion.report import PromotionReport
+from tuner.study.looks import Looks
 from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
@@ -26,33 +28,36 @@ pytestmark = [
 
 MakeCandidate = Callable[..., Candidate]
 Promote = Callable[..., PromotionReport]
+Publish = Callable[..., int]
 
 
 @pytest.fixture
-def looks() -> list[str]:
-    """Grows with every look at the test set."""
+def said() -> list[str]:
+    """What the promotion said."""
     return []
 
 
 @pytest.fixture
-def run_promotion(settings: TrackingSettings, tmp_path: Path, looks: list[str]) -> Promote:
-    def run(candidate: Candidate, *, dry_run: bool = False) -> PromotionReport:
-        return promote(
-            candidate,
-            settings,
-            tmp_path,
-            dry_run=dry_run,
-            before_look=lambda: looks.append("look"),
-            say=lambda _: None,
-        )
+def run_promotion(
+    settings: TrackingSettings, tmp_path: Path, looks: Looks, said: list[str]
+) -> Promote:
+    def run(candidate: Candidate, **options: bool) -> PromotionReport:
+        home = Home(tmp_path)
+        return promote(candidate, settings, home, looks, say=said.append, **options)
 
     return run
+
+
+def registered(settings: TrackingSettings) -> list[str]:
+    """The names of all registered models."""
+    with connected(settings) as client:
+        return [model.name for model in client.search_registered_models()]
 
 
 def test_a_passing_candidate_becomes_the_champion(
     make_candidate: MakeCandidate,
     run_promotion: Promote,
-    looks: list[str],
+    looks: Looks,
     settings: TrackingSettings,
     tmp_path: Path,
 ) -> None:
@@ -65,7 +70,13 @@ def test_a_passing_candidate_becomes_the_champion(
 
     assert (report.promoted, report.version, report.alias) == (True, 1, "champion")
     assert [gate.name for gate in report.gates] == list(gates)
-    assert looks == ["look"]
+    assert report.champion is None
+    (look,) = looks.all()
+    assert (look.trial, look.command) == (candidate.number, "promote")
+    assert (look.dataset, look.model_sha256) == (candidate.dataset.digest, candidate.model_sha256)
+    assert look.evidence is not None
+    assert look.evidence["test_accuracy"] == report.metrics["test_accuracy"]
+    assert report.evidence is not None
     assert report.evidence.latency.calls == 1000
     with connected(settings) as client:
         run = client.get_run(candidate.run_id)
@@ -74,6 +85,7 @@ def test_a_passing_candidate_becomes_the_champion(
             for name in run.data.metrics
         }
         artifacts = {item.path for item in client.list_artifacts(candidate.run_id, "promotion")}
+        kept = {item.path for item in client.list_artifacts(candidate.run_id)}
         evidence = client.download_artifacts(
             candidate.run_id, "promotion/evidence.json", str(tmp_path)
         )
@@ -81,64 +93,70 @@ def test_a_passing_candidate_becomes_the_champion(
     assert run.data.metrics == {**report.metrics, "val_accuracy": 0.9}
     assert set(points.values()) == {1}
     assert artifacts == {"promotion/evidence.json", "promotion/confusion_matrix.png"}
+    assert kept == {"model", "promotion"}
     assert json.loads(Path(evidence).read_text())["metrics"] == report.metrics
     assert load_champion(settings, report.model, tmp_path / "cache").run_id == candidate.run_id
 
 
-def test_a_failed_gate_changes_nothing(
+def test_a_gate_that_needs_no_test_row_fails_before_the_test_set_is_opened(
     make_candidate: MakeCandidate,
     run_promotion: Promote,
+    looks: Looks,
+    said: list[str],
     settings: TrackingSettings,
-    tmp_path: Path,
 ) -> None:
     candidate = make_candidate(gates={"test_accuracy": 0.5, "train_time_s": 1.0})
+    candidate = candidate.model_copy(update={"validated": None})
     with connected(settings) as client:
         before = client.get_run(candidate.run_id).to_dictionary()
     report = run_promotion(candidate)
-    assert (report.promoted, report.passed, report.version, report.alias) == (
-        False,
-        False,
-        None,
-        None,
-    )
-    assert [(gate.name, gate.passed) for gate in report.gates] == [
-        ("test_accuracy", True),
-        ("train_time_s", False),
-    ]
+    assert (report.promoted, report.passed) == (False, False)
+    assert (report.version, report.alias) == (None, None)
+    assert [(gate.name, gate.passed) for gate in report.gates] == [("train_time_s", False)]
+    assert looks.all() == []
+    assert "test_accuracy" not in report.metrics
+    assert report.validation is None
+    assert any("not checked" in text and "no validation rows" in text for text in said)
     with connected(settings) as client:
         assert client.get_run(candidate.run_id).to_dictionary() == before
-        names = [model.name for model in client.search_registered_models()]
-    assert candidate.promotion.model not in names
-    with pytest.raises(RefusedError, match="nothing promoted yet: run `tuner promote best`"):
-        load_champion(settings, candidate.promotion.model, tmp_path / "cache")
+    assert candidate.promotion.model not in registered(settings)
 
 
-def test_a_dry_run_reports_as_documented_and_changes_nothing(
+def test_a_worse_candidate_replaces_the_champion_only_where_that_is_asked_for(
     make_candidate: MakeCandidate,
+    publish_candidate: Publish,
     run_promotion: Promote,
-    looks: list[str],
+    looks: Looks,
     settings: TrackingSettings,
+    model_file: Path,
+    worse_model_file: Path,
 ) -> None:
-    candidate = make_candidate()
+    champion = make_candidate()
+    worse = make_candidate(worse_model_file, number=4, gates={"test_accuracy": 0.01})
+    publish_candidate(champion, model_file)
+    looks_at_first = len(looks.all())
     with connected(settings) as client:
-        before = client.get_run(candidate.run_id).to_dictionary()
-    report = run_promotion(candidate, dry_run=True)
-    assert (report.promoted, report.passed, looks) == (False, True, ["look"])
+        before = client.get_run(worse.run_id).to_dictionary()
+
+    report = run_promotion(worse, dry_run=True)
+
+    assert (report.promoted, report.passed) == (False, False)
+    assert report.champion is not None
+    assert (report.champion.version, report.champion.trial) == (1, champion.number)
+    own, its = report.metrics["test_accuracy"], report.champion.test_accuracy
+    assert own < 0.5 < 0.8 < its
+    assert report.champion.difference == pytest.approx(own - its)
+    taken = [look.model_sha256 for look in looks.all()[looks_at_first:]]
+    assert taken == [worse.model_sha256, champion.model_sha256]
     with connected(settings) as client:
-        assert client.get_run(candidate.run_id).to_dictionary() == before
-        names = [model.name for model in client.search_registered_models()]
-    assert candidate.promotion.model not in names
+        assert client.get_run(worse.run_id).to_dictionary() == before
     document = json.loads(report.model_dump_json())
     assert list(document) == [
-        "promoted",
-        "model",
-        "version",
-        "alias",
-        "run_id",
-        "metrics",
-        "gates",
-    ]
+        "promoted", "model", "version", "alias", "run_id", "metrics", "gates", "champion",
+        "replace", "validation",
+    ]  # fmt: skip
     assert set(document["gates"][0]) == {"name", "passed", "value", "limit"}
+    assert document["champion"]["passed"] is False
     assert {
         "test_accuracy",
         "test_precision",
@@ -150,19 +168,100 @@ def test_a_dry_run_reports_as_documented_and_changes_nothing(
         "train_time_s",
     } <= set(document["metrics"])
 
+    report = run_promotion(worse, replace=True)
+
+    assert (report.promoted, report.version) == (True, 2)
+    assert report.champion is not None
+    assert report.champion.test_accuracy == its
+    again = [look.model_sha256 for look in looks.all()[looks_at_first + len(taken) :]]
+    assert again == [worse.model_sha256], "the champion's figure is known"
+
+
+def test_a_file_of_another_network_is_refused_before_the_test_set_is_opened(
+    make_candidate: MakeCandidate,
+    run_promotion: Promote,
+    looks: Looks,
+    settings: TrackingSettings,
+    unscaled_model_file: Path,
+    model_file: Path,
+) -> None:
+    candidate = make_candidate(unscaled_model_file, recorded=model_file)
+    with pytest.raises(ModelError, match=r"another network .* on the 300 validation rows it has"):
+        run_promotion(candidate)
+    assert looks.all() == []
+    assert candidate.promotion.model not in registered(settings)
+
 
 def test_a_damaged_artifact_is_refused_before_the_test_set_is_opened(
     make_candidate: MakeCandidate,
     run_promotion: Promote,
-    looks: list[str],
+    looks: Looks,
     model_file: Path,
     damaged: Path,
 ) -> None:
     recorded = make_candidate(model_file).model_sha256
-    candidate = make_candidate(damaged).model_copy(update={"model_sha256": recorded})
+    candidate = make_candidate(damaged, recorded=model_file)
     with pytest.raises(ModelError, match=f"run {candidate.run_id}: model/model.keras: SHA-256"):
+        run_promotion(candidate.model_copy(update={"model_sha256": recorded}))
+    assert looks.all() == []
+
+
+@pytest.mark.parametrize("deleted", ["run", "experiment", "for good"])
+def test_what_is_deleted_is_named_before_the_test_set_is_opened(
+    deleted: str,
+    make_candidate: MakeCandidate,
+    run_promotion: Promote,
+    looks: Looks,
+    settings: TrackingSettings,
+) -> None:
+    candidate, restored = make_candidate(), "MLflow has no run"
+    with connected(settings) as client:
+        experiment_id = client.get_run(candidate.run_id).info.experiment_id
+        if deleted == "run":
+            client.delete_run(candidate.run_id)
+            restored = f"mlflow runs restore --run-id {candidate.run_id}"
+        elif deleted == "experiment":
+            client.delete_experiment(experiment_id)
+            restored = f"mlflow experiments restore --experiment-id {experiment_id}"
+        else:
+            candidate = candidate.model_copy(update={"run_id": "0" * 32})
+    try:
+        with pytest.raises(RefusedError, match=restored):
+            run_promotion(candidate)
+    finally:
+        if deleted == "experiment":
+            with connected(settings) as client:
+                client.restore_experiment(experiment_id)
+    assert looks.all() == []
+
+
+def test_an_artifact_store_that_takes_nothing_is_found_before_the_test_set_is_opened(
+    make_candidate: MakeCandidate,
+    run_promotion: Promote,
+    looks: Looks,
+    settings: TrackingSettings,
+    tmp_path: Path,
+) -> None:
+    candidate = make_candidate()
+    with connected(settings) as client:
+        fetch_kept(client, candidate, tmp_path)
+        folder = client.get_run(candidate.run_id).info.artifact_uri.removeprefix("file://")
+    shutil.rmtree(folder)
+    Path(folder).touch()
+    with pytest.raises(UnavailableError, match="promotion-probe"):
         run_promotion(candidate)
-    assert looks == []
+    assert looks.all() == []
+
+
+def test_a_name_that_a_prompt_has_is_refused_before_the_test_set_is_opened(
+    make_candidate: MakeCandidate, run_promotion: Promote, looks: Looks, settings: TrackingSettings
+) -> None:
+    candidate = make_candidate()
+    with connected(settings) as client:
+        client.register_prompt(candidate.promotion.model, "What is in {{picture}}?")
+    with pytest.raises(RefusedError, match="MLflow has a prompt of this name"):
+        run_promotion(candidate)
+    assert looks.all() == []
 
 
 def test_a_run_that_keeps_no_model_is_refused(
@@ -183,25 +282,3 @@ def test_a_model_for_other_images_is_refused(
     candidate = make_candidate().model_copy(update={"dataset": wider})
     with pytest.raises(ModelError, match=r"takes \(None, 28, 28, 1\), got \(None, 8, 8, 1\)"):
         run_promotion(candidate)
-
-
-def test_evaluating_looks_once_and_agrees_with_scikit_learn(
-    make_candidate: MakeCandidate,
-    settings: TrackingSettings,
-    digits: DatasetInfo,
-    model_file: Path,
-    test_images: NDArray[np.uint8],
-    looks: list[str],
-    tmp_path: Path,
-) -> None:
-    from sklearn.metrics import accuracy_score, f1_score
-
-    candidate = make_candidate()
-    evaluation = evaluate_test(candidate, settings, tmp_path, lambda: looks.append("look"))
-    labels = np.load(digits.test / "labels.npy")
-    model = load_verified(model_file, candidate.model_sha256)
-    predicted = model.predict(test_images / np.float32(255), verbose=0).argmax(axis=1)
-    assert looks == ["look"]
-    assert evaluation.accuracy == pytest.approx(accuracy_score(labels, predicted))
-    assert evaluation.macro.f1 == pytest.approx(f1_score(labels, predicted, average="macro"))
-    assert np.sum(evaluation.confusion) == digits.test_count

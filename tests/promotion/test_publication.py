@@ -8,16 +8,15 @@ import pytest
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
+from tests.promotion.conftest import stored_file
 from tuner.datasets.transform import DRAWINGS
 from tuner.errors import ModelError, RefusedError, UnavailableError
 from tuner.models.model_file import load_verified, sha256_of
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.champion import load_champion
-from tuner.promotion.evidence import Evidence, look
-from tuner.promotion.latency import Latency
 from tuner.promotion.package import log_package
 from tuner.promotion.predictor import Predictor
-from tuner.promotion.publication import check_unmoved, publish
+from tuner.promotion.publication import check_unmoved
 from tuner.promotion.registry import create_version, version_tags
 from tuner.spec.pixels import Pixels
 from tuner.tracking.connection import connected
@@ -34,23 +33,6 @@ MakeCandidate = Callable[..., Candidate]
 Publish = Callable[..., int]
 
 
-@pytest.fixture
-def publish_candidate(settings: TrackingSettings) -> Publish:
-    def run(candidate: Candidate, file: Path) -> int:
-        model = load_verified(file, candidate.model_sha256)
-        evidence = Evidence(
-            test=look(Predictor(model, candidate.pixels), candidate.dataset, lambda: None),
-            test_count=candidate.dataset.test_count,
-            train_accuracy=0.95,
-            latency=Latency(p50_ms=1.0, p95_ms=2.0, p99_ms=3.0, calls=1000),
-            train_time_s=candidate.train_time_s,
-        )
-        with connected(settings) as client:
-            return publish(client, candidate, model, evidence)
-
-    return run
-
-
 def versions(settings: TrackingSettings, name: str) -> dict[int, list[str]]:
     """Every version of the model and its aliases."""
     with connected(settings) as client:
@@ -58,14 +40,6 @@ def versions(settings: TrackingSettings, name: str) -> dict[int, list[str]]:
         return {
             int(number): list(client.get_model_version(name, number).aliases) for number in numbers
         }
-
-
-def stored_file(settings: TrackingSettings, candidate: Candidate) -> Path:
-    """Where the local store keeps the champion's model file."""
-    with connected(settings) as client:
-        version = client.get_model_version_by_alias(candidate.promotion.model, "champion")
-        location = client.get_model_version_download_uri(version.name, version.version)
-    return Path(location.removeprefix("file://")) / "data" / "model.keras"
 
 
 def remove_alias(settings: TrackingSettings, candidate: Candidate) -> None:
@@ -203,6 +177,20 @@ def test_the_next_champion_takes_the_alias_and_the_old_version_stays(
     assert publish_candidate(second, other_model_file) == 2
     assert versions(settings, name) == {1: [], 2: ["champion"]}
     assert load_champion(settings, name, tmp_path).trial == 4
+
+
+def test_what_mlflow_refuses_in_a_logged_models_name_may_be_in_a_registered_ones(
+    make_candidate: MakeCandidate,
+    publish_candidate: Publish,
+    settings: TrackingSettings,
+    model_file: Path,
+    tmp_path: Path,
+) -> None:
+    candidate, printable = make_candidate(), map(chr, range(33, 127))
+    name = "digits-v1.2 " + "".join(mark for mark in printable if mark not in "/:")
+    promotion = candidate.promotion.model_copy(update={"model": name})
+    publish_candidate(candidate.model_copy(update={"promotion": promotion}), model_file)
+    assert load_champion(settings, name, tmp_path).trial_sha256 == candidate.model_sha256
 
 
 def test_a_promotion_killed_before_the_alias_is_finished_by_the_next(

@@ -290,6 +290,16 @@ ENTRIES = [
     ("promotion", "{model: ''}", [f"promotion.model: {REGISTRY_NAME}, got ''"]),
     (
         "promotion",
+        "{model: ..a}",
+        ["promotion.model: must neither be '.' nor start with '..', got '..a'"],
+    ),
+    (
+        "promotion",
+        f"{{model: {251 * 'a'}}}",
+        ["promotion.model: must have at most 250 bytes, got 251"],
+    ),
+    (
+        "promotion",
         "{gate: {}}",
         ["promotion.gate: unknown key 'gate'; did you mean 'gates'? (known: gates, model)"],
     ),

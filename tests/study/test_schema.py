@@ -26,7 +26,7 @@ OURS = (
     "tuner_drivers",
     "tuner_studies",
 )
-LATER = ("wish", "epoch_s")
+LATER = ("wish", "epoch_s", "overrides")
 """Columns of studies that the first version had not."""
 OPEN = (0, 0, "a" * 32, None)
 DONE = (1, 0, "b" * 32, "completed")

@@ -23,6 +23,9 @@ from tuner.study.opening import open_database
 from tuner.study.parameters import check_parameters
 from tuner.study.provenance import provenance
 from tuner.study.study import Study, load_study
+from tuner.study.study_file import StudyFile
+from tuner.study.submissions import Submissions
+from tuner.study.submit import submit_study
 from tuner.study.tables import drivers, studies
 
 Spec = Callable[..., StudySpec]
@@ -105,7 +108,7 @@ def test_a_deleted_study_leaves_nothing(
 ) -> None:
     each_bench.run(study_spec(), scripted())
     with load_study("small", each_bench.home) as study:
-        study.looks.insert(0, "promote")
+        study.looks.begin(0, "promote", "d" * 64, "a" * 64)
         study.delete()
 
     assert Catalog(each_bench.database).names() == []
@@ -173,18 +176,34 @@ def test_only_points_of_the_search_space_wait_in_line(
     assert bench.ledger(study_spec()).queued() == 0
 
 
+def test_what_was_changed_of_the_file_stays_known(each_bench: Bench, tmp_path: Path) -> None:
+    spec, home = spec_of(1, 1, 0), each_bench.home
+    submitted = StudyFile(spec, "some/study.yaml", (tmp_path,), ("trials=1", "name=small"))
+    assert submit_study(submitted, home)
+    (waiting,) = Submissions(each_bench.database).all()
+    assert waiting.overrides == submitted.overrides
+
+    catalog = Catalog(each_bench.database)
+    catalog.create(
+        spec, waiting.source, waiting.code_path, each_bench.dataset, overrides=waiting.overrides
+    )
+    assert catalog.get("small").overrides == submitted.overrides
+    assert catalog.get("small").file == tmp_path / "study.yaml"
+    assert not submit_study(StudyFile(spec, "some/study.yaml", (tmp_path,)), home)
+    assert catalog.get("small").overrides == ()
+
+
 def test_looks_at_the_test_set_are_counted_before_they_tell(each_bench: Bench) -> None:
     each_bench.record(spec_of(1, 1, 0))
     with load_study("small", each_bench.home) as study:
-        unbegun = study.looks.counted(3, "promote")
-        unbegun.told({"test_accuracy": 0.5})
-        assert study.looks.all() == []
-        look = study.looks.counted(3, "promote")
-        look.begin()
+        look = study.looks.begin(3, "promote", "d" * 64, "a" * 64)
         assert [(each.trial, each.evidence) for each in study.looks.all()] == [(3, None)]
-        look.told({"test_accuracy": 0.9})
+        assert study.looks.told("d" * 64, "a" * 64) is None
+        study.looks.complete(look, {"test_accuracy": 0.9})
 
         assert study.looks.all()[0].evidence == {"test_accuracy": 0.9}
+        assert study.looks.told("d" * 64, "a" * 64) == {"test_accuracy": 0.9}
+        assert study.looks.told("e" * 64, "a" * 64) is None
 
 
 def test_ties_are_won_by_the_earlier_trial(

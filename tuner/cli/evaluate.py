@@ -32,16 +32,31 @@ def evaluate(
 ) -> None:
     """Score trials on the test set; each look is counted in the study."""
     from tuner.api import evaluate as evaluate_study
-    from tuner.api import load_study
 
     if every and trial is not None:
         raise UsageError("--trial and --all exclude each other")
-    found = evaluate_study(study, trial=trial, every=every)
+    found: dict[int, Evaluation] = {}
+
+    def heard(number: int, evaluation: "Evaluation") -> None:
+        found[number] = evaluation
+        typer.echo(f"trial {number}: test accuracy {score(evaluation.accuracy)}", err=True)
+
+    try:
+        evaluate_study(study, trial=trial, every=every, heard=heard)
+    finally:  # what was found has been counted, and is shown even if others failed
+        _print(study, found, every=every, as_json=as_json)
+
+
+def _print(study: str, found: "dict[int, Evaluation]", *, every: bool, as_json: bool) -> None:
+    if not found:
+        return
     if as_json:
         content = {number: each.model_dump(mode="json") for number, each in found.items()}
         typer.echo(json.dumps(content, indent=2))
     elif every:
         typer.echo(f"{len(found)} trials, those whose models are kept", err=True)
+        from tuner.api import load_study
+
         with load_study(study) as opened:
             rows = rows_by_point(found, opened.summary().points)
         print_table(_COLUMNS, rows, title="test set")

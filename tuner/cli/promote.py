@@ -1,5 +1,7 @@
 """`tuner promote`: tests the best trial and makes it the champion."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -11,7 +13,8 @@ from tuner.cli.typed import program
 from tuner.errors import RefusedError
 
 if TYPE_CHECKING:
-    from tuner.promotion.promote import PromotionReport
+    from tuner.promotion.evidence import Evidence
+    from tuner.promotion.report import PromotionReport
 
 
 def promote(
@@ -25,34 +28,57 @@ def promote(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the gates, register nothing.")
     ] = False,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace", help="Replace a champion that is better or cannot be compared too."
+        ),
+    ] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="Go by the model and gates of this study file, as it is now."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Open the test set, check the gates, and register the best trial's model as champion."""
+    """Check the model, open the test set, and register the best trial's model as champion."""
     from tuner.api import promote as promote_study
 
     assert which == "best"
-    report = promote_study(study, dry_run=dry_run, say=lambda text: typer.echo(text, err=True))
+    report = promote_study(
+        study,
+        dry_run=dry_run,
+        replace=replace,
+        file=file,
+        say=lambda text: typer.echo(text, err=True),
+    )
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
     else:
         _print(report)
     if not report.passed:
-        failed = "; ".join(
-            f"{gate.name} is {gate.value:.4g}, the limit is {gate.limit:.4g}, "
-            f"short by {gate.shortfall:.4g}"
-            for gate in report.gates
-            if not gate.passed
+        raise RefusedError(f"not promoted, nothing was changed: {'; '.join(_failures(report))}")
+
+
+def _failures(report: "PromotionReport") -> Iterator[str]:
+    for gate in report.gates:
+        if not gate.passed:
+            yield (
+                f"{gate.name} is {gate.value:.4g}, the limit is {gate.limit:.4g}, "
+                f"short by {gate.shortfall:.4g}"
+            )
+    champion = report.champion
+    if champion is not None and not (champion.passed or report.replace):
+        yield (
+            f"the champion, version {champion.version}, is better by {-champion.difference:.4f} "
+            "on the same test images; --replace takes its place all the same"
         )
-        raise RefusedError(f"not promoted, nothing was changed: {failed}")
 
 
 def _print(report: "PromotionReport") -> None:
-    print_evaluation(report.evidence.test)
-    interval = report.evidence.interval
-    typer.echo(
-        f"test accuracy {score(report.evidence.test.accuracy)} "
-        f"(95% interval {score(interval.low)} to {score(interval.high)})"
-    )
+    if report.evidence is None:
+        typer.echo("the test set was not opened")
+    else:
+        _print_evidence(report, report.evidence)
     rows = [
         (gate.name, number(gate.value), number(gate.limit), "passed" if gate.passed else "FAILED")
         for gate in report.gates
@@ -64,3 +90,18 @@ def _print(report: "PromotionReport") -> None:
         typer.echo(f"next: {program()} predict IMAGE --model {report.model}", err=True)
     elif report.passed:
         typer.echo("dry run: every gate passed, nothing was changed")
+
+
+def _print_evidence(report: "PromotionReport", evidence: "Evidence") -> None:
+    print_evaluation(evidence.test)
+    interval = evidence.interval
+    typer.echo(
+        f"test accuracy {score(evidence.test.accuracy)} "
+        f"(95% interval {score(interval.low)} to {score(interval.high)})"
+    )
+    champion = report.champion
+    if champion is not None:
+        typer.echo(
+            f"champion, version {champion.version} (trial {champion.trial} of {champion.study}): "
+            f"test accuracy {score(champion.test_accuracy)} on the same images"
+        )

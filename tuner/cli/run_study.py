@@ -65,17 +65,18 @@ def run_study(
             "--accept-new-code: takes the code that is here, so --detach cannot be meant"
         )
     stated = {"trials": trials, "epochs": epochs, "workers": workers, "name": name}
-    overrides = [
+    options = [
         f"{key}={value if key == 'workers' else json.dumps(value)}"
         for key, value in stated.items()
         if value is not None
     ]
-    spec = read_study(file, [*overrides, *(settings or [])])
+    overrides = (*options, *(settings or []))
+    spec = read_study(file, overrides)
 
     from tuner.cli.show import check_some_completed, print_summary
     from tuner.study.study_file import StudyFile  # once the file is known to be a study
 
-    study_file = StudyFile(spec, str(file), (file.parent,))
+    study_file = StudyFile(spec, str(file), (file.parent,), overrides)
     if detach:
         _submit(study_file)
         return

@@ -4,12 +4,7 @@ from pathlib import Path
 
 from tuner.datasets.pictures import read
 from tuner.home import Home
-from tuner.models.model_file import load_verified
-from tuner.models.registry import register_classes
-from tuner.promotion.champion import load_champion
-from tuner.promotion.keras_start import start_keras
-from tuner.promotion.nomination import find_study
-from tuner.promotion.predictor import Predictor
+from tuner.promotion.champion import load_champion, open_champion
 from tuner.spec.search_space import Frozen
 from tuner.tracking.settings import TrackingSettings
 
@@ -30,21 +25,13 @@ class Asking:
     def __init__(self, settings: TrackingSettings, model: str, home: Home) -> None:
         """Fetches and loads the champion.
 
-        The classes of a user's own layers come from the code of the study that trained it,
-        if that study is in our database: what the registry says is not trusted to be run.
-
         Raises:
             RefusedError: nothing has been promoted under this name.
             ModelError: the version's file is not the recorded one.
             UnavailableError: MLflow does not answer.
         """
         self._champion = load_champion(settings, model, home.root / "models")
-        study = find_study(home, self._champion.study)
-        start_keras(home.root, study.spec.backend if study else "tensorflow")
-        if study is not None:
-            register_classes(study.spec.model, study.code_path)
-        loaded = load_verified(self._champion.model_path, self._champion.sha256)
-        self._predictor = Predictor(loaded, self._champion.pixels)
+        self._predictor = open_champion(self._champion, home)
 
     @property
     def name(self) -> str:

@@ -6,7 +6,19 @@ from tuner.spec.pixels import Pixels
 from tuner.spec.search_space import Frozen, Scalar
 from tuner.spec.study import Promotion
 from tuner.study.ranking import PointSummary
-from tuner.training.plan import ModelPlan
+from tuner.training.plan import ModelPlan, Precision
+
+
+class Validated(Frozen):
+    """What a trial's study recorded of it on its validation rows, and which rows those are."""
+
+    rows: int
+    split_seed: int
+    precision: Precision
+    """The arithmetic that the figures were computed in."""
+    loss: float
+    """Mean cross-entropy at the best epoch, in nats."""
+    accuracy: float
 
 
 class Candidate(Frozen):
@@ -29,6 +41,8 @@ class Candidate(Frozen):
     """Of this trial."""
     point: PointSummary | None = None
     """What all trainings of its point come to, if it stands for one."""
+    validated: Validated | None
+    """None where the study splits off no validation rows."""
     model_sha256: str
     train_time_s: float
     dataset: DatasetInfo

@@ -11,8 +11,14 @@ from pydantic import Json, ValidationError
 
 from tuner.datasets.transform import InputTransform, unstated
 from tuner.errors import ModelError, RefusedError
+from tuner.home import Home
+from tuner.models.model_file import load_verified
+from tuner.models.registry import register_classes
+from tuner.promotion.keras_start import start_keras
 from tuner.promotion.model_cache import cached
-from tuner.promotion.registry import ALIAS, champion_version, fetch
+from tuner.promotion.nomination import find_study
+from tuner.promotion.predictor import Predictor
+from tuner.promotion.registry import ALIAS, champion_version, fetch, trial_sha256
 from tuner.spec.pixels import Pixels
 from tuner.spec.search_space import Frozen
 from tuner.tracking.connection import connected
@@ -29,6 +35,8 @@ class Champion(Frozen):
     version: int
     model_path: Path
     sha256: str
+    trial_sha256: str
+    """Of the trial's own file, by which looks at test sets know the model."""
     study: str
     trial: int
     run_id: str
@@ -85,9 +93,31 @@ def load_champion(settings: TrackingSettings, model_name: str, cache_dir: Path) 
             cache_dir,
             tags.sha256,
             f"models:/{model_name}/{number}",
-            lambda folder: fetch(model_name, number, folder),
+            lambda folder: fetch(client, version, folder),
         )
-    return Champion(model=model_name, version=number, model_path=model_path, **tags.model_dump())
+    return Champion(
+        model=model_name,
+        version=number,
+        model_path=model_path,
+        trial_sha256=trial_sha256(version) or tags.sha256,
+        **tags.model_dump(),
+    )
+
+
+def open_champion(champion: Champion, home: Home) -> Predictor:
+    """Starts Keras and loads the champion.
+
+    The classes of a user's own layers come from the code of the study that trained it, if that
+    study is in our database: what the registry says is not trusted to be run.
+
+    Raises:
+        ModelError: Keras refuses the file.
+    """
+    study = find_study(home, champion.study)
+    start_keras(home.root, study.spec.backend if study else "tensorflow")
+    if study is not None:
+        register_classes(study.spec.model, study.code_path)
+    return Predictor(load_verified(champion.model_path, champion.sha256), champion.pixels)
 
 
 def _tags(version: "ModelVersion") -> _VersionTags:

@@ -1,10 +1,10 @@
 """Evidence: what a candidate is worth on data that no trial was chosen by.
 
-The only place that opens a data set's test folder. Whoever calls is told right before.
+The only place that opens a data set's test folder, and each opening is written down right before.
 """
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from tuner.training.plan import Evaluation
 from tuner.training.scores import evaluate_predictions
 
 if TYPE_CHECKING:
-    import keras
+    from tuner.study.looks import Looks
 
 _Z_95 = 1.959963984540054
 """The 97.5% quantile of the standard normal distribution."""
@@ -32,15 +32,31 @@ class Interval(Frozen):
     high: float
 
 
-class Evidence(Frozen):
+class Groundwork(Frozen):
+    """What is known of a candidate before the test set is opened."""
+
+    train_accuracy: float
+    """Of the kept weights, dropout off, on all rows of the training folder."""
+    latency: Latency
+    train_time_s: float
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The figures by the names that gates, JSON and MLflow use."""
+        return {
+            "train_accuracy": self.train_accuracy,
+            "latency_p50_ms": self.latency.p50_ms,
+            "latency_p95_ms": self.latency.p95_ms,
+            "latency_p99_ms": self.latency.p99_ms,
+            "train_time_s": self.train_time_s,
+        }
+
+
+class Evidence(Groundwork):
     """Everything that promotion judges a candidate by."""
 
     test: Evaluation
     test_count: int
-    train_accuracy: float
-    """Of the same weights, dropout off, on all rows of the training folder."""
-    latency: Latency
-    train_time_s: float
 
     @property
     def gap(self) -> float:
@@ -67,46 +83,53 @@ class Evidence(Frozen):
             "test_accuracy_standard_error": self.standard_error,
             "test_accuracy_low": self.interval.low,
             "test_accuracy_high": self.interval.high,
-            "train_accuracy": self.train_accuracy,
             "train_test_gap": self.gap,
-            "latency_p50_ms": self.latency.p50_ms,
-            "latency_p95_ms": self.latency.p95_ms,
-            "latency_p99_ms": self.latency.p99_ms,
-            "train_time_s": self.train_time_s,
+            **super().metrics,
         }
 
 
-def gather(
-    candidate: Candidate,
-    model: "keras.Model",
-    model_path: Path,
-    before_look: Callable[[], None],
-) -> Evidence:
-    """Measures the candidate; the test rows come last.
+@dataclass(frozen=True)
+class HeldOut:
+    """The test rows of a data set, for one command that scores models on them."""
+
+    dataset: DatasetInfo
+    looks: "Looks"
+    trial: int
+    """For whose sake they are opened."""
+    command: str
+
+    def score(self, predictor: Predictor, sha256: str) -> Evaluation:
+        """Opens the rows, once, and scores the model of the file with this hash on all of them."""
+        look = self.looks.begin(self.trial, self.command, self.dataset.digest, sha256)
+        images, labels = read_arrays(self.dataset.test)
+        found = evaluate_predictions(predictor.probabilities(images), labels, self.dataset.classes)
+        self.looks.complete(look, test_metrics(found))
+        return found
+
+    def known_accuracy(self, sha256: str) -> float | None:
+        """Of the file with this hash, if an earlier look told it."""
+        told = self.looks.told(self.dataset.digest, sha256)
+        return None if told is None else told["test_accuracy"]
+
+
+def prepare(candidate: Candidate, predictor: Predictor, model_file: Path) -> Groundwork:
+    """Measures what needs no test row.
 
     Args:
-        candidate: the trial that `model` belongs to.
-        model: the candidate's model, loaded from `model_path`.
-        model_path: its verified file, for measuring the latency in a process of its own.
-        before_look: called once, right before the test folder is opened.
+        candidate: the trial that the model belongs to.
+        predictor: its model, loaded from `model_file`.
+        model_file: its verified file, for measuring the latency in a process of its own.
     """
-    predictor = Predictor(model, candidate.pixels)
-    train_accuracy = _accuracy(predictor, candidate.dataset.train)
-    latency = measure(model_path, candidate.model_sha256, candidate.model)
-    return Evidence(
-        test=look(predictor, candidate.dataset, before_look),
-        test_count=candidate.dataset.test_count,
-        train_accuracy=train_accuracy,
-        latency=latency,
+    return Groundwork(
+        train_accuracy=_accuracy(predictor, candidate.dataset.train),
+        latency=measure(model_file, candidate.model_sha256, candidate.model),
         train_time_s=candidate.train_time_s,
     )
 
 
-def look(predictor: Predictor, dataset: DatasetInfo, before_look: Callable[[], None]) -> Evaluation:
-    """Opens the test rows, once, and scores the model on all of them."""
-    before_look()
-    images, labels = read_arrays(dataset.test)
-    return evaluate_predictions(predictor.probabilities(images), labels, dataset.classes)
+def complete(groundwork: Groundwork, test: Evaluation, test_count: int) -> Evidence:
+    """Adds what the test set told."""
+    return Evidence(**dict(groundwork), test=test, test_count=test_count)
 
 
 def test_metrics(test: Evaluation) -> dict[str, float]:

@@ -1,6 +1,7 @@
-"""Gates: what a candidate must reach. Pure: evidence and limits in, results out."""
+"""Gates: what a candidate must reach. Pure: figures and limits in, results out."""
 
-from tuner.promotion.evidence import Evidence
+from collections.abc import Mapping
+
 from tuner.spec.search_space import Frozen
 from tuner.spec.study import Gates
 
@@ -21,13 +22,17 @@ class GateResult(Frozen):
         return 0.0 if self.passed else abs(self.value - self.limit)
 
 
-def check(evidence: Evidence, gates: Gates) -> tuple[GateResult, ...]:
-    """Holds the evidence against every gate that the study states, in the spec's order.
+def check(figures: Mapping[str, float], gates: Gates) -> tuple[GateResult, ...]:
+    """Holds the figures against the gates that the study states, in the spec's order.
 
-    A value at its limit passes; a value that is not a number does not.
+    A gate whose figure is not there yet is left out. A value at its limit passes; a value that
+    is not a number does not.
     """
-    values = evidence.metrics
-    return tuple(_result(name, values[name], limit) for name, limit in gates if limit is not None)
+    return tuple(
+        _result(name, figures[name], limit)
+        for name, limit in gates
+        if limit is not None and name in figures
+    )
 
 
 def _result(name: str, value: float, limit: float) -> GateResult:

@@ -1,11 +1,12 @@
 """Finds the trial that stands for promotion: the best completed one of a study."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tuner.errors import RefusedError, UsageError
 from tuner.home import Home
-from tuner.promotion.candidate import Candidate
+from tuner.promotion.candidate import Candidate, Validated
 from tuner.study.catalog import Catalog, StudyRecord
 from tuner.study.database import Database
 from tuner.study.opening import open_database
@@ -46,6 +47,7 @@ def nominate(study: Study, number: int | None = None) -> Candidate:
         metric=summary.metric,
         value=facts["value"],
         point=summary.best if number is None else None,
+        validated=_validated(study, facts),
         model=ModelPlan(
             name=study.spec.model, params={}, code_path=(*study.record.code_path, Path.cwd())
         ),
@@ -99,6 +101,20 @@ def _best(summary: StudySummary) -> TrialSummary:
     if summary.best is None:
         raise RefusedError(f"no trial of {summary.study} has completed")
     return summary.best.trial
+
+
+def _validated(study: Study, facts: Mapping[str, Any]) -> Validated | None:
+    """What was recorded at the best epoch; the last one's training figures do not count."""
+    if not study.spec.validation:
+        return None
+    precision = study.spec.precision
+    return Validated(
+        rows=study.spec.validation,
+        split_seed=study.spec.seed,
+        precision="float32" if precision == "auto" else precision,
+        loss=facts["best_metrics"]["val_loss"],
+        accuracy=facts["best_metrics"]["val_accuracy"],
+    )
 
 
 def _numbered(summary: StudySummary, number: int) -> TrialSummary:

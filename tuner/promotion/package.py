@@ -6,6 +6,7 @@ the given file byte for byte, so that its hash holds from here to whoever predic
 """
 
 import importlib
+import re
 import shutil
 import warnings
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     import keras
     from mlflow import MlflowClient
     from mlflow.models import Model, ModelSignature
+
+_FORBIDDEN = re.compile(r"[/:.%\"']")
+"""What a logged model's name must not hold, though a registered model's may."""
 
 PACKED_FILE = "data/model.keras"
 """Where `mlflow.keras` keeps the model inside its package."""
@@ -81,7 +85,7 @@ def log_package(
     Args:
         client: connected to the store that is MLflow's default at the moment.
         run_id: the trial's run.
-        name: of the logged model.
+        name: of the logged model; characters that MLflow refuses there become dashes.
         model_file: what `servable` made, saved.
         example: one input, shape (1, height, width, channels).
         classes: width of the output.
@@ -93,6 +97,7 @@ def log_package(
     from mlflow.models import Model
 
     experiment_id = client.get_run(run_id).info.experiment_id
+    name = _FORBIDDEN.sub("-", name)
     logged = mlflow.initialize_logged_model(name, source_run_id=run_id, experiment_id=experiment_id)
     Model.log(
         artifact_path=None,

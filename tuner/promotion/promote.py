@@ -1,148 +1,157 @@
-"""Promotion: evidence first, gates next, and only then the registry."""
+"""Promotion: checks first, evidence and gates next, and only then the registry."""
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from tuner.datasets.atomic import exclusive
-from tuner.errors import ModelError
-from tuner.models.contract import check_network
-from tuner.models.model_file import load_verified
-from tuner.models.registry import register_classes
+from tuner.errors import ModelError, RefusedError
+from tuner.home import Home
 from tuner.promotion.candidate import Candidate
-from tuner.promotion.evidence import Evidence, gather, look
-from tuner.promotion.gates import GateResult, check
+from tuner.promotion.comparison import Incumbent, find_incumbent
+from tuner.promotion.evidence import HeldOut, complete, prepare
+from tuner.promotion.gates import check
+from tuner.promotion.kept_model import KeptModel, fetch_kept, load_kept
 from tuner.promotion.keras_start import start_keras
-from tuner.promotion.model_cache import cached
-from tuner.promotion.predictor import Predictor
-from tuner.promotion.publication import check_unmoved, publish
-from tuner.promotion.record import record_evidence
-from tuner.promotion.registry import ALIAS, champion_version
-from tuner.spec.search_space import Frozen
-from tuner.tracking.attempt_run import MODEL_ARTIFACT
+from tuner.promotion.publication import check_unmoved, pack, publish
+from tuner.promotion.record import check_recordable, record_evidence
+from tuner.promotion.registry import ALIAS, champion_version, check_name, trial_sha256
+from tuner.promotion.report import PromotionReport
+from tuner.promotion.reproduction import Reproduction
+from tuner.study.looks import Looks
 from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
-from tuner.training.plan import Evaluation
 
 if TYPE_CHECKING:
-    import keras
-    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
-
-class PromotionReport(Frozen):
-    """What a promotion found and did; its JSON is what `tuner promote --json` prints."""
-
-    promoted: bool
-    model: str
-    version: int | None
-    alias: str | None
-    run_id: str
-    metrics: dict[str, float]
-    gates: tuple[GateResult, ...]
-    evidence: Evidence = Field(exclude=True)
-
-    @property
-    def passed(self) -> bool:
-        """Whether every stated gate passed."""
-        return all(gate.passed for gate in self.gates)
+Say = Callable[[str], None]
 
 
 def promote(
     candidate: Candidate,
     settings: TrackingSettings,
-    home: Path,
+    home: Home,
+    looks: Looks,
     *,
     dry_run: bool = False,
-    before_look: Callable[[], None],
-    say: Callable[[str], None],
+    replace: bool = False,
+    say: Say,
 ) -> PromotionReport:
     """Judges the candidate on the test rows and, if every gate passes, makes it the champion.
 
-    A gate that fails, and a dry run, leave the run and the registry as they were. Promoting
-    the same trial again finishes what was cut short, with the same version.
+    What can fail is tried before the test set is opened. A gate that fails, a champion that is
+    better, and a dry run leave the run and the registry as they were. Promoting the same trial
+    again finishes what was cut short, with the same version.
 
     Args:
         candidate: the trial.
         settings: where its run is and the registry lies.
         home: the state folder, for the model cache and the promotion lock.
-        dry_run: stop after the gates.
-        before_look: called once, right before the test folder is opened.
+        looks: where each opening of the test set is written down before it happens.
+        dry_run: stop after gates and comparison.
+        replace: take the place of a champion that is better or cannot be compared too.
         say: told each step in a line.
 
     Raises:
-        ModelError: the model is missing, damaged, not trusted, or does not fit the data set;
-            or the registry gives back something else than what it was given.
-        RefusedError: another promotion moved the alias meanwhile.
+        ModelError: the model is missing, damaged, not trusted, does not fit the data set, or is
+            another network than the one that was validated; or the registry gives back something
+            else than what it was given.
+        RefusedError: the run is deleted, the registry refuses the name, the champion cannot be
+            compared, or another promotion moved the alias meanwhile.
         UnavailableError: MLflow does not answer.
     """
     say(f"fetching the model of trial {candidate.number} of {candidate.study}")
-    with connected(settings) as client:
-        champion = champion_version(client, candidate.promotion.model)
-        model_file = _fetch(client, candidate, home)
-    start_keras(home, candidate.backend)
-    model = _load(model_file, candidate)
-    say("measuring training accuracy, latency and, last, the test set")
-    evidence = gather(candidate, model, model_file, before_look)
-    gates = check(evidence, candidate.promotion.gates)
-    version = None
-    if not dry_run and all(gate.passed for gate in gates):
-        with exclusive(home / "promotion.lock"), connected(settings) as client:
-            check_unmoved(client, candidate, champion)
+    before, file = _fetched(candidate, settings, home, trial_write=not dry_run)
+    start_keras(home.root, candidate.backend)
+    kept = load_kept(candidate, file)
+    say(_said_of(kept.reproduction))
+    rows = HeldOut(candidate.dataset, looks, candidate.number, "promote")
+    incumbent = None
+    if before is not None and trial_sha256(before) != candidate.model_sha256:
+        incumbent = _incumbent(settings, before, rows, home, say if replace else None)
+    with TemporaryDirectory() as folder:
+        packed = pack(candidate, kept.model, Path(folder))
+        report = _judged(candidate, kept, rows, incumbent, say)
+        report = report.model_copy(update={"replace": replace})
+        if dry_run or not report.passed:
+            return report
+        with exclusive(home.root / "promotion.lock"), connected(settings) as client:
+            check_unmoved(client, candidate, before)
             say("recording the evidence and registering the model")
-            record_evidence(client, candidate, evidence, gates)
-            version = publish(client, candidate, model, evidence)
-            say(f"{candidate.promotion.model} version {version} is the champion")
-    return PromotionReport(
-        promoted=version is not None,
-        model=candidate.promotion.model,
-        version=version,
-        alias=None if version is None else ALIAS,
-        run_id=candidate.run_id,
-        metrics=evidence.metrics,
-        gates=gates,
-        evidence=evidence,
+            record_evidence(client, candidate, report)
+            version = publish(client, candidate, kept.model, packed, report.metrics)
+            say(f"{report.model} version {version} is the champion")
+    return report.model_copy(update={"promoted": True, "version": version, "alias": ALIAS})
+
+
+def _fetched(
+    candidate: Candidate, settings: TrackingSettings, home: Home, *, trial_write: bool
+) -> "tuple[ModelVersion | None, Path]":
+    """The champion's version and the candidate's file, once MLflow takes what may be written."""
+    with connected(settings) as client:
+        check_name(client, candidate.promotion.model)
+        champion = champion_version(client, candidate.promotion.model)
+        check_recordable(client, candidate, trial_write=trial_write)
+        return champion, fetch_kept(client, candidate, home.root)
+
+
+def _said_of(found: Reproduction | None) -> str:
+    if found is None:
+        return (
+            "not checked, since the study has no validation rows: that the file is the network "
+            "that was trained"
+        )
+    return (
+        f"its file gives the recorded validation figures: accuracy {found.accuracy:.4f}, "
+        f"loss {found.loss:.4f}"
     )
 
 
-def evaluate_test(
-    candidate: Candidate,
+def _incumbent(
     settings: TrackingSettings,
-    home: Path,
-    before_look: Callable[[], None],
-) -> Evaluation:
-    """Scores the candidate on the test rows and changes nothing.
-
-    Raises:
-        ModelError: the model is missing, damaged, not trusted, or does not fit the data set.
-        UnavailableError: MLflow does not answer.
-    """
-    with connected(settings) as client:
-        model_file = _fetch(client, candidate, home)
-    start_keras(home, candidate.backend)
-    model = _load(model_file, candidate)
-    return look(Predictor(model, candidate.pixels), candidate.dataset, before_look)
-
-
-def _fetch(client: "MlflowClient", candidate: Candidate, home: Path) -> Path:
-    origin = f"run {candidate.run_id}: {MODEL_ARTIFACT}"
-
-    def download(folder: Path) -> Path:
-        kept = {item.path for item in client.list_artifacts(candidate.run_id, "model")}
-        if MODEL_ARTIFACT not in kept:
-            raise ModelError(
-                f"{origin}: the run of trial {candidate.number} keeps no model; only the best "
-                "trials of a study do, and a model may still be on its way to MLflow"
-            )
-        return Path(client.download_artifacts(candidate.run_id, MODEL_ARTIFACT, str(folder)))
-
-    return cached(home / "models", candidate.model_sha256, origin, download)
+    version: "ModelVersion",
+    rows: HeldOut,
+    home: Home,
+    say: Say | None,
+) -> Incumbent | None:
+    """The champion, ready to answer; where it cannot, None once `say` was told why."""
+    try:
+        return find_incumbent(settings, version.name, rows, home)
+    except ModelError as error:
+        champion = f"{version.name}@{ALIAS} is version {version.version}"
+        if say is None:
+            raise RefusedError(
+                f"{champion}, which cannot be compared: {error}; take its place unseen with "
+                "--replace"
+            ) from error
+        say(f"{champion}, which is replaced unseen: {error}")
+        return None
 
 
-def _load(model_file: Path, candidate: Candidate) -> "keras.Model":
-    register_classes(candidate.model.name, candidate.model.code_path)
-    model = load_verified(model_file, candidate.model_sha256)
-    dataset = candidate.dataset
-    check_network(model, candidate.model.name, dataset.image_shape, len(dataset.classes))
-    return model
+def _judged(
+    candidate: Candidate, kept: KeptModel, rows: HeldOut, incumbent: Incumbent | None, say: Say
+) -> PromotionReport:
+    """What needs no test row first; the test set only if every gate on that has passed."""
+    say("measuring training accuracy and latency")
+    groundwork = prepare(candidate, kept.predictor, kept.file)
+    report = PromotionReport(
+        model=candidate.promotion.model,
+        run_id=candidate.run_id,
+        metrics=groundwork.metrics,
+        gates=check(groundwork.metrics, candidate.promotion.gates),
+        validation=kept.reproduction,
+    )
+    if not report.passed:
+        return report
+    say("opening the test set")
+    test = rows.score(kept.predictor, candidate.model_sha256)
+    evidence = complete(groundwork, test, candidate.dataset.test_count)
+    update = {
+        "metrics": evidence.metrics,
+        "gates": check(evidence.metrics, candidate.promotion.gates),
+        "champion": incumbent and incumbent.compare(test.accuracy),
+        "evidence": evidence,
+    }
+    return report.model_copy(update=update)

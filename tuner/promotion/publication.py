@@ -4,6 +4,7 @@ A process killed in between leaves the old champion in place; the next promotion
 trial finds the version that is there and goes on from it.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -14,7 +15,6 @@ from tuner.datasets.store import read_arrays
 from tuner.errors import ModelError, RefusedError
 from tuner.models.model_file import load_verified, sha256_of
 from tuner.promotion.candidate import Candidate
-from tuner.promotion.evidence import Evidence
 from tuner.promotion.package import log_package, servable
 from tuner.promotion.predictor import Images, Predictor, given
 from tuner.promotion.registry import (
@@ -64,15 +64,28 @@ def check_unmoved(
         )
 
 
+def pack(candidate: Candidate, model: "keras.Model", folder: Path) -> Path:
+    """Saves the network as it will be registered, taking raw pixels, and loads it again.
+
+    Raises:
+        ModelError: Keras does not load what it has saved.
+    """
+    file = folder / "model.keras"
+    servable(model, candidate.dataset.image_shape, candidate.pixels).save(file)
+    load_verified(file, sha256_of(file))
+    return file
+
+
 def publish(
     client: "MlflowClient",
     candidate: Candidate,
     model: "keras.Model",
-    evidence: Evidence,
+    packed: Path,
+    figures: Mapping[str, float],
 ) -> int:
-    """Registers the model, or finds its version, and moves the alias to it.
+    """Registers the packed model, or finds its version, and moves the alias to it.
 
-    Whoever calls holds the promotion lock.
+    Whoever calls holds the promotion lock. The version's tags hold the `figures`.
 
     Returns:
         The version that the alias names now.
@@ -84,10 +97,10 @@ def publish(
     """
     sample = read_arrays(candidate.dataset.train)[0][:_SAMPLE]
     version = find_version(client, candidate) or _register(
-        client, candidate, model, sample, evidence
+        client, candidate, packed, sample, figures
     )
     try:
-        _check_answers(version, Predictor(model, candidate.pixels), sample)
+        _check_answers(client, version, Predictor(model, candidate.pixels), sample)
     except ModelError:
         discard(client, version)
         raise
@@ -98,30 +111,29 @@ def publish(
 def _register(
     client: "MlflowClient",
     candidate: Candidate,
-    model: "keras.Model",
+    packed: Path,
     sample: Images,
-    evidence: Evidence,
+    figures: Mapping[str, float],
 ) -> "ModelVersion":
     name, classes = candidate.promotion.model, len(candidate.dataset.classes)
     example = given(sample[:1], "bytes").round().astype(np.uint8)
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "model.keras"
-        servable(model, candidate.dataset.image_shape, candidate.pixels).save(file)
-        model_id = log_package(client, candidate.run_id, name, file, example, classes)
-        tags = version_tags(candidate, evidence.metrics, sha256_of(file))
+    model_id = log_package(client, candidate.run_id, name, packed, example, classes)
+    tags = version_tags(candidate, figures, sha256_of(packed))
     return create_version(client, candidate, model_id, tags)
 
 
-def _check_answers(version: "ModelVersion", verified: Predictor, sample: Images) -> None:
-    """Fetches the version by its registry address and asks both models the same."""
-    number, tags = int(version.version), version.tags
+def _check_answers(
+    client: "MlflowClient", version: "ModelVersion", verified: Predictor, sample: Images
+) -> None:
+    """Fetches the version from where its registry says it lies, and asks both models the same."""
+    tags = version.tags
     with TemporaryDirectory() as folder:
-        file = fetch(version.name, number, Path(folder))
+        file = fetch(client, version, Path(folder))
         fetched = load_verified(file, tags[MODEL_SHA256_TAG])
     expected = verified.probabilities(sample)
     answered = Predictor(fetched, tags.get(PIXELS_TAG, "unit")).probabilities(sample)
     if not np.allclose(answered, expected, rtol=0, atol=_SAME, equal_nan=False):
         raise ModelError(
-            f"models:/{version.name}/{number}: must answer like the trial's model on {_SAMPLE} "
-            f"images to within {_SAME}, and does not"
+            f"models:/{version.name}/{version.version}: must answer like the trial's model on "
+            f"{_SAMPLE} images to within {_SAME}, and does not"
         )

@@ -39,6 +39,19 @@ def champion_version(client: "MlflowClient", name: str) -> "ModelVersion | None"
         raise
 
 
+def check_name(client: "MlflowClient", name: str) -> None:
+    """Refuses a name under which nothing can be registered, since a prompt has it.
+
+    Raises:
+        RefusedError: the registry has a prompt of that name.
+    """
+    if client.get_prompt(name) is not None:
+        raise RefusedError(
+            f"promotion.model {name!r}: MLflow has a prompt of this name, so no model can be "
+            "registered under it; give the model another name in the study file"
+        )
+
+
 def find_version(client: "MlflowClient", candidate: Candidate) -> "ModelVersion | None":
     """The newest READY version that an earlier promotion made of the candidate's model."""
     found = [
@@ -104,11 +117,16 @@ def version_tags(candidate: Candidate, results: Mapping[str, float], sha256: str
     }
 
 
-def fetch(name: str, version: int, folder: Path) -> Path:
-    """Downloads a version's model file from the registry that is MLflow's default now."""
+def fetch(client: "MlflowClient", version: "ModelVersion", folder: Path) -> Path:
+    """Downloads a version's model file from the registry that is MLflow's default now.
+
+    From where the registry says that it lies: an address with the model's name in it would
+    break on a name with a question mark.
+    """
     import mlflow
 
-    uri = f"models:/{name}/{version}/{PACKED_FILE}"
+    place = client.get_model_version_download_uri(version.name, version.version)
+    uri = f"{place}/{PACKED_FILE}"
     return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
 
 

@@ -31,6 +31,11 @@ def _registry_name(name: str) -> str:
     if not name.strip() or not name.isprintable() or any(mark in name for mark in "/:"):
         rule = "must be non-empty text without '/', ':' and control characters"
         raise broken(Problem((), f"{rule}, got {shown(name)}"))
+    if name == "." or name.startswith(".."):  # MLflow takes it for a path
+        raise broken(Problem((), f"must neither be '.' nor start with '..', got {shown(name)}"))
+    if len(name.encode()) > _LONGEST_NAME:
+        length = len(name.encode())
+        raise broken(Problem((), f"must have at most {_LONGEST_NAME} bytes, got {length}"))
     return name
 
 

@@ -49,7 +49,9 @@ class StudyRecord:
     uid: str
     spec: StudySpec
     source: str
-    """The study file's path, for messages."""
+    """The study file's path as it was given, for messages."""
+    overrides: tuple[str, ...]
+    """What was changed of the file, as it was typed."""
     code_path: tuple[Path, ...]
     dataset: DatasetInfo
     created_ms: int
@@ -61,6 +63,11 @@ class StudyRecord:
     def name(self) -> str:
         """The study's name."""
         return self.spec.name
+
+    @property
+    def file(self) -> Path:
+        """Where the study file lay on the machine that last ran the study."""
+        return Path(*self.code_path[:1], Path(self.source).name)
 
 
 class Catalog:
@@ -110,6 +117,7 @@ class Catalog:
         code_path: tuple[Path, ...],
         dataset: DatasetInfo,
         submitted_ms: int | None = None,
+        overrides: tuple[str, ...] = (),
         *,
         epoch_s: Rounds = NOTHING_MEASURED,
     ) -> StudyRecord:
@@ -124,6 +132,7 @@ class Catalog:
             code_path: where modules that it names are.
             dataset: its data.
             submitted_ms: for whoever answers a submission, when that was made.
+            overrides: what was changed of the file.
             epoch_s: by what its precision was chosen.
 
         Raises:
@@ -135,6 +144,7 @@ class Catalog:
             "uid": uuid.uuid4().hex,
             "spec": to_yaml(spec),
             "source": source,
+            "overrides": overrides,
             "code_path": [str(folder) for folder in code_path],
             "dataset": dataset.model_dump(mode="json"),
             "backend": spec.backend,
@@ -163,7 +173,13 @@ class Catalog:
             raise SpecError(source, [*problems, "give it another name with --name, or delete it"])
         return record
 
-    def resume(self, spec: StudySpec, source: str, code_path: tuple[Path, ...]) -> StudyRecord:
+    def resume(
+        self,
+        spec: StudySpec,
+        source: str,
+        code_path: tuple[Path, ...],
+        overrides: tuple[str, ...] = (),
+    ) -> StudyRecord:
         """Takes over what may change between two runs, and where file and code lie.
 
         Raises:
@@ -172,7 +188,7 @@ class Catalog:
         record = self.check_resumable(spec, source)
         folders = [str(folder) for folder in code_path]
         text = to_yaml(settled(record.spec, spec))
-        self._update(spec.name, spec=text, source=source, code_path=folders)
+        self._update(spec.name, spec=text, source=source, overrides=overrides, code_path=folders)
         return self.get(spec.name)
 
     def ask(self, name: str, wish: Wish) -> None:
@@ -247,6 +263,7 @@ def _record(row: Any) -> StudyRecord:
         uid=row["uid"],
         spec=parse_study(row["spec"], f"study {row['name']}", [backend]),
         source=row["source"],
+        overrides=tuple(row["overrides"]),
         code_path=tuple(Path(folder) for folder in row["code_path"]),
         dataset=DatasetInfo.model_validate(row["dataset"]),
         created_ms=row["created_ms"],

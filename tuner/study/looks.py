@@ -1,4 +1,4 @@
-"""Counts the looks at a study's test set: each is written down before the set is opened."""
+"""Counts the looks at test sets: each is written down before the set is opened."""
 
 import time
 from dataclasses import dataclass
@@ -15,9 +15,14 @@ class Look:
     """One opening of the test set; `evidence` is None when it never told anything."""
 
     trial: int
+    """For whose sake: the trial itself was scored, or the champion that it is held against."""
     command: str
     at_ms: int
     evidence: dict[str, float] | None
+    dataset: str | None
+    """Digest of the data set; None, as the next, in what older versions wrote."""
+    model_sha256: str | None
+    """Of the file that was scored."""
 
 
 class Looks:
@@ -32,19 +37,27 @@ class Looks:
         statement = select(looks).where(looks.c.study == self._study).order_by(looks.c.id)
         with self._engine.begin() as connection:
             rows = connection.execute(statement).all()
-        return [Look(row.trial, row.command, row.at_ms, row.evidence) for row in rows]
+        return [
+            Look(row.trial, row.command, row.at_ms, row.evidence, row.dataset, row.model_sha256)
+            for row in rows
+        ]
 
-    def counted(self, trial: int, command: str) -> "CountedLook":
-        """A look that `command` is about to take at what `trial` does on the test set."""
-        return CountedLook(self, trial, command)
+    def begin(self, trial: int, command: str, dataset: str, model_sha256: str) -> int:
+        """Writes down a look that is about to be taken, and returns its number.
 
-    def insert(self, trial: int, command: str) -> int:
-        """Writes down a look and returns its number."""
+        Args:
+            trial: for whose sake.
+            command: which command takes it.
+            dataset: digest of the data set whose test rows are opened.
+            model_sha256: of the model file that is scored on them.
+        """
         values = {
             "study": self._study,
             "trial": trial,
             "command": command,
             "at_ms": time.time_ns() // 1_000_000,
+            "dataset": dataset,
+            "model_sha256": model_sha256,
         }
         with self._engine.begin() as connection:
             key: Any = connection.execute(insert(looks).values(values)).inserted_primary_key
@@ -55,21 +68,13 @@ class Looks:
         with self._engine.begin() as connection:
             connection.execute(update(looks).where(looks.c.id == look).values(evidence=evidence))
 
-
-class CountedLook:
-    """One look: begun right before the test set is opened, told when it has been judged."""
-
-    def __init__(self, looks: Looks, trial: int, command: str) -> None:
-        self._looks = looks
-        self._trial = trial
-        self._command = command
-        self._number: int | None = None
-
-    def begin(self) -> None:
-        """Writes the look down."""
-        self._number = self._looks.insert(self._trial, self._command)
-
-    def told(self, evidence: dict[str, float]) -> None:
-        """Adds what it told; nothing when it never began."""
-        if self._number is not None:
-            self._looks.complete(self._number, evidence)
+    def told(self, dataset: str, model_sha256: str) -> dict[str, float] | None:
+        """What the newest look of any study here told of this model file on these test rows."""
+        statement = (
+            select(looks.c.evidence)
+            .where(looks.c.dataset == dataset, looks.c.model_sha256 == model_sha256)
+            .order_by(looks.c.id.desc())
+        )
+        with self._engine.begin() as connection:
+            told = connection.execute(statement).scalars().all()
+        return next((evidence for evidence in told if evidence), None)

@@ -123,7 +123,7 @@ def join_study(
     """
     with open_database(home) as database:
         record = Catalog(database).get(name)
-        file = StudyFile(record.spec, record.source, _here(record.code_path))
+        file = StudyFile(record.spec, record.source, _here(record.code_path), record.overrides)
         with only_driver(home, name):
             return _Stay(file, home, database, terms, notify, stopped).drive()
 
@@ -141,7 +141,9 @@ def begin_study(
     Raises:
         TunerError: as `run_study`; a `RefusedError` also when it was withdrawn meanwhile.
     """
-    file = StudyFile(submission.read(), submission.source, _here(submission.code_path))
+    file = StudyFile(
+        submission.read(), submission.source, _here(submission.code_path), submission.overrides
+    )
     file.check()
     with open_database(home) as database, only_driver(home, submission.name):
         return _Stay(file, home, database, terms, notify, stopped, answers=submission).drive()
@@ -190,7 +192,7 @@ class _Stay:
         self._catalog.ask(record.name, "run")
         if not summarise(self._spec, trials, ledger).done:
             return None
-        record = self._catalog.resume(self._spec, self._file.source, self._file.code_path)
+        record = self._resume()
         with closing(self._journal(record)) as journal:
             neighbours = self._neighbours(record.name, journal)
             neighbours.clear_up(ledger)
@@ -284,11 +286,17 @@ class _Stay:
                 path, at_ms = answers.code_path, answers.submitted_ms
             rounds = planner.measured.rounds if planner.measured else {}
             self._catalog.create(
-                measured, file.source, path, planner.dataset, at_ms, epoch_s=rounds
+                measured,
+                file.source,
+                path,
+                planner.dataset,
+                at_ms,
+                file.overrides,
+                epoch_s=rounds,
             )
             self._check_data(planner.dataset)  # another driver may have been quicker
         if self._terms.stays:
-            record = self._catalog.resume(self._spec, file.source, file.code_path)
+            record = self._resume()
         else:
             record = self._catalog.check_resumable(self._spec, file.source)
         self._settle_code(record, planner.described.code)
@@ -300,6 +308,10 @@ class _Stay:
         accepts = self._terms.accepts_new_code
         if self._code.settle(code, trials=trials, accepts=accepts):
             self._say(f"{record.name} goes on with new code from trial {trials} on")
+
+    def _resume(self) -> StudyRecord:
+        file = self._file
+        return self._catalog.resume(self._spec, file.source, file.code_path, file.overrides)
 
     def _run(self, record: StudyRecord, planner: Planner, packed: Packed) -> StudySummary:
         with ExitStack() as stack:

@@ -9,7 +9,7 @@ from tuner.errors import UnavailableError
 from tuner.study import tables
 
 VERSION_TABLE = "tuner_schema"
-NEWEST = "0004"
+NEWEST = "0005"
 """The last of `migrations/versions`."""
 _CHANGING_TABLES = 0x74756E6573
 """The key of PostgreSQL's advisory lock under which our tables are made; no meaning but ours."""

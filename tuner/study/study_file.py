@@ -19,6 +19,8 @@ class StudyFile:
     """The file's name, for messages."""
     folders: tuple[Path, ...]
     """Where the user's own modules are looked for first; the file's own comes first."""
+    overrides: tuple[str, ...] = ()
+    """What was changed of the file, such as `epochs=3`."""
 
     @property
     def code_path(self) -> tuple[Path, ...]:

@@ -15,6 +15,7 @@ from tuner.spec.writer import to_yaml
 from tuner.study.catalog import Catalog
 from tuner.study.database import Database
 from tuner.study.opening import open_database
+from tuner.study.study_file import StudyFile
 from tuner.study.tables import studies, submissions
 
 _LOOK_S = 1.0
@@ -29,6 +30,8 @@ class Submission:
     """The study file as it was read, YAML."""
     source: str
     """The file's path where it was submitted, for messages."""
+    overrides: tuple[str, ...]
+    """What was changed of the file."""
     code_path: tuple[Path, ...]
     submitted_ms: int
     refusal: str
@@ -49,25 +52,27 @@ class Submissions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def put(self, spec: StudySpec, source: str, code_path: tuple[Path, ...]) -> bool:
+    def put(self, file: StudyFile) -> bool:
         """Submits the study, in place of one of that name that still waits.
 
         False, and nothing is changed, when the study has begun.
         """
+        name = file.spec.name
         row = {
-            "name": spec.name,
-            "spec": to_yaml(spec),
-            "source": source,
-            "code_path": [str(folder) for folder in code_path],
+            "name": name,
+            "spec": to_yaml(file.spec),
+            "source": file.source,
+            "overrides": file.overrides,
+            "code_path": [str(folder) for folder in file.code_path],
             "submitted_ms": time.time_ns() // 1_000_000,
             "refusal": "",
         }
 
         def replace(connection: Connection) -> bool:
-            begun = select(studies.c.name).where(studies.c.name == spec.name)
+            begun = select(studies.c.name).where(studies.c.name == name)
             if connection.execute(begun).first() is not None:
                 return False
-            connection.execute(delete(submissions).where(submissions.c.name == spec.name))
+            connection.execute(delete(submissions).where(submissions.c.name == name))
             connection.execute(insert(submissions).values(row))
             return True
 
@@ -120,6 +125,7 @@ def _submission(row: Any) -> Submission:
         name=row["name"],
         text=row["spec"],
         source=row["source"],
+        overrides=tuple(row["overrides"]),
         code_path=tuple(Path(folder) for folder in row["code_path"]),
         submitted_ms=row["submitted_ms"],
         refusal=row["refusal"],

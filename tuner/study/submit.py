@@ -18,9 +18,9 @@ def submit_study(file: StudyFile, home: Home) -> bool:
     """
     file.check()
     with open_database(home) as database:
-        if Submissions(database).put(file.spec, file.source, file.code_path):
+        if Submissions(database).put(file):
             return True
         catalog = Catalog(database)
-        catalog.resume(file.spec, file.source, file.code_path)
+        catalog.resume(file.spec, file.source, file.code_path, file.overrides)
         catalog.ask(file.spec.name, "run")
         return False

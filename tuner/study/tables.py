@@ -29,6 +29,7 @@ studies = Table(
     Column("uid", String(32), nullable=False, unique=True),
     Column("spec", Text, nullable=False),  # YAML
     Column("source", Text, nullable=False),  # the study file's path
+    Column("overrides", JSON, nullable=False, server_default="[]"),  # of the file, as typed
     Column("code_path", JSON, nullable=False),  # folders of the user's modules
     Column("dataset", JSON, nullable=False),  # DatasetInfo
     Column("backend", String(20), nullable=False),
@@ -53,6 +54,7 @@ submissions = Table(
     Column("name", String(250), primary_key=True),
     Column("spec", Text, nullable=False),  # YAML
     Column("source", Text, nullable=False),
+    Column("overrides", JSON, nullable=False, server_default="[]"),
     Column("code_path", JSON, nullable=False),
     Column("submitted_ms", BigInteger, nullable=False),
     Column("refusal", Text, nullable=False),  # why the last worker could not begin it
@@ -108,5 +110,7 @@ looks = Table(
     Column("command", String(20), nullable=False),
     Column("at_ms", BigInteger, nullable=False),
     Column("evidence", JSON),  # null until the look has told something
+    Column("dataset", String(64)),  # digest; this and the next are null in the oldest rows
+    Column("model_sha256", String(64)),
     ForeignKeyConstraint(["study"], ["tuner_studies.name"], ondelete="CASCADE"),
 )

@@ -1,0 +1,134 @@
+"""Which champions can be held against a candidate, and which cannot."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.promotion.conftest import stored_file
+from tuner.errors import RefusedError
+from tuner.home import Home
+from tuner.promotion.candidate import Candidate
+from tuner.promotion.champion import load_champion
+from tuner.promotion.comparison import Incumbent, find_incumbent
+from tuner.promotion.evidence import HeldOut
+from tuner.promotion.promote import promote
+from tuner.study.looks import Looks
+from tuner.tracking.connection import connected
+from tuner.tracking.settings import TrackingSettings
+
+MakeCandidate = Callable[..., Candidate]
+Publish = Callable[[Candidate, Path], int]
+
+
+@pytest.mark.parametrize(
+    ("own", "passed"),
+    [(0.995, True), (0.99, True), (0.988, True), (0.9879, False), (float("nan"), False)],
+)
+def test_two_tenths_of_a_point_may_be_missing(
+    own: float,
+    passed: bool,
+    make_candidate: MakeCandidate,
+    publish_candidate: Publish,
+    settings: TrackingSettings,
+    model_file: Path,
+    tmp_path: Path,
+) -> None:
+    candidate = make_candidate()
+    publish_candidate(candidate, model_file)
+    champion = load_champion(settings, candidate.promotion.model, tmp_path)
+    assert Incumbent(champion, lambda: 0.99).compare(own).passed is passed
+
+
+def test_what_an_earlier_look_told_is_not_looked_for_again(
+    make_candidate: MakeCandidate,
+    publish_candidate: Publish,
+    settings: TrackingSettings,
+    looks: Looks,
+    model_file: Path,
+    tmp_path: Path,
+) -> None:
+    candidate, home = make_candidate(), Home(tmp_path)
+    publish_candidate(candidate, model_file)
+    rows = HeldOut(candidate.dataset, looks, 7, "promote")
+    untold = looks.begin(1, "promote", candidate.dataset.digest, candidate.model_sha256)
+    looks.complete(looks.begin(1, "promote", "d2" * 32, candidate.model_sha256), {"x": 1})
+
+    first = find_incumbent(settings, candidate.promotion.model, rows, home).compare(0.5)
+    again = find_incumbent(settings, candidate.promotion.model, rows, home).compare(0.5)
+
+    assert first == again
+    assert first.test_accuracy > 0.8
+    (measured,) = looks.all()[2:]
+    assert (measured.trial, measured.dataset) == (7, candidate.dataset.digest)
+    assert looks.all()[0].evidence is None
+    assert untold
+
+
+@pytest.fixture
+def of_other_classes(
+    make_candidate: MakeCandidate, publish_candidate: Publish, other_model_file: Path
+) -> str:
+    candidate = make_candidate(other_model_file, number=4)
+    dataset = candidate.dataset.model_copy(update={"classes": tuple("abcdefghij")})
+    publish_candidate(candidate.model_copy(update={"dataset": dataset}), other_model_file)
+    return r"it is for the classes \('a', .*, the data set digits has \('0', "
+
+
+@pytest.fixture
+def of_nobody_knows_whom(
+    make_candidate: MakeCandidate, settings: TrackingSettings, other_model_file: Path
+) -> str:
+    candidate = make_candidate(other_model_file, number=4)
+    name = candidate.promotion.model
+    with connected(settings) as client:
+        client.create_registered_model(name)
+        client.create_model_version(name, f"runs:/{candidate.run_id}/model", candidate.run_id)
+        client.set_registered_model_alias(name, "champion", "1")
+    return "was not registered by `tuner promote`"
+
+
+@pytest.fixture
+def damaged_since(
+    make_candidate: MakeCandidate,
+    publish_candidate: Publish,
+    settings: TrackingSettings,
+    other_model_file: Path,
+    damaged: Path,
+) -> str:
+    candidate = make_candidate(other_model_file, number=4)
+    publish_candidate(candidate, other_model_file)
+    stored_file(settings, candidate).write_bytes(damaged.read_bytes())
+    return "SHA-256 must be the recorded"
+
+
+@pytest.mark.parametrize("champion", ["of_other_classes", "of_nobody_knows_whom", "damaged_since"])
+def test_a_champion_that_cannot_be_compared_stays_before_the_test_set_is_opened(
+    champion: str,
+    request: pytest.FixtureRequest,
+    make_candidate: MakeCandidate,
+    settings: TrackingSettings,
+    looks: Looks,
+    tmp_path: Path,
+) -> None:
+    why = request.getfixturevalue(champion)
+    candidate = make_candidate()
+    name = candidate.promotion.model.replace("[", r"\[").replace("]", r"\]")
+    told = rf"{name}@champion is version 1, which cannot be compared: .*{why}.*--replace"
+    with pytest.raises(RefusedError, match=told):
+        promote(candidate, settings, Home(tmp_path), looks, say=lambda _: None)
+    assert looks.all() == []
+
+
+def test_a_damaged_champion_is_replaced_unseen_where_that_is_asked_for(
+    damaged_since: str,
+    make_candidate: MakeCandidate,
+    settings: TrackingSettings,
+    looks: Looks,
+    tmp_path: Path,
+) -> None:
+    candidate, said = make_candidate(), list[str]()
+    report = promote(candidate, settings, Home(tmp_path), looks, replace=True, say=said.append)
+    assert (report.promoted, report.version, report.champion) == (True, 2, None)
+    assert [look.model_sha256 for look in looks.all()] == [candidate.model_sha256]
+    assert any("replaced unseen" in text and damaged_since in text for text in said)

@@ -1,0 +1,79 @@
+"""Evaluation: trials scored on the test set, which is opened once all of them are checked."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tuner.errors import ModelError, RefusedError, TunerError
+from tuner.home import Home
+from tuner.promotion.candidate import Candidate
+from tuner.promotion.evidence import HeldOut
+from tuner.promotion.kept_model import fetch_kept, load_kept, load_model
+from tuner.promotion.keras_start import start_keras
+from tuner.promotion.nomination import nominate
+from tuner.promotion.predictor import Predictor
+from tuner.study.study import Study
+from tuner.tracking.connection import connected
+from tuner.tracking.settings import TrackingSettings
+from tuner.training.plan import Evaluation
+
+_ITS_OWN = ModelError, RefusedError
+"""What is wrong with one trial; anything else is wrong with all."""
+
+
+def evaluate_trials(
+    study: Study,
+    numbers: Sequence[int | None],
+    settings: TrackingSettings,
+    home: Home,
+    heard: Callable[[int, Evaluation], None],
+) -> None:
+    """Scores trials on the test set, one look each.
+
+    Every model is fetched, loaded and held against its validation figures before the test set
+    is opened for the first; those that fail are named at the end, when the others are scored.
+
+    Args:
+        study: the trials' study.
+        numbers: of the trials; None is the best one.
+        settings: where their runs are.
+        home: the state folder, for the model cache.
+        heard: hears of each evaluation as it comes, with the trial's number.
+
+    Raises:
+        ModelError, RefusedError: trials whose models are missing, deleted, damaged or other
+            networks than the ones that were validated; all others have been scored.
+        DataError: the data set cannot be had.
+        UnavailableError: MLflow does not answer.
+    """
+    failed: dict[int | None, TunerError] = {}
+    checked: list[tuple[Candidate, Path]] = []
+    for number in numbers:
+        try:
+            checked.append(_checked(nominate(study, number), settings, home))
+        except _ITS_OWN as error:
+            failed[number] = error
+    for candidate, file in checked:
+        # Loaded once more, since all of them at once may not fit into memory.
+        predictor = Predictor(load_model(candidate, file), candidate.pixels)
+        rows = HeldOut(candidate.dataset, study.looks, candidate.number, "evaluate")
+        heard(candidate.number, rows.score(predictor, candidate.model_sha256))
+    if failed:
+        raise _summed_up(failed, len(numbers))
+
+
+def _checked(
+    candidate: Candidate, settings: TrackingSettings, home: Home
+) -> tuple[Candidate, Path]:
+    with connected(settings) as client:
+        file = fetch_kept(client, candidate, home.root)
+    start_keras(home.root, candidate.backend)
+    load_kept(candidate, file)
+    return candidate, file
+
+
+def _summed_up(failed: dict[int | None, TunerError], count: int) -> TunerError:
+    first = next(iter(failed.values()))
+    if count == 1:
+        return first
+    lines = [f"trial {number}: {error}" for number, error in failed.items()]
+    return type(first)("\n".join([f"{len(failed)} of {count} trials were not scored:", *lines]))

@@ -1,0 +1,74 @@
+"""The terms of a promotion: the registered model and the gates that a study file states.
+
+A study keeps them as it was last run with. A file that was edited since is never passed over
+without a word: either it is named, and counts, or the promotion is refused.
+"""
+
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tuner.errors import RefusedError, UsageError
+from tuner.spec.reader import read_study
+from tuner.spec.study import Promotion
+from tuner.study.catalog import StudyRecord
+
+_SECTION = "promotion"
+
+
+def terms(record: StudyRecord, file: Path | None, say: Callable[[str], None]) -> Promotion:
+    """What a promotion of this study goes by.
+
+    Args:
+        record: the study.
+        file: the study file to go by instead of what the study was last run with.
+        say: told where the terms come from, unless the study file says the same.
+
+    Raises:
+        SpecError: a file that is there breaks a rule.
+        UsageError: `file` is the file of another study.
+        RefusedError: the study's own file has other terms by now.
+    """
+    if file is not None:
+        return _stated(record, file)
+    overriding = [one for one in record.overrides if one.startswith(_SECTION)]
+    if overriding:
+        say(f"the study was last run with --set {' --set '.join(overriding)}, which holds")
+    own = record.file
+    if not own.is_file():
+        say(f"{own} is not here: what the study was last run with holds")
+        return record.spec.promotion
+    now = read_study(own, record.overrides)
+    if now.name != record.name:
+        say(f"{own} is that of {now.name!r} by now: what {record.name!r} was last run with holds")
+    elif edits := list(_edits(record.spec.promotion, now.promotion)):
+        raise RefusedError(
+            "\n".join(f"{own}: {edit}" for edit in edits)
+            + "\nto go by the file: "
+            + shlex.join(["tuner", "promote", "best", record.name, "--file", str(own)])
+        )
+    return record.spec.promotion
+
+
+def _stated(record: StudyRecord, file: Path) -> Promotion:
+    """What the file states itself, whatever was overridden when the study was last run."""
+    kept = [one for one in record.overrides if not one.startswith(_SECTION)]
+    spec = read_study(file, kept)
+    if spec.name != record.name:
+        raise UsageError(f"{file}: must be the file of {record.name!r}, got that of {spec.name!r}")
+    return spec.promotion
+
+
+def _edits(before: Promotion, after: Promotion) -> Iterator[str]:
+    ran, says = _entries(before), _entries(after)
+    for key in {**ran, **says}:
+        if ran.get(key) != says.get(key):
+            yield (
+                f"{_SECTION}.{key}: the file now says {says.get(key, 'nothing')}, the study was "
+                f"last run with {ran.get(key, 'nothing')}"
+            )
+
+
+def _entries(promotion: Promotion) -> dict[str, object]:
+    gates = promotion.gates.model_dump(exclude_none=True)
+    return {"model": promotion.model, **{f"gates.{name}": gates[name] for name in gates}}
