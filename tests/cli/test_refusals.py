@@ -10,13 +10,12 @@ def test_a_study_whose_every_trial_fails_exits_1_and_can_be_deleted(
     make_workshop: Callable[[str], Workshop],
 ) -> None:
     workshop = make_workshop("failing")
-    source = workshop.folder / "networks.py"
-    source.write_text(source.read_text().replace('activation="softmax"', 'activation="linear"'))
+    diverging = ("--set", "search_space.learning_rate=1e30", "--set", "baseline=[]")
 
-    failed = workshop.tuner("run-study", "study.yaml", "--trials", "1", code=1)
+    failed = workshop.tuner("run-study", "study.yaml", "--trials", "1", *diverging, code=1)
 
     assert "every trial failed" in failed.stderr
-    assert "end the network with a softmax" in failed.stderr
+    assert "diverged: " in failed.stderr
     nothing = workshop.tuner("promote", "best", code=1)
     assert "no study here has a completed trial" in nothing.stderr
 
@@ -25,6 +24,18 @@ def test_a_study_whose_every_trial_fails_exits_1_and_can_be_deleted(
     assert "its budget has room for 0" in waiting.stderr
     gone = workshop.tuner("delete", "shapes", "--yes")
     assert "deleted 2 MLflow runs" in gone.stderr
+    workshop.tuner("show", "shapes", code=2)
+
+
+def test_a_network_without_a_softmax_is_refused_before_anything_is_recorded(
+    make_workshop: Callable[[str], Workshop],
+) -> None:
+    workshop = make_workshop("logits")
+    source = workshop.folder / "networks.py"
+    source.write_text(source.read_text().replace('activation="softmax"', 'activation="linear"'))
+    unvalidated = ("--set", "validation=0", "--set", "objective.metric=loss")
+    refused = workshop.tuner("run-study", "study.yaml", *unvalidated, code=4)
+    assert "end the network with a softmax" in refused.stderr
     workshop.tuner("show", "shapes", code=2)
 
 
