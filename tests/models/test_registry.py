@@ -147,7 +147,6 @@ COMPILED = (
     return model
 """
 )
-BYTES = SOFTMAX.replace("(input_shape)", "(input_shape, dtype='uint8')")
 SEVERAL_OUTPUTS = """
 import keras
 
@@ -164,14 +163,10 @@ SEVERAL_INPUTS = SEVERAL_OUTPUTS.replace("Model(start, [end, end])", "Model([sta
     [
         (COMPILED, "must return an uncompiled model: optimizer and loss are the study's"),
         (OWN_TRAINING, r"Own\.train_step would not be called"),
-        (
-            SOFTMAX.replace("(input_shape)", "(input_shape, dtype='uint8')"),
-            "must take float pixels",
-        ),
         (SEVERAL_OUTPUTS, "must have one output, the class probabilities, got 2"),
         (SEVERAL_INPUTS, "must have one input, the images, got 2"),
     ],
-    ids=["compiled", "train_step", "uint8", "outputs", "inputs"],
+    ids=["compiled", "train_step", "outputs", "inputs"],
 )
 def test_what_a_study_would_not_train_as_written_is_refused(
     user_module: WriteModule, code: str, message: str

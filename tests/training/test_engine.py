@@ -379,14 +379,15 @@ def test_pixels_come_in_the_range_that_the_plan_names(engine: Engine, make_plan:
         np.testing.assert_array_equal(seen, image[:, :, 0])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
 def test_a_network_that_scales_bytes_itself_trains_as_one_that_does_not(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, tmp_path: Path
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, tmp_path: Path, dtype: str
 ) -> None:
     import keras
 
     data = make_data()
     _, expected = trained(engine, make_plan("own_networks:unscaled"), data)
-    plan = make_plan("own_networks:rescaled", pixels="bytes")
+    plan = make_plan("own_networks:rescaled", {"dtype": dtype}, pixels="bytes")
     session, epochs = trained(engine, plan, data)
     assert [each.loss for each in epochs] == pytest.approx([e.loss for e in expected], rel=1e-5)
     assert not any("as they are" in remark for remark in session.remarks)
@@ -396,11 +397,12 @@ def test_a_network_that_scales_bytes_itself_trains_as_one_that_does_not(
     np.testing.assert_allclose(session.probabilities(), answers, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
 def test_a_network_that_scales_bytes_is_refused_pixels_in_0_to_1(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, dtype: str
 ) -> None:
     with pytest.raises(ModelError, match=r"own_networks:rescaled: .* write pixels: bytes"):
-        engine.session(make_plan("own_networks:rescaled"), make_data())
+        engine.session(make_plan("own_networks:rescaled", {"dtype": dtype}), make_data())
 
 
 def test_bytes_that_nothing_scales_are_remarked(

@@ -63,8 +63,6 @@ def _check_inputs(
 
     A size that a network leaves open fits every image.
     """
-    import keras
-
     if not inputs:
         return
     if len(inputs) > 1:
@@ -74,11 +72,6 @@ def _check_inputs(
         stated not in (None, size) for stated, size in zip(shape[1:], image_shape, strict=True)
     ):
         raise ModelError(f"{name}: must be a network that takes {wanted}, got {shape}")
-    if not keras.backend.is_float_dtype(inputs[0].dtype):
-        raise ModelError(
-            f"{name}: must take float pixels, got an input of {inputs[0].dtype}, which would "
-            "round pixels in [0, 1] down; use Input(input_shape) without a dtype"
-        )
 
 
 def check_trained_by_recipe(model: "keras.Model", name: str) -> None:

@@ -27,9 +27,11 @@ def regularised(*, input_shape: tuple[int, int, int], classes: int, l2: float) -
     return _classifier(input_shape, classes, hidden)
 
 
-def rescaled(*, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+def rescaled(
+    *, input_shape: tuple[int, int, int], classes: int, dtype: str | None = None
+) -> keras.Model:
     """Takes pixels in [0, 255], as tutorials have it."""
-    start, end = layers.Input(input_shape), layers.Dense(classes, activation="softmax")
+    start, end = layers.Input(input_shape, dtype=dtype), layers.Dense(classes, activation="softmax")
     return keras.Sequential([start, layers.Rescaling(1 / 255), layers.Flatten(), end])
 
 
