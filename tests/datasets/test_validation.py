@@ -138,6 +138,15 @@ def test_a_few_images_with_two_labels_are_reported(caplog: pytest.LogCaptureFixt
     ]
 
 
+def test_a_class_that_is_mostly_one_image_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    images = [*[(7, 0)] * 6, *[(10 + level, 0) for level in range(5)], (8, 1), (9, 1)]
+    standardize("mine", labelled(*images), "here")
+    said = "6 of 11 images of class 0 are one and the same"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"data set 'mine': {part}: {said}" for part in ("train", "test")
+    ]
+
+
 def test_the_same_image_twice_in_one_class_is_no_matter(caplog: pytest.LogCaptureFixture) -> None:
     standardize("mine", labelled((7, 0), (7, 0), (8, 1), (8, 1)), "here")
     assert not caplog.records

@@ -72,6 +72,32 @@ def test_networks_that_cost_the_same_have_one_architecture(user_module: WriteMod
     assert len(set(built)) == 3
 
 
+NESTED = """
+import keras
+import numpy as np
+
+class Odd(keras.layers.Layer):
+    def call(self, values):
+        return values
+
+    def get_config(self):
+        return {**super().get_config(), "sizes": [np.int64(3)]}
+
+def net(*, input_shape, classes, rate=0.1):
+    inner = [keras.Input(input_shape), keras.layers.Flatten(), keras.layers.Dropout(rate), Odd()]
+    end = keras.layers.Dense(classes, activation="softmax")
+    return keras.Sequential([keras.Input(input_shape), keras.Sequential(inner), end])
+"""
+
+
+def test_rates_and_names_inside_a_network_make_no_other_architecture(
+    user_module: WriteModule,
+) -> None:
+    name = f"{user_module(NESTED)}:net"
+    built = [registry.build(name, {"rate": rate}, SHAPE, 4) for rate in (0.1, 0.4)]
+    assert registry.architecture(built[0]) == registry.architecture(built[1])
+
+
 def test_the_module_of_a_users_function_and_of_no_other() -> None:
     assert registry.module("not_there.networks:net") == {"not_there.networks"}
     assert registry.module("paper-cnn") == set()

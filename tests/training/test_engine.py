@@ -45,6 +45,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         **SGD,
     },
     "regularizer": {"model": "own_networks:regularised", "params": {"l2": 0.1}},
+    "embedded": {"model": "own_networks:embedded", **SGD},
     "subclassed": {"model": "own_networks:subclassed", **SGD},
     "adapted": {"model": "own_networks:adapted", **SGD},
     "adapted-inside": {"model": "own_networks:adapted", "params": {"nested": True}, **SGD},

@@ -43,7 +43,7 @@ PARTS = [
     *("conv", "residual", "shared", "nested", "adapted", "drawing", "pooled", "normalised"),
     *("separable", "wrapped", "own layer", "own function", "penalised"),
 ]
-FLAT_PARTS = ["dense", "sequence", "drawing", "normalised", "own layer"]
+FLAT_PARTS = ["dense", "sequence", "drawing", "normalised", "own layer", "embedded"]
 CHANGES = ["freeze layer", "freeze variable", "regularize", "constrain", "scale", "redraw"]
 RECIPES = st.tuples(lists_of(PARTS, 3), lists_of(FLAT_PARTS, 2), lists_of(CHANGES, 1))
 

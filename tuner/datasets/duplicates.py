@@ -1,13 +1,17 @@
-"""Images that say nothing of their class, because the same pixels have another label too."""
+"""Images that say little of their class: the same pixels under two labels, or again and again."""
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 
 from tuner.datasets.dataset import Split
 from tuner.errors import DataError
 
 _MOST = 0.5
-"""A larger share of images that are known under two classes teaches nothing and judges nobody."""
+"""A larger share of images that are known under two classes teaches nothing and judges nobody; one
+image that is a larger share of its class is reported."""
+_ENOUGH = 10
+"""Of a class of fewer images a repeated one says little."""
 
 _log = logging.getLogger(__name__)
 
@@ -24,8 +28,10 @@ def check_distinct(where: str, split: Split) -> None:
     Raises:
         DataError: all images are the same, or more than half are known under two labels.
     """
-    shared, kinds = _shared(split)
-    count = len(split.labels)
+    rows, labels = [hash(image.tobytes()) for image in split.images], split.labels.tolist()
+    shared, kinds = _shared(rows, labels)
+    count = len(labels)
+    _report_repeated(where, rows, labels)
     if not shared:
         return
     if kinds == 1:
@@ -39,10 +45,20 @@ def check_distinct(where: str, split: Split) -> None:
     _log.warning("%s", said)
 
 
-def _shared(split: Split) -> tuple[int, int]:
+def _shared(rows: Sequence[int], labels: Sequence[int]) -> tuple[int, int]:
     """How many images have the pixels of one with another label, and how many images differ."""
-    labels = defaultdict(set)
-    rows = [hash(image.tobytes()) for image in split.images]
-    for row, label in zip(rows, split.labels.tolist(), strict=True):
-        labels[row].add(label)
-    return sum(len(labels[row]) > 1 for row in rows), len(labels)
+    known: dict[int, set[int]] = defaultdict(set)
+    for row, label in zip(rows, labels, strict=True):
+        known[row].add(label)
+    return sum(len(known[row]) > 1 for row in rows), len(known)
+
+
+def _report_repeated(where: str, rows: Sequence[int], labels: Sequence[int]) -> None:
+    """Warns of a class that is mostly one image, such as ink on a background of its colour."""
+    totals = Counter(labels)
+    for (label, _), count in Counter(zip(labels, rows, strict=True)).items():
+        if totals[label] >= _ENOUGH and count > _MOST * totals[label]:
+            _log.warning(
+                "%s: %s of %s images of class %s are one and the same",
+                *(where, f"{count:,}", f"{totals[label]:,}", label),
+            )

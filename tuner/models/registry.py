@@ -38,7 +38,6 @@ BUILTIN = {
     "paper-cnn": "tuner.models.paper_cnn:build",
     "dense": "tuner.models.dense:build",
 }
-_SETTING = (bool, int, str, tuple, list)
 _GIVEN = ("input_shape", "classes")
 _COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -102,17 +101,27 @@ def architecture(model: "keras.Model") -> str:
 
 
 def _layer(layer: "keras.Layer") -> list[object]:
+    shapes = [list(weight.shape) for weight in layer.weights]
+    inner = [_layer(each) for each in getattr(layer, "layers", ())]
+    return [type(layer).__name__, {} if inner else _settings(layer), shapes, *inner]
+
+
+def _settings(layer: "keras.Layer") -> dict[str, object]:
     try:
         config = layer.get_config()
-    except NotImplementedError:  # one of a user's own that was not made to be saved
-        config = {}
-    settings = {
+    except Exception:  # noqa: BLE001 - the user's code runs in here, and need not be made to be saved
+        return {}
+    return {
         key: value
         for key, value in sorted(config.items())
-        if isinstance(value, _SETTING) and key not in ("name", "seed")
+        if _is_setting(value) and key not in ("name", "seed")
     }
-    shapes = [list(weight.shape) for weight in layer.weights]
-    return [type(layer).__name__, settings, shapes, *map(_layer, getattr(layer, "layers", ()))]
+
+
+def _is_setting(value: object) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_is_setting, value))
+    return isinstance(value, bool | int | str)
 
 
 def check_name(name: str) -> None:

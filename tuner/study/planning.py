@@ -85,7 +85,7 @@ class Planner:
             name: (
                 domain.choices[end]
                 if isinstance(domain, ChoiceDomain)
-                else (domain.low, domain.high)[end]
+                else (domain.low, domain.last)[end]
             )
             for name, domain in self.spec.domains.items()
         }

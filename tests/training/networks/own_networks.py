@@ -233,3 +233,8 @@ def unsafe(*, input_shape: tuple[int, int, int], classes: int, kind: str) -> ker
             return images
 
     return _classifier(input_shape, classes, Inside())
+
+
+def embedded(*, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """Has a weight whose gradient is sparse."""
+    return _classifier(input_shape, classes, layers.Embedding(256, 2), layers.Flatten())

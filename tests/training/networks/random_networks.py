@@ -158,12 +158,18 @@ def _flat_drawing(x: Tensor, n: int) -> Tensor:
     return kinds[n % len(kinds)](x)
 
 
+def _embedded(x: Tensor, n: int) -> Tensor:
+    """Each number becomes that of a row, whose gradient is sparse."""
+    return layers.Flatten()(layers.Embedding(2, 1 + n % 2)(layers.Activation("sigmoid")(x)))
+
+
 FLAT_PARTS: dict[str, Part] = {
     "dense": _dense,
     "sequence": _sequence,
     "drawing": _flat_drawing,
     "normalised": lambda x, _n: layers.BatchNormalization()(x),
     "own layer": _own_layer,
+    "embedded": _embedded,
 }
 
 

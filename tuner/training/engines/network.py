@@ -20,6 +20,8 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from tuner.models.contract import gist
+
 _CODE = ("Lambda", "function", "__lambda__")
 """Classes of Keras' own whose configuration does not say all that they compute."""
 
@@ -131,7 +133,10 @@ def check_alike(own: keras.Model, network: Network, difference: Callable[[], str
             raise UnlikeError(f"{mine.path} was changed after it was made")
     network.adopt(own)
     with _without_dropout(own, network.model):
-        found = difference()
+        try:
+            found = difference()
+        except Exception as error:  # if the network is at fault, it fails again in training
+            raise UnlikeError(f"it cannot be compared: {_gist(error)}") from error
     if found is not None:
         raise UnlikeError(f"its configuration does not tell all of it, such as its {found}")
 
@@ -172,8 +177,11 @@ def _twin(model: keras.Model) -> keras.Model:
     try:
         return keras.models.clone_model(model, clone_function=twin_of)
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UnlikeError(f"Keras cannot copy it: {type(error).__name__}: {reason}") from error
+        raise UnlikeError(f"Keras cannot copy it: {_gist(error)}") from error
+
+
+def _gist(error: Exception) -> str:
+    return f"{type(error).__name__}: {gist(error)}"
 
 
 def _dropouts(model: keras.Model) -> list[keras.layers.Dropout]:

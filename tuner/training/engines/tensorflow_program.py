@@ -134,7 +134,7 @@ class Program:
             "moving statistics": without_rates(model, model.non_trainable_weights),
         }
         arrays = {
-            part: [np.array(tf.cast(value, tf.float32)) for value in values]
+            part: [np.array(tf.cast(tf.convert_to_tensor(value), tf.float32)) for value in values]
             for part, values in step.items()
         }
         for variable, value in zip(model.variables, before, strict=True):
