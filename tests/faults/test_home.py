@@ -83,11 +83,7 @@ def check_downloads(home: Path, trials: int) -> None:
             found = client.download_artifacts(run.info.run_id, "model/model.keras", str(target))
             assert Path(found).is_relative_to(target)
             source = f"{run.info.artifact_uri}/model"
-            version = client.create_model_version(name, source, run.info.run_id).version
-            assert fetched(name, int(version), target) == Path(found).read_bytes()
-
-
-def fetched(name: str, version: int, folder: Path) -> bytes:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tuner.promotion.registry.PACKED_FILE", "model.keras")
-        return fetch(name, version, folder).read_bytes()
+            version = client.create_model_version(name, source, run.info.run_id)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("tuner.promotion.registry.PACKED_FILE", "model.keras")
+                assert fetch(client, version, target).read_bytes() == Path(found).read_bytes()
