@@ -9,6 +9,7 @@ from mlflow import MlflowClient
 from tests.tracking.recorder import Recorder
 from tests.tracking.store import Store, forget_progress, ship
 from tuner.errors import RefusedError
+from tuner.tracking.experiments import misplaced
 from tuner.tracking.mlflow_store import MlflowStore
 from tuner.tracking.progress import load_progress
 from tuner.tracking.settings import TrackingSettings
@@ -103,7 +104,7 @@ def test_a_deleted_experiment_is_left_alone(recorder: Recorder, local: TrackingS
     with pytest.raises(RefusedError, match=r"experiment 'tuner' is deleted.*doctor --fix"):
         ship(recorder.folder, local)
     assert [each.text for each in troubles(local)] == ["experiment 'tuner' is deleted"]
-    mend(local)
+    mend(local, driven=["sweep"])
     assert troubles(local) == []
     assert ship(recorder.folder, local) == 0
     assert Store(local).experiment.lifecycle_stage == "active"
@@ -130,7 +131,9 @@ def test_a_store_that_was_moved_with_its_folder_is_mended(
     with pytest.raises(RefusedError, match=r"the state folder was moved.*tuner doctor --fix"):
         ship(recorder.folder, here)
     assert [local.artifact_root in each.text for each in troubles(here)] == [True]
-    mend(here)
+    with pytest.raises(RefusedError, match=r"stop it first: tuner stop sweep"):
+        mend(here, driven=["sweep"])
+    mend(here, driven=[])
     assert troubles(here) == troubles(local) == []
 
     shutil.rmtree(local.artifact_root)
@@ -141,6 +144,38 @@ def test_a_store_that_was_moved_with_its_folder_is_mended(
         parent = {"late.txt"} if "study.yaml" in artifacts else set()
         assert after.artifacts(name) == artifacts | parent
     assert ship(recorder.folder, here) == 0
+
+
+def test_artifacts_that_were_put_elsewhere_on_purpose_stay_there(
+    recorder: Recorder, local: TrackingSettings, tmp_path: Path
+) -> None:
+    chosen = (tmp_path / "big").as_uri()
+    MlflowClient(local.uri).create_experiment(local.experiment, chosen)
+    recorder.whole_study()
+    assert ship(recorder.folder, local) == 0
+    assert troubles(local) == []
+    mend(local, driven=[])
+    assert Store(local).experiment.artifact_location == chosen
+    assert Store(local).artifacts("trial 0")
+    bucket = MlflowClient(local.uri).create_experiment("far", "s3://bucket/mlartifacts")
+    far = MlflowClient(local.uri).get_experiment(bucket)
+    assert misplaced(far, local) == ""
+
+
+def test_addresses_stay_where_the_artifacts_are_nowhere(
+    recorder: Recorder, local: TrackingSettings, tmp_path: Path
+) -> None:
+    recorder.whole_study()
+    assert ship(recorder.folder, local) == 0
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    shutil.copyfile(tmp_path / "mlflow.db", moved / "mlflow.db")
+    shutil.rmtree(local.artifact_root)
+    here = TrackingSettings.from_environment(moved, {})
+    with pytest.raises(RefusedError, match=r"neither .*/mlartifacts nor .*/elsewhere/mlartifacts"):
+        mend(here, driven=[])
+    before = Path(local.artifact_root).as_uri()
+    assert Store(here).experiment.artifact_location == before
 
 
 def test_one_shipper_at_a_time(recorder: Recorder, local: TrackingSettings) -> None:

@@ -18,6 +18,7 @@ def doctor(
     from tuner.home import Home
     from tuner.study.catalog import Catalog
     from tuner.study.doctor import Doctor
+    from tuner.study.lock import is_driven_here
     from tuner.study.opening import open_database
     from tuner.study.surroundings import surroundings
     from tuner.tracking.settings import TrackingSettings
@@ -27,7 +28,7 @@ def doctor(
     tracking = TrackingSettings.from_environment(home.root)
     print_table(["what", "found"], surroundings(home, tracking))
     if fix:
-        mend(tracking)
+        mend(tracking, [name for name in home.studies() if is_driven_here(home, name)])
     wrong = []
     for trouble in troubles(tracking):
         typer.echo(f"MLflow: {trouble.text}; with --fix it {trouble.remedy}")

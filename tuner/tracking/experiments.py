@@ -4,6 +4,7 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, LifecycleStage
@@ -73,10 +74,18 @@ def is_deleted(experiment: Experiment) -> bool:
 
 
 def misplaced(experiment: Experiment, settings: TrackingSettings) -> str:
-    """Where the artifacts of a store in the state folder go, if that is outside; else empty."""
-    found = str(local_file_uri_to_path(experiment.artifact_location))
-    right = Path(found).resolve() == Path(settings.artifact_root)
-    return found if settings.is_in_home and not right else ""
+    """Where the artifacts of a moved state folder go: to its former place; else empty.
+
+    Artifacts of an experiment that was given a location of its own stay there.
+    """
+    location, right = experiment.artifact_location, Path(settings.artifact_root)
+    if not settings.is_in_home or urlsplit(location).scheme not in ("", "file"):
+        return ""
+    found = Path(local_file_uri_to_path(location))
+    is_right = found.resolve() == right or (
+        found.exists() and right.exists() and found.samefile(right)  # mounted twice
+    )
+    return "" if found.name != right.name or is_right else str(found)
 
 
 def _create(client: MlflowClient, name: str, artifact_root: str) -> None:

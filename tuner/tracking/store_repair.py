@@ -5,13 +5,14 @@ path, so once the folder is moved new artifacts would go to the old place.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, create_engine, func, literal, or_, select, update
 
+from tuner.errors import RefusedError
 from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
@@ -48,13 +49,18 @@ def troubles(settings: TrackingSettings) -> list[Trouble]:
     return found
 
 
-def mend(settings: TrackingSettings) -> None:
+def mend(settings: TrackingSettings, driven: Sequence[str]) -> None:
     """Restores the experiment, and brings artifacts and their addresses to where they belong.
 
     What is done may be done twice; nothing is removed from the old place.
 
+    Args:
+        settings: name the store.
+        driven: the studies that a driver works on in the state folder.
+
     Raises:
         UnavailableError: MLflow does not answer.
+        RefusedError: artifacts must be moved while a driver works, or are nowhere.
     """
     from tuner.tracking.experiments import is_deleted, misplaced
 
@@ -62,8 +68,22 @@ def mend(settings: TrackingSettings) -> None:
         experiment = client.get_experiment_by_name(settings.experiment)
         if experiment is not None and is_deleted(experiment):
             client.restore_experiment(experiment.experiment_id)
-        if experiment is not None and misplaced(experiment, settings):
+        if experiment is not None and (elsewhere := misplaced(experiment, settings)):
+            _check_movable(Path(elsewhere), Path(settings.artifact_root), driven)
             _move(experiment, settings)
+
+
+def _check_movable(source: Path, target: Path, driven: Sequence[str]) -> None:
+    if driven:
+        raise RefusedError(
+            f"MLflow: artifacts are not moved while study {driven[0]!r} is running; "
+            f"stop it first: tuner stop {driven[0]}"
+        )
+    if not (source.exists() or target.exists()):
+        raise RefusedError(
+            f"MLflow: neither {source} nor {target} exists, so the artifacts' addresses stay as "
+            f"they are; bring the artifacts to {target}, or make that folder if there are none"
+        )
 
 
 def _move(experiment: "Experiment", settings: TrackingSettings) -> None:
