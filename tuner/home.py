@@ -80,11 +80,12 @@ class Home:
     def devoted(self, name: str) -> Path:
         """The folder of the study that has the name now.
 
-        One that an earlier version of tuner left lies a level higher until it is devoted again.
+        One that an earlier version of tuner left lies a level higher until all of it was moved.
         """
         folder = self.study(name)
         uid = self.devoted_to(name)
-        return folder / uid if (folder / uid).exists() else folder
+        left = any((folder / part).exists() for part in _PARTS)
+        return folder if left or not (folder / uid).exists() else folder / uid
 
     def formers(self, name: str) -> list[Path]:
         """The folders of studies that had the name before: deleted, or of another database."""
@@ -103,7 +104,7 @@ class Home:
         (folder / uid).mkdir(parents=True, exist_ok=True)
         self._part(name, before or uid, uid)
         if before != uid:
-            partial = folder / "partial-uid"
+            partial = folder / f"partial-uid-{os.getpid()}"
             partial.write_text(uid)
             partial.replace(folder / "uid")
 

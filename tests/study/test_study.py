@@ -390,3 +390,49 @@ def test_a_home_of_an_earlier_version_is_taken_over_wherever_either_was_killed(
         assert attempt.read_text() == uid
         parent = home.parent("mine") / "spool.jsonl"
         assert uid == "third" or parent.read_text() == uid
+
+
+@pytest.mark.parametrize("fatal", range(5))
+def test_what_an_earlier_version_left_is_found_wherever_its_taking_over_was_killed(
+    fatal: int, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nobody ships it, and cleaning takes it for shipped."""
+    folder = home.study("mine")
+    for path in ("parent", "attempts/0-0"):
+        (folder / path).mkdir(parents=True)
+    (folder / "uid").write_text("one")
+    steps = count()
+
+    def dies(path: Path, step: Callable[..., object], *given: object, **named: object) -> object:
+        if next(steps) == fatal:
+            raise KeyboardInterrupt
+        return step(path, *given, **named)
+
+    with monkeypatch.context() as patch:
+        for name in ("mkdir", "rename"):
+            patch.setattr(Path, name, partialmethod(dies, getattr(Path, name)))
+        with suppress(KeyboardInterrupt):
+            home.devote("mine", "one")
+    assert home.attempt("mine", 0, 0).exists()
+    home.devote("mine", "one")
+    assert home.attempt("mine", 0, 0) == folder / "one" / "attempts" / "0-0"
+    assert (home.parent("mine").exists(), home.attempt("mine", 0, 0).exists()) == (True, True)
+
+
+def test_two_processes_may_devote_a_folder_at_once(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_text
+
+    def overtaken(path: Path, text: str) -> int:
+        written = write(path, text)
+        with monkeypatch.context() as another:
+            another.setattr(Path, "write_text", write)
+            another.setattr("os.getpid", lambda: -1)
+            home.devote("mine", "one")
+        return written
+
+    monkeypatch.setattr(Path, "write_text", overtaken)
+    home.devote("mine", "one")
+    assert home.devoted_to("mine") == "one"
+    assert {each.name for each in home.study("mine").iterdir()} == {"one", "uid"}
