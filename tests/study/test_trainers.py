@@ -83,6 +83,30 @@ def test_a_precision_that_was_chosen_once_is_chosen_again(
     assert (stated.precision, stated.measured) == ("float32", None)
 
 
+def test_what_neighbours_measure_at_the_same_time_is_kept(settle: Callable[..., Planner]) -> None:
+    """The first to have measured a network decides for it."""
+    slow: dict[Precision, tuple[float, ...]] = {"float32": (1.0,), "bfloat16": (3.0,)}
+
+    class Overtaken(TimedPool):
+        def epoch_times(
+            self,
+            plan: TrialPlan,
+            precisions: Sequence[Precision],
+            known: Mapping[str, Precision] = NOTHING_KNOWN,
+        ) -> EpochTimes:
+            for network in (self.network, "another"):
+                settle(TimedPool(ROUNDS, network))
+            return super().epoch_times(plan, precisions, known)
+
+    overtaken = settle(Overtaken(slow))
+    assert (overtaken.precision, overtaken.measured) == (
+        "bfloat16",
+        EpochTimes(network="a network", rounds=ROUNDS),
+    )
+    assert settle(TimedPool(slow)).precision == "bfloat16"
+    assert settle(TimedPool(slow, network="another")).precision == "bfloat16"
+
+
 @pytest.mark.parametrize("text", ["", "{}", '{"cut'])
 def test_a_memory_that_cannot_be_read_is_made_anew(
     text: str, settle: Callable[..., Planner], bench: Bench

@@ -103,14 +103,22 @@ class Trainers:
         known = _known(self._precisions.recall(workload))
         chosen = {network: each.precision for network, each in known.items()}
         times = self._epoch_times(planner, _PRECISIONS, chosen)
-        decisive = known.setdefault(times.network, times)
-        self._precisions.keep(workload, {name: dict(each.rounds) for name, each in known.items()})
-        planner = replace(planner, precision=times.precision, measured=decisive)
+        decisive = self._first_measured(workload, times)
+        planner = replace(planner, precision=decisive.precision, measured=decisive)
         if len(decisive.rounds) > 1:
             told = ", ".join(f"{each} {decisive.seconds(each):.1f} s" for each in decisive.rounds)
-            when = "" if decisive is times else "measured before: "
-            self._say(f"training in {times.precision} ({when}an epoch takes {told})")
+            when = "" if decisive == times else "measured before: "
+            self._say(f"training in {decisive.precision} ({when}an epoch takes {told})")
         return planner, Packed(self.pool, times.epoch_s)
+
+    def _first_measured(self, workload: str, times: EpochTimes) -> EpochTimes:
+        """What was measured first of the network on this machine; these times where nothing was."""
+
+        def added(kept: Mapping[str, Any]) -> dict[str, Any]:
+            first = {times.network: times, **_known(kept)}
+            return {network: dict(each.rounds) for network, each in first.items()}
+
+        return _known(self._precisions.change(workload, added))[times.network]
 
     def _epoch_times(
         self,

@@ -1,9 +1,12 @@
 """What was measured on this machine, for the studies to come: a JSON file that may be deleted."""
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from tuner.datasets.atomic import exclusive, replacing
 
 
 class Memory:
@@ -14,16 +17,29 @@ class Memory:
 
     def recall(self, workload: str) -> dict[str, Any]:
         """What was kept last; nothing where nothing was."""
-        known = self._read().get(workload)
-        return known if isinstance(known, dict) else {}
+        return _entry(self._read(), workload)
 
     def keep(self, workload: str, measured: dict[str, Any]) -> None:
         """Remembers it in place of what was kept before, if the disk has room."""
-        known = {**self._read(), workload: measured}
-        partial = self._file.with_name(f"partial-{self._file.name}")
-        with suppress(OSError):
-            partial.write_text(json.dumps(known, indent=2))
-            partial.replace(self._file)
+        self.change(workload, lambda _: measured)
+
+    def change(
+        self, workload: str, changed: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Remembers what `changed` makes of what is kept by now, if the disk has room.
+
+        One process at a time does, so that none loses what another has kept meanwhile.
+
+        Returns:
+            What `changed` made.
+        """
+        with suppress(OSError), exclusive(self._file.with_name(f"{self._file.name}.lock")):
+            known = self._read()
+            entry = known[workload] = changed(_entry(known, workload))
+            with replacing(self._file) as file:
+                file.write(json.dumps(known, indent=2).encode())
+            return entry
+        return changed(self.recall(workload))
 
     def _read(self) -> dict[str, Any]:
         """A file that was cut short or written by another version counts as none."""
@@ -32,3 +48,8 @@ class Memory:
         except (FileNotFoundError, ValueError):
             return {}
         return known if isinstance(known, dict) else {}
+
+
+def _entry(known: dict[str, Any], workload: str) -> dict[str, Any]:
+    entry = known.get(workload)
+    return entry if isinstance(entry, dict) else {}
