@@ -15,6 +15,7 @@ from tuner.study.planning import Planner
 from tuner.study.trainers import Trainers
 from tuner.training.plan import Precision, TrialPlan
 from tuner.training.timing import EpochTimes
+from tuner.workers.cluster import Cluster
 from tuner.workers.local import LocalPool
 from tuner.workers.messages import Described
 from tuner.workers.pool import NOTHING_KNOWN
@@ -51,14 +52,16 @@ def settle(
 ) -> Callable[..., Planner]:
     """Settles a study's precision on a pool, and returns its planner."""
 
-    def run(pool: TimedPool, digest: str = "0" * 64, **changes: object) -> Planner:
+    def run(
+        pool: TimedPool, digest: str = "0" * 64, cluster: Cluster | None = None, **changes: object
+    ) -> Planner:
         spec = study_spec(workers=1, **changes)
         monkeypatch.setattr(trainers, "LocalPool", lambda *_: cast(LocalPool, pool))
         described = Described(hyperparameters={}, source={})
         dataset = bench.dataset.model_copy(update={"digest": digest})
         planner = Planner(bench.home, spec, (), dataset, described, "float32")
         with ExitStack() as stack:
-            mine = Trainers(bench.home, spec, 1, None, stack, bench.said.append)
+            mine = Trainers(bench.home, spec, 1, cluster, stack, bench.said.append)
             return mine.settle(planner, epochs=1)[0]
 
     return run
@@ -81,6 +84,26 @@ def test_a_precision_that_was_chosen_once_is_chosen_again(
     assert settle(TimedPool(slow.rounds)).precision == "bfloat16"
     stated = settle(slow, precision="float32")
     assert (stated.precision, stated.measured) == ("float32", None)
+
+
+@dataclass
+class TimedCluster:
+    """Machines that measure what the pool says."""
+
+    timed: TimedPool
+
+    def pool(self, *_: object) -> TimedPool:
+        return self.timed
+
+
+def test_what_a_cluster_measures_says_nothing_of_this_machine(
+    settle: Callable[..., Planner],
+) -> None:
+    slow = TimedPool({"float32": (1.0,), "bfloat16": (3.0,)})
+    assert settle(slow).precision == "float32"
+    for pool in (TimedPool(ROUNDS), TimedPool(ROUNDS, network="another")):
+        assert settle(pool, cluster=cast(Cluster, TimedCluster(pool))).precision == "bfloat16"
+    assert settle(TimedPool(slow.rounds, network="another")).precision == "float32"
 
 
 def test_what_neighbours_measure_at_the_same_time_is_kept(settle: Callable[..., Planner]) -> None:

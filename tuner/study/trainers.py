@@ -55,7 +55,8 @@ class Trainers:
         self._stack = stack
         self._say = say
         self._packings = Packings(Memory(home.packings))
-        self._precisions = Memory(home.precisions)
+        self._precisions = Memory(home.precisions) if cluster is None else None
+        """None where other machines train: they may differ from this one and each other."""
         self._others: list[tuple[Device, ...]] = []
         self.pool: HandlePool
         if cluster is not None:
@@ -100,7 +101,7 @@ class Trainers:
             times = self._epoch_times(planner, [planner.precision])
             return planner, Packed(self.pool, times.epoch_s)
         workload = f"data {planner.dataset.digest} with {self._machine()}"
-        known = _known(self._precisions.recall(workload))
+        known = _known(self._precisions.recall(workload)) if self._precisions else {}
         chosen = {network: each.precision for network, each in known.items()}
         times = self._epoch_times(planner, _PRECISIONS, chosen)
         decisive = self._first_measured(workload, times)
@@ -113,6 +114,8 @@ class Trainers:
 
     def _first_measured(self, workload: str, times: EpochTimes) -> EpochTimes:
         """What was measured first of the network on this machine; these times where nothing was."""
+        if self._precisions is None:
+            return times
 
         def added(kept: Mapping[str, Any]) -> dict[str, Any]:
             first = {times.network: times, **_known(kept)}
