@@ -17,7 +17,7 @@ from tuner.promotion.champion import load_champion
 from tuner.promotion.package import log_package
 from tuner.promotion.predictor import Predictor
 from tuner.promotion.publication import check_unmoved
-from tuner.promotion.registry import create_version, version_tags
+from tuner.promotion.registry import create_version, crown, version_tags
 from tuner.spec.pixels import Pixels
 from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
@@ -132,7 +132,7 @@ def test_the_champion_answers_as_the_trials_model_and_leads_back_to_it(
     )
 
 
-def test_a_version_of_the_time_before_transforms_still_answers(
+def test_a_version_of_the_time_before_transforms_answers_until_its_trial_is_promoted_again(
     make_candidate: MakeCandidate,
     publish_candidate: Publish,
     settings: TrackingSettings,
@@ -140,7 +140,7 @@ def test_a_version_of_the_time_before_transforms_still_answers(
     test_images: NDArray[np.uint8],
     tmp_path: Path,
 ) -> None:
-    """It registered the trial's file itself, which takes pixels in [0, 1]."""
+    """It registered the trial's file itself, which takes pixels in [0, 1] and serves none."""
     candidate = make_candidate()
     name, run_id = candidate.promotion.model, candidate.run_id
     tags = {
@@ -153,14 +153,15 @@ def test_a_version_of_the_time_before_transforms_still_answers(
         del tags[later]
     with connected(settings) as client:
         model_id = log_package(client, run_id, name, model_file, test_images[:1], classes=10)
-        create_version(client, candidate, model_id, tags)
-
-    assert publish_candidate(candidate, model_file) == 1
+        crown(client, create_version(client, candidate, model_id, tags))
 
     champion = load_champion(settings, name, tmp_path)
     assert champion.sha256 == candidate.model_sha256
     assert champion.pixels == "unit"
     assert champion.transform == DRAWINGS.transform((8, 8, 1), "dark", 1.0)
+
+    assert publish_candidate(candidate, model_file) == 2
+    assert load_champion(settings, name, tmp_path).pixels == "bytes"
 
 
 def test_the_next_champion_takes_the_alias_and_the_old_version_stays(

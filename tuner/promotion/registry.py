@@ -53,13 +53,18 @@ def check_name(client: "MlflowClient", name: str) -> None:
 
 
 def find_version(client: "MlflowClient", candidate: Candidate) -> "ModelVersion | None":
-    """The newest READY version that an earlier promotion made of the candidate's model."""
+    """The newest READY version that an earlier promotion made of the candidate's model.
+
+    One that was registered before raw pictures could be served is none.
+    """
     found = [
         version
         for version in client.search_model_versions(f"run_id = '{candidate.run_id}'")
         if version.name == candidate.promotion.model
         and version.status == "READY"
         and trial_sha256(version) == candidate.model_sha256
+        and version.tags.get(PIXELS_TAG) == "bytes"
+        and "tuner.transform" in version.tags
         and _DAMAGED_TAG not in version.tags
     ]
     return max(found, key=lambda version: int(version.version), default=None)
