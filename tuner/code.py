@@ -8,6 +8,7 @@ module whose name is computed when the code runs is not seen.
 
 import ast
 import hashlib
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import unified_diff
 from importlib.util import find_spec, resolve_name
@@ -47,6 +48,22 @@ def of_modules(code: Mapping[str, str], modules: Iterable[str]) -> dict[str, str
     stems = {name.replace(".", "/") for name in modules}
     files = {f"{stem}{end}" for stem in stems for end in (".py", "/__init__.py")}
     return {path: text for path, text in code.items() if path in files}
+
+
+def imported_otherwise(code: Mapping[str, str]) -> list[str]:
+    """The names of these files' modules that this process has imported with another text."""
+    names = {path: path.removesuffix(".py").removesuffix("/__init__") for path in code}
+    dotted = {path: name.replace("/", ".") for path, name in names.items()}
+    return [
+        name
+        for path, name in dotted.items()
+        if name in sys.modules and _imported_text(name) != code[path]
+    ]
+
+
+def _imported_text(name: str) -> str | None:
+    file = getattr(sys.modules[name], "__file__", None)
+    return Path(file).read_text(encoding="utf-8", errors="replace") if file else None
 
 
 def digest(code: Mapping[str, str]) -> str:

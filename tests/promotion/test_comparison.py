@@ -1,19 +1,24 @@
 """Which champions can be held against a candidate, and which cannot."""
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.promotion.conftest import stored_file
-from tuner.errors import RefusedError
+from tuner.errors import ModelError, RefusedError
 from tuner.home import Home
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.champion import load_champion
 from tuner.promotion.comparison import Incumbent, find_incumbent
 from tuner.promotion.evidence import HeldOut
 from tuner.promotion.promote import promote
+from tuner.spec.study import StudySpec
+from tuner.study.catalog import Catalog
+from tuner.study.code_versions import CodeVersions
 from tuner.study.looks import Looks
+from tuner.study.opening import open_database
 from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
@@ -63,6 +68,46 @@ def test_what_an_earlier_look_told_is_not_looked_for_again(
     assert (measured.trial, measured.dataset) == (7, candidate.dataset.digest)
     assert looks.all()[0].evidence is None
     assert untold
+
+
+def test_a_champion_is_not_answered_for_by_code_that_another_network_brought(
+    make_candidate: MakeCandidate,
+    publish_candidate: Publish,
+    settings: TrackingSettings,
+    looks: Looks,
+    model_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, theirs = "def build(input_shape, classes): ...", "def build(classes, input_shape): ..."
+    (tmp_path / "shared_name.py").write_text(ours)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("shared_name")
+    candidate, home = make_candidate().model_copy(update={"study": "theirs"}), Home(tmp_path)
+    spec = StudySpec.model_validate(
+        {
+            "name": "theirs",
+            "dataset": "digits",
+            "model": "shared_name:build",
+            "epochs": 1,
+            "validation": 300,
+        }
+    )
+    with open_database(home) as database:
+        Catalog(database).create(spec, "study.yaml", (), candidate.dataset)
+        code = CodeVersions(database, "theirs")
+        code.settle({"shared_name.py": theirs}, trials=0, accepts=False)
+        code.settle({"shared_name.py": ours}, trials=candidate.number + 1, accepts=True)
+    publish_candidate(candidate, model_file)
+    rows = HeldOut(candidate.dataset, looks, 7, "promote")
+    with pytest.raises(ModelError, match="other code in the module 'shared_name'"):
+        find_incumbent(settings, candidate.promotion.model, rows, home)
+
+    later = candidate.model_copy(
+        update={"number": candidate.number + 1, "run_id": make_candidate().run_id}
+    )
+    publish_candidate(later, model_file)
+    find_incumbent(settings, candidate.promotion.model, rows, home)
 
 
 @pytest.fixture

@@ -4,11 +4,13 @@ Only the `.keras` file is taken from the registry, and only if its hash is the r
 An `MLmodel` file is untrusted input and is never read.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Json, ValidationError
 
+from tuner.code import imported_otherwise
 from tuner.datasets.transform import InputTransform, unstated
 from tuner.errors import ModelError, RefusedError
 from tuner.home import Home
@@ -16,7 +18,7 @@ from tuner.models.model_file import load_verified
 from tuner.models.registry import register_classes
 from tuner.promotion.keras_start import start_keras
 from tuner.promotion.model_cache import cached
-from tuner.promotion.nomination import find_study
+from tuner.promotion.nomination import find_code, find_study
 from tuner.promotion.predictor import Predictor
 from tuner.promotion.registry import ALIAS, champion_version, fetch, trial_sha256
 from tuner.spec.pixels import Pixels
@@ -111,13 +113,24 @@ def open_champion(champion: Champion, home: Home) -> Predictor:
     study is in our database: what the registry says is not trusted to be run.
 
     Raises:
-        ModelError: Keras refuses the file.
+        ModelError: Keras refuses the file, or this process runs other code under the names of the
+            study's modules.
     """
     study = find_study(home, champion.study)
     start_keras(home.root, study.spec.backend if study else "tensorflow")
     if study is not None:
+        _check_code(find_code(home, champion.study, champion.trial), champion)
         register_classes(study.spec.model, study.code_path)
     return Predictor(load_verified(champion.model_path, champion.sha256), champion.pixels)
+
+
+def _check_code(code: Mapping[str, str], champion: Champion) -> None:
+    """Refuses code that would build the champion from another network's classes."""
+    if others := imported_otherwise(code):
+        raise ModelError(
+            f"it was trained with other code in the module {others[0]!r} than another network of "
+            f"this process runs, see trial {champion.trial} of {champion.study}"
+        )
 
 
 def _tags(version: "ModelVersion") -> _VersionTags:

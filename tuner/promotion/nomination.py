@@ -8,6 +8,7 @@ from tuner.errors import RefusedError, UsageError
 from tuner.home import Home
 from tuner.promotion.candidate import Candidate, Validated
 from tuner.study.catalog import Catalog, StudyRecord
+from tuner.study.code_versions import CodeVersions
 from tuner.study.database import Database
 from tuner.study.opening import open_database
 from tuner.study.ranking import in_order, rank, trainings
@@ -76,6 +77,13 @@ def find_study(home: Home, name: str) -> StudyRecord | None:
     """What is known of the study that trained a champion; None when it is not here."""
     with open_database(home) as database:
         return Catalog(database).find(name)
+
+
+def find_code(home: Home, name: str, trial: int) -> Mapping[str, str]:
+    """The user's code that trained a trial, text by path; empty where none was written down."""
+    with open_database(home) as database:
+        versions = CodeVersions(database, name).all()
+    return next((each.files for each in reversed(versions) if each.from_trial <= trial), {})
 
 
 def newest_study(home: Home) -> Study:
