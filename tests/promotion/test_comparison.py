@@ -147,7 +147,22 @@ def damaged_since(
     return "SHA-256 must be the recorded"
 
 
-@pytest.mark.parametrize("champion", ["of_other_classes", "of_nobody_knows_whom", "damaged_since"])
+@pytest.fixture
+def gone_since(
+    make_candidate: MakeCandidate,
+    publish_candidate: Publish,
+    settings: TrackingSettings,
+    other_model_file: Path,
+) -> str:
+    candidate = make_candidate(other_model_file, number=4)
+    publish_candidate(candidate, other_model_file)
+    stored_file(settings, candidate).unlink()
+    return "MLflow: "
+
+
+@pytest.mark.parametrize(
+    "champion", ["of_other_classes", "of_nobody_knows_whom", "damaged_since", "gone_since"]
+)
 def test_a_champion_that_cannot_be_compared_stays_before_the_test_set_is_opened(
     champion: str,
     request: pytest.FixtureRequest,

@@ -65,6 +65,7 @@ def test_a_passing_candidate_becomes_the_champion(
     candidate = make_candidate(gates=gates)
     with connected(settings) as client:
         before = client.get_run(candidate.run_id).info
+        client.log_metric(candidate.run_id, "test_f1", 0.5, timestamp=2000)  # told otherwise once
 
     report = run_promotion(candidate)
 
@@ -91,6 +92,7 @@ def test_a_passing_candidate_becomes_the_champion(
         )
     assert (run.info.status, run.info.end_time) == (before.status, before.end_time)
     assert run.data.metrics == {**report.metrics, "val_accuracy": 0.9}
+    assert points.pop("test_f1") == 2
     assert set(points.values()) == {1}
     assert artifacts == {"promotion/evidence.json", "promotion/confusion_matrix.png"}
     assert kept == {"model", "promotion"}

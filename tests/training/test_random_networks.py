@@ -23,8 +23,9 @@ PlanMaker = Callable[..., TrialPlan]
 DataMaker = Callable[..., TrainingData]
 
 NOISE = 1e-3
-"""Of an array's largest number: `fit` runs step by step here, and two normalisations in a row make
-a thousandfold of what rounding does to features that hardly vary."""
+"""Of an array's largest number."""
+NUDGE = 1e-6
+"""What rounding may do to a pixel on its way. Two normalisations in a row make thousands of it."""
 NETWORKS = int(os.environ.get("TUNER_TEST_NETWORKS", "24"))
 
 pytestmark = [
@@ -48,8 +49,10 @@ CHANGES = ["freeze layer", "freeze variable", "regularize", "constrain", "scale"
 RECIPES = st.tuples(lists_of(PARTS, 3), lists_of(FLAT_PARTS, 2), lists_of(CHANGES, 1))
 
 
-def by_keras(plan: TrialPlan, data: TrainingData, order: NDArray[np.int32]) -> list[NDArray[Any]]:
-    """The variables after one epoch of Keras' own `fit`."""
+def by_keras(
+    plan: TrialPlan, data: TrainingData, order: NDArray[np.int32], nudge: float = 0.0
+) -> list[NDArray[Any]]:
+    """The weights after one epoch of Keras' own `fit`, on pixels that are off by a share."""
     import keras
 
     keras.utils.set_random_seed(plan.seed)
@@ -96,6 +99,15 @@ def test_a_random_network_trains_as_in_keras_fit(
     session = engine.session(plans[1], data)
     session.train_epoch(order)
     trained: list[NDArray[Any]] = session.weights()
-    for ours, theirs in zip(trained, by_keras(plans[1], data, order), strict=True):
-        scale = np.abs(theirs).max(initial=0.01)  # a gradient of 0 is noise
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=NOISE * scale)
+    expected = by_keras(plans[1], data, order)
+    apart = distance(trained, expected)
+    if apart > NOISE:  # no more than rounding does to Keras itself
+        assert apart <= distance(by_keras(plans[1], data, order, NUDGE), expected)
+
+
+def distance(ours: list[NDArray[Any]], theirs: list[NDArray[Any]]) -> float:
+    """The largest difference, as a share of its array's largest number."""
+    return max(
+        float(np.abs(mine - keras).max(initial=0) / np.abs(keras).max(initial=0.01))
+        for mine, keras in zip(ours, theirs, strict=True)
+    )

@@ -14,6 +14,7 @@ from tuner.code import imported_otherwise
 from tuner.datasets.transform import InputTransform, unstated
 from tuner.errors import ModelError, RefusedError
 from tuner.home import Home
+from tuner.models.contract import gist
 from tuner.models.model_file import load_verified
 from tuner.models.registry import register_classes
 from tuner.promotion.keras_start import start_keras
@@ -113,15 +114,19 @@ def open_champion(champion: Champion, home: Home) -> Predictor:
     study is in our database: what the registry says is not trusted to be run.
 
     Raises:
-        ModelError: Keras refuses the file, or this process runs other code under the names of the
-            study's modules.
+        ModelError: Keras refuses or cannot run the file, or this process runs other code under the
+            names of the study's modules.
     """
     study = find_study(home, champion.study)
     start_keras(home.root, study.spec.backend if study else "tensorflow")
     if study is not None:
         _check_code(find_code(home, champion.study, champion.trial), champion)
         register_classes(study.spec.model, study.code_path)
-    return Predictor(load_verified(champion.model_path, champion.sha256), champion.pixels)
+    model = load_verified(champion.model_path, champion.sha256)
+    try:
+        return Predictor(model, champion.pixels)
+    except Exception as error:  # its layers may be made for another backend
+        raise ModelError(f"it cannot be run here: {type(error).__name__}: {gist(error)}") from error
 
 
 def _check_code(code: Mapping[str, str], champion: Champion) -> None:

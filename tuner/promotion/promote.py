@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from tuner.datasets.atomic import exclusive
-from tuner.errors import ModelError, RefusedError
+from tuner.errors import RefusedError, TunerError
 from tuner.home import Home
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.comparison import Incumbent, find_incumbent
@@ -119,7 +119,7 @@ def _incumbent(
     """The champion, ready to answer; where it cannot, None once `say` was told why."""
     try:
         return find_incumbent(settings, version.name, rows, home)
-    except ModelError as error:
+    except TunerError as error:  # MLflow has answered: it is the champion that has something
         champion = f"{version.name}@{ALIAS} is version {version.version}"
         if say is None:
             raise RefusedError(

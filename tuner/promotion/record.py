@@ -79,7 +79,8 @@ def record_evidence(
 ) -> None:
     """Logs metrics, the evidence as JSON and the confusion matrix; status and times stay.
 
-    A metric keeps the one point it has; the artifacts are those of the newest promotion.
+    A metric gets another point only where its value differs, so that the newest one and the
+    artifacts are those of the newest promotion.
     """
     from mlflow.entities import Metric
 
@@ -88,7 +89,7 @@ def record_evidence(
     metrics = [
         Metric(name, value, now_ms, 0)
         for name, value in report.metrics.items()
-        if name not in logged
+        if logged.get(name) != value
     ]
     client.log_batch(candidate.run_id, metrics=metrics)
     with TemporaryDirectory() as folder:
