@@ -7,15 +7,17 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Boolean, column, table, text
+from sqlalchemy import Boolean, column, table, text, update
 
 from tests.study.conftest import Bench
-from tuner.errors import UnavailableError
+from tuner.errors import SpecError, UnavailableError
 from tuner.home import Home
+from tuner.spec.reader import parse_study, to_yaml
 from tuner.spec.study import StudySpec
 from tuner.study import schema, tables
 from tuner.study.catalog import Catalog
 from tuner.study.opening import open_database, upgrade_database
+from tuner.study.study import load_study
 
 OURS = (
     "tuner_code",
@@ -98,6 +100,43 @@ def test_a_newer_database_is_refused(each_bench: Bench) -> None:
     with pytest.raises(UnavailableError, match="newer than"):
         open_database(each_bench.home)
     set_version(schema.NEWEST)
+
+
+def test_a_study_that_broke_no_rule_when_it_was_made_stays_within_reach(
+    bench: Bench, study_spec: Callable[..., StudySpec]
+) -> None:
+    bench.record(study_spec())
+    text_then = (
+        to_yaml(study_spec())
+        .replace("model: paper-cnn", f"model: nets:{'m' * 600}")
+        .replace("model: small", f"model: {'r' * 300}")
+        .replace(
+            "search_space:\n",
+            f"search_space:\n  width: {{type: int, low: 0, high: {2**60}}}\n"
+            f"  {'n' * 300}: 1\n  note: {'v' * 6001}\n",
+        )
+    )
+    with bench.database.engine.begin() as connection:
+        connection.execute(update(tables.studies).values(spec=text_then))
+    with pytest.raises(SpecError):
+        parse_study(text_then, "study.yaml")
+
+    spec = Catalog(bench.database).get("small").spec
+    assert to_yaml(spec) == text_then
+    with load_study("small", bench.home) as study:
+        study.delete()
+    assert Catalog(bench.database).names() == []
+
+
+def test_a_stored_study_that_cannot_be_read_is_named_alone(
+    bench: Bench, study_spec: Callable[..., StudySpec]
+) -> None:
+    bench.record(study_spec())
+    with bench.database.engine.begin() as connection:
+        connection.execute(update(tables.studies).values(spec="name: small\nlater: 1\n"))
+    with pytest.raises(SpecError, match="later") as refused:
+        Catalog(bench.database).get("small")
+    assert refused.value.source == "study small"
 
 
 def test_a_new_home_needs_no_upgrade(home: Home) -> None:

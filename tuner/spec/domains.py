@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from tuner.spec.problems import Problem, broken, shown
 from tuner.spec.section import Flag, Real, Section, Whole
+from tuner.spec.stored import is_stored
 from tuner.spec.values import Scalar, Value
 
 _MOST_EXACT = 2**53
@@ -89,9 +90,10 @@ class IntDomain(Section):
     """Only `low`, `low + step`, `low + 2 step` and so on."""
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self, info: ValidationInfo) -> Self:
         _check_range(self.low, self.high, self.log, None if self.step == 1 else self.step)
-        if inexact := [key for key in ("low", "high") if abs(getattr(self, key)) > _MOST_EXACT]:
+        inexact = [key for key in ("low", "high") if abs(getattr(self, key)) > _MOST_EXACT]
+        if inexact and not is_stored(info):
             rule = f"must be from -{_MOST_EXACT} to {_MOST_EXACT}, beyond which a search rounds"
             raise broken(*(Problem((key,), f"{rule}, got {getattr(self, key)}") for key in inexact))
         return self

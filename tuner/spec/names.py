@@ -3,9 +3,10 @@
 from keyword import iskeyword
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, ValidationInfo
 
 from tuner.spec.problems import Problem, broken, shown
+from tuner.spec.stored import is_stored
 
 LONGEST_PARAMETER_NAME = 250
 """MLflow's MAX_ENTITY_KEY_LENGTH, in characters: it refuses a run's event with a longer one."""
@@ -27,10 +28,12 @@ def _study_name(name: str) -> str:
     return name
 
 
-def _registry_name(name: str) -> str:
+def _registry_name(name: str, info: ValidationInfo) -> str:
     if not name.strip() or not name.isprintable() or any(mark in name for mark in "/:"):
         rule = "must be non-empty text without '/', ':' and control characters"
         raise broken(Problem((), f"{rule}, got {shown(name)}"))
+    if is_stored(info):
+        return name
     if name == "." or name.startswith(".."):  # MLflow takes it for a path
         raise broken(Problem((), f"must neither be '.' nor start with '..', got {shown(name)}"))
     if len(name.encode()) > _LONGEST_NAME:
@@ -39,7 +42,7 @@ def _registry_name(name: str) -> str:
     return name
 
 
-def _function_name(name: str) -> str:
+def _function_name(name: str, info: ValidationInfo) -> str:
     module, colon, function = name.partition(":")
     dotted = all(part.isidentifier() for part in module.split("."))
     if (
@@ -48,7 +51,7 @@ def _function_name(name: str) -> str:
         or (colon and not (dotted and function.isidentifier()))
     ):
         raise broken(Problem((), f"must be a name or package.module:function, got {shown(name)}"))
-    if len(name) > LONGEST_FUNCTION_NAME:
+    if len(name) > LONGEST_FUNCTION_NAME and not is_stored(info):
         rule = f"must have at most {LONGEST_FUNCTION_NAME} characters"
         raise broken(Problem((), f"{rule}, got {len(name)}"))
     return name

@@ -8,11 +8,12 @@ from pydantic import ValidationError
 from tuner.errors import SpecError
 from tuner.spec.overrides import Override, overridden, parse_override
 from tuner.spec.problems import Problem, problems_in
+from tuner.spec.stored import STORED
 from tuner.spec.study import StudySpec
 from tuner.spec.writer import to_yaml
 from tuner.spec.yaml_text import MOST_BYTES, load
 
-__all__ = ["parse_study", "read_study", "to_yaml"]
+__all__ = ["parse_stored", "parse_study", "read_study", "to_yaml"]
 
 
 def read_study(path: Path, overrides: Sequence[str] = ()) -> StudySpec:
@@ -42,6 +43,28 @@ def parse_study(text: str, source: str, overrides: Sequence[str] = ()) -> StudyS
     except ValidationError as error:
         problems = problems_in(error, StudySpec.model_fields)
         raise SpecError(_blamed(source, problems, applied), map(str, problems)) from error
+
+
+def parse_stored(text: str, name: str, **known: object) -> StudySpec:
+    """Reads the study `name` back from the database, free of limits that came after it.
+
+    Args:
+        text: what `to_yaml` wrote.
+        name: the study's, for messages.
+        known: entries that texts of earlier versions leave out.
+
+    Raises:
+        SpecError: another version of tuner wrote it.
+    """
+    source = f"study {name}"
+    try:
+        return StudySpec.model_validate({**_mapping(load(text, source)), **known}, context=STORED)
+    except ValidationError as error:
+        raise SpecError(source, map(str, problems_in(error, StudySpec.model_fields))) from error
+
+
+def _mapping(document: object) -> dict[str, object]:
+    return document if isinstance(document, dict) else {}
 
 
 def _text(path: Path) -> str:

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationInfo
+
 from tuner.spec.names import LONGEST_PARAMETER_NAME, is_parameter_name
 from tuner.spec.objective import SELECTION_METRICS, TRAINING_METRICS
 from tuner.spec.problems import Problem, broken, shown
 from tuner.spec.recipe import recipe_problem
 from tuner.spec.samplers import Grid, SuccessiveHalving
 from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, IntDomain, Scalar
+from tuner.spec.stored import is_stored
 
 if TYPE_CHECKING:
     from tuner.spec.study import StudySpec
@@ -25,13 +28,16 @@ MOST_GRID_POINTS = 100_000
 """A grid is enumerated in memory, and nobody trains more."""
 
 
-def checked_space(space: Mapping[str, Domain | Scalar]) -> Mapping[str, Domain | Scalar]:
+def checked_space(
+    space: Mapping[str, Domain | Scalar], info: ValidationInfo
+) -> Mapping[str, Domain | Scalar]:
     """`space` itself, once its names can be parameters and the recipe takes its values.
 
     Raises:
         ValidationError: all that is wrong with it.
     """
-    problems = [*_name_problems(space), *_length_problems(space), *_recipe_problems(space)]
+    lengths = [] if is_stored(info) else _length_problems(space)
+    problems = [*_name_problems(space), *lengths, *_recipe_problems(space)]
     if problems:
         raise broken(*problems)
     return space
@@ -60,12 +66,13 @@ def _name_problems(space: Mapping[str, Domain | Scalar]) -> Iterator[Problem]:
         if not is_parameter_name(name):
             rule = "must be a parameter's name of letters, digits and '_'"
             yield Problem((), f"{rule}, got {shown(name)}")
-        elif len(name) > LONGEST_PARAMETER_NAME:
-            rule = f"a parameter's name must have at most {LONGEST_PARAMETER_NAME} characters"
-            yield Problem((), f"{rule}, got {len(name)}: {shown(name)}")
 
 
 def _length_problems(space: Mapping[str, Domain | Scalar]) -> Iterator[Problem]:
+    for name in space:
+        if len(name) > LONGEST_PARAMETER_NAME:
+            rule = f"a parameter's name must have at most {LONGEST_PARAMETER_NAME} characters"
+            yield Problem((), f"{rule}, got {len(name)}: {shown(name)}")
     for name, entry in space.items():
         longest = max(len(str(value)) for _, _, value in _extremes(entry))
         if longest > LONGEST_VALUE:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationInfo
 
 from tuner.spec.domains import ChoiceDomain, FloatDomain, IntDomain
 from tuner.spec.problems import Problem, broken
@@ -29,12 +29,12 @@ _CONDITIONAL_KEYS = frozenset({"when", "if", "parent", "condition", "conditions"
 _DOMAINS = (FloatDomain, IntDomain, ChoiceDomain)
 
 
-def _entry(value: object) -> object:
+def _entry(value: object, info: ValidationInfo) -> object:
     if isinstance(value, Mapping) and _is_conditional(value):
         rule = "conditional search spaces are not supported; list every parameter at the top level"
         raise broken(Problem((), rule))
     if isinstance(value, Mapping | Section):
-        return by_type("type", _DOMAINS, value)
+        return by_type("type", _DOMAINS, value, info.context)
     return plain_value(value)
 
 

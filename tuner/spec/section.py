@@ -53,8 +53,12 @@ class Section(Frozen):
             raise broken(*problems_in(error, cls.model_fields)) from error
 
 
-def by_type(kind: str, classes: tuple[type[Section], ...], value: object) -> Section:
+def by_type(
+    kind: str, classes: tuple[type[Section], ...], value: object, context: object = None
+) -> Section:
     """Validates `value`, a mapping or a bare name, as the class that its `type` names.
+
+    `context` is that of the validation around it.
 
     Raises:
         ValidationError: no such type, or the chosen class's problems and no other's.
@@ -68,7 +72,7 @@ def by_type(kind: str, classes: tuple[type[Section], ...], value: object) -> Sec
         raise broken(Problem((), f"must be a name or a mapping, got {shown(value)}"))
     if "type" not in value:
         raise broken(Problem(("type",), f"is required (known: {', '.join(sorted(known))})"))
-    return _chosen(kind, known, value["type"], ("type",)).model_validate(value)
+    return _chosen(kind, known, value["type"], ("type",)).model_validate(value, context=context)
 
 
 def _chosen(

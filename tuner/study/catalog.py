@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import RefusedError, SpecError, UsageError, unknown
-from tuner.spec.reader import parse_study
+from tuner.spec.reader import parse_stored
 from tuner.spec.resume import resume_problems, settled
 from tuner.spec.study import StudySpec
 from tuner.spec.writer import to_yaml
@@ -257,11 +257,10 @@ class Catalog:
 
 
 def _record(row: Any) -> StudyRecord:
-    # Stated again, since the first studies' texts leave it out: today's variable is not theirs.
-    backend = f"backend={row['backend']}"
     return StudyRecord(
         uid=row["uid"],
-        spec=parse_study(row["spec"], f"study {row['name']}", [backend]),
+        # The first studies' texts leave the backend out: today's variable is not theirs.
+        spec=parse_stored(row["spec"], row["name"], backend=row["backend"]),
         source=row["source"],
         overrides=tuple(row["overrides"]),
         code_path=tuple(Path(folder) for folder in row["code_path"]),

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from tuner.home import Home
-from tuner.spec.reader import parse_study
+from tuner.spec.reader import parse_stored
 from tuner.spec.study import StudySpec
 from tuner.spec.writer import to_yaml
 from tuner.study.catalog import Catalog
@@ -43,7 +43,7 @@ class Submission:
         Raises:
             SpecError: another version of tuner wrote it.
         """
-        return parse_study(self.text, f"study {self.name}", [])
+        return parse_stored(self.text, self.name)
 
 
 class Submissions:
