@@ -145,6 +145,14 @@ def test_what_the_file_leaves_open_stays_as_it_was_settled(precision: str) -> No
     assert settled(stored, stored) == stored
 
 
+def test_a_pruner_that_the_file_leaves_open_stays_as_the_study_has_it() -> None:
+    """An earlier version implied another one for several seeds."""
+    stored, wanted = study("seeds=3", "pruner=successive-halving"), study("seeds=3")
+    assert wanted.pruner != stored.pruner
+    assert settled(stored, wanted).pruner == stored.pruner
+    assert settled(stored, study("seeds=3", "pruner=none")).pruner == wanted.pruner
+
+
 @pytest.mark.parametrize("change", CHANGED)
 def test_what_makes_trials_incomparable_is_refused_with_both_values(change: str) -> None:
     assert resume_problems(study(), study(change)) == [CHANGED[change]]

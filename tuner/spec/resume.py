@@ -24,9 +24,12 @@ MAY_CHANGE = frozenset(
 
 def settled(stored: StudySpec, wanted: StudySpec) -> StudySpec:
     """`wanted`, with what it leaves open as it was settled when the study began."""
-    if wanted.precision != "auto":
-        return wanted
-    return wanted.model_copy(update={"precision": stored.precision})
+    kept: dict[str, object] = {}
+    if wanted.precision == "auto":
+        kept["precision"] = stored.precision
+    if "pruner" not in wanted.model_fields_set:
+        kept["pruner"] = stored.pruner
+    return wanted.model_copy(update=kept)
 
 
 def resume_problems(stored: StudySpec, wanted: StudySpec) -> list[str]:
