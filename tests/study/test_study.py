@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import update
 
 from tests.study.conftest import Bench, ScriptedPool
-from tuner.errors import RefusedError, SpecError, UnavailableError, UsageError
+from tuner.errors import DataError, RefusedError, SpecError, UnavailableError, UsageError
 from tuner.home import Home
 from tuner.spec.study import StudySpec
 from tuner.spec.writer import to_yaml
@@ -22,6 +22,7 @@ from tuner.study.lock import only_driver
 from tuner.study.opening import open_database
 from tuner.study.parameters import check_parameters
 from tuner.study.provenance import provenance
+from tuner.study.run import run_study
 from tuner.study.study import Study, load_study
 from tuner.study.study_file import StudyFile
 from tuner.study.submissions import Submissions
@@ -146,6 +147,17 @@ def test_drivers_are_told_what_is_wanted_of_them(bench: Bench, study_spec: Spec)
         study.ask("run")
 
     assert [name for name, _uid, _text in catalog.wanted()] == ["small"]
+
+
+def test_a_refused_run_leaves_a_stopped_study_stopped(bench: Bench, study_spec: Spec) -> None:
+    """It is refused since its data have changed, long after the study was found."""
+    bench.record(study_spec())
+    catalog = Catalog(bench.database)
+    catalog.ask("small", "stop")
+    file = StudyFile(study_spec(workers=1), "study.yaml", (bench.home.root,))
+    with pytest.raises(DataError, match="was started on other data"):
+        run_study(file, bench.home)
+    assert catalog.wish("small") == "stop"
 
 
 def test_a_driver_on_another_machine_counts_too(bench: Bench, study_spec: Spec) -> None:

@@ -180,6 +180,8 @@ class _Stay:
         self._stopped = stopped
         self._tracking = TrackingSettings.from_environment(home.root)
         self._pulse: Pulse | None = None
+        self._wakes = False
+        """Whether the study was paused or stopped, and goes on once nothing refuses it."""
 
     def finished(self) -> StudySummary | None:
         """The summary of a study that has nothing left to do but, maybe, to be shipped."""
@@ -189,10 +191,11 @@ class _Stay:
         self._spec = settled(record.spec, self._spec)
         trials, ledger = self._tables(record)
         self._keep_budget(record, ledger)
-        self._catalog.ask(record.name, "run")
+        self._wakes = record.wish != "run"
         if not summarise(self._spec, trials, ledger).done:
             return None
         record = self._resume()
+        self._wake(record)
         with closing(self._journal(record)) as journal:
             neighbours = self._neighbours(record.name, journal)
             neighbours.clear_up(ledger)
@@ -300,7 +303,13 @@ class _Stay:
         else:
             record = self._catalog.check_resumable(self._spec, file.source)
         self._settle_code(record, planner.described.code)
+        self._wake(record)
         return record
+
+    def _wake(self, record: StudyRecord) -> None:
+        """Only if it slept at the start: what was asked of it since then holds."""
+        if self._wakes:
+            self._catalog.ask(record.name, "run")
 
     def _settle_code(self, record: StudyRecord, code: Mapping[str, str]) -> None:
         """The code comes after the study's row; trials that are open begin again with new code."""
