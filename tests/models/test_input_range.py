@@ -99,7 +99,9 @@ def test_a_network_that_scales_bytes_is_refused_pixels_in_0_to_1(
 
 
 def test_the_layer_that_scales_is_named() -> None:
-    with pytest.raises(ModelError, match=r"or leave out its layer 'to_one'$"):
+    with pytest.raises(
+        ModelError, match=r"or leave out its layer 'to_one'; .* needs another --name$"
+    ):
         check_range("mine", network(layers.Rescaling(1 / 255, name="to_one")), SHAPE, "unit")
 
 

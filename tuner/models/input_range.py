@@ -56,7 +56,7 @@ def check_range(
         raise ModelError(
             f"{name}: scales pixels from [0, 255] down itself, so that those in [0, 1] reach its "
             f"layer {reached.layer.name!r} in a range of only {unit:.2g}; write pixels: bytes in "
-            f"the study{_culprit(model)}"
+            f"the study{_culprit(model)}; a study that has begun then needs another --name"
         )
     indifferent = isinstance(reached.layer, _NORMALISING)
     if pixels == "bytes" and whole > _GLARING and unit > _CLEAR and not indifferent:
