@@ -1,6 +1,7 @@
 """Which gates a promotion goes by when the study file has changed since the study was run."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,7 @@ def test_an_override_of_the_terms_is_named_and_gives_way_to_a_named_file(
 def test_a_file_that_is_gone_or_is_another_studys_is_named(
     ran: Ran, file: Path, said: list[str]
 ) -> None:
-    record = ran()
+    record = ran("epochs=2")
     edit(file, "name: small", "name: next")
     assert terms(record, None, said.append) == record.spec.promotion
     with pytest.raises(UsageError, match="must be the file of 'small', got that of 'next'"):
@@ -116,6 +117,19 @@ def test_a_file_that_is_gone_or_is_another_studys_is_named(
     file.unlink()
     assert terms(record, None, said.append) == record.spec.promotion
     assert [str(file) in text for text in said] == [True, True]
+
+
+def test_a_file_run_under_another_name_counts_though_its_record_does_not_tell_so(
+    ran: Ran, file: Path, said: list[str]
+) -> None:
+    """Records of before overrides were kept."""
+    record = replace(ran("name=other"), overrides=())
+    assert terms(record, None, said.append) == record.spec.promotion
+    edit(file, "0.5", "0.99")
+    with pytest.raises(RefusedError, match=r"now says 0.99, .* last run with 0.5"):
+        terms(record, None, said.append)
+    stated = terms(record, file, said.append)
+    assert (stated.model, stated.gates.test_accuracy) == ("other", 0.99)
 
 
 def test_a_file_that_breaks_a_rule_is_refused(ran: Ran, file: Path, said: list[str]) -> None:

@@ -4,13 +4,14 @@ A study keeps them as it was last run with. A file that was edited since is neve
 without a word: either it is named, and counts, or the promotion is refused.
 """
 
+import json
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tuner.errors import RefusedError, UsageError
 from tuner.spec.reader import read_study
-from tuner.spec.study import Promotion
+from tuner.spec.study import Promotion, StudySpec
 from tuner.study.catalog import StudyRecord
 
 _SECTION = "promotion"
@@ -38,7 +39,7 @@ def terms(record: StudyRecord, file: Path | None, say: Callable[[str], None]) ->
     if not own.is_file():
         say(f"{own} is not here: what the study was last run with holds")
         return record.spec.promotion
-    now = read_study(own, record.overrides)
+    now = _read(record, own, record.overrides)
     if now.name != record.name:
         say(f"{own} is that of {now.name!r} by now: what {record.name!r} was last run with holds")
     elif edits := list(_edits(record.spec.promotion, now.promotion)):
@@ -53,10 +54,18 @@ def terms(record: StudyRecord, file: Path | None, say: Callable[[str], None]) ->
 def _stated(record: StudyRecord, file: Path) -> Promotion:
     """What the file states itself, whatever was overridden when the study was last run."""
     kept = [one for one in record.overrides if not one.startswith(_SECTION)]
-    spec = read_study(file, kept)
+    spec = _read(record, file, kept)
     if spec.name != record.name:
         raise UsageError(f"{file}: must be the file of {record.name!r}, got that of {spec.name!r}")
     return spec.promotion
+
+
+def _read(record: StudyRecord, file: Path, overrides: Sequence[str]) -> StudySpec:
+    """The file; the study's own under the study's name if the record may lack a `--name`."""
+    spec = read_study(file, overrides)
+    if spec.name == record.name or record.overrides or file.absolute() != record.file.absolute():
+        return spec
+    return read_study(file, [f"name={json.dumps(record.name)}"])
 
 
 def _edits(before: Promotion, after: Promotion) -> Iterator[str]:
