@@ -61,7 +61,7 @@ def by_keras(
     model.compile(optimizer, "categorical_crossentropy", run_eagerly=True)
     labels = keras.utils.to_categorical(data.train.labels, data.classes)
     model.fit(
-        data.train.pixels("unit")[order],
+        data.train.pixels("unit")[order] * np.float32(1 + nudge),
         labels[order],
         batch_size=plan.recipe.batch_size,
         shuffle=False,
