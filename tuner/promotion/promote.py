@@ -119,14 +119,14 @@ def _incumbent(
     """The champion, ready to answer; where it cannot, None once `say` was told why."""
     try:
         return find_incumbent(settings, version.name, rows, home)
-    except TunerError as error:  # MLflow has answered: it is the champion that has something
+    except TunerError as error:  # MLflow has answered before: the champion is at fault
         champion = f"{version.name}@{ALIAS} is version {version.version}"
+        why = " ".join(str(error).split())  # MLflow lists its failures in lines
         if say is None:
             raise RefusedError(
-                f"{champion}, which cannot be compared: {error}; take its place unseen with "
-                "--replace"
+                f"{champion}, which cannot be compared: {why}; take its place unseen with --replace"
             ) from error
-        say(f"{champion}, which is replaced unseen: {error}")
+        say(f"{champion}, which is replaced unseen: {why}")
         return None
 
 
