@@ -163,7 +163,7 @@ def test_a_gate_that_fails_changes_nothing(finished: Workshop) -> None:
 
     refused = finished.tuner("promote", "best", "shapes", code=1)
 
-    assert "not promoted, nothing was changed: latency_p95_ms is" in refused.stderr
+    assert "not promoted, nothing was registered: latency_p95_ms is" in refused.stderr
     assert "short by" in refused.stderr
 
 

@@ -212,7 +212,7 @@ ENTRIES = [
         "accuracy",
         [
             "objective.metric: with validation: 100 must be one of val_loss, val_accuracy, "
-            "val_macro_f1, got 'accuracy'"
+            "val_macro_f1, got 'accuracy'; write objective: val_accuracy"
         ],
     ),
     (

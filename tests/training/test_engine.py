@@ -453,19 +453,22 @@ def test_data_of_another_trial_does_not_linger(
         assert len(session.probabilities()) == validation
 
 
+class Ignored:
+    """Hears of a trial and says nothing."""
+
+    def epoch_ended(self, _report: Any) -> None:
+        pass
+
+    def stops_after(self, _report: Any) -> bool:
+        return False
+
+    def pruned(self) -> bool:
+        return False
+
+
 def test_a_trial_on_it_ends_with_a_result(
     engine: Engine, make_plan: PlanMaker, make_data: DataMaker
 ) -> None:
-    class Ignored:
-        def epoch_ended(self, _report: Any) -> None:
-            pass
-
-        def stops_after(self, _report: Any) -> bool:
-            return False
-
-        def pruned(self) -> bool:
-            return False
-
     data = make_data()
     result = loop.train(make_plan(), lambda _plan: data, engine, Ignored())
     assert result.error is None
@@ -475,6 +478,18 @@ def test_a_trial_on_it_ends_with_a_result(
     best = result.best
     assert best is not None
     assert result.evaluation.accuracy == pytest.approx(best.metrics["val_accuracy"])
+
+
+def test_a_network_that_keras_cannot_save_is_trained_and_says_so(
+    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
+) -> None:
+    data = make_data()
+    plan = make_plan("own_networks:unsavable", epochs=1)
+    result = loop.train(plan, lambda _plan: data, engine, Ignored())
+    assert result.error is None
+    assert result.model is None
+    (remark,) = [each for each in result.remarks if "could not be kept" in each]
+    assert "must override `get_config()`" in remark.replace("method ", "")
 
 
 def test_it_names_its_backend_and_versions(engine: Engine) -> None:

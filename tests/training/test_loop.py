@@ -302,7 +302,7 @@ def test_a_network_without_a_softmax_fails_in_words(make_plan: PlanMaker, valida
 def test_a_model_that_cannot_be_promoted_says_so_at_once(make_plan: PlanMaker) -> None:
     result = train(make_plan(epochs=1), ScriptedEngine((30,), unlike=True))
     assert result.state is TrialState.COMPLETED
-    assert result.remarks == ("cannot be promoted: it is another network (docs/extending.md)",)
+    assert result.remarks == ("cannot be promoted: it is another network",)
 
 
 def test_every_remark_is_kept(make_plan: PlanMaker, tmp_path: Path) -> None:
@@ -311,7 +311,7 @@ def test_every_remark_is_kept(make_plan: PlanMaker, tmp_path: Path) -> None:
     assert [remark.partition(":")[0] for remark in result.remarks] == [
         "begins again at its first epoch",
         "cannot keep checkpoints",
-        "its model could not be kept",
+        "its model could not be kept, nor promoted",
     ]
 
 
@@ -359,7 +359,7 @@ def test_a_model_that_cannot_be_written_costs_the_model_alone(
     result = train(make_plan(epochs=2, folder=tmp_path / "absent"), ScriptedEngine((30, 50)))
     assert result.state is TrialState.COMPLETED
     assert result.model is None
-    assert "its model could not be kept: No such file or directory" in result.remarks
+    assert "its model could not be kept, nor promoted: No such file or directory" in result.remarks
     assert result.best_epoch == 2
 
 

@@ -56,7 +56,7 @@ def promote(
     else:
         _print(report)
     if not report.passed:
-        raise RefusedError(f"not promoted, nothing was changed: {'; '.join(_failures(report))}")
+        raise RefusedError(f"not promoted, nothing was registered: {'; '.join(_failures(report))}")
 
 
 def _failures(report: "PromotionReport") -> Iterator[str]:
@@ -89,7 +89,8 @@ def _print(report: "PromotionReport") -> None:
         typer.echo(f"{report.model} version {report.version} is now @{report.alias}")
         typer.echo(f"next: {program()} predict IMAGE --model {report.model}", err=True)
     elif report.passed:
-        typer.echo("dry run: every gate passed, nothing was changed")
+        gates = "every gate passed" if report.gates else "the study states no gates"
+        typer.echo(f"dry run: {gates}, nothing was registered")
 
 
 def _print_evidence(report: "PromotionReport", evidence: "Evidence") -> None:

@@ -86,7 +86,10 @@ def _load(path: Path) -> "keras.Model":
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except _KERAS_REFUSALS as error:
-        raise ModelError(f"{path}: Keras does not load it: {_reason(error)}") from error
+        raise ModelError(
+            f"{path}: Keras does not load it: {_reason(error)}; what a promoted model may hold "
+            "is in docs/extending.md"
+        ) from error
 
 
 def _reason(error: BaseException) -> str:

@@ -101,8 +101,10 @@ def _extremes(entry: Domain | Scalar) -> Iterator[tuple[tuple[str, ...], str, Sc
 def _objective_problems(spec: StudySpec) -> Iterator[Problem]:
     known = SELECTION_METRICS if spec.validation else TRAINING_METRICS
     if spec.objective.metric not in known:
+        usual = "val_accuracy" if spec.validation else "accuracy"
         rule = f"with validation: {spec.validation} must be one of {', '.join(known)}"
-        yield Problem(("objective", "metric"), f"{rule}, got {shown(spec.objective.metric)}")
+        got = f"got {shown(spec.objective.metric)}; write objective: {usual}"
+        yield Problem(("objective", "metric"), f"{rule}, {got}")
 
 
 def _baseline_problems(spec: StudySpec) -> Iterator[Problem]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.errors import ModelError, said_by_code
-from tuner.models.contract import check_probabilities
+from tuner.models.contract import check_probabilities, gist
 from tuner.models.model_file import sha256_of
 from tuner.training import scores
 from tuner.training.checkpoint import Checkpoint, Pace
@@ -263,9 +263,10 @@ class _Progress:
         path = self.plan.folder / MODEL
         try:
             self.session.save(self.best_weights, path)
-        except OSError as error:  # no fault of the trial: a full disk, say
+        except Exception as error:  # noqa: BLE001 - a full disk, or a user's class that Keras cannot save
             path.unlink(missing_ok=True)
-            self._remark(f"its model could not be kept: {error.strerror or error}")
+            why = getattr(error, "strerror", None) or gist(error).partition(". ")[0]
+            self._remark(f"its model could not be kept, nor promoted: {why}")
             return
         parameters = self.session.parameters
         self.model = KeptModel(path=path, sha256=sha256_of(path), parameters=parameters)
@@ -279,7 +280,7 @@ class _Progress:
             self.session.check_file(self.model, rows, self.best_probabilities)
         except Exception as error:  # noqa: BLE001 - the user's code runs in here
             kind = "" if isinstance(error, ModelError) else f"{type(error).__name__}: "
-            self._remark(f"cannot be promoted: {kind}{error} (docs/extending.md)")
+            self._remark(f"cannot be promoted: {kind}{error}")
 
     def _remark(self, text: str) -> None:
         """Adds what the result is to say, once."""
@@ -314,7 +315,7 @@ def _order(seed: int, epoch: int, rows: int) -> NDArray[np.int32]:
 
 
 def _trial_error(error: Exception) -> TrialError:
-    said = said_by_code(error)
+    said = said_by_code(error).strip()
     if _is_out_of_memory(error, said):
         said = f"out of memory: {said}"
     return TrialError(

@@ -238,3 +238,21 @@ def unsafe(*, input_shape: tuple[int, int, int], classes: int, kind: str) -> ker
 def embedded(*, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
     """Has a weight whose gradient is sparse."""
     return _classifier(input_shape, classes, layers.Embedding(256, 2), layers.Flatten())
+
+
+class Unsavable(keras.Model):  # type: ignore[misc]  # Keras has no types
+    """Has an argument that no configuration tells, so that Keras cannot save it."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.flat, self.end = layers.Flatten(), layers.Dense(classes, activation="softmax")
+
+    def call(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        return self.end(self.flat(images))
+
+
+def unsavable(*, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """Trains, and cannot be promoted."""
+    model = Unsavable(classes)
+    model(keras.ops.zeros((1, *input_shape)))
+    return model
