@@ -1,6 +1,6 @@
 """Carries out a data set's input transform: from a picture file to pixels.
 
-Whoever reads a picture reads it here: a data set in folders, `tuner predict`, a server. So the
+Every picture is read here: by a data set in folders, by `tuner predict`, by a server. So the
 same file is the same pixels everywhere. A transform with a framing is for photos of something
 drawn, which is found and framed as the data frames it: its larger side covers the data's share
 of the frame, and its centre of mass lies in the middle, as in MNIST (Y. LeCun et al., Proc. IEEE

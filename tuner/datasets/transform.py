@@ -2,7 +2,7 @@
 
 A data set states how (`Reading`); with the shape of its images, and for drawings with what they
 look like, that is the whole transform. It is recorded with the data set and with the registered
-model, so that a file means the same pixels to training and to whoever predicts.
+model, so that a file means the same pixels to training and to prediction.
 """
 
 from typing import Annotated, Literal

@@ -1,8 +1,8 @@
 """Packs a network as an MLflow model that takes pictures as they are: bytes from 0 to 255.
 
 The trial's network is packed behind a layer that scales pixels as its training did, so that
-whoever loads or serves the model needs to know of no scale. The packed `data/model.keras` is
-the given file byte for byte, so that its hash holds from here to whoever predicts.
+a server of the model needs to know of no scale. The packed `data/model.keras` is
+the given file byte for byte, so that its hash holds from here to the prediction.
 """
 
 import importlib

@@ -85,7 +85,7 @@ def publish(
 ) -> int:
     """Registers the packed model, or finds its version, and moves the alias to it.
 
-    Whoever calls holds the promotion lock. The version's tags hold the `figures`.
+    The caller holds the promotion lock. The version's tags hold the `figures`.
 
     Returns:
         The version that the alias names now.
