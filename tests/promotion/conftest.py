@@ -17,8 +17,9 @@ from sqlalchemy import delete
 from tuner.datasets.split import stratified_split
 from tuner.datasets.store import DatasetInfo
 from tuner.home import Home
-from tuner.models.model_file import load_verified, sha256_of
+from tuner.models.model_file import sha256_of
 from tuner.promotion.candidate import Candidate, Validated
+from tuner.promotion.kept_model import load_kept
 from tuner.promotion.publication import pack, publish
 from tuner.spec.study import Promotion, StudySpec
 from tuner.study import tables
@@ -131,7 +132,6 @@ def validated(file: Path, dataset: DatasetInfo) -> Validated:
     return Validated(
         rows=VALIDATION_ROWS,
         split_seed=0,
-        precision="float32",
         loss=float(log_loss(labels[rows], found / found.sum(axis=1, keepdims=True))),
         accuracy=float(accuracy_score(labels[rows], found.argmax(axis=1))),
     )
@@ -220,14 +220,14 @@ def make_candidate(
 
 
 @pytest.fixture
-def publish_candidate(settings: TrackingSettings) -> Callable[[Candidate, Path], int]:
+def publish_candidate(settings: TrackingSettings) -> Callable[..., int]:
     """Registers a candidate as champion, judged by nobody."""
 
-    def run(candidate: Candidate, file: Path) -> int:
-        model = load_verified(file, candidate.model_sha256)
+    def run(candidate: Candidate, file: Path, **figures: float) -> int:
+        kept = load_kept(candidate.model_copy(update={"validated": None}), file)
         with connected(settings) as client, TemporaryDirectory() as folder:
-            packed = pack(candidate, model, Path(folder))
-            return publish(client, candidate, model, packed, {"test_accuracy": 0.9})
+            packed = pack(candidate, kept, Path(folder))
+            return publish(client, candidate, packed, {"test_accuracy": 0.9, **figures})
 
     return run
 

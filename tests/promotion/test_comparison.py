@@ -23,7 +23,7 @@ from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
 MakeCandidate = Callable[..., Candidate]
-Publish = Callable[[Candidate, Path], int]
+Publish = Callable[..., int]
 
 
 @pytest.mark.parametrize(
@@ -160,8 +160,24 @@ def gone_since(
     return "MLflow: "
 
 
+@pytest.fixture
+def of_other_code_since(
+    make_candidate: MakeCandidate, publish_candidate: Publish, other_model_file: Path
+) -> str:
+    candidate = make_candidate(other_model_file, number=4)
+    publish_candidate(candidate, other_model_file, train_accuracy=0.25)
+    return "on the training rows here, and had 0.2500 when it was promoted"
+
+
 @pytest.mark.parametrize(
-    "champion", ["of_other_classes", "of_nobody_knows_whom", "damaged_since", "gone_since"]
+    "champion",
+    [
+        "of_other_classes",
+        "of_nobody_knows_whom",
+        "damaged_since",
+        "gone_since",
+        "of_other_code_since",
+    ],
 )
 def test_a_champion_that_cannot_be_compared_stays_before_the_test_set_is_opened(
     champion: str,

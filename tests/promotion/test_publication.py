@@ -1,6 +1,7 @@
 """The registry: which version the alias names, whatever happened before or meanwhile."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from tuner.errors import ModelError, RefusedError, UnavailableError
 from tuner.models.model_file import load_verified, sha256_of
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.champion import load_champion
+from tuner.promotion.kept_model import load_kept
 from tuner.promotion.package import log_package
 from tuner.promotion.predictor import Predictor
-from tuner.promotion.publication import check_unmoved
+from tuner.promotion.publication import check_unmoved, pack
 from tuner.promotion.registry import create_version, crown, version_tags
 from tuner.spec.pixels import Pixels
 from tuner.tracking.connection import connected
@@ -224,6 +226,16 @@ def test_a_champion_that_came_meanwhile_is_not_replaced(
     with connected(settings) as client:
         check_unmoved(client, fast, before=None)
     publish_candidate(slow, model_file)
+
+
+def test_a_packed_network_that_answers_otherwise_than_the_trials_is_refused(
+    make_candidate: MakeCandidate, model_file: Path, other_model_file: Path, tmp_path: Path
+) -> None:
+    candidate = make_candidate()
+    other = load_verified(other_model_file, sha256_of(other_model_file))
+    answering = replace(load_kept(candidate, model_file), predictor=Predictor(other))
+    with pytest.raises(ModelError, match=r"its network gives probabilities that are .* off"):
+        pack(candidate, answering, tmp_path)
 
 
 @pytest.mark.parametrize("aliased", [False, True])

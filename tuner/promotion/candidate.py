@@ -14,8 +14,6 @@ class Validated(Frozen):
 
     rows: int
     split_seed: int
-    precision: Precision
-    """The arithmetic that the figures were computed in."""
     loss: float
     """Mean cross-entropy at the best epoch, in nats."""
     accuracy: float
@@ -36,6 +34,8 @@ class Candidate(Frozen):
     """What its study trained on."""
     pixels: Pixels = "unit"
     """The range of the pixels that its network takes."""
+    precision: Precision = "float32"
+    """The arithmetic that its network computes in."""
     metric: str
     value: float
     """Of this trial."""

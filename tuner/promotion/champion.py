@@ -48,6 +48,10 @@ class Champion(Frozen):
     """How a picture file becomes its pixels."""
     pixels: Pixels
     """The range of the pixels that the file takes."""
+    dataset_digest: str
+    """Of the data that it was trained and promoted on."""
+    train_accuracy: float | None
+    """On all training rows, as promotion measured it; None for versions of before that was kept."""
 
 
 class _VersionTags(Frozen, extra="ignore"):
@@ -60,6 +64,8 @@ class _VersionTags(Frozen, extra="ignore"):
     classes: Json[tuple[str, ...]]
     transform: Json[InputTransform]
     pixels: Pixels
+    dataset_digest: str
+    train_accuracy: float | None = None
 
 
 class _FormerTags(Frozen, extra="ignore"):
@@ -143,7 +149,9 @@ def _tags(version: "ModelVersion") -> _VersionTags:
     try:
         if "transform" not in stated:
             stated |= _FormerTags.model_validate(stated).now()
-        return _VersionTags.model_validate({**stated, "sha256": stated.get("model.sha256")})
+        renamed = {"sha256": "model.sha256", "dataset_digest": "dataset.digest"}
+        named = {ours: stated[tag] for ours, tag in renamed.items() if tag in stated}
+        return _VersionTags.model_validate(stated | named)
     except ValidationError as error:
         problem = error.errors()[0]
         raise ModelError(

@@ -3,15 +3,19 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from pydantic import computed_field
 
-from tuner.datasets.store import DatasetInfo
+from tuner.datasets.store import DatasetInfo, read_arrays
 from tuner.errors import ModelError
 from tuner.home import Home
 from tuner.promotion.champion import Champion, load_champion, open_champion
 from tuner.promotion.evidence import HeldOut
+from tuner.promotion.predictor import Predictor
+from tuner.promotion.reproduction import agree
 from tuner.spec.search_space import Frozen
 from tuner.tracking.settings import TrackingSettings
+from tuner.training.rounding import undecided
 
 MARGIN = 0.002
 """How much worse than the champion, as a share of the test rows, a candidate may be."""
@@ -63,7 +67,8 @@ def find_incumbent(settings: TrackingSettings, name: str, rows: HeldOut, home: H
     Raises:
         RefusedError: nothing has been promoted under this name.
         ModelError: it cannot be compared: tuner did not register it, its file is not the
-            recorded one, Keras does not load it, or it is for other pictures or classes.
+            recorded one, Keras does not load it, it is for other pictures or classes, or it
+            answers the training rows otherwise than when it was promoted.
     """
     champion = load_champion(settings, name, home.root / "models")
     _check_fit(champion, rows.dataset)
@@ -71,6 +76,7 @@ def find_incumbent(settings: TrackingSettings, name: str, rows: HeldOut, home: H
     if known is not None:
         return Incumbent(champion, lambda: known)
     predictor = open_champion(champion, home)
+    _check_same(champion, predictor, rows.dataset)
     return Incumbent(champion, lambda: rows.score(predictor, champion.trial_sha256).accuracy)
 
 
@@ -81,3 +87,19 @@ def _check_fit(champion: Champion, dataset: DatasetInfo) -> None:
     ):
         if its != ours:
             raise ModelError(f"it is for {what} {its}, the data set {dataset.name} has {ours}")
+
+
+def _check_same(champion: Champion, predictor: Predictor, dataset: DatasetInfo) -> None:
+    """Refuses a champion that is another network here, as code of its own may have changed."""
+    recorded = champion.train_accuracy
+    if recorded is None or champion.dataset_digest != dataset.digest:
+        return
+    images, labels = read_arrays(dataset.train)
+    answers = predictor.probabilities(images)
+    accuracy = float(np.mean(answers.argmax(axis=1) == labels))
+    # Which precision it computes in is not recorded.
+    if not agree(accuracy, recorded, len(labels), undecided(answers, "bfloat16")):
+        raise ModelError(
+            f"it has accuracy {accuracy:.4f} on the training rows here, and had {recorded:.4f} "
+            "when it was promoted: its own layers compute otherwise by now"
+        )

@@ -112,17 +112,20 @@ class HeldOut:
         return None if told is None else told["test_accuracy"]
 
 
-def prepare(candidate: Candidate, predictor: Predictor, model_file: Path) -> Groundwork:
-    """Measures what needs no test row.
+def prepare(
+    candidate: Candidate, predictor: Predictor, model_file: Path, sha256: str
+) -> Groundwork:
+    """Measures what needs no test row, of the model that will be registered.
 
     Args:
         candidate: the trial that the model belongs to.
-        predictor: its model, loaded from `model_file`.
-        model_file: its verified file, for measuring the latency in a process of its own.
+        predictor: the model, loaded from `model_file`.
+        model_file: for measuring the latency in a process of its own.
+        sha256: of this file.
     """
     return Groundwork(
         train_accuracy=_accuracy(predictor, candidate.dataset.train),
-        latency=measure(model_file, candidate.model_sha256, candidate.model),
+        latency=measure(model_file, sha256, candidate.model),
         train_time_s=candidate.train_time_s,
     )
 

@@ -82,5 +82,4 @@ def load_model(candidate: Candidate, file: Path) -> "keras.Model":
 def _reproduced(candidate: Candidate, predictor: Predictor) -> Reproduction | None:
     if candidate.validated is None:
         return None
-    name = f"trial {candidate.number} of {candidate.study}"
-    return reproduce(predictor, candidate.dataset, candidate.validated, name)
+    return reproduce(candidate, candidate.validated, predictor)

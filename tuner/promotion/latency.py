@@ -73,8 +73,8 @@ def measure(model_path: Path, sha256: str, model: ModelPlan) -> Latency:
 
 
 def time_calls(model: "keras.Model", calls: int = WARM_CALLS) -> Latency:
-    """Times single-image calls in this process, after a warm-up."""
-    predictor = Predictor(model)
+    """Times single-image calls of a registered model in this process, after a warm-up."""
+    predictor = Predictor(model, "bytes")
     shape = (_WARM_UP_CALLS, *predictor.image_shape)
     images = np.random.default_rng(0).random(shape, dtype=np.float32)
     for image in images:

@@ -54,6 +54,7 @@ def nominate(study: Study, number: int | None = None) -> Candidate:
         ),
         backend=study.spec.backend,
         pixels=study.spec.pixels,
+        precision="float32" if study.spec.precision == "auto" else study.spec.precision,
         model_sha256=facts["model_sha256"],
         train_time_s=facts["train_time_s"],
         dataset=study.dataset(),
@@ -115,11 +116,9 @@ def _validated(study: Study, facts: Mapping[str, Any]) -> Validated | None:
     """What was recorded at the best epoch; the last one's training figures do not count."""
     if not study.spec.validation:
         return None
-    precision = study.spec.precision
     return Validated(
         rows=study.spec.validation,
         split_seed=study.spec.seed,
-        precision="float32" if precision == "auto" else precision,
         loss=facts["best_metrics"]["val_loss"],
         accuracy=facts["best_metrics"]["val_accuracy"],
     )

@@ -12,9 +12,9 @@ from tuner.promotion.candidate import Candidate
 from tuner.promotion.comparison import Incumbent, find_incumbent
 from tuner.promotion.evidence import HeldOut, complete, prepare
 from tuner.promotion.gates import check
-from tuner.promotion.kept_model import KeptModel, fetch_kept, load_kept
+from tuner.promotion.kept_model import fetch_kept, load_kept
 from tuner.promotion.keras_start import start_keras
-from tuner.promotion.publication import check_unmoved, pack, publish
+from tuner.promotion.publication import Packed, check_unmoved, pack, publish
 from tuner.promotion.record import check_recordable, record_evidence
 from tuner.promotion.registry import ALIAS, champion_version, check_name, trial_sha256
 from tuner.promotion.report import PromotionReport
@@ -68,20 +68,20 @@ def promote(
     kept = load_kept(candidate, file)
     say(_said_of(kept.reproduction))
     rows = HeldOut(candidate.dataset, looks, candidate.number, "promote")
-    incumbent = None
-    if before is not None and trial_sha256(before) != candidate.model_sha256:
-        incumbent = _incumbent(settings, before, rows, home, say if replace else None)
     with TemporaryDirectory() as folder:
-        packed = pack(candidate, kept.model, Path(folder))
-        report = _judged(candidate, kept, rows, incumbent, say)
-        report = report.model_copy(update={"replace": replace})
+        packed = pack(candidate, kept, Path(folder))
+        incumbent = None
+        if before is not None and trial_sha256(before) != candidate.model_sha256:
+            incumbent = _incumbent(settings, before, rows, home, say if replace else None)
+        report = _judged(candidate, packed, rows, incumbent, say)
+        report = report.model_copy(update={"replace": replace, "validation": kept.reproduction})
         if dry_run or not report.passed:
             return report
         with exclusive(home.root / "promotion.lock"), connected(settings) as client:
             check_unmoved(client, candidate, before)
             say("recording the evidence and registering the model")
             record_evidence(client, candidate, report)
-            version = publish(client, candidate, kept.model, packed, report.metrics)
+            version = publish(client, candidate, packed, report.metrics)
             say(f"{report.model} version {version} is the champion")
     return report.model_copy(update={"promoted": True, "version": version, "alias": ALIAS})
 
@@ -131,22 +131,21 @@ def _incumbent(
 
 
 def _judged(
-    candidate: Candidate, kept: KeptModel, rows: HeldOut, incumbent: Incumbent | None, say: Say
+    candidate: Candidate, packed: Packed, rows: HeldOut, incumbent: Incumbent | None, say: Say
 ) -> PromotionReport:
     """What needs no test row first; the test set only if every gate on that has passed."""
     say("measuring training accuracy and latency")
-    groundwork = prepare(candidate, kept.predictor, kept.file)
+    groundwork = prepare(candidate, packed.predictor, packed.file, packed.sha256)
     report = PromotionReport(
         model=candidate.promotion.model,
         run_id=candidate.run_id,
         metrics=groundwork.metrics,
         gates=check(groundwork.metrics, candidate.promotion.gates),
-        validation=kept.reproduction,
     )
     if not report.passed:
         return report
     say("opening the test set")
-    test = rows.score(kept.predictor, candidate.model_sha256)
+    test = rows.score(packed.predictor, candidate.model_sha256)
     evidence = complete(groundwork, test, candidate.dataset.test_count)
     update = {
         "metrics": evidence.metrics,

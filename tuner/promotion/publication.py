@@ -1,25 +1,24 @@
-"""Makes a judged candidate the champion: package, register, fetch back, compare, crown.
+"""Makes a judged candidate the champion: register, fetch back, compare, crown.
 
 A process killed in between leaves the old champion in place; the next promotion of the same
 trial finds the version that is there and goes on from it.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tuner.datasets.store import read_arrays
 from tuner.errors import ModelError, RefusedError
-from tuner.models.model_file import load_verified, sha256_of
+from tuner.models.model_file import check_hash, load_verified, sha256_of
 from tuner.promotion.candidate import Candidate
+from tuner.promotion.kept_model import KeptModel
 from tuner.promotion.package import log_package, servable
-from tuner.promotion.predictor import Images, Predictor, given
+from tuner.promotion.predictor import Predictor
 from tuner.promotion.registry import (
     ALIAS,
-    PIXELS_TAG,
     champion_version,
     create_version,
     crown,
@@ -29,16 +28,14 @@ from tuner.promotion.registry import (
     version_tags,
 )
 from tuner.tracking.attempt_run import MODEL_SHA256_TAG
+from tuner.training.rounding import distance, within_noise
 
 if TYPE_CHECKING:
-    import keras
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
 _SAMPLE = 64
-"""How many training images the fetched model must answer as the verified one does."""
-_SAME = 1e-6
-"""The largest difference of a probability that still is the same answer."""
+"""How many training images the packed model must answer as the trial's own does."""
 
 
 def check_unmoved(
@@ -64,24 +61,39 @@ def check_unmoved(
         )
 
 
-def pack(candidate: Candidate, model: "keras.Model", folder: Path) -> Path:
-    """Saves the network as it will be registered, taking raw pixels, and loads it again.
+@dataclass(frozen=True)
+class Packed:
+    """A candidate's network as it will be registered: it takes pixels from 0 to 255."""
+
+    file: Path
+    sha256: str
+    predictor: Predictor
+
+
+def pack(candidate: Candidate, kept: KeptModel, folder: Path) -> Packed:
+    """Saves the network behind a layer that takes raw pixels, and loads it again.
 
     Raises:
-        ModelError: Keras does not load what it has saved.
+        ModelError: Keras does not load what it has saved, or it answers 64 training images
+            otherwise than the trial's own model, but for rounding.
     """
     file = folder / "model.keras"
-    servable(model, candidate.dataset.image_shape, candidate.pixels).save(file)
-    load_verified(file, sha256_of(file))
-    return file
+    servable(kept.model, candidate.dataset.image_shape, candidate.pixels).save(file)
+    sha256 = sha256_of(file)
+    packed = Packed(file, sha256, Predictor(load_verified(file, sha256), "bytes"))
+    sample = read_arrays(candidate.dataset.train)[0][:_SAMPLE]
+    expected = kept.predictor.probabilities(sample)
+    apart = distance(packed.predictor.probabilities(sample), expected)
+    if not within_noise(apart, expected, candidate.precision):
+        raise ModelError(
+            f"trial {candidate.number} of {candidate.study}: packed for the registry, its "
+            f"network gives probabilities that are {apart:.2g} off"
+        )
+    return packed
 
 
 def publish(
-    client: "MlflowClient",
-    candidate: Candidate,
-    model: "keras.Model",
-    packed: Path,
-    figures: Mapping[str, float],
+    client: "MlflowClient", candidate: Candidate, packed: Packed, figures: Mapping[str, float]
 ) -> int:
     """Registers the packed model, or finds its version, and moves the alias to it.
 
@@ -91,16 +103,13 @@ def publish(
         The version that the alias names now.
 
     Raises:
-        ModelError: the registry gives back another file or other answers; the alias has not
-            moved, and the next promotion makes a new version.
+        ModelError: the registry gives back another file; the alias has not moved, and the next
+            promotion makes a new version.
         RefusedError: another machine moved the alias at the same moment.
     """
-    sample = read_arrays(candidate.dataset.train)[0][:_SAMPLE]
-    version = find_version(client, candidate) or _register(
-        client, candidate, packed, sample, figures
-    )
+    version = find_version(client, candidate) or _register(client, candidate, packed, figures)
     try:
-        _check_answers(client, version, Predictor(model, candidate.pixels), sample)
+        _check_kept(client, version)
     except ModelError:
         discard(client, version)
         raise
@@ -109,31 +118,17 @@ def publish(
 
 
 def _register(
-    client: "MlflowClient",
-    candidate: Candidate,
-    packed: Path,
-    sample: Images,
-    figures: Mapping[str, float],
+    client: "MlflowClient", candidate: Candidate, packed: Packed, figures: Mapping[str, float]
 ) -> "ModelVersion":
     name, classes = candidate.promotion.model, len(candidate.dataset.classes)
-    example = given(sample[:1], "bytes").round().astype(np.uint8)
-    model_id = log_package(client, candidate.run_id, name, packed, example, classes)
-    tags = version_tags(candidate, figures, sha256_of(packed))
+    example = read_arrays(candidate.dataset.train)[0][:1]
+    model_id = log_package(client, candidate.run_id, name, packed.file, example, classes)
+    tags = version_tags(candidate, figures, packed.sha256)
     return create_version(client, candidate, model_id, tags)
 
 
-def _check_answers(
-    client: "MlflowClient", version: "ModelVersion", verified: Predictor, sample: Images
-) -> None:
-    """Fetches the version from where its registry says it lies, and asks both models the same."""
-    tags = version.tags
+def _check_kept(client: "MlflowClient", version: "ModelVersion") -> None:
+    """Fetches the version from where its registry says it lies, and compares its hash."""
+    origin = f"models:/{version.name}/{version.version}"
     with TemporaryDirectory() as folder:
-        file = fetch(client, version, Path(folder))
-        fetched = load_verified(file, tags[MODEL_SHA256_TAG])
-    expected = verified.probabilities(sample)
-    answered = Predictor(fetched, tags.get(PIXELS_TAG, "unit")).probabilities(sample)
-    if not np.allclose(answered, expected, rtol=0, atol=_SAME, equal_nan=False):
-        raise ModelError(
-            f"models:/{version.name}/{version.version}: must answer like the trial's model on "
-            f"{_SAMPLE} images to within {_SAME}, and does not"
-        )
+        check_hash(fetch(client, version, Path(folder)), version.tags[MODEL_SHA256_TAG], origin)

@@ -24,7 +24,7 @@ class PromotionReport(Frozen):
     """None where there was none, it is this very model, or the test set was not opened."""
     replace: bool = False
     """Whether a better champion may be replaced too."""
-    validation: Reproduction | None
+    validation: Reproduction | None = None
     """None where the study splits off no validation rows."""
     evidence: Evidence | None = Field(default=None, exclude=True)
     """None where a gate failed before the test set was opened."""

@@ -13,14 +13,13 @@ from tuner.models.model_file import load_verified
 from tuner.models.registry import architecture
 from tuner.training.data import Rows, spread
 from tuner.training.plan import KeptModel, TrialPlan
+from tuner.training.rounding import distance, within_noise
 
 if TYPE_CHECKING:
     import keras
 
 _ASKED = 64
 """Of how many rows a saved file is asked."""
-_LIKE = {"float32": 1e-3, "bfloat16": 2e-2}
-"""By how much probabilities of one network may differ, on average, from graph to graph."""
 
 
 class KerasSession:
@@ -59,8 +58,9 @@ class KerasSession:
             loaded = load_verified(model.path, model.sha256)
         asked = rows.sample(_ASKED)
         said = np.asarray(loaded(asked.pixels(self._plan.pixels), training=False), np.float32)
-        apart = float(np.abs(said - answers[spread(len(rows), _ASKED)]).max(axis=1).mean())
-        if apart > _LIKE[self._plan.precision]:
+        expected = answers[spread(len(rows), _ASKED)]
+        apart = distance(said, expected)
+        if np.isfinite(apart) and not within_noise(apart, expected, self._plan.precision):
             raise ModelError(
                 f"{self._plan.model.name}: what Keras saves of it is another network: its "
                 f"probabilities are {apart:.2g} off; keep in its layers' get_config all that "
