@@ -78,6 +78,7 @@ def by_keras(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(recipe=RECIPES)
+@example(recipe=([], [("normalised", 0), ("embedded", 0)], []))  # no gradient of the first
 @example(recipe=([("adapted", 1), ("nested", 0), ("own function", 2)], [], [("regularize", 0)]))
 def test_a_random_network_trains_as_in_keras_fit(
     engine: Engine, make_plan: PlanMaker, make_data: DataMaker, recipe: Any

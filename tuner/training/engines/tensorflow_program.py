@@ -5,7 +5,8 @@ row numbers, casts it and trains on it, so that no step returns to Python. Learn
 size and dropout rates are its inputs, and the last, smaller batch runs through the same trace.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -112,34 +113,29 @@ class Program:
 
         Both do it on a few training rows, and keep their variables as they were.
         """
-        wanted, found = self._step_of(model), self._step_of(self._model)
+        with _kept(model), _kept(self._model):
+            wanted, found = self._step_of(model), self._step_of(self._model)
         parts = (part for part in wanted if not _same(wanted[part], found[part]))
         return next(parts, None)
 
     def _step_of(self, model: keras.Model) -> dict[str, list[NDArray[np.generic]]]:
         """What a network answers in inference and in training, and what it would learn."""
-        before = [variable.numpy() for variable in model.variables]
         pixels, labels = self._sample.batch(tf.range(tf.size(self._sample.labels)), self._pixels)
         answers = model(pixels, training=False)
         with tf.GradientTape() as tape:
             output, loss = self._loss_of(model, pixels, labels)
-        gradients = tape.gradient(
-            loss, model.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
+        gradients = tape.gradient(loss, model.trainable_variables)
         step = {
             "answers": [answers],
             "outputs in training": [output],
             "loss": [loss],
-            "gradients": gradients,
+            "gradients": [() if each is None else each for each in gradients],
             "moving statistics": without_rates(model, model.non_trainable_weights),
         }
-        arrays = {
+        return {
             part: [np.array(tf.cast(tf.convert_to_tensor(value), tf.float32)) for value in values]
             for part, values in step.items()
         }
-        for variable, value in zip(model.variables, before, strict=True):
-            variable.assign(value)
-        return arrays
 
     def train_epoch(
         self, order: NDArray[np.int32], rates: NDArray[np.float32], batch_size: int
@@ -153,7 +149,8 @@ class Program:
     def first_answers(self) -> NDArray[np.float32]:
         """What the network says of a few training rows, shape (N, classes)."""
         pixels, _ = self._sample.batch(tf.range(tf.size(self._sample.labels)), self._pixels)
-        return np.array(tf.cast(self._model(pixels, training=False), tf.float32).numpy())
+        with _kept(self._model):
+            return np.array(tf.cast(self._model(pixels, training=False), tf.float32).numpy())
 
     def probabilities(self) -> NDArray[np.float32]:
         """Class probabilities for every watched row."""
@@ -220,6 +217,17 @@ class Program:
             pixels, _ = self._watched.batch(index, self._pixels)
             outputs = outputs.write(batch, tf.cast(self._model(pixels, training=False), tf.float32))
         return tf.ensure_shape(outputs.concat(), [None, self._classes])
+
+
+@contextmanager
+def _kept(model: keras.Model) -> Iterator[None]:
+    """Leaves a network's variables as they were, also where a step of it fails."""
+    before = [variable.numpy() for variable in model.variables]
+    try:
+        yield
+    finally:
+        for variable, value in zip(model.variables, before, strict=True):
+            variable.assign(value)
 
 
 def _same(wanted: Sequence[NDArray[np.generic]], found: Sequence[NDArray[np.generic]]) -> bool:
