@@ -29,7 +29,8 @@ from benchmarks.process import python, run_process, run_together
 from tuner.datasets.store import DatasetInfo
 from tuner.spec.backend import Backend
 
-BASE = "model.fit float32"
+_FIT = {"float32": "model.fit float32", "bfloat16": "model.fit mixed_bfloat16"}
+_OURS = {"float32": "tuner float32", "bfloat16": "tuner bfloat16"}
 _MEASURES = {
     "epoch": "s",
     "first epoch": "s",
@@ -91,17 +92,16 @@ class Bench:
 
     def subjects(self) -> dict[str, Callable[[], Sample]]:
         """What is compared, in the order in which each round runs it."""
-        found: dict[str, Callable[[], Sample]] = {
-            BASE: partial(self.training, "fit", "float32"),
-            "model.fit mixed_bfloat16": partial(self.training, "fit", "bfloat16"),
-            "tuner float32": partial(self.training, "ours", "float32"),
-            "tuner bfloat16": partial(self.training, "ours", "bfloat16"),
-        }
-        if (cores := len(os.sched_getaffinity(0))) > 1 and self.device == "cpu":
-            for name, side in (("model.fit mixed_", "fit"), ("tuner ", "ours")):
+        found: dict[str, Callable[[], Sample]] = {}
+        for side, named in (("fit", _FIT), ("ours", _OURS)):
+            for precision in self.asked.precision:
+                found[named[precision]] = partial(self.training, side, precision)
+        cores = len(os.sched_getaffinity(0))
+        if cores > 1 and self.device == "cpu" and "bfloat16" in self.asked.precision:
+            for side, named in (("fit", _FIT), ("ours", _OURS)):
                 at_once = partial(self.training, side, "bfloat16", cores)
-                found[f"{name}bfloat16, {cores} at once"] = at_once
-        for precision in ("float32", "bfloat16"):
+                found[f"{named['bfloat16']}, {cores} at once"] = at_once
+        for precision in self.asked.precision:
             found[_PRODUCT + precision] = partial(self.product, precision)
         return found
 
@@ -122,8 +122,9 @@ def main() -> None:
         for subject, samples in found.items():
             if measure in samples[0]:
                 result.add(subject, measure, unit, [sample[measure] for sample in samples])
-    result.compare(BASE, "epoch")
-    result.compare(BASE, "first epoch")
+    base = _FIT[asked.precision[0]]
+    result.compare(base, "epoch")
+    result.compare(base, "first epoch")
     result.finish(asked)
 
 
@@ -142,6 +143,7 @@ def _arguments() -> argparse.Namespace:
     arguments.add_argument("--backend", default="tensorflow", choices=get_args(Backend))
     workload.add_arguments(arguments)
     add_time_limit(arguments)
+    arguments.add_argument("--precision", nargs="+", choices=list(_FIT), default=list(_FIT))
     asked = arguments.parse_args()
     if asked.short:
         asked.rounds, asked.epochs = 1, 2

@@ -54,6 +54,33 @@ def test_without_a_gpu_nothing_is_run_and_nothing_is_called_gpu(tmp_path: Path) 
     assert {"jax", "keras", "mlflow"} <= report["versions"].keys()
 
 
+@pytest.mark.timeout(480)
+def test_a_dry_run_passes_every_step_on_the_processor(tmp_path: Path) -> None:
+    where = ["--wheels", str(tmp_path / "none"), "--results", str(tmp_path / "results")]
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.gpu_proof", *where, "--dry-run"],
+        cwd=ROOT,
+        env={**os.environ, "XLA_FLAGS": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    logs = {file.stem: file.read_text() for file in (tmp_path / "results").glob("*.log")}
+    assert done.returncode == 0, (done.stderr, logs)
+    report = json.loads((tmp_path / "results" / "proof-cpu.json").read_text())
+    assert (report["device"], report["dry_run"]) == ("cpu", True)
+    steps = {step["step"]: step for step in report["steps"]}
+    assert {name: step["outcome"] for name, step in steps.items()} == dict.fromkeys(
+        ("contract", "study", "engine", "packing"), "passed"
+    )
+    assert steps["contract"]["tests"].startswith("1 passed")
+    assert steps["study"]["promotion"]["promoted"]
+    assert steps["study"]["counts"]["pruned"] == 1
+    for benchmark in ("engine", "packing"):
+        result = json.loads((tmp_path / "results" / f"{benchmark}-cpu.json").read_text())
+        assert result["series"], result
+
+
 def test_a_backend_that_does_not_use_the_gpu_computes_on_the_processor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
