@@ -78,6 +78,7 @@ MADE_FOR_BYTES: dict[str, Callable[[], keras.Model]] = {
 }
 INDIFFERENT: dict[str, Callable[[], keras.Model]] = {
     "batch-normalization": lambda: network(layers.BatchNormalization()),
+    "saturated": lambda: network(layers.Rescaling(4, offset=-8), layers.Activation("sigmoid")),
     "unit-normalization": lambda: network(layers.UnitNormalization()),
 }
 MADE_FOR_UNIT: dict[str, Callable[[], keras.Model]] = {
@@ -106,7 +107,7 @@ def test_the_layer_that_scales_is_named() -> None:
 
 
 @pytest.mark.parametrize("make", INDIFFERENT.values(), ids=INDIFFERENT)
-def test_a_network_that_normalises_takes_both(make: Callable[[], keras.Model]) -> None:
+def test_a_network_that_normalises_or_saturates_takes_both(make: Callable[[], keras.Model]) -> None:
     model = make()
     assert check_range("mine", model, SHAPE, "unit") == ()
     assert check_range("mine", model, SHAPE, "bytes") == ()

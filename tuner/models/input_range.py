@@ -6,6 +6,7 @@ a black, a faint and a white picture are sent through whatever stands before the
 has weights: how far they are apart there tells which range the network is made for.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,8 @@ _FAINT = 0.05
 """Closer together than this, black and white are nearly the same to a layer with fresh weights."""
 _CLEAR = 0.1
 """Further apart than this, they are told apart well."""
+_LINEAR = 0.2
+"""What scales multiplies both contrasts alike, to within this share; what saturates does not."""
 _GLARING = 20.0
 """Further apart than this, they drive activations and gradients far from where layers work."""
 _NORMALISING = (
@@ -52,7 +55,8 @@ def check_range(
     if reached is None:
         return ()
     unit, whole = reached.contrast
-    if pixels == "unit" and unit < _FAINT and whole > _CLEAR:
+    scaled = math.isclose(whole, unit * HIGHEST["bytes"] / HIGHEST["unit"], rel_tol=_LINEAR)
+    if pixels == "unit" and unit < _FAINT and whole > _CLEAR and scaled:
         raise ModelError(
             f"{name}: scales pixels from [0, 255] down itself, so that those in [0, 1] reach its "
             f"layer {reached.layer.name!r} in a range of only {unit:.2g}; write pixels: bytes in "
