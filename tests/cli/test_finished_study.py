@@ -137,9 +137,17 @@ def test_the_best_is_promoted_and_answers(finished: Workshop, tmp_path: Path) ->
     drawn = np.full((90, 120), 230, np.uint8)
     drawn[30:60, 40:70] = 20
     Image.fromarray(drawn).save(photo)
-    (answer,) = json.loads(finished.tuner("predict", str(photo), "--json").stdout)
+    text = tmp_path / "notes.txt"
+    text.write_text("no picture")
+    asked = finished.tuner("predict", str(text), str(photo), "missing.png", "--json", code=4)
+    unread, answer, missing = json.loads(asked.stdout)
     assert answer["label"] == "0"
     assert answer["probability"] > 0.5
+    assert unread == {"image": str(text), "error": f"{text}: is no picture in a format that Pillow reads"}
+    assert missing == {"image": "missing.png", "error": "missing.png: there is no such file"}
+    for each in (unread, missing):
+        assert each["error"] in asked.stderr
+    assert "2 of 3 pictures have no answer" in asked.stderr
 
     assert "looks at the test set: 1" in finished.tuner("show", "shapes").stdout
 

@@ -26,7 +26,11 @@ def promote(
         typer.Argument(metavar="STUDY", help="The newest with a completed trial if left out."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the gates, register nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Open the test set, which counts as a look, check the gates, register nothing.",
+        ),
     ] = False,
     replace: Annotated[
         bool,
