@@ -143,7 +143,10 @@ def test_the_best_is_promoted_and_answers(finished: Workshop, tmp_path: Path) ->
     unread, answer, missing = json.loads(asked.stdout)
     assert answer["label"] == "0"
     assert answer["probability"] > 0.5
-    assert unread == {"image": str(text), "error": f"{text}: is no picture in a format that Pillow reads"}
+    assert unread == {
+        "image": str(text),
+        "error": f"{text}: is no picture in a format that Pillow reads",
+    }
     assert missing == {"image": "missing.png", "error": "missing.png: there is no such file"}
     for each in (unread, missing):
         assert each["error"] in asked.stderr

@@ -195,7 +195,7 @@ def test_importance_waits_for_ten_points_and_is_of_what_varied(
     bench.run(few, scripted())
     trials = bench.trials(few)
     assert trials.importance() == trials.assess_importance() == {}
-    assert trials.importance_lacks() == "it needs 10 points with all their seeds, there are 9"
+    assert trials.importance_lacks() == "it needs 10 points with all their seeds, and has 9"
 
     bench.run(enough, scripted())
     trials = bench.trials(enough)

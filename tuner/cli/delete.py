@@ -6,6 +6,7 @@ import typer
 
 from tuner.cli.options import StudyName
 from tuner.errors import RefusedError
+from tuner.words import count
 
 
 def delete(
@@ -27,7 +28,9 @@ def delete(
         return
     with load_study(study, home) as opened:
         trials = len(opened.summary().trials)
-        if not yes and not typer.confirm(f"Delete {study} with {trials} trials?", err=True):
+        if not yes and not typer.confirm(
+            f"Delete {study} with {count(trials, 'trial')}?", err=True
+        ):
             raise RefusedError(f"{study} was not deleted")
         opened.check_idle()
         if not keep_runs:
@@ -35,6 +38,6 @@ def delete(
 
             tracking = TrackingSettings.from_environment(home.root)
             deleted = delete_runs(tracking, study_uid=opened.record.uid)
-            typer.echo(f"deleted {deleted} MLflow runs", err=True)
+            typer.echo(f"deleted {count(deleted, 'MLflow run')}", err=True)
         opened.delete()
     typer.echo(f"deleted {study}", err=True)

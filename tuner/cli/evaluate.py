@@ -10,6 +10,7 @@ from tuner.cli.evaluations import print_evaluation
 from tuner.cli.options import AsJson, StudyName
 from tuner.cli.tables import print_table, score
 from tuner.errors import UsageError
+from tuner.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -54,7 +55,7 @@ def _print(study: str, found: "dict[int, Evaluation]", *, every: bool, as_json: 
         content = {number: each.model_dump(mode="json") for number, each in found.items()}
         typer.echo(json.dumps(content, indent=2))
     elif every:
-        typer.echo(f"{len(found)} trials, those whose models are kept", err=True)
+        typer.echo(f"{count(len(found), 'trial')}: those whose models are kept", err=True)
         from tuner.api import load_study
 
         with load_study(study) as opened:

@@ -21,6 +21,7 @@ from tuner.study.progress import (
     TrialHandedBack,
 )
 from tuner.study.ranking import PointSummary
+from tuner.words import count, seconds
 
 
 class View(Protocol):
@@ -55,7 +56,7 @@ def line(event: ProgressEvent, metric: str) -> str:
             told = [f"{name} {score(event.metrics.get(name))}" for name in (metric, beside)]
             if event.seconds is None:
                 return f"{_epoch_of(event)}: {told[0]}"
-            return f"{_epoch_of(event)}: {', '.join(told)}, {event.seconds:.1f} s"
+            return f"{_epoch_of(event)}: {', '.join(told)}, {seconds(event.seconds)}"
         case TrialDone():
             return _ending(event, metric)
         case TrialHandedBack():
@@ -68,12 +69,12 @@ def _epoch_of(event: EpochDone) -> str:
 
 def _plan(event: Planned) -> str:
     done = f" ({event.done} done)" if event.done else ""
-    work = f"{event.study}: {event.slots} trials{done} of {event.epochs} epochs"
+    work = f"{event.study}: {count(event.slots, 'trial')}{done} of {count(event.epochs, 'epoch')}"
     if event.epoch_s is None:
         return work
-    plural = "s" if event.trainers > 1 else ""
     return (
-        f"{work} on {event.trainers} trainer{plural}; an epoch takes {event.epoch_s:.1f} s here, "
+        f"{work} on {count(event.trainers, 'trainer')}; "
+        f"an epoch takes {seconds(event.epoch_s)} here, "
         f"so about {duration(event.seconds)} if nothing is pruned"
     )
 

@@ -77,8 +77,8 @@ def check_some_completed(summary: "StudySummary") -> None:
     """Raises `RefusedError` for a study whose every trial failed."""
     if summary.all_failed:
         raise RefusedError(
-            f"study {summary.study!r}: every trial failed; the runs' error.txt in "
-            "MLflow tells why, and the lines above"
+            f"study {summary.study!r}: every trial failed; error.txt of each run in "
+            "MLflow tells why"
         )
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from tuner.errors import UnavailableError
+from tuner.words import count
 
 
 def sync(
@@ -22,7 +23,9 @@ def sync(
     found = ship(Home.from_environment(), study, timeout_s, lambda text: typer.echo(text, err=True))
     for each in found:
         done = each.before - each.after
-        typer.echo(f"{each.study}: {done} events shipped, {each.after} wait")
+        typer.echo(
+            f"{each.study}: {count(done, 'event')} shipped, {count(each.after, 'waits', 'wait')}"
+        )
     if waiting := [each.study for each in found if each.after]:
         raise UnavailableError(
             f"MLflow does not have everything of {', '.join(waiting)}; run tuner sync again "

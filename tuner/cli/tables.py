@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from tuner.words import count
+from tuner.words import seconds as short
+
 if TYPE_CHECKING:
     from tuner.spec.search_space import Scalar
     from tuner.study.ranking import PointSummary
@@ -27,12 +30,12 @@ def number(value: "Scalar | None") -> str:
     """A parameter or metric in as few digits as tell it apart; a dash for none."""
     if value is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:z.4g}" if isinstance(value, float) else str(value)
 
 
 def score(value: float | None) -> str:
-    """A metric to four decimals; a dash for none."""
-    return "-" if value is None else f"{value:.4f}"
+    """A metric to four decimals, no zero with a sign; a dash for none."""
+    return "-" if value is None else f"{value:z.4f}"
 
 
 def params(values: "Mapping[str, Scalar]") -> str:
@@ -44,10 +47,10 @@ def best_point(best: "PointSummary", metric: str) -> str:
     """The best point's trial and value; over several seeds its mean, spread and their number."""
     if best.seeds == 1:
         return f"trial {best.trial.number}, {metric} {score(best.mean)}"
-    lacks = f" of {best.seeds}" if best.completed < best.seeds else ""
+    lacks = f"{best.completed} of " if best.completed < best.seeds else ""
     return (
         f"point {best.point}, mean {metric} {score(best.mean)} "
-        f"(standard deviation {score(best.std)}, {best.completed}{lacks} seeds)"
+        f"(standard deviation {score(best.std)}, {lacks}{count(best.seeds, 'seed')})"
     )
 
 
@@ -56,6 +59,8 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return "-"
     whole = round(seconds)
+    if whole < 1:
+        return short(seconds)
     if whole < 100:
         return f"{whole} s"
     if whole < 3600:

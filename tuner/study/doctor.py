@@ -28,6 +28,7 @@ from tuner.tracking.inspection import SeenRun, SeenStudy, look_at
 from tuner.tracking.progress import forget_progress, load_progress
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.spool import read_lines
+from tuner.words import count
 
 _SHIPPING_S = 300.0
 
@@ -163,7 +164,10 @@ class Doctor:
             return
         runs = seen.attempts.get(attempt.uid, ())
         if waiting := self._waiting(attempt):
-            yield found(Kind.UNSHIPPED, f"{waiting} of its events are not in MLflow yet")
+            yield found(
+                Kind.UNSHIPPED,
+                f"{count(waiting, 'of its events is', 'of its events are')} not in MLflow yet",
+            )
         elif not runs:
             if self._has_spool(attempt):
                 yield found(Kind.MISSING, "MLflow has lost its run")

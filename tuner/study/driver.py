@@ -30,6 +30,7 @@ from tuner.study.summary import Standing, StudySummary, ended_summary, standing_
 from tuner.study.trials import OpenTrial, Trials
 from tuner.tracking.events import Outcome
 from tuner.training.plan import EpochReport, TrainerInfo, TrialPlan, TrialResult, TrialState
+from tuner.words import count
 from tuner.workers.pool import (
     Finished,
     GivenUp,
@@ -207,7 +208,7 @@ class Driver:
             case TrainerReady(trainer=trainer) if trainer.device != trainer.assigned:
                 self._notify(Step(_without_its_gpu(trainer)))
             case GivenUp(reason=reason):
-                self._notify(Step(f"going on with {self._pool.size} trainers: {reason}"))
+                self._notify(Step(f"going on with {count(self._pool.size, 'trainer')}: {reason}"))
             case TrainerReady() | None:
                 pass
 

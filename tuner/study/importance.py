@@ -44,7 +44,7 @@ def importance_of(direction: Direction, points: Sequence[FrozenTrial]) -> Import
 def shortcoming(direction: str, points: Sequence[FrozenTrial]) -> str:
     """Why these points tell nothing of importance, in words; empty if they do."""
     if len(points) < LEAST_POINTS:
-        return f"it needs {LEAST_POINTS} points with all their seeds, there are {len(points)}"
+        return f"it needs {LEAST_POINTS} points with all their seeds, and has {len(points)}"
     if not varied(points):
         return "no parameter had two values"
     values = sorted((point.values[0] for point in points), reverse=direction == "maximize")

@@ -9,6 +9,7 @@ from tuner.study.journal import Journal
 from tuner.study.ledger import Ledger
 from tuner.study.members import Member, Members, Watch
 from tuner.study.recovery import close_spools, dead_here, give_up
+from tuner.words import count
 
 _LONGEST_PAUSE_S = 5.0
 """How long someone who has just come may go unseen."""
@@ -80,6 +81,6 @@ class Neighbours:
                         attempt.slot, attempt.number, attempt.uid, attempt.outcome
                     )
             if freed := sum(attempt.outcome == "interrupted" for attempt in closed):
-                trials = "1 trial" if freed == 1 else f"{freed} trials"
+                trials = count(freed, "trial")
                 self._say(f"took over {trials} of a driver on {member.process.host} that died")
         return bool(others)

@@ -43,6 +43,7 @@ from tuner.tracking.progress import survey
 from tuner.tracking.settings import TrackingSettings
 from tuner.training.engines.backends import TITLES, check_installed
 from tuner.training.plan import ModelPlan, Precision
+from tuner.words import count
 from tuner.workers.cluster import Cluster
 from tuner.workers.packing import Packed
 from tuner.workers.pool import TrainerPool
@@ -214,7 +215,7 @@ class _Stay:
         """A slot that has been tried belongs to the study for good: its budget stays."""
         if max(ledger.latest(), default=-1) >= self._spec.slots:
             self._say(
-                f"{record.name} has begun more than {self._spec.trials} trials; "
+                f"{record.name} has begun more than {count(self._spec.trials, 'trial')}; "
                 f"going on with its budget of {record.spec.trials}"
             )
             self._spec = self._spec.model_copy(update={"trials": record.spec.trials})

@@ -19,6 +19,7 @@ from tuner.spec.study import AutoOrCount, StudySpec
 from tuner.study.planning import Planner
 from tuner.training.plan import Precision
 from tuner.training.timing import EpochTimes
+from tuner.words import count, seconds
 from tuner.workers.cluster import Cluster
 from tuner.workers.devices import Device, layout, layouts, usable_cores, visible_gpus
 from tuner.workers.handle_pool import HandlePool
@@ -107,7 +108,9 @@ class Trainers:
         decisive = self._first_measured(workload, times)
         planner = replace(planner, precision=decisive.precision, measured=decisive)
         if len(decisive.rounds) > 1:
-            told = ", ".join(f"{each} {decisive.seconds(each):.1f} s" for each in decisive.rounds)
+            told = ", ".join(
+                f"{each} {seconds(decisive.seconds(each))}" for each in decisive.rounds
+            )
             when = "" if decisive == times else "measured before: "
             self._say(f"training in {decisive.precision} ({when}an epoch takes {told})")
         return planner, Packed(self.pool, times.epoch_s)
@@ -173,4 +176,4 @@ def _known(remembered: Mapping[str, Any]) -> dict[str, EpochTimes]:
 
 
 def _starting(trainers: int) -> str:
-    return f"starting {trainers} trainer{'s' * (trainers > 1)}"
+    return f"starting {count(trainers, 'trainer')}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from tuner.errors import UnavailableError
 from tuner.tracking.events import Event
 from tuner.tracking.spool import SpoolWriter
+from tuner.words import count
 
 
 class Backlog:
@@ -39,7 +40,9 @@ class Backlog:
         """Closes every spool, after a last try."""
         self._flush()
         for folder, events in self._waiting.items():
-            self._say(f"{folder}: {len(events)} events could not be written; MLflow misses them")
+            self._say(
+                f"{folder}: {count(len(events), 'event')} could not be written; MLflow misses them"
+            )
         self._waiting.clear()
         for folder in list(self._writers):
             self._close(folder)

@@ -1,0 +1,42 @@
+"""How the command words what it counts and measures."""
+
+import pytest
+
+from tuner.cli.progress import line
+from tuner.cli.show import check_some_completed
+from tuner.cli.tables import duration, number, score
+from tuner.errors import RefusedError
+from tuner.study.progress import EpochDone, Planned
+from tuner.study.summary import StudySummary
+
+
+def planned(slots: int, epochs: int, trainers: int, epoch_s: float) -> str:
+    plan = Planned(
+        study="small", metric="val_accuracy", slots=slots, done=0, epochs=epochs,
+        epoch_s=epoch_s, trainers=trainers, best=None,
+    )  # fmt: skip
+    return line(plan, plan.metric)
+
+
+def test_what_is_one_is_not_many_and_what_is_little_is_not_nothing() -> None:
+    one = planned(1, 1, 1, 0.0042)
+    assert one.startswith("small: 1 trial of 1 epoch on 1 trainer; an epoch takes 0.0042 s here")
+    many = planned(3, 2, 2, 4.26)
+    assert many.startswith("small: 3 trials of 2 epochs on 2 trainers; an epoch takes 4.3 s here")
+    told = EpochDone(0, 1, 1, {"val_accuracy": 1.0, "loss": -1e-8}, 0.031)
+    assert line(told, "val_accuracy").endswith("val_accuracy 1.0000, loss 0.0000, 0.031 s")
+    assert (score(-1e-9), number(-0.0), duration(0.31), duration(1.2)) == (
+        "0.0000", "0", "0.31 s", "1 s",
+    )  # fmt: skip
+
+
+def test_a_study_without_a_result_points_at_no_lines_that_are_not_there() -> None:
+    counts = dict.fromkeys(("completed", "pruned", "failed", "running", "waiting"), 0)
+    summary = StudySummary(
+        study="small", metric="val_accuracy", direction="maximize", slots=1, seeds=1,
+        counts={**counts, "failed": 1}, best=None, trials=(), points=(),
+    )  # fmt: skip
+    with pytest.raises(RefusedError) as refused:
+        check_some_completed(summary)
+    assert "every trial failed" in str(refused.value)
+    assert "above" not in str(refused.value)
