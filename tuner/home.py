@@ -80,12 +80,15 @@ class Home:
     def devoted(self, name: str) -> Path:
         """The folder of the study that has the name now.
 
-        One that an earlier version of tuner left lies a level higher until all of it was moved.
+        One that an earlier version of tuner left lies a level higher until it is devoted. A move
+        that was begun and cut short is finished here first, so that all of it is in one place.
         """
         folder = self.study(name)
         uid = self.devoted_to(name)
-        left = any((folder / part).exists() for part in _PARTS)
-        return folder if left or not (folder / uid).exists() else folder / uid
+        if not uid or not any((folder / each).exists() for each in (uid, f"former-{uid}")):
+            return folder
+        self._part(name, uid)
+        return folder / uid
 
     def formers(self, name: str) -> list[Path]:
         """The folders of studies that had the name before: deleted, or of another database."""
@@ -97,32 +100,38 @@ class Home:
         """Makes the name stand for the study with this uid, in one step.
 
         Each study keeps a folder of its own, so nothing is moved but what an earlier version
-        of tuner left; a process that is killed in between leaves the rest to the next one.
+        of tuner left; a process that is killed in between leaves the rest to the next one that
+        asks for the folder.
         """
         folder = self.study(name)
-        before = self.devoted_to(name)
         (folder / uid).mkdir(parents=True, exist_ok=True)
-        self._part(name, before or uid, uid)
+        if not self.devoted_to(name):  # what lies there is this study's
+            self._mark(name, uid)
+        before = self.devoted_to(name)
+        self._part(name, before, uid, "unknown")
         if before != uid:
-            partial = folder / f"partial-uid-{os.getpid()}"
-            partial.write_text(uid)
-            partial.replace(folder / "uid")
+            self._mark(name, uid)
 
-    def _part(self, name: str, owner: str, other: str) -> None:
+    def _mark(self, name: str, uid: str) -> None:
+        partial = self.study(name) / f"partial-uid-{os.getpid()}"
+        partial.write_text(uid)
+        partial.replace(self.study(name) / "uid")
+
+    def _part(self, name: str, *owners: str) -> None:
         """Gives each study of the name its folder where an earlier version left only one.
 
-        What lies there is the owner's, or the other's if that version was killed while it
-        fetched it back.
+        What lies there is the first owner's that lacks it: another's than the first if that
+        version was killed while it fetched it back. Several processes may do this at once.
         """
         folder = self.study(name)
         for former in folder.glob("former-*"):
             _merge(former, folder / former.name.removeprefix("former-"))
         for part in _PARTS:
-            if (folder / part).exists():
-                lacking = [each for each in (owner, other) if not (folder / each / part).exists()]
-                target = folder / (lacking[0] if lacking else "unknown")
-                target.mkdir(exist_ok=True)
-                (folder / part).rename(target / part)
+            lacking = [each for each in owners if not (folder / each / part).exists()]
+            if lacking and (folder / part).exists():
+                (folder / lacking[0]).mkdir(exist_ok=True)
+                with suppress(FileNotFoundError):  # another process was quicker
+                    (folder / part).rename(folder / lacking[0] / part)
 
     def devoted_to(self, name: str) -> str:
         """The uid of the study that has the name here; empty where nobody has said."""
@@ -176,8 +185,9 @@ class Home:
 
 def _merge(source: Path, target: Path) -> None:
     target.mkdir(exist_ok=True)
-    for each in source.iterdir():
-        if not (target / each.name).exists():
-            each.rename(target / each.name)
+    with suppress(FileNotFoundError):  # another process was quicker
+        for each in source.iterdir():
+            if not (target / each.name).exists():
+                each.rename(target / each.name)
     with suppress(OSError):  # something is there twice
         source.rmdir()

@@ -396,6 +396,9 @@ def test_a_home_of_an_earlier_version_is_taken_over_wherever_either_was_killed(
             patch.setattr(Path, name, partialmethod(dies, getattr(Path, name)))
         with suppress(KeyboardInterrupt):
             home.devote("mine", "other")
+    owner = home.devoted_to("mine")  # is asked for before anyone devotes again
+    assert (home.parent("mine") / "spool.jsonl").read_text() == owner
+    assert (home.attempt("mine", 0, 0) / "spool.jsonl").read_text() == owner
     for uid in ("other", "one", "third", "other"):
         home.devote("mine", uid)
         attempt = home.attempt("mine", 0, 0) / "spool.jsonl"
@@ -404,15 +407,17 @@ def test_a_home_of_an_earlier_version_is_taken_over_wherever_either_was_killed(
         assert uid == "third" or parent.read_text() == uid
 
 
-@pytest.mark.parametrize("fatal", range(5))
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize("fatal", range(7))
 def test_what_an_earlier_version_left_is_found_wherever_its_taking_over_was_killed(
-    fatal: int, home: Home, monkeypatch: pytest.MonkeyPatch
+    fatal: int, marked: bool, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else nobody ships it, and cleaning takes it for shipped."""
     folder = home.study("mine")
     for path in ("parent", "attempts/0-0"):
         (folder / path).mkdir(parents=True)
-    (folder / "uid").write_text("one")
+    if marked:
+        (folder / "uid").write_text("one")
     steps = count()
 
     def dies(path: Path, step: Callable[..., object], *given: object, **named: object) -> object:
@@ -421,11 +426,11 @@ def test_what_an_earlier_version_left_is_found_wherever_its_taking_over_was_kill
         return step(path, *given, **named)
 
     with monkeypatch.context() as patch:
-        for name in ("mkdir", "rename"):
+        for name in ("mkdir", "rename", "replace", "write_text"):
             patch.setattr(Path, name, partialmethod(dies, getattr(Path, name)))
         with suppress(KeyboardInterrupt):
             home.devote("mine", "one")
-    assert home.attempt("mine", 0, 0).exists()
+    assert (home.parent("mine").exists(), home.attempt("mine", 0, 0).exists()) == (True, True)
     home.devote("mine", "one")
     assert home.attempt("mine", 0, 0) == folder / "one" / "attempts" / "0-0"
     assert (home.parent("mine").exists(), home.attempt("mine", 0, 0).exists()) == (True, True)
