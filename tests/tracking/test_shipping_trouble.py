@@ -133,7 +133,13 @@ def test_a_store_that_was_moved_with_its_folder_is_mended(
     assert [local.artifact_root in each.text for each in troubles(here)] == [True]
     with pytest.raises(RefusedError, match=r"stop it first: tuner stop sweep"):
         mend(here, driven=["sweep"])
-    mend(here, driven=[])
+    left_behind = StudyShipper(recorder.folder, local, lambda: True)
+    left_behind.ship()
+    with pytest.raises(RefusedError, match=r"not moved while the events in .* are being shipped"):
+        mend(here, [], [recorder.folder])
+    assert [local.artifact_root in each.text for each in troubles(here)] == [True]
+    left_behind.close()
+    mend(here, [], [recorder.folder])
     assert troubles(here) == troubles(local) == []
 
     shutil.rmtree(local.artifact_root)

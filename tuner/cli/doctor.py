@@ -28,7 +28,9 @@ def doctor(
     tracking = TrackingSettings.from_environment(home.root)
     print_table(["what", "found"], surroundings(home, tracking))
     if fix:
-        mend(tracking, [name for name in home.studies() if is_driven_here(home, name)])
+        names = home.studies()
+        folders = [each for name in names for each in (home.devoted(name), *home.formers(name))]
+        mend(tracking, [name for name in names if is_driven_here(home, name)], folders)
     wrong = []
     for trouble in troubles(tracking):
         typer.echo(f"MLflow: {trouble.text}; with --fix it {trouble.remedy}")

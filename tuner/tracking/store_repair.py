@@ -5,7 +5,7 @@ path, so once the folder is moved new artifacts would go to the old place.
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from sqlalchemy import Column, create_engine, func, literal, or_, select, update
 from tuner.errors import RefusedError
 from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
+from tuner.tracking.shipper_lock import no_shipper
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
@@ -49,7 +50,7 @@ def troubles(settings: TrackingSettings) -> list[Trouble]:
     return found
 
 
-def mend(settings: TrackingSettings, driven: Sequence[str]) -> None:
+def mend(settings: TrackingSettings, driven: Sequence[str], folders: Iterable[Path] = ()) -> None:
     """Restores the experiment, and brings artifacts and their addresses to where they belong.
 
     What is done may be done twice; nothing is removed from the old place.
@@ -57,10 +58,11 @@ def mend(settings: TrackingSettings, driven: Sequence[str]) -> None:
     Args:
         settings: name the store.
         driven: the studies that a driver works on in the state folder.
+        folders: the study folders there, whose shippers must be at rest.
 
     Raises:
         UnavailableError: MLflow does not answer.
-        RefusedError: artifacts must be moved while a driver works, or are nowhere.
+        RefusedError: artifacts must be moved while a driver or a shipper works, or are nowhere.
     """
     from tuner.tracking.experiments import is_deleted, misplaced
 
@@ -70,7 +72,8 @@ def mend(settings: TrackingSettings, driven: Sequence[str]) -> None:
             client.restore_experiment(experiment.experiment_id)
         if experiment is not None and (elsewhere := misplaced(experiment, settings)):
             _check_movable(Path(elsewhere), Path(settings.artifact_root), driven)
-            _move(experiment, settings)
+            with no_shipper(folders):
+                _move(experiment, settings)
 
 
 def _check_movable(source: Path, target: Path, driven: Sequence[str]) -> None:

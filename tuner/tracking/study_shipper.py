@@ -1,6 +1,5 @@
 """All spools of one study folder on their way to MLflow, the parent's first."""
 
-import fcntl
 import logging
 import shutil
 import time
@@ -12,6 +11,7 @@ from tuner.tracking.mlflow_store import MlflowStore
 from tuner.tracking.progress import Survey, survey
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipment import Shipment
+from tuner.tracking.shipper_lock import lock_file, taken
 from tuner.tracking.spool import parent_folder, spool_folders
 
 _LOOK_S = 1.0
@@ -31,7 +31,7 @@ class StudyShipper:
         self._folder = folder
         self._settings = settings
         self._go_on = go_on
-        self._lock = (folder / "shipper.lock").open("w")
+        self._lock = lock_file(folder)
         self._locked = False
         self._store: MlflowStore | None = None
         self._shipments: dict[Path, Shipment] = {}
@@ -113,13 +113,8 @@ class StudyShipper:
         return shipped
 
     def _is_locked(self) -> bool:
-        if not self._locked:
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            self._locked = True
-        return True
+        self._locked = self._locked or taken(self._lock)
+        return self._locked
 
     def _open_store(self) -> MlflowStore:
         shutil.rmtree(self._scratch, ignore_errors=True)
