@@ -303,6 +303,7 @@ def test_a_model_that_cannot_be_promoted_says_so_at_once(make_plan: PlanMaker) -
     result = train(make_plan(epochs=1), ScriptedEngine((30,), unlike=True))
     assert result.state is TrialState.COMPLETED
     assert result.remarks == ("cannot be promoted: it is another network",)
+    assert result.unpromotable == "it is another network"
 
 
 def test_every_remark_is_kept(make_plan: PlanMaker, tmp_path: Path) -> None:
@@ -361,6 +362,7 @@ def test_a_model_that_cannot_be_written_costs_the_model_alone(
     assert result.model is None
     assert "its model could not be kept, nor promoted: No such file or directory" in result.remarks
     assert result.best_epoch == 2
+    assert result.unpromotable == "its model could not be kept: No such file or directory"
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,17 @@ def _say_what_is_next(summary: "StudySummary") -> None:
     if not summary.done:
         typer.echo(f"{summary.study} is not finished; go on with: {same_command()}", err=True)
         raise typer.Exit(ExitCode.OK)
+    best = summary.best
+    steps = {f"{program()} ui": "compare the trials in MLflow"}
+    if best is not None and not best.trial.unpromotable:
+        steps[f"{program()} promote best {summary.study}"] = "test the best one and register it"
+    width = max(map(len, steps))
     typer.echo("next:", err=True)
-    promote = f"{program()} promote best {summary.study}"
-    typer.echo(f"  {program() + ' ui':<{len(promote)}}   compare the trials in MLflow", err=True)
-    typer.echo(f"  {promote}   test the best one and register it", err=True)
+    for step, what in steps.items():
+        typer.echo(f"  {step:<{width}}   {what}", err=True)
+    if best is not None and best.trial.unpromotable:
+        typer.echo(
+            f"trial {best.trial.number}, the best, cannot be promoted: {best.trial.unpromotable}; "
+            "change the model so that it can be, and run it as a study under another --name",
+            err=True,
+        )

@@ -10,6 +10,8 @@ from tuner.cli.tables import best_point, duration, number, params, print_table, 
 from tuner.errors import RefusedError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tuner.study.ranking import PointSummary
     from tuner.study.study import Study
     from tuner.study.summary import StudySummary
@@ -43,7 +45,7 @@ def print_summary(summary: "StudySummary") -> None:
     rows = [
         (
             str(trial.number),
-            trial.state,
+            f"{trial.state} *" if trial.unpromotable else trial.state,
             *(number(trial.params.get(name)) for name in searched),
             score(trial.value),
             str(trial.epochs),
@@ -55,6 +57,8 @@ def print_summary(summary: "StudySummary") -> None:
     head, tail = ["trial", "state"], [summary.metric, "epochs", "time", "MLflow run"]
     names = [column(name, (*head, *tail)) for name in searched]
     print_table([*head, *names, *tail], rows)
+    for why, trials in _unpromotable(summary).items():
+        typer.echo(f"* cannot be promoted: {why} ({_trials(trials)})")
     counts = ", ".join(f"{count} {state}" for state, count in summary.counts.items() if count)
     if summary.seeds > 1:
         _print_points(summary)
@@ -67,6 +71,19 @@ def print_summary(summary: "StudySummary") -> None:
                 f"trial {best.trial.number}, {summary.metric} {score(best.trial.value)}, "
                 "is in the middle of its seeds and stands for it"
             )
+
+
+def _unpromotable(summary: "StudySummary") -> dict[str, list[int]]:
+    """The numbers of the trials that cannot be promoted, by why."""
+    found: dict[str, list[int]] = {}
+    for trial in summary.trials:
+        if trial.unpromotable:
+            found.setdefault(trial.unpromotable, []).append(trial.number)
+    return found
+
+
+def _trials(numbers: "Sequence[int]") -> str:
+    return f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
 def _named(point: "PointSummary") -> str:

@@ -119,7 +119,14 @@ def _summary(row: FrozenTrial, attempt: Attempt | None) -> TrialSummary:
         duration_s=facts.get("total_time_s"),
         run_id=None if attempt is None else attempt.run_id,
         uid=None if attempt is None else attempt.uid,
+        unpromotable=_unpromotable(row) if row.state is TrialState.COMPLETE else "",
     )
+
+
+def _unpromotable(row: FrozenTrial) -> str:
+    facts: dict[str, Any] = row.user_attrs
+    kept = "model_sha256" in facts
+    return str(facts.get("unpromotable", "" if kept else "its model could not be kept"))
 
 
 def _standing(spec: StudySpec, states: Sequence[str], best: PointSummary | None) -> Standing:

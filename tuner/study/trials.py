@@ -217,6 +217,8 @@ def _facts(result: TrialResult, spec: StudySpec) -> dict[str, Any]:
         facts |= {"best_metrics": result.best.metrics}
     if result.model is not None:
         facts |= {"model_sha256": result.model.sha256, "parameters": result.model.parameters}
+    if result.unpromotable:
+        facts |= {"unpromotable": result.unpromotable}
     if result.error is not None:
         facts |= {"error": f"{result.error.type}: {result.error.message}"}
     return facts

@@ -135,6 +135,7 @@ class _Progress:
     best_probabilities: NDArray[np.float32] | None = None
     pace: Pace = field(default_factory=Pace)
     remarks: tuple[str, ...] = ()
+    unpromotable: str = ""
     session: Session | None = None
     evaluation: Evaluation | None = None
     model: KeptModel | None = None
@@ -266,6 +267,7 @@ class _Progress:
         except Exception as error:  # noqa: BLE001 - a full disk, or a user's class that Keras cannot save
             path.unlink(missing_ok=True)
             why = getattr(error, "strerror", None) or gist(error).partition(". ")[0]
+            self.unpromotable = f"its model could not be kept: {why}"
             self._remark(f"its model could not be kept, nor promoted: {why}")
             return
         parameters = self.session.parameters
@@ -280,7 +282,8 @@ class _Progress:
             self.session.check_file(self.model, rows, self.best_probabilities)
         except Exception as error:  # noqa: BLE001 - the user's code runs in here
             kind = "" if isinstance(error, ModelError) else f"{type(error).__name__}: "
-            self._remark(f"cannot be promoted: {kind}{error}")
+            self.unpromotable = f"{kind}{error}"
+            self._remark(f"cannot be promoted: {self.unpromotable}")
 
     def _remark(self, text: str) -> None:
         """Adds what the result is to say, once."""
@@ -297,6 +300,7 @@ class _Progress:
             timings=self._timings(),
             peak_memory_mb=_peak_memory_mb(),
             remarks=self.remarks + (self.session.remarks if self.session else ()),
+            unpromotable=self.unpromotable,
             error=_trial_error(error) if error else None,
         )
 

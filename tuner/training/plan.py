@@ -178,6 +178,8 @@ class TrialResult(Frozen):
     peak_memory_mb: float
     remarks: tuple[Text, ...] = ()
     """Why it trained in another, slower way than most, if it did."""
+    unpromotable: Text = ""
+    """Why its model cannot be promoted, as far as is known when it ends; empty where it can."""
     error: TrialError | None = None
 
     @property
