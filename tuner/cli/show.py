@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from tuner.study.summary import StudySummary
 
 
+_SHORT = 12
+"""So many digits of a code's digest are shown, as in MLflow."""
+
+
 def show(study: StudyName, as_json: AsJson = False) -> None:
     """Show a study: its trials and points, the best one, and which parameters matter."""
     from tuner.study.study import load_study
@@ -41,6 +45,8 @@ def print_summary(summary: "StudySummary") -> None:
     """Prints the trials, the points where there are several seeds, and the best one."""
     from tuner.tracking.tables import column
 
+    versions = {trial.code for trial in summary.trials if trial.code}
+    marked = len(versions) > 1
     searched = sorted({name for trial in summary.trials for name in trial.params})
     rows = [
         (
@@ -50,11 +56,15 @@ def print_summary(summary: "StudySummary") -> None:
             score(trial.value),
             str(trial.epochs),
             duration(trial.duration_s),
+            *([trial.code[:_SHORT] or "-"] if marked else []),
             trial.run_id or "-",
         )
         for trial in summary.trials
     ]
-    head, tail = ["trial", "state"], [summary.metric, "epochs", "time", "MLflow run"]
+    head, tail = (
+        ["trial", "state"],
+        [summary.metric, "epochs", "time", *["code"] * marked, "MLflow run"],
+    )
     names = [column(name, (*head, *tail)) for name in searched]
     print_table([*head, *names, *tail], rows)
     for why, trials in _unpromotable(summary).items():

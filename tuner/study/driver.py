@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tuner.code import digest
 from tuner.errors import SupersededError, UnavailableError
 from tuner.study import points
 from tuner.study.checkpoints import remove_checkpoints
@@ -104,6 +105,7 @@ class Driver:
         self._active: dict[tuple[int, int], _Active] = {}
         self._listened = 0.0
         self._remarks: set[str] = set()
+        self._code = digest(planner.described.code)
 
     def run(
         self,
@@ -252,7 +254,7 @@ class Driver:
     def _finish(self, active: _Active, result: TrialResult) -> None:
         for remark in result.remarks:
             self._remark(remark)
-        self._trials.tell(active.opened, result)
+        self._trials.tell(active.opened, result, self._code)
         outcome: Outcome = result.state.value
         self._end(active, outcome, result)
         if result.state is TrialState.COMPLETED:

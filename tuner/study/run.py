@@ -314,10 +314,12 @@ class _Stay:
 
     def _settle_code(self, record: StudyRecord, code: Mapping[str, str]) -> None:
         """The code comes after the study's row; trials that are open begin again with new code."""
-        trials = len(Trials(self._database, record.spec).all())
+        rows = Trials(self._database, record.spec).all()
+        again = [str(row.number) for row in rows if not row.state.is_finished()]
         accepts = self._terms.accepts_new_code
-        if self._code.settle(code, trials=trials, accepts=accepts):
-            self._say(f"{record.name} goes on with new code from trial {trials} on")
+        if self._code.settle(code, trials=len(rows), accepts=accepts):
+            begun = f"; begun again with it: trial {', '.join(again)}" if again else ""
+            self._say(f"{record.name} goes on with new code from trial {len(rows)} on{begun}")
 
     def _resume(self) -> StudyRecord:
         file = self._file

@@ -119,6 +119,7 @@ def _summary(row: FrozenTrial, attempt: Attempt | None) -> TrialSummary:
         duration_s=facts.get("total_time_s"),
         run_id=None if attempt is None else attempt.run_id,
         uid=None if attempt is None else attempt.uid,
+        code=facts.get("code", ""),
         unpromotable=_unpromotable(row) if row.state is TrialState.COMPLETE else "",
     )
 

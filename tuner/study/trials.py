@@ -127,9 +127,13 @@ class Trials:
         """Leaves the row, RUNNING, to the next attempt."""
         self._rows.release(opened.trial._trial_id)
 
-    def tell(self, opened: OpenTrial, result: TrialResult) -> None:
-        """Ends the row with everything that promotion and reports read later."""
-        for name, value in _facts(result, self._spec).items():
+    def tell(self, opened: OpenTrial, result: TrialResult, code: str = "") -> None:
+        """Ends the row with everything that promotion and reports read later.
+
+        `code` is the digest of the user's code that trained it, all its epochs.
+        """
+        facts = _facts(result, self._spec) | ({"code": code} if code else {})
+        for name, value in facts.items():
             opened.trial.set_user_attr(name, value)
         completed = result.state is training.TrialState.COMPLETED
         value = result.value(self._spec.objective) if completed else None

@@ -46,6 +46,8 @@ class TrialSummary(Frozen):
     run_id: str | None
     uid: str | None = None
     """Of its newest attempt, where that is known: what the run is found by."""
+    code: str = ""
+    """The digest of the user's code that trained it, once it has ended; empty where it has none."""
     unpromotable: str = ""
     """Why a completed trial cannot be promoted; empty where it can, as far as is known."""
 

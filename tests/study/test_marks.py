@@ -1,4 +1,4 @@
-"""What is known not to be promotable is marked."""
+"""What a summary tells of each trial: the code that trained it, and whether it can be promoted."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,11 @@ import pytest
 from tests.study.conftest import Bench, ScriptedPool
 from tuner.cli.run_study import _say_what_is_next
 from tuner.cli.show import print_summary
+from tuner.code import digest
 from tuner.spec.study import StudySpec
+from tuner.study.study import load_study
+from tuner.training.plan import ModelPlan
+from tuner.workers.messages import Described
 from tuner.workers.pool import Finished, PoolEvent
 
 
@@ -41,3 +45,32 @@ def test_what_cannot_be_promoted_is_marked_and_not_suggested(
     assert told.out.count("completed *") == 2
     assert ("promote best" in told.err) is (best_slot == 0)
     assert ("trial 1, the best, cannot be promoted: it has" in told.err) is (best_slot == 1)
+
+
+class Coded(ScriptedPool):
+    """A pool whose networks come from the user's code."""
+
+    text: str = ""
+
+    def describe(self, model: ModelPlan, dataset: str) -> Described:
+        described = super().describe(model, dataset)
+        return described.model_copy(update={"code": {"networks.py": self.text}})
+
+
+def test_each_trial_tells_the_code_that_trained_it_also_one_that_began_again(
+    bench: Bench, study_spec: Callable[..., StudySpec], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, after = Coded(), Coded()
+    before.text, after.text = "units = 1", "units = 2"
+    bench.run(study_spec(trials=4), before, stopped=lambda: len(before.submitted) > 1)
+    print_summary(load_study("small", bench.home).summary())
+    assert "code" not in capsys.readouterr().out
+
+    summary = bench.run(study_spec(trials=4), after)
+
+    old, new = (digest({"networks.py": pool.text}) for pool in (before, after))
+    assert len(before.submitted) == 2, "the second trial was handed back"
+    assert [trial.code for trial in summary.trials] == [old, new, new, new]
+    print_summary(summary)
+    told = capsys.readouterr().out
+    assert (told.count(old[:12]), told.count(new[:12])) == (1, 3)
