@@ -70,6 +70,7 @@ def test_a_passing_candidate_becomes_the_champion(
     report = run_promotion(candidate)
 
     assert (report.promoted, report.version, report.alias) == (True, 1, "champion")
+    assert not report.reigning
     assert [gate.name for gate in report.gates] == list(gates)
     assert report.champion is None
     (look,) = looks.all()
@@ -98,6 +99,9 @@ def test_a_passing_candidate_becomes_the_champion(
     assert kept == {"model", "promotion"}
     assert json.loads(Path(evidence).read_text())["metrics"] == report.metrics
     assert load_champion(settings, report.model, tmp_path / "cache").run_id == candidate.run_id
+
+    again = run_promotion(candidate)
+    assert (again.promoted, again.version, again.reigning) == (True, 1, True)
 
 
 def test_a_gate_that_needs_no_test_row_fails_before_the_test_set_is_opened(
@@ -155,7 +159,7 @@ def test_a_worse_candidate_replaces_the_champion_only_where_that_is_asked_for(
     document = json.loads(report.model_dump_json())
     assert list(document) == [
         "promoted", "model", "version", "alias", "run_id", "metrics", "gates", "champion",
-        "replace", "validation",
+        "reigning", "replace", "validation",
     ]  # fmt: skip
     assert set(document["gates"][0]) == {"name", "passed", "value", "limit"}
     assert document["champion"]["passed"] is False

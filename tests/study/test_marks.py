@@ -21,7 +21,8 @@ class Unpromotable(ScriptedPool):
     def next_event(self, timeout_s: float) -> PoolEvent | None:
         event = super().next_event(timeout_s)
         if isinstance(event, Finished) and event.plan.slot:
-            result = event.result.model_copy(update={"unpromotable": "it has a Lambda layer"})
+            why = {"unpromotable": "it has a Lambda layer", "remarks": ("compiled anew",)}
+            result = event.result.model_copy(update=why)
             return Finished(event.plan, result)
         return event
 
@@ -36,6 +37,8 @@ def test_what_cannot_be_promoted_is_marked_and_not_suggested(
     pool = Unpromotable(curve=lambda plan, _: 0.9 if plan.slot == best_slot else 0.5)
     summary = bench.run(study_spec(trials=3), pool)
     assert [trial.unpromotable for trial in summary.trials] == ["", *["it has a Lambda layer"] * 2]
+
+    assert [trial.remarks for trial in summary.trials] == [(), *[("compiled anew",)] * 2]
 
     print_summary(summary)
     _say_what_is_next(summary)

@@ -103,6 +103,18 @@ def test_a_failure_says_why(recorder: Recorder) -> None:
     assert "curves.png" not in artifact_names(update)
 
 
+def test_what_is_to_be_known_of_a_training_stands_on_its_run(recorder: Recorder) -> None:
+    ended = recorder.ended()
+    assert ended.result is not None
+    remarks = ("compiled anew for this trial", "cannot be promoted")
+    ended = ended.model_copy(
+        update={"result": ended.result.model_copy(update={"remarks": remarks})}
+    )
+    run = AttemptRun(recorder.started(0))
+    assert run.update(ended).tags["tuner.remarks"] == "\n".join(remarks)
+    assert "tuner.remarks" not in run.update(recorder.ended()).tags
+
+
 def test_a_lost_attempt_keeps_the_curves_that_were_spooled(recorder: Recorder) -> None:
     run = AttemptRun(recorder.started(0)).after(recorder.epoch(1))
     update = run.update(recorder.ended("lost", reason="its trainer died"))

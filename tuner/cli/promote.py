@@ -90,7 +90,8 @@ def _print(report: "PromotionReport") -> None:
     if rows:
         print_table(["gate", "value", "limit", ""], rows)
     if report.promoted:
-        typer.echo(f"{report.model} version {report.version} is now @{report.alias}")
+        since = "is still" if report.reigning else "is now"
+        typer.echo(f"{report.model} version {report.version} {since} @{report.alias}")
         typer.echo(f"next: {program()} predict IMAGE --model {report.model}", err=True)
     elif report.passed:
         gates = "every gate passed" if report.gates else "the study states no gates"

@@ -14,6 +14,7 @@ from tuner.study.opening import open_database
 from tuner.study.ranking import in_order, rank, trainings
 from tuner.study.study import Study
 from tuner.study.summary import StudySummary
+from tuner.study.trials import Trials
 from tuner.tracking.events import TrialSummary
 from tuner.training.plan import ModelPlan
 
@@ -83,8 +84,15 @@ def find_study(home: Home, name: str) -> StudyRecord | None:
 def find_code(home: Home, name: str, trial: int) -> Mapping[str, str]:
     """The user's code that trained a trial, text by path; empty where none was written down."""
     with open_database(home) as database:
+        rows = Trials(database, Catalog(database).get(name).spec).all()
         versions = CodeVersions(database, name).all()
-    return next((each.files for each in reversed(versions) if each.from_trial <= trial), {})
+    told = next((row.user_attrs.get("code") for row in rows if row.number == trial), None)
+    fitting = (
+        each.files
+        for each in reversed(versions)
+        if (each.from_trial <= trial if told is None else each.digest == told)
+    )
+    return next(fitting, {})
 
 
 def newest_study(home: Home) -> Study:

@@ -82,8 +82,10 @@ def promote(
             say("recording the evidence and registering the model")
             record_evidence(client, candidate, report)
             version = publish(client, candidate, packed, report.metrics)
-            say(f"{report.model} version {version} is the champion")
-    return report.model_copy(update={"promoted": True, "version": version, "alias": ALIAS})
+    reigning = before is not None and int(before.version) == version
+    say(f"{report.model} version {version} {'stays' if reigning else 'is now'} the champion")
+    update = {"promoted": True, "version": version, "alias": ALIAS, "reigning": reigning}
+    return report.model_copy(update=update)
 
 
 def _fetched(

@@ -22,6 +22,8 @@ class PromotionReport(Frozen):
     """Those on the test set are missing where another one failed before it was opened."""
     champion: Comparison | None = None
     """None where there was none, it is this very model, or the test set was not opened."""
+    reigning: bool = False
+    """Whether the version was the champion before."""
     replace: bool = False
     """Whether a better champion may be replaced too."""
     validation: Reproduction | None = None

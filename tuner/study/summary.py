@@ -120,6 +120,7 @@ def _summary(row: FrozenTrial, attempt: Attempt | None) -> TrialSummary:
         run_id=None if attempt is None else attempt.run_id,
         uid=None if attempt is None else attempt.uid,
         code=facts.get("code", ""),
+        remarks=tuple(facts.get("remarks", ())),
         unpromotable=_unpromotable(row) if row.state is TrialState.COMPLETE else "",
     )
 

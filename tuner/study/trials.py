@@ -223,6 +223,8 @@ def _facts(result: TrialResult, spec: StudySpec) -> dict[str, Any]:
         facts |= {"model_sha256": result.model.sha256, "parameters": result.model.parameters}
     if result.unpromotable:
         facts |= {"unpromotable": result.unpromotable}
+    if result.remarks:
+        facts |= {"remarks": list(result.remarks)}
     if result.error is not None:
         facts |= {"error": f"{result.error.type}: {result.error.message}"}
     return facts

@@ -50,10 +50,12 @@ def _cost_values(result: TrialResult) -> dict[str, float]:
 
 
 def ending_tags(event: AttemptEnded) -> dict[str, str]:
-    """The outcome, and why it came to that."""
+    """The outcome, why it came to that, and what is to be known of how."""
     tags: dict[str, str] = {"tuner.state": event.outcome}
     if event.reason:
         tags["tuner.reason"] = event.reason
+    if event.result and event.result.remarks:
+        tags["tuner.remarks"] = "\n".join(event.result.remarks)
     error = event.result.error if event.result else None
     if error is not None:
         tags["tuner.error"] = f"{error.type}: {error.message}"

@@ -50,6 +50,8 @@ class TrialSummary(Frozen):
     """The digest of the user's code that trained it, once it has ended; empty where it has none."""
     unpromotable: str = ""
     """Why a completed trial cannot be promoted; empty where it can, as far as is known."""
+    remarks: tuple[str, ...] = ()
+    """Why it trained in another way than most."""
 
 
 class StudyProgressed(Frozen):
