@@ -94,6 +94,7 @@ def test_errors_come_back_as_they_are(
         ("sys.exit(3)", "exit status 3"),
         ("os.abort()", "killed by SIGABRT"),
         ("os.kill(os.getpid(), 9)", "killed by SIGKILL, which is what .* when memory runs out"),
+        ("os.fork() and os._exit(7); time.sleep(1000)", "exit status 7"),
     ],
 )
 def test_a_process_that_dies_is_a_data_error(own_module: Write, code: str, ending: str) -> None:
@@ -125,6 +126,14 @@ def endless(own_module: Write, tmp_path: Path) -> Path:
         "    os.replace(path + '.new', path); print('started'); time.sleep(1000)"
     )
     return own_module("endless", ARRAYS.format(hang))
+
+
+def test_one_that_never_ends_is_ended_and_a_data_error(
+    endless: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner.datasets.prepare._LIMIT_S", 0.1)
+    with pytest.raises(DataError, match=r"'endless:load': must be prepared within .* beforehand"):
+        apart(endless, "endless:load")
 
 
 def test_an_interrupted_asker_takes_it_along(endless: Path, tmp_path: Path) -> None:

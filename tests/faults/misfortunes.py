@@ -1,8 +1,9 @@
 """What a trial's parameters let happen to its trainer, with either engine.
 
 `pause_s` is slept a batch. In the epoch `strikes_in` a `misfortune` strikes: the trainer `dies`
-every time, `hangs` the first time, `diverges`, or `starves` for want of memory. One that is
-`unbuilt` has no network in the first place.
+every time, `hangs` the first time, `diverges`, or `starves` for want of memory. The first time it
+may also be `survived`: it dies while two processes live that it has forked, one of which has left
+its group. One that is `unbuilt` has no network in the first place.
 """
 
 import dataclasses
@@ -28,6 +29,8 @@ def befall(plan: TrialPlan, epoch: int, batches: int = 1) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     while _strikes("hangs", plan, epoch) and plan.attempt == 0:
         signal.pause()
+    if _strikes("survived", plan, epoch) and plan.attempt == 0:
+        die_survived()
     if _strikes("starves", plan, epoch):
         before = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (4 << 30, before[1]))
@@ -35,6 +38,17 @@ def befall(plan: TrialPlan, epoch: int, batches: int = 1) -> None:
             np.ones(8 << 30, np.uint8)
         finally:
             resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def die_survived() -> None:
+    """Dies, and leaves two processes that hold its pipes open, as data loaders may."""
+    for leave_group in (False, True):
+        if os.fork() == 0:
+            if leave_group:
+                os.setsid()
+            while True:
+                signal.pause()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def outcome(trained: TrainedEpoch, plan: TrialPlan, epoch: int) -> TrainedEpoch:

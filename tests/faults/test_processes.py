@@ -94,3 +94,18 @@ def test_trials_that_kill_their_trainer_hang_or_diverge_fail_or_go_on_each_for_i
     assert "its trainer died in each of 2 attempts" in place.said()
     assert "no epoch came to an end within 2 s" in place.said()
     assert "diverged" in place.said()
+
+
+def test_a_trainer_that_dies_is_missed_while_processes_live_that_it_has_forked(
+    place: Place,
+) -> None:
+    """In probing, where the study is refused, and in a trial, which goes on."""
+    place.write_study(trials=1, space={"misfortune": "survived", "strikes_in": 1})
+    assert place.run() == 3
+    assert "a trainer died of a question about the model: killed by SIGKILL" in place.said()
+    place.write_study(trials=1, space={"misfortune": "survived", "strikes_in": 3})
+    assert place.run() == 0
+    assert place.outcomes() == ["lost", "completed"]
+    for survivor in place._left_over():  # those that left the trainer's group
+        survivor.kill()
+    place.check(trials=1)

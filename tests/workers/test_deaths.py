@@ -192,3 +192,14 @@ def test_a_trainer_that_says_nothing_more_and_does_not_go_is_killed(
     trainer = TrainerProcess(Device("cpu", (0,), None, 1), "tensorflow", tmp_path / "log")
     assert list(trainer.answers()) == []
     assert trainer.ending(None).reason == "it did not end"
+
+
+def test_a_trainer_that_never_gets_ready_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mute = "import time; time.sleep(600)"
+    monkeypatch.setattr("tuner.workers.process._COMMAND", (sys.executable, "-c", mute))
+    monkeypatch.setattr("tuner.workers.process._START_S", 0.1)
+    trainer = TrainerProcess(Device("cpu", (0,), None, 1), "tensorflow", tmp_path / "log")
+    assert list(trainer.answers()) == []
+    assert trainer.ending(None).reason == "it was not ready within 0.1 s"

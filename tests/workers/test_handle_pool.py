@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.workers.conftest import PlanMaker, next_event
-from tuner.errors import UnavailableError
-from tuner.training.plan import TrainerInfo
+from tuner.errors import ModelError, UnavailableError
+from tuner.training.plan import ModelPlan, TrainerInfo
 from tuner.workers.handle import Ending
 from tuner.workers.handle_pool import Berth, HandlePool
 from tuner.workers.messages import Answer, Ready, Request
@@ -25,17 +25,19 @@ READY = TrainerInfo(
 class Trainer:
     """One that may get ready, and ends when it is told to, or at once."""
 
-    def __init__(self, ending: Ending, *, ready: bool, stays: bool) -> None:
+    def __init__(self, ending: Ending, *, ready: bool, stays: bool, deaf: bool = False) -> None:
         self._ending = ending
         self._ready = ready
+        self._deaf = deaf
         self._told = threading.Event()
         if not stays:
             self._told.set()
 
     def send(self, request: Request) -> None:
-        """Ends of its first plan."""
+        """Ends of its first request, unless it hears none."""
         del request
-        self._told.set()
+        if not self._deaf:
+            self._told.set()
 
     def answers(self) -> Iterator[Answer]:
         if self._ready:
@@ -113,6 +115,18 @@ def test_a_device_on_which_nothing_starts_is_given_up_where_others_work(
         assert next_event(pool) == Lost(plan, "its machine is gone")
         assert next_event(pool) == GivenUp("a trainer on a device did not start: no engine")
         assert (pool.size, pool.idle) == (1, 1)
+
+
+def test_a_trainer_that_answers_no_question_is_ended_and_the_models_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tuner.workers.handle_pool._DESCRIBING_S", 0.1)
+    place = Place(Trainer(LOST, ready=True, stays=True, deaf=True), good())
+    with (
+        closing(HandlePool([place.berth], probes=1)) as pool,
+        pytest.raises(ModelError, match=r"about the model: it did not answer within 0.1 s"),
+    ):
+        pool.describe(ModelPlan(name="dense", params={}), "digits")
 
 
 def test_a_device_on_which_nothing_ever_starts_is_refused() -> None:

@@ -10,16 +10,16 @@ the one who asked.
 import json
 import logging
 import os
-import signal
 import subprocess
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
-from typing import IO, cast
 
+from tuner.children import Child, end_own_group
 from tuner.datasets.store import DatasetInfo, prepare
 from tuner.errors import DataError, TunerError, UnavailableError, UsageError, ending_of
 from tuner.references import make_importable
@@ -30,6 +30,8 @@ from tuner.startup import settle
 _COMMAND = (sys.executable, "-P", "-u", "-X", "faulthandler", "-m", "tuner.datasets.prepare")
 _LOG, _KEPT_LINES = "prepare.log", 1000
 """Where the last lines of a process that died are kept, below the data sets' folder."""
+_LIMIT_S = 2 * 3600.0
+"""How long preparing may take: a large download and a million pictures do not take that."""
 _GRACE_S = 5.0
 """How long the process may take to leave once it has answered."""
 
@@ -70,12 +72,13 @@ def prepare_apart(
         said.append(line)
         log(line)
 
-    with _process(hear) as (process, questions, answers):
-        with suppress(BrokenPipeError):  # it died already; its exit code says more
-            questions.write(request.model_dump_json() + "\n")
-            questions.flush()
-        answer = answers.readline()
-        code = _exit_code(process)
+    with _process(hear) as process:
+        process.send(request.model_dump_json())  # to one that died; its exit code says more
+        try:
+            answer = next(process.lines(first_within_s=_LIMIT_S), b"")
+        except TimeoutError as error:
+            raise DataError(_late(reference.name, _kept(said, root / _LOG))) from error
+        code = process.wait(_GRACE_S)
     if not answer:
         raise DataError(
             f"data set {reference.name!r}: the process preparing it ended before it answered: "
@@ -85,46 +88,30 @@ def prepare_apart(
 
 
 @contextmanager
-def _process(
-    log: Callable[[str], None],
-) -> Iterator[tuple[subprocess.Popen[str], IO[str], IO[str]]]:
-    """Starts the process in a group of its own, which is gone when the block ends."""
-    process = subprocess.Popen(
-        _COMMAND,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        start_new_session=True,
-    )
-    streams = (process.stdin, process.stdout, process.stderr)
-    questions, answers, sayings = cast("tuple[IO[str], IO[str], IO[str]]", streams)
-    listener = threading.Thread(target=_pass_on, args=(sayings, log), daemon=True)
+def _process(log: Callable[[str], None]) -> Iterator[Child]:
+    """Starts the process, which is gone with all that it started when the block ends."""
+    process = Child(_COMMAND, stderr=subprocess.PIPE)
+    listener = threading.Thread(target=_pass_on, args=(process.stderr, log), daemon=True)
     listener.start()
     try:
-        yield process, questions, answers
+        yield process
     finally:
-        _kill_group(process.pid)
-        process.wait()
+        process.wait(0)
         listener.join(_GRACE_S)  # a process that left the group may keep the pipe open
-        questions.close()
-        answers.close()
 
 
-def _pass_on(stream: IO[str], log: Callable[[str], None]) -> None:
-    with stream:
-        for line in stream:
+def _pass_on(stream: BufferedReader, log: Callable[[str], None]) -> None:
+    with TextIOWrapper(stream, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
             log(line.rstrip("\n"))
 
 
-def _exit_code(process: subprocess.Popen[str]) -> int | None:
-    """The exit code, or None for a process that answered and does not leave."""
-    try:
-        return process.wait(_GRACE_S)
-    except subprocess.TimeoutExpired:
-        return None
+def _late(name: str, kept: str) -> str:
+    return (
+        f"data set {name!r}: must be prepared within {_LIMIT_S / 3600:g} hours, and was not; "
+        f"{kept}; do what takes long beforehand, such as writing its arrays to a file for "
+        "`dataset: npz`"
+    )
 
 
 def _how(code: int | None) -> str:
@@ -144,12 +131,7 @@ def _kept(said: Sequence[str], path: Path) -> str:
     return f"what it said is in {path}"
 
 
-def _kill_group(leader: int) -> None:
-    with suppress(ProcessLookupError):  # all of it has ended by itself
-        os.killpg(leader, signal.SIGKILL)
-
-
-def _understood(answer: str) -> DatasetInfo:
+def _understood(answer: bytes) -> DatasetInfo:
     content = json.loads(answer)
     if error := content.get("error"):
         raise _ERRORS.get(error["type"], DataError)(error["message"])
@@ -193,8 +175,7 @@ def _end_with(questions: int, answered: threading.Event) -> None:
     """Waits until whoever asked is gone, then ends this process and all it started."""
     while os.read(questions, 1):
         pass
-    if os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)
+    end_own_group()
     if not answered.is_set():
         os._exit(1)
 

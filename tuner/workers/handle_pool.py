@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tuner import errors
-from tuner.errors import UnavailableError
+from tuner.errors import ModelError, UnavailableError
 from tuner.training.plan import ModelPlan, Precision, TrainerInfo, TrialPlan
 from tuner.training.timing import EpochTimes
 from tuner.workers.handle import TrainerHandle
@@ -41,6 +41,12 @@ from tuner.workers.pool import (
 )
 
 _EXIT_WAIT_S = 5.0
+_DESCRIBING_S = 3600.0
+"""How long importing a model's code may take, which may fetch something."""
+_PROBING_S = 4 * 3600.0
+"""How long measuring an epoch may take: a quarter of one in the worst case, and compiling it."""
+_LOOK_S = 1.0
+"""How often it is looked whether an answer is late."""
 _MOST_STARTS = 3
 """How often in a row a trainer may be lost with its machine before it is ready."""
 _GROWTH_MB = 1000
@@ -87,7 +93,7 @@ class HandlePool:
 
     def describe(self, model: ModelPlan, dataset: str) -> Described:
         """What the model function takes. Waits for a trainer."""
-        (answer,) = self._ask(Describe(model=model, dataset=dataset), trainers=1)
+        (answer,) = self._ask(Describe(model=model, dataset=dataset), 1, _DESCRIBING_S)
         assert isinstance(answer, Described)
         return answer
 
@@ -99,7 +105,7 @@ class HandlePool:
     ) -> EpochTimes:
         """How long an epoch of `plan` takes while all who share a machine are at work."""
         probe = Probe(plan=plan, precisions=tuple(precisions), known=dict(known))
-        answers = self._ask(probe, trainers=self._probes)
+        answers = self._ask(probe, self._probes, _PROBING_S)
         return EpochTimes.together([each.times for each in answers if isinstance(each, Probed)])
 
     def submit(self, plan: TrialPlan) -> TrainerInfo:
@@ -132,12 +138,10 @@ class HandlePool:
         while True:
             if self._held_back:
                 return self._held_back.pop(0)
-            try:
-                happened = self._events.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
+            heard = self._heard(deadline - time.monotonic())
+            if heard is None:
                 return None
-            event = self._event(*happened)
-            if event is not None:
+            if (event := self._event(*heard)) is not None:
                 return event
 
     def close(self) -> None:
@@ -148,28 +152,54 @@ class HandlePool:
         for trainer in self._trainers:
             trainer.handle.wait(max(0.0, deadline - time.monotonic()))
 
-    def _ask(self, request: Request, trainers: int) -> list[Answer]:
+    def _ask(self, request: Describe | Probe, trainers: int, limit_s: float) -> list[Answer]:
         """Puts a question to so many trainers at once, as soon as they are free."""
         while self.idle < min(trainers, self.size):
             self._hold_back(*self._events.get())
         asked = [trainer for trainer in self._trainers if trainer.idle][:trainers]
         for trainer in asked:
             trainer.handle.send(request)
-        answers: list[Answer | None] = []
-        while len(answers) < len(asked):
-            trainer, answer = self._events.get()
-            if trainer not in asked:
-                self._hold_back(trainer, answer)
-                continue
-            answers.append(answer)
-            if answer is None:
-                died = f"a trainer died of a question about the model: {self._restart(trainer)}"
-        if None in answers:
-            raise UnavailableError(died)
+        answers = self._answers(set(asked), limit_s)
         for answer in answers:
             if isinstance(answer, Refused):
                 raise _refused(answer)
-        return [answer for answer in answers if answer is not None]
+        return answers
+
+    def _answers(self, silent: set["_Trainer"], limit_s: float) -> list[Answer]:
+        """What those that were asked answer, once all have; the late ones are killed."""
+        answers: list[Answer] = []
+        failures: list[Exception] = []
+        deadline = time.monotonic() + limit_s
+        while silent:
+            late = time.monotonic() > deadline
+            for trainer in silent if late else ():
+                trainer.handle.kill(f"it did not answer within {limit_s:g} s")
+            heard = self._heard(_LOOK_S)
+            if heard is None:
+                continue
+            trainer, answer = heard
+            if trainer not in silent:
+                self._hold_back(trainer, answer)
+                continue
+            silent.remove(trainer)
+            if answer is None:
+                failures.append(self._death(trainer, late=late))
+            else:
+                answers.append(answer)
+        if failures:
+            raise failures[-1]
+        return answers
+
+    def _death(self, trainer: "_Trainer", *, late: bool) -> Exception:
+        """The error that a death over a question is; the model's code is at fault for a hang."""
+        error = ModelError if late else UnavailableError
+        return error(f"a trainer died of a question about the model: {self._restart(trainer)}")
+
+    def _heard(self, timeout_s: float) -> "tuple[_Trainer, Answer | None] | None":
+        """What some trainer said, or None for the trainer's end; nothing when none did in time."""
+        with contextlib.suppress(queue.Empty):
+            return self._events.get(timeout=max(0.0, timeout_s))
+        return None
 
     def _hold_back(self, trainer: "_Trainer", answer: Answer | None) -> None:
         event = self._event(trainer, answer)

@@ -1,13 +1,11 @@
 """One trainer's process: how it is started, spoken to and ended, and what its end was like."""
 
-import contextlib
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from tuner.children import Child
 from tuner.errors import encodable, ending_of
 from tuner.spec.backend import Backend
 from tuner.workers.devices import Device
@@ -17,6 +15,8 @@ from tuner.workers.messages import Answer, Request, answer_adapter
 _COMMAND = (sys.executable, "-P", "-u", "-m", "tuner.workers.trainer")
 """-P: a file in the working folder must not stand in for a module of the same name."""
 _LOG_TAIL = 2000
+_START_S = 900.0
+"""How long a trainer may take to load its engine; over a slow network that is minutes."""
 _PARTING_S = 5.0
 """How long a trainer that says nothing more may take to be gone."""
 
@@ -39,60 +39,39 @@ class TrainerProcess:
         if device.gpu is not None:
             options += ["--gpu", device.gpu]
         with log.open("ab") as file:
-            self._process = subprocess.Popen(
-                [*_COMMAND, *options],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=file,
-                env=os.environ | device.environment(),
-                process_group=0,  # Ctrl-C reaches the driver alone, who decides
+            self._process = Child(
+                [*_COMMAND, *options], stderr=file, env=os.environ | device.environment()
             )
 
     def send(self, request: Request) -> None:
         """A trainer that is gone hears nothing; its end shows in its answers."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(request.model_dump_json().encode() + b"\n")
-            self._process.stdin.flush()
+        self._process.send(request.model_dump_json())
 
     def answers(self) -> Iterator[Answer]:
-        """What it says, in order, until it ends."""
-        assert self._process.stdout is not None
-        with self._process.stdout as stream:
-            for line in stream:
-                if line.endswith(b"\n"):  # else it died in the middle of an answer
-                    yield answer_adapter.validate_json(line)
+        """What it says, in order, until it ends; one that never gets ready is killed."""
+        try:
+            for line in self._process.lines(first_within_s=_START_S):
+                yield answer_adapter.validate_json(line)
+        except TimeoutError:
+            self.kill(f"it was not ready within {_START_S:g} s")
 
     def end(self) -> None:
         """Closes its stdin, which a living trainer takes as its end."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
+        self._process.close_input()
 
     def kill(self, reason: str) -> None:
         """Ends it at once, hung or stopped as it may be, with whatever the user's code started."""
         self._killed_because = reason
-        self._kill_group()
+        self._process.kill()
 
     def wait(self, timeout_s: float) -> None:
         """Waits until it is gone; one that does not go is killed, and so is what it leaves."""
-        try:
-            self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self._killed_because = self._killed_because or "it did not end"
-        self._kill_group()
-        self._process.wait()
-
-    def _kill_group(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(timeout_s)
 
     def ending(self, trial_log: Path | None) -> Ending:
         """How it ended, and the end of what it printed: in its trial, if it had one."""
-        self.wait(_PARTING_S)
-        code = self._process.returncode
-        self.end()
-        how = self._killed_because or ending_of(code)
+        code = self._process.wait(_PARTING_S)
+        how = self._killed_because or ("it did not end" if code is None else ending_of(code))
         log = trial_log if trial_log and trial_log.exists() else self._log
         printed = encodable(log.read_text(errors="replace")[-_LOG_TAIL:].strip())
         return Ending(f"{how}; its log {log} ends:\n{printed}" if printed else how)

@@ -2,7 +2,7 @@
 
 Whatever the user's code and the backend print goes to a log instead: to the trial's own while
 one trains, to the trainer's otherwise. When stdin ends, the driver is gone, and so is the
-trainer, in the middle of an epoch if need be.
+trainer with all that it has started, in the middle of an epoch if need be.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import traceback
 from pathlib import Path
 from typing import BinaryIO, Literal, TextIO
 
+from tuner.children import end_own_group
 from tuner.code import code_of, digest, of_modules
 from tuner.datasets import registry as datasets
 from tuner.errors import DataError, ModelError, UsageError, said_by_code
@@ -126,6 +127,7 @@ class Trainer:
         except Exception:  # noqa: BLE001 - a trainer that hears nothing would wait for ever
             traceback.print_exc()
             os._exit(1)
+        end_own_group()
         os._exit(0)
 
     def _hear(self, stream: BinaryIO) -> None:

@@ -1,0 +1,54 @@
+"""Children that die, cut a line off, say nothing, or leave others behind."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.waiting import wait_until
+from tests.workers.conftest import is_gone
+from tuner.children import Child
+
+FORKS = """
+import os, signal
+readable, writable = os.pipe()
+child = os.fork()
+if not child:
+    {leave}
+    os.write(writable, b"!")
+    while True:
+        signal.pause()
+os.read(readable, 1)
+os.write(1, b"%d\\n" % child + b"half a li")
+"""
+
+
+def child(code: str) -> Child:
+    return Child([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("leave", ["pass", "os.setsid()"])
+def test_its_last_words_are_heard_though_what_it_forked_holds_the_pipe(leave: str) -> None:
+    process = child(FORKS.format(leave=leave) + "os._exit(7)")
+    (line,) = process.lines(first_within_s=60)
+    assert process.wait(60) == 7
+    if leave == "pass":
+        wait_until(lambda: is_gone(int(line)))
+    else:
+        os.kill(int(line), signal.SIGKILL)
+
+
+def test_one_that_says_nothing_is_late_and_is_ended_by_the_wait() -> None:
+    process = child("import time; time.sleep(600)")
+    with pytest.raises(TimeoutError):
+        list(process.lines(first_within_s=0.1))
+    assert process.wait(0) is None
+
+
+def test_one_that_is_gone_hears_nothing() -> None:
+    process = child("")
+    assert process.wait(60) == 0
+    process.send("anything")
+    assert list(process.lines(first_within_s=0)) == []
