@@ -1,5 +1,24 @@
-"""`python -m tuner` is the `tuner` command."""
+"""The `tuner` command, also as `python -m tuner`; Ctrl-C ends it quietly from its first moment on.
 
-from tuner.cli.main import main
+Imports nothing of `tuner` before that holds.
+"""
 
-main()
+import os
+import signal
+from typing import NoReturn
+
+_INTERRUPTED = 130
+
+
+def main() -> NoReturn:
+    """Loads the command line and runs it; until then there is nothing to clear up."""
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:  # else Ctrl-C is ignored, as in the background
+        signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
+    from tuner.cli.main import main as command
+
+    command(on_interrupt=handler)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,7 @@
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 
 import psutil
@@ -37,3 +38,22 @@ def _after_first_epoch(running: "subprocess.Popen[str]") -> list[psutil.Process]
             children: list[psutil.Process] = psutil.Process(running.pid).children(recursive=True)
             return children
     raise AssertionError("the study ended before its first epoch")
+
+
+IMPORTING = """
+import importlib.abc, runpy, signal, sys
+
+class Interrupts(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "typer":
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupts())
+runpy.run_module("tuner", run_name="__main__")
+"""
+
+
+def test_ctrl_c_while_the_command_is_being_loaded_ends_it_quietly() -> None:
+    command = [sys.executable, "-c", IMPORTING]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")

@@ -195,3 +195,9 @@ def test_a_worker_waits_for_a_database_that_starts_late_and_ends_beside_one_that
     assert place.run("alpha", command=WORKER) == 0
     place.check(trials=1)
     assert place.outcomes() == ["interrupted", "completed"]
+
+
+def test_a_home_that_cannot_be_written_ends_a_worker(place: Place) -> None:
+    (place.folder / "home").touch()
+    assert place.run(command=WORKER) == 3
+    assert "cannot be made" in place.said()

@@ -128,3 +128,33 @@ def test_a_grid_trains_every_point_once_and_the_baseline_first(
     ]
     assert points[0] == (0.01, 24)
     assert sorted(points) == [(rate, size) for rate in (0.001, 0.01) for size in (16, 24, 32)]
+
+
+@pytest.mark.parametrize(
+    "baseline",
+    [
+        [{"learning_rate": 0.01}],
+        [{"learning_rate": 0.01, "batch_size": 16}] * 2,
+        [{"learning_rate": 0.01}, {"batch_size": 32}, {"learning_rate": 0.01}],
+        [{}],
+    ],
+)
+def test_a_grid_whose_baseline_is_partial_or_repeated_is_trained_whole_too(
+    bench: Bench,
+    scripted: type[ScriptedPool],
+    study_spec: Spec,
+    baseline: list[dict[str, float]],
+) -> None:
+    space = {
+        "learning_rate": {"type": "choice", "choices": [0.001, 0.01]},
+        "batch_size": {"type": "choice", "choices": [16, 32]},
+    }
+    pool = scripted()
+
+    bench.run(study_spec(sampler="grid", search_space=space, baseline=baseline, trials=4), pool)
+
+    points = [(plan.recipe.learning_rate, plan.recipe.batch_size) for plan in pool.submitted]
+    assert sorted(points) == [(0.001, 16), (0.001, 32), (0.01, 16), (0.01, 32)]
+    assert all(
+        dict(zip(space, points[0], strict=True))[name] == baseline[0][name] for name in baseline[0]
+    )

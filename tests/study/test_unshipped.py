@@ -11,6 +11,7 @@ from tests.waiting import wait_until
 from tuner.errors import UnavailableError
 from tuner.home import Home
 from tuner.spec.study import StudySpec
+from tuner.study.ledger import Ledger
 from tuner.study.progress import ProgressEvent, Step, TrialDone
 from tuner.study.shipment import Shipment
 from tuner.study.tables import studies
@@ -22,7 +23,7 @@ from tuner.tracking.spool import read_events
 from tuner.training.plan import MODEL, TrialPlan
 
 Spec = Callable[..., StudySpec]
-LONGEST_S = 60
+LONGEST_S = 180
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_what_a_driver_left_is_settled_once_others_have_ended_the_study(
         unshipped.ship(bench.database)
         return survey(bench.home.devoted("small")).pending == 0
 
-    wait_until(shipped)
+    wait_until(shipped, LONGEST_S)
 
     unshipped.check()
     assert not list(bench.home.attempts("small").glob(f"*/{MODEL}"))
@@ -90,6 +91,33 @@ def test_a_study_of_a_newer_tuner_is_left_to_others(
     unshipped.ship(bench.database)
     assert "small is left to others" in said[0]
     assert "unheard_of" in said[0]
+
+
+def test_mlflow_away_keeps_a_worker_waiting_for_one_study_alone_and_then_for_another(
+    bench: Bench,
+    scripted: type[ScriptedPool],
+    study_spec: Spec,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = ["a", "b", "c"]
+    for name in names:
+        bench.run(study_spec(name=name, trials=1), scripted())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setattr("tuner.study.unshipped._SHIPPING_S", 0.1)
+    tried: list[str] = []
+    unshipped = Unshipped(bench.home, lambda _: None)
+    ship = unshipped._ship
+
+    def note(name: str, ledger: Ledger) -> None:
+        tried.append(name)
+        ship(name, ledger)
+
+    monkeypatch.setattr(unshipped, "_ship", note)
+    for _ in names[:2]:
+        unshipped.ship(bench.database)
+    assert tried == ["a", "b"]
+    with pytest.raises(UnavailableError, match="MLflow does not have everything of a, b, c;"):
+        unshipped.check()
 
 
 def test_a_shipper_that_dies_is_started_again(

@@ -36,7 +36,12 @@ BACKEND = os.environ.get("TUNER_TEST_BACKEND", "tensorflow")
 
 OTHERWISE: dict[str, dict[str, str]] = {
     "tensorflow": {},
-    "jax": {"test_an_epoch_of_any_length_runs_the_program_that_is_there": "XLA fixes every shape"},
+    "jax": {
+        "test_an_epoch_of_any_length_runs_the_program_that_is_there": "XLA fixes every shape",
+        "test_a_session_goes_on_from_a_state_as_if_never_interrupted[unseeded]": (
+            "what is drawn without a seed is not in the state"
+        ),
+    },
 }
 """What of the contract does not hold on a backend, and why."""
 

@@ -1,5 +1,6 @@
 """Checkpoints come back as they were written, or not at all."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,27 @@ def test_a_damaged_file_is_refused(tmp_path: Path, damage: str) -> None:
         path.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "text": b"a"}[damage])
     with pytest.raises(ValueError, match="checkpoint"):
         Checkpoint.read(path)
+
+
+@given(data=st.data())
+def test_damage_anywhere_is_refused_or_harmless(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("checkpoint") / "checkpoint.npz"
+    written = Checkpoint((report(1),), 1, [np.ones(3)], [np.zeros(2)], np.ones((2, 2), np.float32))
+    written.write(path)
+    whole = path.read_bytes()
+    # The directory at the end has no checksum.
+    at = data.draw(st.integers(0, len(whole) - 1) | st.integers(len(whole) - 300, len(whole) - 1))
+    flipped = bytes([whole[at] ^ data.draw(st.integers(1, 255))])
+    end = whole[at + data.draw(st.integers(1, 8)) :]
+    path.write_bytes(whole[:at] + data.draw(st.sampled_from([flipped + whole[at + 1 :], end])))
+    with suppress(ValueError, OSError):
+        read = Checkpoint.read(path)
+        assert (read.reports, read.best_epoch) == (written.reports, 1)
+        np.testing.assert_array_equal(read.state, written.state)
+        np.testing.assert_array_equal(read.best_weights, written.best_weights)
+        np.testing.assert_array_equal(read.best_probabilities, written.best_probabilities)
 
 
 def test_a_write_that_fails_leaves_the_one_before(tmp_path: Path) -> None:

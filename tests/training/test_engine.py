@@ -168,6 +168,7 @@ STATEFUL: dict[str, dict[str, Any]] = {
     "augmentation": AUGMENTED,
     "moving-statistics": {"model": "own_networks:normalised"},
     "cosine": {"schedule": "cosine", "optimizer": "adamw"},
+    "unseeded": {"model": "own_networks:noisy"},
 }
 
 

@@ -5,9 +5,12 @@ what it needs when it runs, so that `tuner --help` stays quick.
 """
 
 import gc
+import signal
 import sys
 import traceback
-from typing import Annotated, NoReturn
+from collections.abc import Callable
+from types import FrameType
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -64,6 +67,8 @@ app.command("datasets")(datasets.datasets)
 app.command("models")(models.models)
 app.command("schema")(schema.schema)
 
+Handler = Callable[[int, FrameType | None], Any] | int | None
+
 _debugging = False
 
 
@@ -87,10 +92,15 @@ def _options(
     _debugging = debug
 
 
-def main() -> NoReturn:
-    """Runs the command line and ends the process with a documented exit code."""
+def main(on_interrupt: Handler = signal.default_int_handler) -> NoReturn:
+    """Runs the command line and ends the process with a documented exit code.
+
+    Args:
+        on_interrupt: what Ctrl-C does from here on, as `signal` has it.
+    """
     settle()
     try:
+        signal.signal(signal.SIGINT, on_interrupt)
         app()
     except TunerError as error:
         if _debugging:

@@ -51,7 +51,7 @@ def takes_queued(spec: StudySpec, slot: int) -> bool:
 def stated_points(spec: StudySpec) -> list[dict[str, Scalar]]:
     """What the study file says of each point that it says anything of, in order."""
     baseline = [searched(spec, dict(point)) for point in spec.baseline]
-    return baseline + (_grid(spec) if isinstance(spec.sampler, Grid) else [])
+    return _grid(spec, baseline) if isinstance(spec.sampler, Grid) else baseline
 
 
 def stated_point(spec: StudySpec, slot: int) -> dict[str, Scalar]:
@@ -72,15 +72,22 @@ def searched(spec: StudySpec, point: dict[str, Scalar]) -> dict[str, Scalar]:
     }
 
 
-def _grid(spec: StudySpec) -> list[dict[str, Scalar]]:
-    """Every point of the grid that is no baseline, shuffled by the study's seed."""
+def _grid(spec: StudySpec, baseline: list[dict[str, Scalar]]) -> list[dict[str, Scalar]]:
+    """Every point of the grid once: those of the baseline, then the others, shuffled by the seed.
+
+    A baseline that leaves something open is the first point that agrees with it and has not been
+    named before; one that names no other point is left out.
+    """
     names = list(spec.domains)
     axes = [spec.domains[name].grid() or () for name in names]
-    known = [searched(spec, dict(point)) for point in spec.baseline]
-    points = [dict(zip(names, values, strict=True)) for values in itertools.product(*axes)]
-    fresh = [point for point in points if point not in known]
-    order = np.random.default_rng((spec.seed, 2)).permutation(len(fresh))
-    return [fresh[index] for index in order]
+    others = [dict(zip(names, values, strict=True)) for values in itertools.product(*axes)]
+    first = []
+    for stated in baseline:
+        if point := next((each for each in others if stated.items() <= each.items()), None):
+            others.remove(point)
+            first.append(point)
+    order = np.random.default_rng((spec.seed, 2)).permutation(len(others))
+    return first + [others[index] for index in order]
 
 
 def _mixed(seed: int, purpose: int, index: int) -> int:

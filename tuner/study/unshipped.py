@@ -36,6 +36,8 @@ class Unshipped:
         self._names = set(home.studies())
         self._uncleared = set(self._names)
         """Those that a driver may have left something open in."""
+        self._stuck: set[str] = set()
+        """What MLflow took nothing of, the last time: one study at most."""
         self._due = float("-inf")
         self._pause_s = _AGAIN_S
 
@@ -44,15 +46,22 @@ class Unshipped:
         self._names.add(study)
         self._uncleared.add(study)
 
-    def ship_if_due(self, database: Database) -> None:
-        """As `ship`, now and then."""
-        if time.monotonic() >= self._due:
+    def ship_if_due(self, database: Database) -> bool:
+        """As `ship`, now and then; whether it was time to."""
+        due = time.monotonic() >= self._due
+        if due:
             self.ship(database)
+        return due
 
     def ship(self, database: Database) -> None:
-        """Closes and ships what it can."""
+        """Closes what it can, and ships until MLflow takes nothing of a study: it is away then.
+
+        The next call begins with the others, since that study alone may be the reason.
+        """
         clean(self._home, Catalog(database))
-        for name in sorted(self._names):
+        names = sorted(self._names, key=lambda name: (name in self._stuck, name))
+        self._stuck.clear()
+        for name in names:
             try:
                 self._look_after(database, name)
             except RefusedError:
@@ -94,15 +103,27 @@ class Unshipped:
         with only_driver(self._home, name):
             clear_home(self._home, database, record, self._say)
             self._uncleared.discard(name)
-            if self._is_pending(name):
-                folder = self._home.devoted(name)
-                with shipping(folder, self._tracking, ledger, lambda: _SHIPPING_S, self._say):
-                    pass
+            if not self._stuck:
+                self._ship(name, ledger)
         if over and not self._is_pending(name):
             self._names.discard(name)
 
+    def _ship(self, name: str, ledger: Ledger) -> None:
+        pending = self._pending(name)
+        if not pending:
+            return
+        self._stuck.add(name)
+        folder = self._home.devoted(name)
+        with shipping(folder, self._tracking, ledger, lambda: _SHIPPING_S, self._say):
+            pass
+        if self._pending(name) < pending:
+            self._stuck.discard(name)
+
     def _is_pending(self, study: str) -> bool:
-        return bool(survey(self._home.devoted(study)).pending)
+        return bool(self._pending(study))
+
+    def _pending(self, study: str) -> int:
+        return survey(self._home.devoted(study)).pending
 
     def _say(self, text: str) -> None:
         self._notify(Step(text))

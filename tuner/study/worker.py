@@ -129,11 +129,13 @@ class Worker:
         Raises:
             UsageError: the database's address cannot be read, or with `until_done` a study that
                 it is to serve is not there when it starts.
-            UnavailableError: MLflow does not have everything yet that was recorded here.
+            UnavailableError: the home cannot be written, or MLflow does not have everything yet
+                that was recorded here.
         """
         complaint = ""
         while True:
             self._stop.rest()
+            self._home.create()  # a folder that cannot be written is not waited for
             try:
                 with open_database(self._home) as database:
                     job = self._next_job(database, until_done=until_done)
@@ -154,7 +156,6 @@ class Worker:
         look = _Lookout(database, self._terms, self._say)
         said = False
         self._meet(look, until_done=until_done)
-        self._unshipped.ship_if_due(database)
         while True:
             jobs = [job for job in look.jobs() if self._may(job.name, job.text)]
             if job := next((job for job in jobs if not self._refused(job)), None):
@@ -162,11 +163,12 @@ class Worker:
             if until_done and not jobs and not any(starmap(self._may, look.unfinished())):
                 self._unshipped.ship(database)
                 return None
+            if self._unshipped.ship_if_due(database):
+                continue  # that took a while, and may have handed a trial back
             if not said:
                 self._say("waiting for a study with a trial to take")
                 said = True
             time.sleep(look.pace_s)
-            self._unshipped.ship_if_due(database)
 
     def _meet(self, look: "_Lookout", *, until_done: bool) -> None:
         """Says once which of the studies to serve are not there; they may be yet to come."""

@@ -5,9 +5,7 @@ and probabilities, and the reports as JSON. It replaces the one before in one st
 trainer may die at any moment and leave a whole one.
 """
 
-import json
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.models.contract import gist
+from tuner.spec.search_space import Frozen
 from tuner.training.plan import EpochReport
 
 _SHARE = 0.02
@@ -42,15 +42,13 @@ class Checkpoint:
         Raises:
             OSError: there is no room, or the folder cannot be written.
         """
-        head = {
-            "version": _VERSION,
-            "best_epoch": self.best_epoch,
-            "reports": [report.model_dump(mode="json") for report in self.reports],
-        }
-        arrays: dict[str, Array] = {"head": np.frombuffer(json.dumps(head).encode(), np.uint8)}
-        arrays |= _numbered("state", self.state) | _numbered("best", self.best_weights)
+        arrays = _numbered("state", self.state) | _numbered("best", self.best_weights)
         if self.best_probabilities is not None:
             arrays["probabilities"] = self.best_probabilities
+        head = _Head(
+            version=_VERSION, best_epoch=self.best_epoch, reports=self.reports, arrays=tuple(arrays)
+        )
+        arrays["head"] = np.frombuffer(head.model_dump_json().encode(), np.uint8)
         partial = path.with_name(f"partial-{path.name}")
         try:
             with partial.open("wb") as file:
@@ -72,18 +70,33 @@ class Checkpoint:
             # NumPy leaves a file open that it opened itself and cannot read.
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = dict(archive)
-        except (ValueError, zipfile.BadZipFile, EOFError) as error:
-            raise ValueError(f"{path}: not a whole checkpoint: {error}") from error
-        head = json.loads(arrays.pop("head", np.array([], np.uint8)).tobytes() or b"{}")
-        if head.get("version") != _VERSION:
+            head = _Head.model_validate_json(arrays.pop("head").tobytes())
+        except OSError:
+            raise
+        except Exception as error:  # a damaged archive makes its readers raise almost anything
+            raise ValueError(f"{path}: not a whole checkpoint: {gist(error)}") from error
+        if head.version != _VERSION:
             raise ValueError(f"{path}: not a checkpoint of this version")
+        whole = head.arrays is None or set(head.arrays) == arrays.keys()
+        if not whole or not all(isinstance(each, np.ndarray) for each in arrays.values()):
+            raise ValueError(f"{path}: not a whole checkpoint: it lacks an array")
         return cls(
-            reports=tuple(EpochReport.model_validate(report) for report in head["reports"]),
-            best_epoch=head["best_epoch"],
+            reports=head.reports,
+            best_epoch=head.best_epoch,
             state=_in_order("state", arrays),
             best_weights=_in_order("best", arrays),
             best_probabilities=arrays.get("probabilities"),
         )
+
+
+class _Head(Frozen):
+    """What a checkpoint holds besides arrays."""
+
+    version: int
+    best_epoch: int
+    reports: tuple[EpochReport, ...]
+    arrays: tuple[str, ...] | None = None
+    """Their names: each array has a checksum of its own, but may be gone as a whole."""
 
 
 class Pace:

@@ -21,6 +21,18 @@ def normalised(*, input_shape: tuple[int, int, int], classes: int) -> keras.Mode
     return _classifier(input_shape, classes, hidden, layers.BatchNormalization(), layers.ReLU())
 
 
+class Noise(layers.Layer):  # type: ignore[misc]  # Keras has no types
+    """Draws without a seed."""
+
+    def call(self, values: Any, training: bool = False) -> Any:
+        return values + keras.random.normal(keras.ops.shape(values)) if training else values
+
+
+def noisy(*, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """Has a layer that keeps no random state of its own."""
+    return _classifier(input_shape, classes, Noise())
+
+
 def regularised(*, input_shape: tuple[int, int, int], classes: int, l2: float) -> keras.Model:
     """Adds to the loss what its weights weigh."""
     hidden = layers.Dense(16, activation="relu", kernel_regularizer=keras.regularizers.L2(l2))

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.random.seed_generator import global_seed_generator  # Keras exports it not
 from numpy.typing import NDArray
 
 from tuner.models.contract import mode
@@ -68,6 +69,8 @@ class Program:
         self._fresh = [variable.numpy() for variable in self._optimizer.variables]
         self._loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
         self._augment = augmentation(recipe)
+        # What code of the user's own draws from, where it names no seed.
+        self._unseeded = [] if network.shared else [global_seed_generator().state]
         self._train, self._watched, self._sample = rows
         self._classes = classes
         self._pixels = pixels
@@ -89,7 +92,7 @@ class Program:
                 variable.assign(value)
 
     def state(self) -> list[NDArray[np.generic]]:
-        """A copy of what an epoch changes: network, optimizer, seeds of the augmentation."""
+        """A copy of what an epoch changes: network, optimizer, seeds."""
         return [np.array(variable.numpy()) for variable in self._variables()]
 
     def restore(self, state: Sequence[NDArray[np.generic]]) -> None:
@@ -106,6 +109,7 @@ class Program:
             *self.network.variables(),
             *self._optimizer.variables,
             *(variable for layer in self._augment for variable in layer.variables),
+            *self._unseeded,
         ]
 
     def difference(self, model: keras.Model) -> str | None:
