@@ -1,9 +1,12 @@
 """What a worker looks after that its drivers have left in its home."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
 from sqlalchemy import select, update
 
 from tests.study.conftest import Bench, ScriptedPool
@@ -12,7 +15,7 @@ from tuner.errors import UnavailableError
 from tuner.home import Home
 from tuner.spec.study import StudySpec
 from tuner.study.ledger import Ledger
-from tuner.study.progress import ProgressEvent, Step, TrialDone
+from tuner.study.progress import EpochDone, ProgressEvent, Step, TrialDone
 from tuner.study.shipment import Shipment
 from tuner.study.tables import studies
 from tuner.study.unshipped import Unshipped
@@ -137,3 +140,121 @@ def test_a_shipper_that_dies_is_started_again(
     assert shipment._shipper.alive
     shipment.drain(lambda: LONGEST_S, lambda _: None)
     assert survey(bench.home.devoted("small")).pending == 0
+
+
+def runs_of(bench: Bench) -> dict[str, Run]:
+    """The runs of the bench's own store, by name."""
+    client = MlflowClient(TrackingSettings.from_environment(bench.home.root).uri)
+    experiment = client.get_experiment_by_name("tuner")
+    found = client.search_runs([experiment.experiment_id])
+    assert len({run.info.run_name for run in found}) == len(found), "a run was created twice"
+    return {run.info.run_name: run for run in found}
+
+
+def assert_shipped_whole(bench: Bench, trials: int) -> None:
+    """Every run is there and has ended, and the study's own tells of every trial."""
+    assert survey(bench.home.devoted("small")).pending == 0
+    runs = runs_of(bench)
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    parent = runs.pop("small")
+    assert len(runs) == trials
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
+
+
+def ship_all(bench: Bench) -> None:
+    unshipped = Unshipped(bench.home, lambda _: None)
+
+    def shipped() -> bool:
+        unshipped.ship(bench.database)
+        return survey(bench.home.devoted("small")).pending == 0
+
+    wait_until(shipped, LONGEST_S)
+
+
+def test_a_home_opens_the_studys_run_where_its_leaders_disk_is_lost(
+    bench: Bench, other: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    """MLflow was away while both recorded, so nobody has opened the run that trials wait for."""
+    spec = study_spec(trials=3)
+
+    def leave_the_rest(event: ProgressEvent) -> None:
+        if isinstance(event, TrialDone):
+            other.run(spec, scripted())
+
+    bench.run(spec, scripted(), notify=leave_the_rest)
+    assert not read_events(other.home.parent("small"))[0], "the leader alone tells of the study"
+    shutil.rmtree(bench.home.root)
+
+    ship_all(other)
+
+    assert_shipped_whole(other, trials=2)
+
+
+@pytest.mark.parametrize("shipped", [False, True])
+def test_spools_that_are_deleted_while_a_driver_works_are_written_anew(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, shipped: bool
+) -> None:
+    """What the deleted ones had told is told again, also where a record says it was shipped."""
+    spec, lost = study_spec(trials=3), [False]
+
+    def lose_spools(event: ProgressEvent) -> None:
+        if isinstance(event, EpochDone) and event.epoch == 2 and event.number == 1:
+            lost[0] = True
+            if shipped:
+                ship_now(bench, spec)
+            for folder in (bench.home.parent("small"), bench.home.attempt("small", 1, 0)):
+                (folder / "spool.jsonl").unlink()
+
+    bench.run(spec, scripted(), notify=lose_spools)
+    assert lost == [True]
+    assert not bench.said
+    ship_all(bench)
+    assert_shipped_whole(bench, trials=3)
+    runs = runs_of(bench)
+    client = MlflowClient(TrackingSettings.from_environment(bench.home.root).uri)
+    points = client.get_metric_history(runs["trial 1"].info.run_id, "loss")
+    assert sorted(point.step for point in points) == [1, 2, 3]
+
+
+def ship_now(bench: Bench, spec: StudySpec) -> None:
+    tracking = TrackingSettings.from_environment(bench.home.root)
+    shipment = Shipment(bench.home.devoted("small"), tracking, bench.ledger(spec))
+    shipment.drain(lambda: LONGEST_S, lambda _: None)
+
+
+def test_a_studys_spool_that_was_deleted_is_written_anew_once_nobody_drives(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    """A record of what was shipped stays beside it, and says that nothing waits."""
+    bench.run(study_spec(trials=1), scripted())
+    ship_now(bench, study_spec(trials=1))
+    bench.run(study_spec(trials=2), scripted())
+    (bench.home.parent("small") / "spool.jsonl").unlink()
+    client = MlflowClient(TrackingSettings.from_environment(bench.home.root).uri)
+    parent = runs_of(bench)["small"]
+    client.delete_run(parent.info.run_id)
+    ship_all(bench)
+    assert_shipped_whole(bench, trials=2)
+
+
+@pytest.mark.parametrize("damage", [b"\0" * 8 + b"\n", b'{"kind": "\xff\xfe"}\n', b'{"kind": 7}\n'])
+def test_a_damaged_line_blocks_no_study_of_the_home(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, damage: bytes
+) -> None:
+    bench.run(study_spec(trials=2), scripted())
+    for folder in (bench.home.parent("small"), bench.home.attempt("small", 0, 0)):
+        with (folder / "spool.jsonl").open("ab") as file:
+            file.write(damage)
+    ship_all(bench)
+    assert_shipped_whole(bench, trials=2)
+
+
+def test_a_study_whose_data_a_newer_tuner_described_goes_on(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    bench.run(study_spec(trials=1), scripted())
+    with bench.database.engine.begin() as connection:
+        told = connection.execute(select(studies.c.dataset)).scalar_one()
+        connection.execute(update(studies).values(dataset={**told, "unheard_of": 1}))
+    ship_all(bench)
+    assert_shipped_whole(bench, trials=1)

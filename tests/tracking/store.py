@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.artifacts import list_artifacts, load_text
+from mlflow.artifacts import download_artifacts, list_artifacts
 
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.study_shipper import StudyShipper
@@ -45,7 +45,9 @@ class Store:
         return {entry.path for entry in listed}
 
     def text(self, name: str, path: str) -> str:
-        return str(load_text(f"{self.runs[name].info.artifact_uri}/{path}"))
+        run_id = self.runs[name].info.run_id
+        found = download_artifacts(run_id=run_id, artifact_path=path, tracking_uri=self.uri)
+        return Path(found).read_text()
 
     def snapshot(self) -> object:
         """Everything of every run, to compare."""

@@ -29,7 +29,7 @@ def test_what_mlflow_refuses_stops_nobody(
     recorder.trial(1)
     assert ship(recorder.folder, local) == 0
     store = Store(local)
-    assert [step for step, _, _ in store.points("trial 0", "loss")] == [1, 3]
+    assert [step for step, _, _ in store.points("trial 0", "loss")] == [1, 2, 3]
     assert store.runs["trial 0"].data.tags["tuner.refused_events"] == "1"
     assert store.runs["trial 1"].info.status == "FINISHED"
     progress = load_progress(attempt_folder(recorder.folder, 0, 0))
@@ -211,7 +211,7 @@ def test_parents_that_two_machines_made_at_once_become_one(
     other.parent(other.opened())
     ship(one.folder, local)
     with monkeypatch.context() as patch:
-        patch.setattr(MlflowStore, "find", lambda *_: None)  # each looked before the other made it
+        patch.setattr(MlflowStore, "_find", lambda *_: None)  # each looked before the other made it
         ship(other.folder, local)
     one.trial(0)
     other.trial(1)

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError
+from pydantic import ValidationError
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -264,11 +265,23 @@ def _record(row: Any) -> StudyRecord:
         source=row["source"],
         overrides=tuple(row["overrides"]),
         code_path=tuple(Path(folder) for folder in row["code_path"]),
-        dataset=DatasetInfo.model_validate(row["dataset"]),
+        dataset=_dataset(row["dataset"], row["name"]),
         created_ms=row["created_ms"],
         wish=_wish(row["wish"]),
         epoch_s=row["epoch_s"] or NOTHING_MEASURED,
     )
+
+
+def _dataset(told: Any, study: str) -> DatasetInfo:
+    """Without keys that only a newer version of tuner knows."""
+    try:
+        return DatasetInfo.model_validate(told, extra="ignore")
+    except ValidationError as error:
+        where = ", ".join(".".join(map(str, each["loc"])) for each in error.errors())
+        raise UsageError(
+            f"study {study!r}: another version of tuner described its data set, and this one "
+            f"cannot read {where}; use that version, or delete the study with: tuner delete {study}"
+        ) from error
 
 
 def _wish(value: Any) -> Wish:

@@ -5,6 +5,7 @@ from contextlib import closing
 
 from tuner.home import Home
 from tuner.study.catalog import StudyRecord
+from tuner.study.code_versions import CodeVersions
 from tuner.study.database import Database
 from tuner.study.journal import Journal, now_ms
 from tuner.study.keeping import BestModels
@@ -18,18 +19,29 @@ from tuner.tracking.progress import survey
 
 
 def clear_home(
-    home: Home, database: Database, record: StudyRecord, say: Callable[[str], None]
+    home: Home,
+    database: Database,
+    record: StudyRecord,
+    say: Callable[[str], None],
+    *,
+    patient: bool = False,
 ) -> None:
     """Closes what dead drivers of this home left open, and the study if nobody is at work on it.
 
-    Whoever calls holds the home's driver lock.
+    Whoever calls holds the home's driver lock. One that is `patient` waits until drivers of other
+    machines have given a sign of life, a lease at most, where events wait here.
 
     Raises:
         RefusedError: the study was deleted meanwhile.
     """
     ledger, trials = Ledger(database, record.name), Trials(database, record.spec)
-    with closing(Journal(home, record, Provenance("", "", ()), say=say)) as journal:
-        Neighbours(home, database, record.name, journal, say).clear_up(ledger)
+    versions = CodeVersions(database, record.name).all()
+    nowhere = Provenance("", "", ())
+    with closing(Journal(home, record, nowhere, versions, say=say)) as journal:
+        neighbours = Neighbours(home, database, record.name, journal, say)
+        neighbours.clear_up(ledger)
+        if patient and survey(home.devoted(record.name)).pending:
+            neighbours.settle(lambda: False)
         BestModels(home, record.spec, ledger, journal, trials.all())
         close_study(home, database, journal, ledger, summarise(record.spec, trials, ledger))
     _name_runs(home, record.name, ledger)

@@ -123,7 +123,7 @@ class Doctor:
             RefusedError: a driver of this home is at work.
         """
         with only_driver(self._home, self._record.name):
-            clear_home(self._home, self._database, self._record, say)
+            clear_home(self._home, self._database, self._record, say, patient=True)
             nowhere = Provenance("", "", ())
             with closing(Journal(self._home, self._record, nowhere, say=say)) as journal:
                 for finding in self.findings():

@@ -17,6 +17,7 @@ from tuner.study.summary import Standing, StudySummary
 from tuner.tracking import events
 from tuner.tracking.backlog import Backlog
 from tuner.tracking.events import Outcome, TrialSummary
+from tuner.tracking.progress import survey
 from tuner.tracking.spool import read_events, read_lines
 from tuner.training.plan import EpochReport, SystemSample, TrainerInfo, TrialPlan, TrialResult
 
@@ -45,14 +46,13 @@ class Journal:
         """
         home.devote(record.name, record.uid)
         self._leads = leads
-        self._opened = False
         self._home = home
         self._record = record
         self._code = code
         self._versions = versions
         self._spools = Backlog(say)
-        self._begun: set[Path] = set()
-        """Attempts that this journal has started and not ended."""
+        self._openings: dict[Path, events.StudyOpened | events.AttemptStarted] = {}
+        """What begins the spools that this journal has begun and not ended."""
         self._told: dict[int, TrialSummary] = {}
         """What the parent's spool says of each trial since this journal was opened."""
 
@@ -63,12 +63,12 @@ class Journal:
 
     def _open(self) -> None:
         """Once, by whoever speaks for the study first."""
-        if self._opened:
+        folder = self._home.parent(self._record.name)
+        if folder in self._openings:
             return
-        self._opened = True
         spec = self._record.spec
-        self._spools.append(
-            self._home.parent(self._record.name),
+        self._begin(
+            folder,
             events.StudyOpened(
                 at_ms=now_ms(),
                 study=spec.name,
@@ -108,12 +108,14 @@ class Journal:
         *,
         with_metrics: bool = True,
     ) -> None:
+        if self._restore(self._home.parent(self._record.name)):
+            self._told.clear()
         changed = tuple(trial for trial in trials if self._told.get(trial.number) != trial)
         metrics = {f"trials_{state}": float(count) for state, count in standing.counts.items()}
         if standing.best is not None:
             metrics |= _figures(standing.metric, standing.best)
         direction: Literal["maximize", "minimize"] = self._record.spec.objective.direction
-        self._spools.append(
+        self._append(
             self._home.parent(self._record.name),
             events.StudyProgressed(
                 at_ms=now_ms(),
@@ -141,7 +143,9 @@ class Journal:
     def ensure_closed(self, summary: StudySummary, *, ended_ms: int, alone: bool) -> None:
         """Closes the study here as it stands, where this home's spool says nothing or otherwise.
 
-        Its driver may have died after the last trial, or left when others had trials still.
+        Its driver may have died after the last trial, or left when others had trials still. Where
+        the spool is not there and trials wait for the study's run, it is written: the home that
+        was to open that run may be lost.
 
         Args:
             summary: where it stands.
@@ -151,16 +155,19 @@ class Journal:
         """
         told, _ = read_events(self._home.parent(self._record.name), 0)
         last = told[-1] if told else None
-        if last is None or (isinstance(last, events.StudyClosed) and last.complete == summary.done):
+        if last is None:
+            if not survey(self._home.devoted(self._record.name)).pending:
+                return
+            self._open()
+        elif isinstance(last, events.StudyClosed) and last.complete == summary.done:
             return
-        self._opened = True
         self._progress(summary, summary.trials, {}, with_metrics=alone)
         self._close(ended_ms, summary)
 
     def _close(self, at_ms: int, summary: StudySummary | None) -> None:
         complete, failed = (summary.done, summary.all_failed) if summary else (False, False)
         closed = events.StudyClosed(at_ms=at_ms, complete=complete, failed=failed)
-        self._spools.append(self._home.parent(self._record.name), closed)
+        self._append(self._home.parent(self._record.name), closed)
 
     def attempt_started(
         self,
@@ -173,7 +180,7 @@ class Journal:
         predecessor: str | None,
     ) -> None:
         """A trainer got a plan."""
-        self._spools.append(
+        self._begin(
             plan.folder,
             events.AttemptStarted(
                 at_ms=now_ms(),
@@ -187,24 +194,23 @@ class Journal:
                 predecessor=predecessor,
             ),
         )
-        self._begun.add(plan.folder)
 
     def epoch_ended(self, plan: TrialPlan, report: EpochReport) -> None:
         """A trainer reported an epoch."""
-        self._spools.append(plan.folder, events.EpochEnded(report=report))
+        self._append(plan.folder, events.EpochEnded(report=report))
 
     def system_sampled(self, plan: TrialPlan, sample: SystemSample) -> None:
         """A trainer measured its machine."""
-        self._spools.append(plan.folder, events.SystemSampled(sample=sample))
+        self._append(plan.folder, events.SystemSampled(sample=sample))
 
     def attempt_ended(
         self, folder: Path, outcome: Outcome, result: TrialResult | None, reason: str = ""
     ) -> None:
         """An attempt is over. One that never wrote a start has no run to end."""
-        if folder not in self._begun and not _is_open(folder):
+        if folder not in self._openings and not _is_open(folder):
             return
         log = folder / "output.log"
-        self._spools.append(
+        self._append(
             folder,
             events.AttemptEnded(
                 at_ms=now_ms(),
@@ -214,7 +220,7 @@ class Journal:
                 log=log if log.exists() else None,
             ),
         )
-        self._begun.discard(folder)
+        self._openings.pop(folder, None)
         self._spools.release(folder)
 
     def attempt_abandoned(self, slot: int, number: int, uid: str, outcome: Outcome) -> None:
@@ -237,7 +243,7 @@ class Journal:
     def keeps_model(self, folder: Path) -> bool:
         """Whether an attempt's model was kept and has not been displaced since."""
         about_models = [line for line in read_lines(folder, 0) if line.kind.startswith("model-")]
-        return bool(about_models) and isinstance(about_models[-1].event(), events.ModelKept)
+        return bool(about_models) and about_models[-1].kind == "model-kept"
 
     def _tags(self) -> dict[str, str]:
         return {
@@ -249,6 +255,24 @@ class Journal:
     @property
     def _dataset(self) -> DatasetInfo:
         return self._record.dataset
+
+    def _begin(self, folder: Path, opening: events.StudyOpened | events.AttemptStarted) -> None:
+        self._openings[folder] = opening
+        self._spools.append(folder, opening)
+
+    def _append(self, folder: Path, event: events.Event) -> None:
+        self._restore(folder)
+        self._spools.append(folder, event)
+
+    def _restore(self, folder: Path) -> bool:
+        """Begins the spool anew if it was deleted; an attempt's end tells its epochs again.
+
+        The new spool's first line has a time of its own, which tells it from the deleted one.
+        """
+        is_lost = self._spools.has_lost(folder)
+        if is_lost and folder in self._openings:
+            self._begin(folder, self._openings[folder].model_copy(update={"at_ms": now_ms()}))
+        return is_lost
 
     def _once(self, folder: Path, event: events.Event) -> None:
         """Writes one event about an attempt that nobody is at work on."""

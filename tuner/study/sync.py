@@ -48,7 +48,7 @@ def sync(
             if home.devoted_to(name) not in ("", catalog.get(name).uid):
                 continue  # it holds another study of that name
             with suppress(RefusedError), only_driver(home, name):  # else its driver sees to it
-                clear_home(home, database, catalog.get(name), say)
+                clear_home(home, database, catalog.get(name), say, patient=True)
             folder = home.devoted(name)
             before = survey(folder).pending
             if before:

@@ -4,11 +4,15 @@ Imports the drawing of figures when one is drawn: commands know runs by these mo
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from tuner.tracking.events import AttemptEnded
 from tuner.tracking.tables import confusion_csv, curves_csv, report_json, report_text
 from tuner.tracking.updates import Artifact, Point
 from tuner.training.plan import EpochReport, Evaluation, TrialResult
+
+_LOG_END_BYTES = 250_000
+"""How much of each end of a long log is uploaded: proxies take a megabyte unless told otherwise."""
 
 
 def ending_points(event: AttemptEnded) -> tuple[Point, ...]:
@@ -83,8 +87,20 @@ def ending_artifacts(
     if result and result.error:
         artifacts.append(Artifact("error.txt", result.error.traceback))
     if event.log is not None and event.log.exists():
-        artifacts.append(Artifact("output.log", event.log))
+        artifacts.append(Artifact("output.log", _excerpt(event.log)))
     return tuple(artifacts)
+
+
+def _excerpt(log: Path) -> bytes:
+    """All of a short log, head and tail of a long one."""
+    size = log.stat().st_size
+    with log.open("rb") as file:
+        if size <= 2 * _LOG_END_BYTES:
+            return file.read()
+        head = file.read(_LOG_END_BYTES)
+        file.seek(size - _LOG_END_BYTES)
+        left_out = f"\n... {size - 2 * _LOG_END_BYTES:,} bytes are left out; all is in {log} ...\n"
+        return head + left_out.encode() + file.read(_LOG_END_BYTES)
 
 
 def _evaluation_artifacts(evaluation: Evaluation, name: str) -> list[Artifact]:

@@ -30,6 +30,14 @@ class Backlog:
         self._waiting.setdefault(folder, deque()).append(event)
         self._flush()
 
+    def has_lost(self, folder: Path) -> bool:
+        """Whether the spool was deleted since its last event; the next event makes a new one."""
+        writer = self._writers.get(folder)
+        if writer is None or not writer.is_gone:
+            return False
+        self._close(folder)
+        return True
+
     def release(self, folder: Path) -> None:
         """Closes the spool once everything is written; another process may be its next writer."""
         self._released.add(folder)

@@ -39,17 +39,9 @@ def batches(lines: Sequence[SpoolLine]) -> Iterator[list[Entry]]:
         yield from (rows[start : start + size] for start in range(0, len(rows), size))
 
 
-def decoded(line: SpoolLine) -> Event | ValidationError:
-    """The event in a line, or why there is none."""
-    try:
-        return line.event()
-    except ValidationError as error:
-        return error
-
-
 def _entries(lines: Iterable[SpoolLine]) -> list[Entry]:
     """Models that a later line displaces are superseded; they need not be uploaded."""
-    entries = [Entry(decoded(line), line.end) for line in lines]
+    entries = [Entry(line.event_or_error(), line.end) for line in lines]
     about_models = [entry for entry in entries if _is_about_model(entry.event)]
     return [
         replace(entry, superseded=True)

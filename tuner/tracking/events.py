@@ -11,6 +11,7 @@ from pydantic import Field, TypeAdapter
 
 from tuner.datasets.store import DatasetInfo
 from tuner.spec.search_space import Frozen, Scalar
+from tuner.spec.section import Text
 from tuner.training.plan import EpochReport, SystemSample, TrainerInfo, TrialPlan, TrialResult
 
 Outcome = Literal["completed", "pruned", "failed", "interrupted", "lost"]
@@ -136,7 +137,7 @@ class AttemptEnded(Frozen):
     kind: Literal["attempt-ended"] = "attempt-ended"
     at_ms: int
     outcome: Outcome
-    reason: str = ""
+    reason: Text = ""
     result: TrialResult | None
     log: Path | None
     """The attempt's captured standard output and error."""

@@ -21,6 +21,10 @@ _KIND_TAG, _KIND = "mlflow.experimentKind", "custom_model_development"
 """Opens the experiment in the UI's view for model training, not for generative AI."""
 
 
+class ExperimentError(RefusedError):
+    """A person has to mend the experiment before it takes any run."""
+
+
 def open_store(uri: str) -> MlflowClient:
     """Returns a client of the store at `uri`, with its tables created if it is local.
 
@@ -45,7 +49,7 @@ def find_or_create_experiment(client: MlflowClient, settings: TrackingSettings) 
 
     Raises:
         UnavailableError: the store does not answer.
-        RefusedError: the experiment was deleted, or its artifacts belong to another folder.
+        ExperimentError: it was deleted, or its artifacts belong to another folder.
     """
     name = settings.experiment
     with translated(f"open experiment {name!r}"):
@@ -53,19 +57,28 @@ def find_or_create_experiment(client: MlflowClient, settings: TrackingSettings) 
         if experiment is None:
             _create(client, name, settings.artifact_root)
             experiment = client.get_experiment_by_name(name)
-        if is_deleted(experiment):
-            raise RefusedError(
-                f"MLflow: experiment {name!r} is deleted; restore it with: tuner doctor --fix, "
-                "or name another one by MLFLOW_EXPERIMENT_NAME"
-            )
+        check_not_deleted(experiment)
         if elsewhere := misplaced(experiment, settings):
-            raise RefusedError(
+            raise ExperimentError(
                 f"MLflow: artifacts of experiment {name!r} go to {elsewhere}, since the state "
                 "folder was moved; mend that with: tuner doctor --fix"
             )
         if _KIND_TAG not in experiment.tags:
             client.set_experiment_tag(experiment.experiment_id, _KIND_TAG, _KIND)
     return experiment
+
+
+def check_not_deleted(experiment: Experiment) -> None:
+    """Refuses an experiment that takes no runs.
+
+    Raises:
+        ExperimentError: it was deleted.
+    """
+    if is_deleted(experiment):
+        raise ExperimentError(
+            f"MLflow: experiment {experiment.name!r} is deleted; restore it with: tuner doctor "
+            "--fix, or name another one by MLFLOW_EXPERIMENT_NAME"
+        )
 
 
 def is_deleted(experiment: Experiment) -> bool:

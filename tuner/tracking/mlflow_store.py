@@ -2,31 +2,41 @@
 
 Runs are found by the tag `tuner.uid` before they are created, points and parameters are
 sent with what they were stamped with, artifacts replace themselves. Every failure comes out
-as one of two errors: `UnavailableError` (try again later) or `RefusedError` (never will).
+as one of two errors: `UnavailableError` (try again later) or `RefusedError` (never will). Of an
+update, what the store turns down is left out and named, and the rest is done.
 """
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice, zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag, ViewType
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from tuner.errors import RefusedError
+from tuner.datasets.store import DatasetInfo
+from tuner.errors import RefusedError, UnavailableError, encodable
 from tuner.spec.rules import LONGEST_VALUE
 from tuner.tracking.dataset_input import dataset_input
-from tuner.tracking.experiments import find_or_create_experiment, open_store
+from tuner.tracking.deletion import A_DOUBLE, DELETED_TAG, WITH_ITS_STUDY, discard
+from tuner.tracking.experiments import (
+    check_not_deleted,
+    find_or_create_experiment,
+    open_store,
+)
 from tuner.tracking.mlflow_errors import translated
 from tuner.tracking.settings import TrackingSettings
-from tuner.tracking.updates import Artifact, Point, RunOpening, RunUpdate
+from tuner.tracking.updates import Artifact, Point, RunOpening, RunStatus, RunUpdate
 
 UID_TAG = "tuner.uid"
+REFUSED_TAG = "tuner.refused_events"
+"""On a run that misses something: how many parts of its events MLflow turned down."""
 
 # MLflow's limits (mlflow/utils/validation.py): 1,000 entities, 100 params, 100 tags and 1 MB
 # a call. Half the params and tags at full length leave room in the megabyte.
@@ -34,6 +44,10 @@ _POINTS_A_CALL, _PAIRS_A_CALL = 800, 50
 _TAG_LENGTH = 8000
 
 _logger = logging.getLogger(__name__)
+
+
+class RunGoneError(UnavailableError):
+    """The run was deleted or purged since it was found; find it again, which may restore it."""
 
 
 class MlflowStore:
@@ -54,16 +68,37 @@ class MlflowStore:
         """Tells this experiment from any other, and from one recreated under its name."""
 
     def find(self, uid: str) -> str | None:
-        """Returns the id of the run with this uid, the same for all who ask; None without one."""
+        """Returns the id of the run with this uid, the same for all who ask; None without one.
+
+        One that somebody deleted by hand is restored.
+        """
+        run = self._find(uid)
+        return None if run is None else str(run.info.run_id)
+
+    def _find(self, uid: str) -> Run | None:
         runs = self._runs(uid)
-        return runs[0].info.run_id if runs else None
+        if active := next(filter(_is_active, runs), None):
+            return active
+        deleted = next((run for run in runs if DELETED_TAG not in run.data.tags), None)
+        if deleted is not None:
+            self._restore(deleted.info.run_id)
+        return deleted
+
+    def _restore(self, run_id: str) -> None:
+        with translated(f"restore run {run_id}"):
+            check_not_deleted(self._client.get_experiment(self._experiment_id))
+            self._client.restore_run(run_id)
+        _logger.warning("restored run %s, which was deleted and has more to show", run_id)
 
     def find_or_create(self, opening: RunOpening, parent_id: str | None) -> str:
-        """Returns the id of the run that `opening` asks for."""
-        existing = self.find(opening.uid)
+        """Returns the id of the run that `opening` asks for; what it was refused is tried again."""
+        existing = self._find(opening.uid)
         if existing is not None:
-            return existing
-        tags = {**opening.tags, UID_TAG: _quoted(opening.uid)}
+            if REFUSED_TAG in existing.data.tags:
+                with translated(f"update run {existing.info.run_id}"):
+                    self._client.delete_tag(existing.info.run_id, REFUSED_TAG)
+            return str(existing.info.run_id)
+        tags = {**_storable(opening.tags), UID_TAG: _quoted(opening.uid)}
         if parent_id is not None:
             tags[MLFLOW_PARENT_RUN_ID] = parent_id
         with translated(f"create run {opening.name!r}"):
@@ -79,34 +114,87 @@ class MlflowStore:
         the shippers of two machines create a study's at the same moment.
         """
         for run in self._runs(uid):
-            if run.info.run_id != run_id:
-                self._adopt(run_id, run.info.run_id)
+            if run.info.run_id != run_id and _is_active(run):
+                self.adopt(run_id, run.info.run_id)
                 _logger.warning("deleting run %s: a double of %s", run.info.run_id, run_id)
                 with translated(f"delete run {run.info.run_id}"):
-                    self._client.delete_run(run.info.run_id)
+                    discard(self._client, run.info.run_id, A_DOUBLE)
 
-    def _adopt(self, parent_id: str, double_id: str) -> None:
-        with translated(f"search runs below {double_id}"):
-            below = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{double_id}'"
+    def adopt(self, parent_id: str, former_id: str) -> None:
+        """Gives to one run what lies below another, which may have been purged."""
+        with translated(f"search runs below {former_id}"):
+            below = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{former_id}'"
             while runs := self._client.search_runs([self._experiment_id], below):
                 for run in runs:
                     self._client.set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, parent_id)
 
-    def apply(self, run_id: str, update: RunUpdate) -> None:
-        """Does to the run what `update` says; its status changes last."""
-        with translated(f"update run {run_id}"):
-            if update.dataset is not None:
-                self._client.log_inputs(run_id, [dataset_input(update.dataset)])
-            self._log_values(run_id, update)
-            self._log_artifacts(run_id, update.artifacts)
-            for path in update.removed_artifacts:
-                self._remove_artifact(run_id, path)
-            for key in update.removed_tags:
-                self._remove_tag(run_id, key)
-            if update.status == "RUNNING":
-                self._client.update_run(run_id, update.status)
-            elif update.status is not None:
-                self._client.set_terminated(run_id, update.status, update.ended_ms)
+    def apply(self, run_id: str, update: RunUpdate) -> list[str]:
+        """Does to the run what `update` says; its status changes last.
+
+        Returns:
+            What the store turned down, part by part; everything else is done.
+
+        Raises:
+            UnavailableError: the store does not answer; the same update may be tried again.
+            RunGoneError: somebody deleted the run.
+            RefusedError: the run was deleted with its study.
+        """
+        datasets = () if update.dataset is None else (update.dataset,)
+        statuses = () if update.status is None else (update.status,)
+        parts: list[tuple[Sequence[Any], Callable[[Sequence[Any]], None]]] = [
+            (datasets, partial(self._log_datasets, run_id)),
+            *((rows, partial(self._log_rows, run_id)) for rows in self._values(run_id, update)),
+            (update.artifacts, partial(self._log_artifacts, run_id)),
+            (update.removed_artifacts, partial(self._remove_artifacts, run_id)),
+            (update.removed_tags, partial(self._remove_tags, run_id)),
+            (statuses, partial(self._set_status, run_id, update.ended_ms)),
+        ]
+        return [refusal for rows, act in parts for refusal in self._in_parts(run_id, rows, act)]
+
+    def _in_parts(
+        self, run_id: str, rows: Sequence[Any], act: Callable[[Sequence[Any]], None]
+    ) -> list[str]:
+        """Does it with all rows, or with halves of them down to the ones that are refused."""
+        if not rows:
+            return []
+        try:
+            with translated(f"update run {run_id}"):
+                act(rows)
+        except RefusedError as error:
+            self._check_run(run_id)
+            if len(rows) == 1:
+                return self._once_more(run_id, rows, act, error)
+            middle = len(rows) // 2
+            halves = rows[:middle], rows[middle:]
+            return [text for half in halves for text in self._in_parts(run_id, half, act)]
+        return []
+
+    def _once_more(
+        self,
+        run_id: str,
+        rows: Sequence[Any],
+        act: Callable[[Sequence[Any]], None],
+        refusal: RefusedError,
+    ) -> list[str]:
+        """Another writer's insert in the same instant can look like a refusal."""
+        try:
+            with translated(f"update run {run_id}"):
+                act(rows)
+        except RefusedError:
+            return [f"{_named(rows[0])}: {refusal}"]
+        return []
+
+    def _check_run(self, run_id: str) -> None:
+        """A run that is not there refuses everything, whatever it is."""
+        try:
+            with translated(f"look at run {run_id}"):
+                run = self._client.get_run(run_id)
+        except RefusedError as error:
+            raise RunGoneError(str(error)) from error
+        if run.data.tags.get(DELETED_TAG) == WITH_ITS_STUDY:
+            raise RefusedError(f"MLflow: run {run_id} was deleted with its study")
+        if not _is_active(run):
+            raise RunGoneError(f"MLflow: run {run_id} was deleted")
 
     def ping(self) -> None:
         """Raises UnavailableError when the store does not answer."""
@@ -114,27 +202,37 @@ class MlflowStore:
             self._client.get_experiment(self._experiment_id)
 
     def _runs(self, uid: str) -> list[Any]:
+        """Active and deleted ones, in the same order for all who ask."""
         with translated(f"search run {uid!r}"):
             runs = self._client.search_runs(
-                [self._experiment_id], f"tags.`{UID_TAG}` = '{_quoted(uid)}'"
+                [self._experiment_id], f"tags.`{UID_TAG}` = '{_quoted(uid)}'", ViewType.ALL
             )
         return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
 
-    def _log_values(self, run_id: str, update: RunUpdate) -> None:
-        params, tags = dict(update.params), dict(update.tags)
+    def _values(self, run_id: str, update: RunUpdate) -> list[list[Metric | Param | RunTag]]:
+        """Points, params and tags, each list for one call."""
+        params, tags = _storable(update.params), _storable(update.tags)
         if params:
-            params, changed = self._new_params(run_id, params)
+            with translated(f"look at run {run_id}"):
+                params, changed = self._new_params(run_id, params)
             tags |= {f"tuner.changed.{key}": value for key, value in changed.items()}
         metrics = [_metric(point) for point in update.points]
         param_rows = [Param(*pair) for pair in _cut(params, LONGEST_VALUE).items()]
         tag_rows = [RunTag(*pair) for pair in _cut(tags, _TAG_LENGTH).items()]
-        for calls in zip_longest(
+        calls = zip_longest(
             _chunks(metrics, _POINTS_A_CALL),
             _chunks(param_rows, _PAIRS_A_CALL),
             _chunks(tag_rows, _PAIRS_A_CALL),
             fillvalue=(),
-        ):
-            self._client.log_batch(run_id, *calls)
+        )
+        return [[row for rows in call for row in rows] for call in calls]
+
+    def _log_rows(self, run_id: str, rows: Sequence[Metric | Param | RunTag]) -> None:
+        kinds = ([row for row in rows if isinstance(row, kind)] for kind in (Metric, Param, RunTag))
+        self._client.log_batch(run_id, *kinds)
+
+    def _log_datasets(self, run_id: str, datasets: Sequence[DatasetInfo]) -> None:
+        self._client.log_inputs(run_id, [dataset_input(each) for each in datasets])
 
     def _new_params(
         self, run_id: str, params: dict[str, str]
@@ -153,20 +251,50 @@ class MlflowStore:
         return new, changed
 
     def _log_artifacts(self, run_id: str, artifacts: Sequence[Artifact]) -> None:
-        if not artifacts:
-            return
         with TemporaryDirectory(dir=self._scratch) as folder:
             for artifact in artifacts:
                 _stage(Path(folder), artifact)
             self._client.log_artifacts(run_id, folder)
 
-    def _remove_artifact(self, run_id: str, path: str) -> None:
+    def _remove_artifacts(self, run_id: str, paths: Sequence[str]) -> None:
         uri = self._client.get_run(run_id).info.artifact_uri
-        get_artifact_repository(uri, tracking_uri=self._uri).delete_artifacts(path)
+        for path in paths:
+            get_artifact_repository(uri, tracking_uri=self._uri).delete_artifacts(path)
 
-    def _remove_tag(self, run_id: str, key: str) -> None:
-        if key in self._client.get_run(run_id).data.tags:
-            self._client.delete_tag(run_id, key)
+    def _remove_tags(self, run_id: str, keys: Sequence[str]) -> None:
+        there = self._client.get_run(run_id).data.tags
+        for key in keys:
+            if key in there:
+                self._client.delete_tag(run_id, key)
+
+    def _set_status(self, run_id: str, ended_ms: int | None, statuses: Sequence[RunStatus]) -> None:
+        for status in statuses:
+            if status == "RUNNING":
+                self._client.update_run(run_id, status)
+            else:
+                self._client.set_terminated(run_id, status, ended_ms)
+
+
+def _is_active(run: Run) -> bool:
+    return bool(run.info.lifecycle_stage == LifecycleStage.ACTIVE)
+
+
+def _named(row: object) -> str:
+    """What a person calls the part of an update."""
+    match row:
+        case Metric():
+            return f"metric {row.key!r} at step {row.step}"
+        case Param() | RunTag():
+            return f"{type(row).__name__.lower()} {row.key!r}"
+        case Artifact():
+            return f"artifact {row.path!r}"
+        case DatasetInfo():
+            return f"data set {row.name!r}"
+    return str(row)
+
+
+def _storable(pairs: Mapping[str, str]) -> dict[str, str]:
+    return {key: encodable(value) for key, value in pairs.items()}
 
 
 def _metric(point: Point) -> Metric:

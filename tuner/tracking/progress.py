@@ -10,7 +10,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tuner.spec.search_space import Frozen
-from tuner.tracking.spool import read_lines, spool_folders
+from tuner.tracking.spool import FILE_NAME as SPOOL
+from tuner.tracking.spool import first_line_digest, read_lines, spool_folders
 
 FILE_NAME = "shipped.json"
 
@@ -20,6 +21,8 @@ class Progress(Frozen):
 
     destination: str
     """Which experiment of which store; progress towards another one counts for nothing."""
+    spool: str = ""
+    """The digest of the spool's first line; progress in another spool counts for nothing."""
     uid: str = ""
     run_id: str | None = None
     offset: int = 0
@@ -33,11 +36,27 @@ class Progress(Frozen):
 
 
 def load_progress(folder: Path) -> Progress | None:
-    """Returns the progress of the spool in `folder`, None when nothing usable is there."""
+    """Returns the progress of the spool in `folder`, None when nothing usable is there.
+
+    That includes the progress of a spool that was deleted, and whose place another has taken.
+    """
     try:
-        return Progress.model_validate_json((folder / FILE_NAME).read_bytes())
+        text = (folder / FILE_NAME).read_bytes()
+        progress = Progress.model_validate_json(text, extra="ignore")
     except (FileNotFoundError, ValidationError):
         return None
+    return progress if is_of(progress, folder) else None
+
+
+def is_of(progress: Progress, folder: Path) -> bool:
+    """Whether the spool that lies in `folder` now is the one that the progress was made in."""
+    try:
+        size = (folder / SPOOL).stat().st_size
+    except FileNotFoundError:
+        return True  # nothing contradicts it
+    if progress.offset > size:
+        return False
+    return progress.spool in ("", first_line_digest(folder))
 
 
 def save_progress(folder: Path, progress: Progress) -> None:

@@ -9,6 +9,7 @@ instead of after each, and once more at the end.
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from pydantic import ValidationError
 
 from tuner.errors import RefusedError
 from tuner.tracking.attempt_run import AbandonedRun, AttemptRun
-from tuner.tracking.batches import Entry, are_measurements, batches, decoded
+from tuner.tracking.batches import Entry, are_measurements, batches
 from tuner.tracking.events import (
     AttemptAbandoned,
     AttemptEnded,
@@ -25,14 +26,12 @@ from tuner.tracking.events import (
     StudyClosed,
     StudyOpened,
 )
-from tuner.tracking.mlflow_store import MlflowStore
-from tuner.tracking.progress import Progress, load_progress, save_progress
-from tuner.tracking.spool import read_lines
+from tuner.tracking.experiments import ExperimentError
+from tuner.tracking.mlflow_store import REFUSED_TAG, MlflowStore, RunGoneError
+from tuner.tracking.progress import Progress, is_of, load_progress, save_progress
+from tuner.tracking.spool import first_line_digest, read_lines
 from tuner.tracking.study_run import StudyRun
 from tuner.tracking.updates import RunOpening, RunUpdate
-
-REFUSED_TAG = "tuner.refused_events"
-"""On a run that misses something: how many of its events MLflow turned down."""
 
 _MEASURE_S = 10.0
 """How often measurements of one run go to MLflow, at most, while nothing else happens to it."""
@@ -57,6 +56,10 @@ class Shipment:
         usable = known is not None and known.destination == store.destination
         self.progress = known if known and usable else Progress(destination=store.destination)
         self._run: _Run | None = None
+        self._purged: str | None = None
+        """The run that this spool's new one takes the place of."""
+        self.waits_for_parent = False
+        """Whether nothing can be shipped before somebody opens the study's run."""
         self._measure_at = self._draw_at = 0.0
 
     @property
@@ -77,6 +80,8 @@ class Shipment:
         Raises:
             UnavailableError: MLflow does not answer; what is left waits in the spool.
         """
+        if not is_of(self.progress, self.folder):
+            self._begin_anew(Progress(destination=self.progress.destination))
         before = self.progress.run_id
         shipped = self._ship_new(go_on, finishing=finishing)
         if before not in (None, self.progress.run_id):
@@ -119,29 +124,44 @@ class Shipment:
         for line in read_lines(self.folder, 0):
             if line.end > self.progress.offset:
                 break
-            event = decoded(line)
+            event = line.event_or_error()
             if not isinstance(event, ValidationError):
                 run = run.after(event) if run else _beginning(event)
         return replace(run, undrawn=self.progress.undrawn) if isinstance(run, StudyRun) else run
 
     def _ship(self, batch: Sequence[Entry]) -> bool:
-        """Ships a batch, if need be one by one, and skips what is refused twice.
-
-        Another writer's insert in the same instant can look like a refusal, so once is not
-        enough.
-        """
+        """Ships a batch, if need be one by one, and skips what is refused whole."""
         try:
             return self._apply(batch)
-        except RefusedError:
-            if self._leave_double():
-                return False
+        except RunGoneError:
+            return self._is_found_again() and self._apply(batch)
+        except ExperimentError:
+            raise
+        except RefusedError as error:
             if len(batch) > 1:
                 return all(self._ship([entry]) for entry in batch)
-        try:
-            return self._apply(batch)
-        except RefusedError as error:
-            self._skip(batch[0], error)
+            self._refuse(batch[0].end, [str(error)])
+            self._advance(offset=batch[0].end)
             return True
+
+    def find_again(self) -> None:
+        """Makes sure that the run is still there, which others wait for."""
+        if self.progress.run_id is not None:
+            self._is_found_again()
+
+    def _is_found_again(self) -> bool:
+        """Whether the run could be restored; else the spool is shipped from its beginning.
+
+        That makes a new run if the former one was purged.
+        """
+        known = self.progress
+        first = self._store.find(known.uid)
+        if first == known.run_id:
+            return True
+        if first is None:
+            self._purged = known.run_id
+        self._begin_anew(Progress(destination=known.destination, uid=known.uid, run_id=first))
+        return False
 
     def _leave_double(self) -> bool:
         """Begins anew in the run that others have agreed on; whether this one was its double."""
@@ -149,10 +169,13 @@ class Shipment:
         first = self._store.find(known.uid) if known.run_id is not None else None
         if first in (None, known.run_id):
             return False
-        self._run = None
-        self.progress = Progress(destination=known.destination, uid=known.uid, run_id=first)
-        save_progress(self.folder, self.progress)
+        self._begin_anew(Progress(destination=known.destination, uid=known.uid, run_id=first))
         return True
+
+    def _begin_anew(self, progress: Progress) -> None:
+        self._run = None
+        self.progress = progress
+        save_progress(self.folder, progress)
 
     def _apply(self, batch: Sequence[Entry]) -> bool:
         run, updates = self._known(), []
@@ -169,7 +192,7 @@ class Shipment:
             return False
         run_id = self.progress.run_id or self._open(run.opening)
         if run_id is not None:
-            self._update(run_id, _merged(updates))
+            self._refuse(batch[-1].end, self._update(run_id, _merged(updates)))
         elif not run.opening.foreign:
             return False
         self._run = run
@@ -184,10 +207,8 @@ class Shipment:
         run = self._known()
         assert isinstance(run, StudyRun)
         assert self.progress.run_id is not None
-        try:
-            self._store.apply(self.progress.run_id, RunUpdate(artifacts=run.artifacts()))
-        except RefusedError as error:
-            _logger.error("%s: cannot log its figures: %s", self.folder, error)  # noqa: TRY400
+        update = RunUpdate(artifacts=run.artifacts())
+        self._refuse(self.progress.offset, self._store.apply(self.progress.run_id, update))
         self._run = replace(run, undrawn=False)
         self._advance(undrawn=False)
 
@@ -198,6 +219,7 @@ class Shipment:
             return self._store.find(opening.uid)
         if opening.parent_uid is not None:
             parent_id = self._store.find(opening.parent_uid)
+            self.waits_for_parent = parent_id is None
             if parent_id is None:
                 return None
         if opening.predecessor_uid is not None:
@@ -205,31 +227,35 @@ class Shipment:
             tags = {**opening.tags, "tuner.predecessor_run_id": predecessor}
             opening = replace(opening, tags=tags)
         run_id = self._store.find_or_create(opening, parent_id)
+        if self._purged is not None:
+            self._store.adopt(run_id, self._purged)
+            self._purged = None
         self._advance(uid=opening.uid, run_id=run_id)
         return run_id
 
-    def _update(self, run_id: str, update: RunUpdate) -> None:
-        self._store.apply(run_id, update)
+    def _update(self, run_id: str, update: RunUpdate) -> list[str]:
+        refusals = self._store.apply(run_id, update)
         if update.ended_ms is not None:
             self._store.remove_doubles(self.progress.uid, run_id)
+        return refusals
 
-    def _skip(self, entry: Entry, error: RefusedError) -> None:
-        """Goes on without the entry, and says so in the log, the progress and the run."""
-        note = f"event up to byte {entry.end}: {error}"
-        _logger.error("%s: %s", self.folder, note)
-        refused = (*self.progress.refused, note)
+    def _refuse(self, end: int, refusals: Sequence[str]) -> None:
+        """Says what the run will not have, in the log, the progress and the run itself."""
+        if not refusals:
+            return
+        notes = [f"event up to byte {end}: {refusal}" for refusal in refusals]
+        for note in notes:
+            _logger.error("%s: %s", self.folder, note)
+        refused = (*self.progress.refused, *notes)
+        self._advance(refused=refused)
         if self.progress.run_id is not None:
-            self._tag(self.progress.run_id, {REFUSED_TAG: str(len(refused))})
-        self._advance(offset=entry.end, refused=refused)
-
-    def _tag(self, run_id: str, tags: dict[str, str]) -> None:
-        try:
-            self._store.apply(run_id, RunUpdate(tags=tags))
-        except RefusedError as error:
-            _logger.error("%s: cannot tag its run: %s", self.folder, error)  # noqa: TRY400
+            with suppress(RefusedError):  # a run that was deleted with its study
+                tags = {REFUSED_TAG: str(len(refused))}
+                self._store.apply(self.progress.run_id, RunUpdate(tags=tags))
 
     def _advance(self, **changes: object) -> None:
-        self.progress = self.progress.model_copy(update=changes)
+        spool = self.progress.spool or first_line_digest(self.folder)
+        self.progress = self.progress.model_copy(update={"spool": spool, **changes})
         save_progress(self.folder, self.progress)
 
 

@@ -8,6 +8,7 @@ the moment its newline is there: whatever follows the last newline is a write th
 off, left alone by readers and removed by the next writer.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -15,6 +16,8 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+from pydantic import ValidationError
 
 from tuner.errors import UnavailableError
 from tuner.tracking.events import (
@@ -96,6 +99,14 @@ class SpoolWriter:
                 f"{self.path}: cannot append {event.kind}: {error.strerror}"
             ) from error
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the file was deleted, or replaced, since it was opened."""
+        try:
+            return not os.path.samestat(self.path.stat(), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            return True
+
     def close(self) -> None:
         """Closes the file; appending is over."""
         self._file.close()
@@ -128,11 +139,22 @@ class SpoolLine:
     def kind(self) -> str:
         """The event's kind, without reading the rest; empty when there is none."""
         start = _KIND.match(self.text)
-        return start[1].decode() if start else ""
+        return start[1].decode(errors="replace") if start else ""
 
     def event(self) -> Event:
-        """The event in it. Raises pydantic's ValidationError when there is none."""
-        return _located(event_adapter.validate_json(self.text), self.folder)
+        """The event in it, without keys that only a newer version of tuner knows.
+
+        Raises:
+            ValidationError: pydantic's, when there is none.
+        """
+        return _located(event_adapter.validate_json(self.text, extra="ignore"), self.folder)
+
+    def event_or_error(self) -> Event | ValidationError:
+        """The event in it, or why there is none: a disk damaged it, or a newer version wrote it."""
+        try:
+            return self.event()
+        except ValidationError as error:
+            return error
 
 
 def read_lines(folder: Path, offset: int) -> Iterator[SpoolLine]:
@@ -168,6 +190,17 @@ def _moved(file: Path, folder: Path) -> Path:
 
 
 def read_events(folder: Path, offset: int = 0) -> tuple[list[Event], int]:
-    """Returns the events behind `offset` bytes, and the offset at which to go on later."""
+    """Returns the events behind `offset` bytes, and the offset at which to go on later.
+
+    Lines that hold no event are left out.
+    """
     lines = list(read_lines(folder, offset))
-    return [line.event() for line in lines], lines[-1].end if lines else offset
+    read = (line.event_or_error() for line in lines)
+    events = [event for event in read if not isinstance(event, ValidationError)]
+    return events, lines[-1].end if lines else offset
+
+
+def first_line_digest(folder: Path) -> str:
+    """Tells this spool from any that replaces it; empty as long as no line is complete."""
+    first = next(read_lines(folder, 0), None)
+    return "" if first is None else hashlib.sha256(first.text).hexdigest()[:16]

@@ -14,6 +14,7 @@ from sqlalchemy import Column, create_engine, func, literal, or_, select, update
 
 from tuner.errors import RefusedError
 from tuner.tracking.connection import connected
+from tuner.tracking.deletion import discard_again
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipper_lock import no_shipper
 
@@ -70,6 +71,8 @@ def mend(settings: TrackingSettings, driven: Sequence[str], folders: Iterable[Pa
         experiment = client.get_experiment_by_name(settings.experiment)
         if experiment is not None and is_deleted(experiment):
             client.restore_experiment(experiment.experiment_id)
+        if experiment is not None:
+            discard_again(client, experiment.experiment_id)
         if experiment is not None and (elsewhere := misplaced(experiment, settings)):
             _check_movable(Path(elsewhere), Path(settings.artifact_root), driven)
             with no_shipper(folders):

@@ -58,7 +58,14 @@ class StudyShipper:
         )
         if shipped:
             self._name_runs()
+        self._open_the_way()
         return shipped
+
+    def _open_the_way(self) -> None:
+        """Attempts may wait for a study's run that is shipped, and was purged since."""
+        parent = self._shipments.get(parent_folder(self._folder))
+        if parent is not None and any(each.waits_for_parent for each in self._looked_at):
+            parent.find_again()
 
     def _name_runs(self) -> None:
         """The study's own spool is shipped first, before its attempts have their runs."""

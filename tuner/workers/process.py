@@ -73,5 +73,12 @@ class TrainerProcess:
         code = self._process.wait(_PARTING_S)
         how = self._killed_because or ("it did not end" if code is None else ending_of(code))
         log = trial_log if trial_log and trial_log.exists() else self._log
-        printed = encodable(log.read_text(errors="replace")[-_LOG_TAIL:].strip())
+        printed = encodable(_tail(log).strip())
         return Ending(f"{how}; its log {log} ends:\n{printed}" if printed else how)
+
+
+def _tail(log: Path) -> str:
+    """The last `_LOG_TAIL` bytes, as text: a log may be larger than the memory."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _LOG_TAIL))
+        return file.read().decode(errors="replace")

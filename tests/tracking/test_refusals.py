@@ -1,0 +1,211 @@
+"""What becomes of a run of which MLflow, or what stands before it, turns a part down."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from tests.study.conftest import postgresql  # noqa: F401 - a fixture
+from tests.tracking.ingress import Answer, ingress
+from tests.tracking.recorder import Recorder
+from tests.tracking.servers import Server
+from tests.tracking.store import Store, ship
+from tests.waiting import wait_until
+from tuner.errors import ExitCode
+from tuner.tracking.deletion import A_DOUBLE, DELETED_TAG, delete_runs, discard
+from tuner.tracking.progress import load_progress, survey
+from tuner.tracking.settings import TrackingSettings
+from tuner.tracking.shipping import Shipper
+from tuner.tracking.spool import attempt_folder, parent_folder
+from tuner.tracking.store_repair import mend
+from tuner.tracking.study_shipper import StudyShipper
+
+PROXYS_LIMIT = 1_000_000
+TOO_LARGE = b"<html><head><title>413 Request Entity Too Large</title></head></html>"
+
+
+def test_a_file_that_is_too_large_for_a_proxy_costs_its_run_nothing_else(
+    recorder: Recorder, server: Server
+) -> None:
+    """A log longer than that arrives as its head and its tail."""
+    settings = replace(server.settings, experiment="limited")
+    recorder.parent(recorder.opened())
+    ended = recorder.ended("failed", reason="why")
+    assert ended.log is not None
+    ended.log.write_bytes(b"first\n" + b"x" * 2 * PROXYS_LIMIT + b"\nlast")
+    kept = recorder.kept(b"w" * 2 * PROXYS_LIMIT)
+    recorder.attempt(0, 0, recorder.started(0), recorder.epoch(1), kept, ended)
+
+    def limited(body: bytes) -> Answer | None:
+        return (413, TOO_LARGE) if len(body) > PROXYS_LIMIT else None
+
+    with ingress(server.port, limited) as port:
+        assert ship(recorder.folder, replace(settings, uri=f"http://127.0.0.1:{port}")) == 0
+
+    store = Store(settings)
+    run = store.runs["trial 0"]
+    assert run.info.status == "FAILED"
+    assert run.data.tags["tuner.reason"] == "why"
+    assert run.data.tags["tuner.refused_events"] == "1"
+    assert {"curves.png", "error.txt", "plan.json"} <= store.artifacts("trial 0")
+    log = store.text("trial 0", "output.log")
+    assert log.startswith("first\n")
+    assert log.endswith("\nlast")
+    assert len(log) < PROXYS_LIMIT
+    progress = load_progress(attempt_folder(recorder.folder, 0, 0))
+    assert progress is not None
+    assert "artifact 'model/model.keras': MLflow: cannot update run" in progress.refused[0]
+    assert "413" in progress.refused[0]
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html><h1>404 Not Found</h1></html>", b'{"message": "no Route matched"}']
+)
+def test_an_ingress_without_a_server_behind_it_loses_nothing(
+    recorder: Recorder, server: Server, body: bytes
+) -> None:
+    """Its 404 is not MLflow's, whether nothing or something has been shipped by then."""
+    settings = replace(server.settings, experiment=f"redeployed-{len(body)}")
+    away = [True]
+    with ingress(server.port, lambda _: (404, body) if away[0] else None) as port:
+        shipper = Shipper(recorder.folder, replace(settings, uri=f"http://127.0.0.1:{port}"))
+        try:
+            recorder.parent(recorder.opened())
+            wait_until(lambda: shipper.log.read_text().count("events wait in the spool") == 1)
+            away[0] = False
+            wait_until(lambda: shipper.pending == 0)
+            away[0] = True
+            recorder.trial(0)
+            wait_until(lambda: shipper.log.read_text().count("events wait in the spool") == 2)
+            away[0] = False
+            recorder.parent(recorder.closed())
+        finally:
+            code = shipper.finish(lambda: 60)
+    assert (code, shipper.refusal) == (ExitCode.OK, "")
+    runs = Store(settings).runs
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert not [run for run in runs.values() if "tuner.refused_events" in run.data.tags]
+    assert len(Store(settings).points("trial 0", "loss")) == 3
+
+
+def test_text_that_postgresql_cannot_hold_arrives_with_escapes(
+    recorder: Recorder,
+    postgresql: str,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    url = postgresql.replace("postgresql:", "postgresql+psycopg:")
+    settings = TrackingSettings(url, str(tmp_path / "artifacts"), "nul")
+    recorder.parent(recorder.opened(model="a\0b"))
+    recorder.attempt(0, 0, recorder.started(0), recorder.ended("failed", reason="b\0c \ud800"))
+    assert ship(recorder.folder, settings) == 0
+    runs = Store(settings).runs
+    assert runs["trial 0"].info.status == "FAILED"
+    assert runs["trial 0"].data.tags["tuner.reason"] == r"b\x00c \ud800"
+    assert runs["sweep"].data.params["model"] == r"a\x00b"
+
+
+@pytest.fixture
+def begun(recorder: Recorder, local: TrackingSettings) -> Iterator[StudyShipper]:
+    """The shipper of a study that has one trial in progress, which is shipped so far."""
+    recorder.parent(recorder.opened())
+    recorder.attempt(0, 0, recorder.started(0), recorder.epoch(1))
+    with closing(StudyShipper(recorder.folder, local, lambda: True)) as shipper:
+        shipper.ship()
+        yield shipper
+
+
+def go_on(recorder: Recorder) -> None:
+    recorder.attempt(0, 0, recorder.epoch(2), recorder.epoch(3), recorder.ended())
+    recorder.trial(1)
+
+
+@pytest.mark.parametrize("purged", [False, True])
+def test_runs_that_were_deleted_by_hand_come_back_when_there_is_more_to_show(
+    recorder: Recorder, local: TrackingSettings, begun: StudyShipper, purged: bool
+) -> None:
+    """They are restored, or made anew if they were purged; what lies below them stays there."""
+    before = Store(local)
+    for run in before.runs.values():
+        before.client.delete_run(run.info.run_id)
+        if purged:
+            before.client._tracking_client.store._hard_delete_run(run.info.run_id)
+    go_on(recorder)
+    while begun.ship(finishing=True):
+        pass
+    recorder.parent(recorder.progressed(), recorder.closed())
+    while begun.ship(finishing=True):
+        pass
+
+    assert begun.survey().pending == 0
+    after = Store(local)
+    assert {run.info.status for run in after.runs.values()} == {"FINISHED"}
+    parent = after.runs.pop("sweep").info.run_id
+    assert (parent == before.runs["sweep"].info.run_id) is not purged
+    assert len(after.runs) == 2
+    for name, run in after.runs.items():
+        assert run.data.tags["mlflow.parentRunId"] == parent
+        assert "tuner.refused_events" not in run.data.tags
+        assert [step for step, _, _ in after.points(name, "loss")] == [1, 2, 3]
+
+
+def test_an_experiment_that_is_deleted_while_it_is_shipped_to_costs_no_event(
+    recorder: Recorder, local: TrackingSettings, begun: StudyShipper
+) -> None:
+    """It is not restored with what tuner itself had deleted."""
+    before = Store(local)
+    double = before.client.create_run(before.experiment.experiment_id, run_name="double")
+    discard(before.client, double.info.run_id, A_DOUBLE)
+    before.client.delete_experiment(before.experiment.experiment_id)
+    go_on(recorder)
+    with pytest.raises(Exception, match="is deleted; restore it with: tuner doctor --fix"):
+        begun.ship(finishing=True)
+    mend(local, driven=[])
+    while begun.ship(finishing=True):
+        pass
+
+    after = Store(local)
+    assert after.runs.keys() == {"sweep", "trial 0", "trial 1"}
+    assert [step for step, _, _ in after.points("trial 0", "loss")] == [1, 2, 3]
+    assert "tuner.refused_events" not in after.runs["trial 0"].data.tags
+
+
+def test_runs_that_were_deleted_with_their_study_stay_deleted(
+    recorder: Recorder, local: TrackingSettings, begun: StudyShipper
+) -> None:
+    client = MlflowClient(local.uri)
+    assert delete_runs(local, recorder.study_uid) == 2
+    go_on(recorder)
+    recorder.parent(recorder.closed())
+    begun.ship(finishing=True)
+    assert Store(local).runs == {}
+    (run, _) = client.search_runs(
+        [client.get_experiment_by_name("tuner").experiment_id], run_view_type=2
+    )
+    assert run.data.tags[DELETED_TAG] == "with its study"
+
+
+def test_a_spool_that_is_replaced_while_it_is_shipped_is_shipped_from_its_beginning(
+    recorder: Recorder, local: TrackingSettings, begun: StudyShipper
+) -> None:
+    (parent_folder(recorder.folder) / "spool.jsonl").unlink()
+    recorder.parent(recorder.opened(trials="9"), recorder.closed())
+    begun.ship(finishing=True)
+    assert Store(local).runs["sweep"].info.status == "FINISHED"
+    assert survey(recorder.folder).pending == 0
+    recorder.parent(recorder.opened(trials="9"))
+
+
+def test_a_line_of_a_newer_version_is_read_without_what_is_new(
+    recorder: Recorder, local: TrackingSettings
+) -> None:
+    recorder.parent(recorder.opened(), recorder.closed())
+    spool = parent_folder(recorder.folder) / "spool.jsonl"
+    text = spool.read_text().replace('"at_ms"', '"unheard_of": {"a": 1}, "at_ms"')
+    spool.write_text('{"kind": "study-praised", "at_ms": 1}\n'.join(text.splitlines(True)))
+    assert ship(recorder.folder, local) == 0
+    run = Store(local).runs["sweep"]
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["tuner.refused_events"] == "1"
