@@ -1,5 +1,6 @@
 """What is missing, doubled or open is named, and healed."""
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -68,3 +69,47 @@ def test_what_a_dead_driver_left_is_closed(place: Place) -> None:
     assert [run.info.status for run in place.runs()] == ["KILLED"]
     assert place.run() == 0
     place.check(trials=2)
+
+
+def test_what_was_deleted_by_hand_is_named_and_restored_from_what_is_left(place: Place) -> None:
+    """Artifacts, the study's run, a spool and lines of spools, and a study of a newer version."""
+    place.write_study(trials=3, epochs=3)
+    assert place.run() == 0
+    (home,) = (place.folder / "home" / "studies" / "fault").glob("*/attempts")
+    shutil.rmtree(place.folder / "home" / "mlartifacts")
+    client = MlflowClient(place.tracking_uri)
+    runs = place.runs()
+    parent = runs[0].data.tags["mlflow.parentRunId"]
+    with sqlite3.connect(place.folder / "mlflow.db") as database:
+        delete = "DELETE FROM latest_metrics WHERE run_uuid = ? AND key = 'trials_completed'"
+        database.execute(delete, (parent,))
+    database.close()
+    with (home / "0-0" / "spool.jsonl").open("ab") as spool:
+        spool.write(b"\0" * 8 + b"\n")
+    (home / "2-0" / "spool.jsonl").unlink()
+
+    said = doctor(place, code=1)
+
+    assert "trial 0, attempt 0: its run lacks the files curves.csv, curves.png, plan.json" in said
+    assert "trial 0, attempt 0: its run lacks its model, which is here; with --fix" in said
+    assert "trial 2, attempt 0: its spool is gone from this machine" in said
+    assert "trial 0, attempt 0: a line of" in said
+    assert "the study: its run counts 0 completed trials of 3; with --fix" in said
+    client.delete_run(parent)
+    assert "the study: MLflow has lost its parent run; with --fix" in doctor(place, code=1)
+
+    said = doctor(place, "--fix", code=1)
+
+    assert "lacks" not in said
+    assert "cannot be read, and what it told is left out" in said
+    restored = client.get_run(parent)
+    assert (restored.info.lifecycle_stage, restored.info.status) == ("active", "FINISHED")
+    assert restored.data.metrics["trials_completed"] == 3
+    models = [bool(client.list_artifacts(run.info.run_id, "model")) for run in place.runs()]
+    assert models == [True, True, False], "what lay in the deleted spool alone is lost"
+
+    with sqlite3.connect(place.folder / "studies.db") as database:
+        (text,) = database.execute("SELECT spec FROM tuner_studies").fetchone()
+        database.execute("UPDATE tuner_studies SET spec = ?", (f"{text}\nunheard_of: 1\n",))
+    database.close()
+    assert "fault: cannot be read: study fault: unheard_of" in doctor(place, code=1)

@@ -13,6 +13,7 @@ import pytest
 
 from tests.disks import fill, small_disk
 from tests.faults.conftest import LONGEST_S, STUDY, Place, eventually, reached
+from tuner.errors import ExitCode
 
 
 @pytest.fixture
@@ -100,3 +101,21 @@ def test_postgresql_may_be_restarted_in_mid_epoch(own_server: Any, furnished: Pa
     assert driver.wait(LONGEST_S) == 0
     place.check(trials=3)
     assert [attempt.outcome for attempt in place.attempts()] == ["completed"] * 3
+
+
+def test_a_driver_that_is_told_to_stop_while_the_databases_disk_is_full(furnished: Path) -> None:
+    """It cannot hand its trial back, and still ends with the signal's exit code."""
+    with small_disk(furnished / "database", "2m") as disk:
+        place = Place(furnished, f"sqlite:///{disk}/studies.db")
+        try:
+            place.write_study(trials=1, epochs=100, space={"pause_s": 0.05})
+            driver = place.start()
+            eventually(reached(place, epoch=1))
+            filler = fill(disk)
+            driver.terminate()
+            assert driver.wait(LONGEST_S) == ExitCode.TERMINATED
+            assert "error: the database failed: " in place.said()
+            assert "Traceback" not in place.said()
+            filler.unlink()
+        finally:
+            place.close()

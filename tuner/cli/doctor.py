@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from tuner.cli.tables import print_table
-from tuner.errors import RefusedError
+from tuner.errors import RefusedError, UsageError
 
 
 def doctor(
@@ -39,7 +39,14 @@ def doctor(
         catalog = Catalog(database)
         names = catalog.names() if study is None else [study]
         for name in [] if wrong else names:  # what MLflow says of a study would be no news
-            patient = Doctor(home, database, catalog.get(name), tracking)
+            try:
+                patient = Doctor(home, database, catalog.get(name), tracking)
+            except UsageError as error:
+                if study is not None:
+                    raise
+                typer.echo(f"{name}: cannot be read: {error}")
+                wrong.append(name)
+                continue
             if fix:
                 patient.heal(lambda text: typer.echo(text, err=True))
             found = patient.findings()

@@ -17,7 +17,9 @@ from contextlib import suppress
 from types import FrameType
 from typing import Self
 
-from tuner.errors import ExitCode
+import typer
+
+from tuner.errors import ExitCode, TunerError, said_by
 
 _CODES: dict[int, ExitCode] = {
     signal.SIGINT: ExitCode.INTERRUPTED,
@@ -57,10 +59,18 @@ class StopSignals:
         self._last_resort.prepare()
         return self
 
-    def __exit__(self, *raised: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        """A command that was told to stop ends with the signal's code, whatever went wrong then.
+
+        What it could not hand back is taken over, as from a driver that is killed.
+        """
         self._last_resort.dismiss()
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self.exit_code is not None and isinstance(error, TunerError | OSError):
+            said = said_by(error) if isinstance(error, OSError) else str(error)
+            typer.echo(f"error: {said}", err=True)
+            raise SystemExit(self.exit_code) from error
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         again = self.exit_code is not None and number == signal.SIGINT

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from tuner.cli.tables import print_table, score
-from tuner.errors import ExitCode
+from tuner.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from tuner.study.ranking import PointSummary
@@ -22,7 +22,12 @@ def studies() -> None:
     home = Home.from_environment()
     with open_database(home) as database:
         catalog = Catalog(database)
-        found = [Study(home, database, catalog.get(name)) for name in catalog.names()]
+        found = []
+        for name in catalog.names():
+            try:
+                found.append(Study(home, database, catalog.get(name)))
+            except UsageError as error:  # of a newer tuner, or deleted just now
+                typer.echo(f"{name} is left out: {error}", err=True)
         submitted = Submissions(database).all()
         if not found and not submitted:
             typer.echo("no study yet; start one: tuner run-study FILE", err=True)

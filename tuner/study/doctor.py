@@ -11,6 +11,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 from optuna.trial import FrozenTrial
+from pydantic import ValidationError
 
 from tuner.home import Home
 from tuner.study.catalog import StudyRecord
@@ -23,11 +24,15 @@ from tuner.study.members import Members
 from tuner.study.provenance import Provenance
 from tuner.study.recovery import dead_here
 from tuner.study.shipment import shipping
+from tuner.study.summary import StudySummary, summarise
 from tuner.study.trials import Trials
+from tuner.tracking.attempt_run import MODEL_ARTIFACT
 from tuner.tracking.inspection import SeenRun, SeenStudy, look_at
-from tuner.tracking.progress import forget_progress, load_progress
+from tuner.tracking.progress import FILE_NAME as PROGRESS
+from tuner.tracking.progress import Progress, forget_progress, load_progress
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.spool import read_lines
+from tuner.training.plan import MODEL
 from tuner.words import count
 
 _SHIPPING_S = 300.0
@@ -45,6 +50,7 @@ class Kind(Enum):
     ELSEWHERE = auto()
     STRANGE = auto()
     REFUSED = auto()
+    DAMAGED = auto()
 
 
 _REMEDIES = {
@@ -54,6 +60,7 @@ _REMEDIES = {
     Kind.INCOMPLETE: "is shipped again from its spool, which adds what is missing",
     Kind.RUNNING: "is closed",
     Kind.UNNAMED: "is noted",
+    Kind.REFUSED: "is tried again",
 }
 
 
@@ -116,6 +123,9 @@ class Doctor:
         ]
         return [*found, *self._about_parent(seen, living)]
 
+    def _summary(self) -> StudySummary:
+        return summarise(self._record.spec, Trials(self._database, self._record.spec), self._ledger)
+
     def heal(self, say: Callable[[str], None]) -> None:
         """Does what can be done from here; beside a driver of this home that is the driver's.
 
@@ -135,7 +145,8 @@ class Doctor:
     def _prepare(self, finding: Finding, journal: Journal) -> None:
         """Makes the next shipping do what is missing."""
         attempt = finding.attempt
-        if finding.kind in (Kind.MISSING, Kind.INCOMPLETE) and attempt is not None:
+        again = (Kind.MISSING, Kind.INCOMPLETE, Kind.REFUSED)
+        if finding.kind in again and attempt is not None:
             forget_progress(self._home.attempt(self._record.name, attempt.slot, attempt.number))
         elif finding.kind is Kind.RUNNING and attempt is not None and attempt.outcome is not None:
             if self._has_spool(attempt):
@@ -147,8 +158,10 @@ class Doctor:
                 )
         elif finding.kind is Kind.UNNAMED and attempt is not None:
             self._ledger.name_run(attempt.uid, finding.run_id)
-        elif finding.kind in (Kind.MISSING, Kind.RUNNING):
+        elif finding.kind in (*again, Kind.RUNNING):
             forget_progress(self._home.parent(self._record.name))
+            if not self._living():
+                journal.retell(self._summary())
 
     def _about(
         self, attempt: Attempt, row: FrozenTrial | None, living: set[str], seen: SeenStudy
@@ -163,6 +176,8 @@ class Doctor:
                 yield found(Kind.OPEN, "is open, and its driver is gone")
             return
         runs = seen.attempts.get(attempt.uid, ())
+        folder = self._home.attempt(self._record.name, attempt.slot, attempt.number)
+        yield from (found(Kind.DAMAGED, text) for text in _harm(folder))
         if waiting := self._waiting(attempt):
             yield found(
                 Kind.UNSHIPPED,
@@ -175,17 +190,45 @@ class Doctor:
                 yield found(Kind.ELSEWHERE, "has no run yet; its spool is on its driver's machine")
         else:
             here = self._has_spool(attempt)
-            yield from _about_run(attempt, row, runs, found, here=here, living=living)
+            progress = load_progress(folder)
+            yield from _about_run(
+                attempt, row, runs, found, here=here, living=living, progress=progress
+            )
+            if here and not runs[0].refused:
+                yield from _about_files(folder, runs[0], found)
 
     def _about_parent(self, seen: SeenStudy, living: set[str]) -> Iterator[Finding]:
         folder = self._home.parent(self._record.name)
+        yield from (Finding(Kind.DAMAGED, "the study", text) for text in _harm(folder))
         mine = any(read_lines(folder, 0))
-        if mine and not seen.parents and not self._pending(folder):
+        if not seen.parents and not self._pending(folder) and (mine or seen.attempts):
             yield Finding(Kind.MISSING, "the study", "MLflow has lost its parent run")
         if len(seen.parents) > 1:
             yield Finding(Kind.STRANGE, "the study", f"has {len(seen.parents)} parent runs")
         if any(run.status == "RUNNING" for run in seen.parents) and not living and mine:
             yield Finding(Kind.RUNNING, "the study", "its run is open, and no driver is at work")
+        if seen.parents and not living and not self._pending(folder):
+            yield from self._about_content(seen.parents[0])
+
+    def _about_content(self, run: SeenRun) -> Iterator[Finding]:
+        """Counts and tables of a study that nobody works on, held against the database."""
+        if run.refused:
+            yield Finding(Kind.REFUSED, "the study", _refusals(run, self._parent_progress()))
+            return
+        counts = self._summary().counts
+        for state in ("completed", "pruned", "failed"):
+            shown = run.metrics.get(f"trials_{state}", 0)
+            if shown != counts[state]:
+                text = f"its run counts {shown:g} {state} trials of {counts[state]}"
+                yield Finding(Kind.INCOMPLETE, "the study", text)
+                return
+        expected = {"study.yaml"} | ({"summary.csv"} if any(counts.values()) else set())
+        if missing := sorted(expected - run.artifacts):
+            text = f"its run lacks the files {', '.join(missing)}"
+            yield Finding(Kind.INCOMPLETE, "the study", text)
+
+    def _parent_progress(self) -> Progress | None:
+        return load_progress(self._home.parent(self._record.name))
 
     def _living(self) -> set[str]:
         members = Members(self._database, self._record.name).present()
@@ -214,23 +257,57 @@ def _about_run(
     *,
     here: bool,
     living: set[str],
+    progress: Progress | None,
 ) -> Iterator[Finding]:
     """What another machine's driver, alive, has still to ship is no difference yet."""
     run = runs[0]
+    again = Kind.INCOMPLETE if here else Kind.ELSEWHERE
     if not here and attempt.driver in living:
         return
     if len(runs) > 1:
-        kind = Kind.INCOMPLETE if here else Kind.ELSEWHERE
-        yield found(kind, f"has {len(runs)} runs in MLflow")
+        yield found(again, f"has {len(runs)} runs in MLflow")
     if attempt.run_id is None:
         yield found(Kind.UNNAMED, "the database does not know its run", run.run_id)
     if run.status == "RUNNING":
         yield found(Kind.RUNNING, "is over, and its run is open")
+    elif run.state != attempt.outcome:
+        yield found(again, f"its run says {run.state or 'nothing'!r}, and it is {attempt.outcome}")
     if run.refused:
-        text = f"MLflow turned {run.refused} of its events down; the shipper's log says why"
-        yield found(Kind.REFUSED, text)
-    completed = row is not None and attempt.outcome == "completed"
-    expected = set(row.intermediate_values) if row and completed else set[int]()
+        yield found(Kind.REFUSED if here else Kind.ELSEWHERE, _refusals(run, progress))
+    whole = row is not None and attempt.outcome in ("completed", "pruned")
+    expected = set(row.intermediate_values) if row and whole else set[int]()
     if missing := sorted(expected - run.epochs):
-        kind = Kind.INCOMPLETE if here else Kind.ELSEWHERE
-        yield found(kind, f"its run lacks the epochs {', '.join(map(str, missing))}")
+        yield found(again, f"its run lacks the epochs {', '.join(map(str, missing))}")
+
+
+def _about_files(folder: Path, run: SeenRun, found: Callable[..., Finding]) -> Iterator[Finding]:
+    """What every attempt's run holds, and the model if it is among the best."""
+    kinds = [line.kind for line in read_lines(folder, 0)]
+    expected = {"plan.json"}
+    if "epoch-ended" in kinds and "attempt-ended" in kinds:
+        expected |= {"curves.csv", "curves.png"}
+    if missing := sorted(expected - run.artifacts):
+        yield found(Kind.INCOMPLETE, f"its run lacks the files {', '.join(missing)}")
+    about_models = [kind for kind in kinds if kind.startswith("model-")]
+    if about_models[-1:] == ["model-kept"] and MODEL_ARTIFACT not in run.artifacts:
+        if (folder / MODEL).exists():
+            yield found(Kind.INCOMPLETE, "its run lacks its model, which is here")
+        else:
+            yield found(Kind.STRANGE, "its model is neither in MLflow nor here")
+
+
+def _harm(folder: Path) -> Iterator[str]:
+    """What happened to a spool on its disk."""
+    lines = list(read_lines(folder, 0))
+    if not lines and (folder / PROGRESS).exists():
+        yield "its spool is gone from this machine, so what MLflow may lose cannot be shipped again"
+    damaged = sum(isinstance(line.event_or_error(), ValidationError) for line in lines)
+    if damaged:
+        what = "a line" if damaged == 1 else f"{damaged} lines"
+        yield f"{what} of {folder}/spool.jsonl cannot be read, and what it told is left out"
+
+
+def _refusals(run: SeenRun, progress: Progress | None) -> str:
+    parts = "1 part" if run.refused == 1 else f"{run.refused} parts"
+    why = f": {progress.refused[-1]}" if progress is not None and progress.refused else ""
+    return f"MLflow turned {parts} of it down{why}"

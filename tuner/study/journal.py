@@ -164,6 +164,13 @@ class Journal:
         self._progress(summary, summary.trials, {}, with_metrics=alone)
         self._close(ended_ms, summary)
 
+    def retell(self, summary: StudySummary) -> None:
+        """Tells of the whole study once more, for a run that lacks some of it, and closes it."""
+        if not any(read_lines(self._home.parent(self._record.name), 0)):
+            self._open()
+        self._progress(summary, summary.trials, {})
+        self._close(now_ms(), summary)
+
     def _close(self, at_ms: int, summary: StudySummary | None) -> None:
         complete, failed = (summary.done, summary.all_failed) if summary else (False, False)
         closed = events.StudyClosed(at_ms=at_ms, complete=complete, failed=failed)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tuner.errors import UnavailableError
 from tuner.study.ledger import Ledger
+from tuner.tracking.progress import survey
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipping import Shipper
 
@@ -58,6 +59,11 @@ class Shipment:
                 f"MLflow at {self._tracking.shown_uri} does not have everything yet: "
                 f"{self._shipper.pending or 'some'} events wait in {self._folder} and are "
                 f"shipped by tuner sync, or when the study runs again; see {self._shipper.log}"
+            )
+        if refused := survey(self._folder).refused:
+            say(
+                f"MLflow turned {len(refused)} parts of what was recorded down, which its runs "
+                f"lack: {refused[-1]}; tuner doctor names them, and with --fix tries them again"
             )
         self._name_runs()
 

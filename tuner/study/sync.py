@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tuner.errors import RefusedError
+from tuner.errors import RefusedError, UsageError
 from tuner.home import Home
 from tuner.study.catalog import Catalog
 from tuner.study.clearing import clear_home
@@ -45,10 +45,15 @@ def sync(
         names = catalog.names() if study is None else [catalog.get(study).name]
         found = []
         for name in names:
-            if home.devoted_to(name) not in ("", catalog.get(name).uid):
+            try:
+                record = catalog.get(name)
+            except UsageError as error:  # of a newer tuner, or deleted just now
+                say(f"{name} is left out: {error}")
+                continue
+            if home.devoted_to(name) not in ("", record.uid):
                 continue  # it holds another study of that name
             with suppress(RefusedError), only_driver(home, name):  # else its driver sees to it
-                clear_home(home, database, catalog.get(name), say, patient=True)
+                clear_home(home, database, record, say, patient=True)
             folder = home.devoted(name)
             before = survey(folder).pending
             if before:

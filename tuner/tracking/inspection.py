@@ -1,10 +1,11 @@
 """What MLflow holds of one study, for whoever compares it with what it should."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
@@ -23,7 +24,13 @@ class SeenRun:
     epochs: frozenset[int]
     """The steps at which it has the objective."""
     refused: int
-    """How many of its events MLflow turned down."""
+    """How many parts of its events MLflow turned down."""
+    state: str
+    """The tag `tuner.state`."""
+    metrics: Mapping[str, float]
+    """The newest value of each."""
+    artifacts: frozenset[str]
+    """The files and folders at its top, and the files below `model`."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,8 @@ def look_at(settings: TrackingSettings, study_uid: str, metric: str) -> SeenStud
     with connected(settings) as client:
         found = defaultdict(list)
         for run in _runs(client, settings.experiment, study_uid):
-            found[unquote(run.data.tags.get("tuner.uid", ""))].append(_seen(client, run, metric))
+            seen = _seen(client, settings.uri, run, metric)
+            found[unquote(run.data.tags.get("tuner.uid", ""))].append(seen)
     runs = {uid: tuple(seen) for uid, seen in found.items()}
     return SeenStudy(parents=runs.pop(study_uid, ()), attempts=runs)
 
@@ -65,7 +73,7 @@ def _runs(client: "MlflowClient", experiment_name: str, study_uid: str) -> Itera
             return
 
 
-def _seen(client: "MlflowClient", run: "Run", metric: str) -> SeenRun:
+def _seen(client: "MlflowClient", uri: str, run: "Run", metric: str) -> SeenRun:
     logged = metric in run.data.metrics
     history = client.get_metric_history(run.info.run_id, metric) if logged else []
     return SeenRun(
@@ -73,4 +81,24 @@ def _seen(client: "MlflowClient", run: "Run", metric: str) -> SeenRun:
         status=run.info.status,
         epochs=frozenset(point.step for point in history),
         refused=int(run.data.tags.get("tuner.refused_events", 0)),
+        state=run.data.tags.get("tuner.state", ""),
+        metrics=run.data.metrics,
+        artifacts=frozenset(_artifacts(uri, run.info.artifact_uri)),
     )
+
+
+def _artifacts(uri: str, address: str) -> Iterator[str]:
+    """Looked for on the disk itself where they lie there, which is much quicker."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    if urlsplit(address).scheme in ("", "file"):
+        folder = Path(local_file_uri_to_path(address))
+        paths = (path for pattern in ("*", "model/*") for path in folder.glob(pattern))
+        yield from (path.relative_to(folder).as_posix() for path in paths)
+        return
+    files = get_artifact_repository(address, tracking_uri=uri)
+    top = [each.path for each in files.list_artifacts()]
+    yield from top
+    if "model" in top:
+        yield from (each.path for each in files.list_artifacts("model"))

@@ -74,18 +74,21 @@ class Survey:
     """The MLflow run of every uid that has one."""
     pending: int
     """Events that are not in MLflow yet; figures that are to be drawn count as one."""
+    refused: tuple[str, ...] = ()
+    """What MLflow turned down, each with its reason."""
 
 
 def survey(study_folder: Path) -> Survey:
     """Reads the progress of every spool of a study."""
-    runs, pending = {}, 0
+    runs, pending, refused = {}, 0, []
     for folder in spool_folders(study_folder):
         progress = load_progress(folder)
         if progress and progress.run_id:
             runs[progress.uid] = progress.run_id
         pending += sum(1 for _ in read_lines(folder, progress.offset if progress else 0))
         pending += bool(progress and progress.undrawn)
-    return Survey(runs, pending)
+        refused += progress.refused if progress else ()
+    return Survey(runs, pending, tuple(refused))
 
 
 def forget_progress(folder: Path) -> None:

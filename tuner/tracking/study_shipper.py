@@ -38,6 +38,8 @@ class StudyShipper:
         self._looked_at: list[Shipment] = []
         self._look_at = self._look_back_at = 0.0
         self._held_up: set[Path] = set()
+        self._waited = False
+        """Whether attempts waited for the study's run at the last look."""
 
     def ship(self, *, finishing: bool = False) -> int:
         """Ships what is new, unless another shipper is at work; returns how many events.
@@ -64,7 +66,11 @@ class StudyShipper:
     def _open_the_way(self) -> None:
         """Attempts may wait for a study's run that is shipped, and was purged since."""
         parent = self._shipments.get(parent_folder(self._folder))
-        if parent is not None and any(each.waits_for_parent for each in self._looked_at):
+        waiting = any(each.waits_for_parent for each in self._looked_at)
+        if waiting and not self._waited:
+            _logger.warning("attempts wait for the study's run, which another home is to open")
+        self._waited = waiting
+        if parent is not None and waiting:
             parent.find_again()
 
     def _name_runs(self) -> None:
