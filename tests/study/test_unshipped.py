@@ -14,8 +14,11 @@ from tests.waiting import wait_until
 from tuner.errors import UnavailableError
 from tuner.home import Home
 from tuner.spec.study import StudySpec
+from tuner.study.clearing import clear_home
 from tuner.study.ledger import Ledger
-from tuner.study.progress import EpochDone, ProgressEvent, Step, TrialDone
+from tuner.study.members import Membership
+from tuner.study.opening import open_database
+from tuner.study.progress import EpochDone, ProgressEvent, Step, TrialDone, ignore
 from tuner.study.shipment import Shipment
 from tuner.study.tables import studies
 from tuner.study.unshipped import Unshipped
@@ -188,6 +191,25 @@ def test_a_home_opens_the_studys_run_where_its_leaders_disk_is_lost(
     ship_all(other)
 
     assert_shipped_whole(other, trials=2)
+
+
+def test_a_home_opens_the_studys_run_once_its_dead_leader_is_given_up(
+    bench: Bench, other: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    """Only who watches for a lease can tell that a driver of another machine is dead."""
+    spec = study_spec(trials=1)
+    record = bench.record(spec)
+    own = bench.stack.enter_context(open_database(bench.home))
+    leader = bench.stack.enter_context(Membership(own, spec.name, bench.home.uid, 1.5))
+    other.run(spec, scripted())
+    leader._stopping.set()
+
+    clear_home(other.home, other.database, record, ignore)
+    assert not read_events(other.home.parent("small"))[0]
+    clear_home(other.home, other.database, record, ignore, patient=True)
+
+    ship_all(other)
+    assert_shipped_whole(other, trials=1)
 
 
 @pytest.mark.parametrize("shipped", [False, True])

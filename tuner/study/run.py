@@ -33,7 +33,7 @@ from tuner.study.planning import Planner
 from tuner.study.progress import Notify, Step, ignore
 from tuner.study.provenance import provenance
 from tuner.study.pulse import Pulse
-from tuner.study.shipment import Shipment, shipping
+from tuner.study.shipment import Shipment, shipping, tell_refused
 from tuner.study.study_file import StudyFile
 from tuner.study.submissions import Submission
 from tuner.study.summary import StudySummary, plan_of, summarise
@@ -206,9 +206,12 @@ class _Stay:
             if someone_died:
                 journal.study_closed(summary)
             close_study(self._home, self._database, journal, ledger, summary)
-        if survey(self._home.devoted(record.name)).pending:
+        found = survey(self._home.devoted(record.name))
+        if found.pending:
             with self._shipping(record, ledger):
                 pass
+        else:
+            tell_refused(found, self._say)
         return summarise(record.spec, trials, ledger)
 
     def _keep_budget(self, record: StudyRecord, ledger: Ledger) -> None:

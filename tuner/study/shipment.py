@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tuner.errors import UnavailableError
 from tuner.study.ledger import Ledger
-from tuner.tracking.progress import survey
+from tuner.tracking.progress import Survey, survey
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipping import Shipper
 
@@ -60,12 +60,18 @@ class Shipment:
                 f"{self._shipper.pending or 'some'} events wait in {self._folder} and are "
                 f"shipped by tuner sync, or when the study runs again; see {self._shipper.log}"
             )
-        if refused := survey(self._folder).refused:
-            say(
-                f"MLflow turned {len(refused)} parts of what was recorded down, which its runs "
-                f"lack: {refused[-1]}; tuner doctor names them, and with --fix tries them again"
-            )
+        tell_refused(survey(self._folder), say)
         self._name_runs()
+
+
+def tell_refused(found: Survey, say: Callable[[str], None]) -> None:
+    """Says what a study's runs lack for good, if anything."""
+    if found.refused:
+        parts = "1 part" if len(found.refused) == 1 else f"{len(found.refused)} parts"
+        say(
+            f"MLflow turned {parts} of what was recorded down, which its runs lack: "
+            f"{found.refused[-1]}; tuner doctor names each, and with --fix tries it again"
+        )
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from tuner.study.clearing import clear_home
 from tuner.study.ledger import Ledger
 from tuner.study.lock import only_driver
 from tuner.study.opening import open_database
-from tuner.study.shipment import shipping
+from tuner.study.shipment import shipping, tell_refused
 from tuner.tracking.progress import survey
 from tuner.tracking.settings import TrackingSettings
 
@@ -55,8 +55,11 @@ def sync(
             with suppress(RefusedError), only_driver(home, name):  # else its driver sees to it
                 clear_home(home, database, record, say, patient=True)
             folder = home.devoted(name)
-            before = survey(folder).pending
-            if before:
+            known = survey(folder)
+            before = known.pending
+            if not before:
+                tell_refused(known, say)
+            else:
                 ledger = Ledger(database, name)
                 with shipping(folder, tracking, ledger, lambda: timeout_s, say):
                     pass
