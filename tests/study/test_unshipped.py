@@ -18,7 +18,7 @@ from tuner.study.clearing import clear_home
 from tuner.study.ledger import Ledger
 from tuner.study.members import Membership
 from tuner.study.opening import open_database
-from tuner.study.progress import EpochDone, ProgressEvent, Step, TrialDone, ignore
+from tuner.study.progress import EpochDone, ProgressEvent, Step, TrialDone
 from tuner.study.shipment import Shipment
 from tuner.study.tables import studies
 from tuner.study.unshipped import Unshipped
@@ -204,9 +204,9 @@ def test_a_home_opens_the_studys_run_once_its_dead_leader_is_given_up(
     other.run(spec, scripted())
     leader._stopping.set()
 
-    clear_home(other.home, other.database, record, ignore)
+    clear_home(other.home, other.database, record, print)
     assert not read_events(other.home.parent("small"))[0]
-    clear_home(other.home, other.database, record, ignore, patient=True)
+    clear_home(other.home, other.database, record, print, patient=True)
 
     ship_all(other)
     assert_shipped_whole(other, trials=1)

@@ -80,7 +80,8 @@ class Survey:
 
 def survey(study_folder: Path) -> Survey:
     """Reads the progress of every spool of a study."""
-    runs, pending, refused = {}, 0, []
+    runs, pending = {}, 0
+    refused: list[str] = []
     for folder in spool_folders(study_folder):
         progress = load_progress(folder)
         if progress and progress.run_id:
