@@ -84,16 +84,16 @@ def test_what_was_deleted_by_hand_is_named_and_restored_from_what_is_left(place:
         delete = "DELETE FROM latest_metrics WHERE run_uuid = ? AND key = 'trials_completed'"
         database.execute(delete, (parent,))
     database.close()
-    with (home / "0-0" / "spool.jsonl").open("ab") as spool:
+    with (home / "1-0" / "spool.jsonl").open("ab") as spool:
         spool.write(b"\0" * 8 + b"\n")
     (home / "2-0" / "spool.jsonl").unlink()
 
     said = doctor(place, code=1)
 
-    assert "trial 0, attempt 0: its run lacks the files curves.csv, curves.png, plan.json" in said
-    assert "trial 0, attempt 0: its run lacks its model, which is here; with --fix" in said
-    assert "trial 2, attempt 0: its spool is gone from this machine" in said
-    assert "trial 0, attempt 0: a line of" in said
+    lacks = "its run lacks the files curves.csv, curves.png, model/model.keras, plan.json"
+    assert f"trial 0, attempt 0: {lacks}; with --fix" in said
+    assert "trial 1, attempt 0: a line of" in said
+    assert "trial 2, attempt 0: its spool was deleted" in said
     assert "the study: its run counts 0 completed trials of 3; with --fix" in said
     client.delete_run(parent)
     assert "the study: MLflow has lost its parent run; with --fix" in doctor(place, code=1)
@@ -106,7 +106,7 @@ def test_what_was_deleted_by_hand_is_named_and_restored_from_what_is_left(place:
     assert (restored.info.lifecycle_stage, restored.info.status) == ("active", "FINISHED")
     assert restored.data.metrics["trials_completed"] == 3
     models = [bool(client.list_artifacts(run.info.run_id, "model")) for run in place.runs()]
-    assert models == [True, True, False], "what lay in the deleted spool alone is lost"
+    assert models == [True, True, True]
 
     with sqlite3.connect(place.folder / "studies.db") as database:
         (text,) = database.execute("SELECT spec FROM tuner_studies").fetchone()

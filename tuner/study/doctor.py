@@ -4,7 +4,7 @@ Every attempt that has begun is one run, with one point an epoch, and none is op
 driver. What differs is named with its reason; healing takes steps that may be taken twice.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -29,13 +29,14 @@ from tuner.study.trials import Trials
 from tuner.tracking.attempt_run import MODEL_ARTIFACT
 from tuner.tracking.inspection import SeenRun, SeenStudy, look_at
 from tuner.tracking.progress import FILE_NAME as PROGRESS
-from tuner.tracking.progress import Progress, forget_progress, load_progress
+from tuner.tracking.progress import forget_progress, load_progress
 from tuner.tracking.settings import TrackingSettings
-from tuner.tracking.spool import read_lines
+from tuner.tracking.spool import NO_EVENT, read_lines
 from tuner.training.plan import MODEL
 from tuner.words import count
 
 _SHIPPING_S = 300.0
+_OPENINGS = ("study-opened", "attempt-started", "attempt-abandoned")
 
 
 class Kind(Enum):
@@ -134,13 +135,20 @@ class Doctor:
         """
         with only_driver(self._home, self._record.name):
             clear_home(self._home, self._database, self._record, say, patient=True)
-            nowhere = Provenance("", "", ())
-            with closing(Journal(self._home, self._record, nowhere, say=say)) as journal:
-                for finding in self.findings():
-                    self._prepare(finding, journal)
-            folder = self._home.devoted(self._record.name)
-            with shipping(folder, self._tracking, self._ledger, lambda: _SHIPPING_S, say):
-                pass
+            found = self._heal_once(say)
+            if any(finding.kind is Kind.UNSHIPPED for finding in found):
+                self._heal_once(say)  # what its run lacks beside that shows once it is shipped
+
+    def _heal_once(self, say: Callable[[str], None]) -> list[Finding]:
+        nowhere = Provenance("", "", ())
+        with closing(Journal(self._home, self._record, nowhere, say=say)) as journal:
+            found = self.findings()
+            for finding in found:
+                self._prepare(finding, journal)
+        folder = self._home.devoted(self._record.name)
+        with shipping(folder, self._tracking, self._ledger, lambda: _SHIPPING_S, say):
+            pass
+        return found
 
     def _prepare(self, finding: Finding, journal: Journal) -> None:
         """Makes the next shipping do what is missing."""
@@ -190,12 +198,12 @@ class Doctor:
                 yield found(Kind.ELSEWHERE, "has no run yet; its spool is on its driver's machine")
         else:
             here = self._has_spool(attempt)
-            progress = load_progress(folder)
+            refused = _refused(folder)
             yield from _about_run(
-                attempt, row, runs, found, here=here, living=living, progress=progress
+                attempt, row, runs, found, here=here, living=living, refused=refused
             )
-            if here and not runs[0].refused:
-                yield from _about_files(folder, runs[0], found)
+            if here:
+                yield from _about_files(folder, runs[0], found, refused)
 
     def _about_parent(self, seen: SeenStudy, living: set[str]) -> Iterator[Finding]:
         folder = self._home.parent(self._record.name)
@@ -212,9 +220,8 @@ class Doctor:
 
     def _about_content(self, run: SeenRun) -> Iterator[Finding]:
         """Counts and tables of a study that nobody works on, held against the database."""
-        if run.refused:
-            yield Finding(Kind.REFUSED, "the study", _refusals(run, self._parent_progress()))
-            return
+        if refused := _refused(self._home.parent(self._record.name)):
+            yield Finding(Kind.REFUSED, "the study", _refusals(refused))
         counts = self._summary().counts
         for state in ("completed", "pruned", "failed"):
             shown = run.metrics.get(f"trials_{state}", 0)
@@ -226,9 +233,6 @@ class Doctor:
         if missing := sorted(expected - run.artifacts):
             text = f"its run lacks the files {', '.join(missing)}"
             yield Finding(Kind.INCOMPLETE, "the study", text)
-
-    def _parent_progress(self) -> Progress | None:
-        return load_progress(self._home.parent(self._record.name))
 
     def _living(self) -> set[str]:
         members = Members(self._database, self._record.name).present()
@@ -257,7 +261,7 @@ def _about_run(
     *,
     here: bool,
     living: set[str],
-    progress: Progress | None,
+    refused: Sequence[str],
 ) -> Iterator[Finding]:
     """What another machine's driver, alive, has still to ship is no difference yet."""
     run = runs[0]
@@ -272,42 +276,55 @@ def _about_run(
         yield found(Kind.RUNNING, "is over, and its run is open")
     elif run.state != attempt.outcome:
         yield found(again, f"its run says {run.state or 'nothing'!r}, and it is {attempt.outcome}")
-    if run.refused:
-        yield found(Kind.REFUSED if here else Kind.ELSEWHERE, _refusals(run, progress))
+    if refused:
+        yield found(Kind.REFUSED, _refusals(refused))
+    elif run.refused and not here:
+        parts = f"MLflow turned {run.refused} parts of it down; the log of its driver's machine"
+        yield found(Kind.ELSEWHERE, f"{parts} says which")
     whole = row is not None and attempt.outcome in ("completed", "pruned")
     expected = set(row.intermediate_values) if row and whole else set[int]()
     if missing := sorted(expected - run.epochs):
         yield found(again, f"its run lacks the epochs {', '.join(map(str, missing))}")
 
 
-def _about_files(folder: Path, run: SeenRun, found: Callable[..., Finding]) -> Iterator[Finding]:
+def _about_files(
+    folder: Path, run: SeenRun, found: Callable[..., Finding], refused: Sequence[str]
+) -> Iterator[Finding]:
     """What every attempt's run holds, and the model if it is among the best."""
     kinds = [line.kind for line in read_lines(folder, 0)]
+    about_models = [kind for kind in kinds if kind.startswith("model-")]
     expected = {"plan.json"}
     if "epoch-ended" in kinds and "attempt-ended" in kinds:
         expected |= {"curves.csv", "curves.png"}
-    if missing := sorted(expected - run.artifacts):
-        yield found(Kind.INCOMPLETE, f"its run lacks the files {', '.join(missing)}")
-    about_models = [kind for kind in kinds if kind.startswith("model-")]
-    if about_models[-1:] == ["model-kept"] and MODEL_ARTIFACT not in run.artifacts:
-        if (folder / MODEL).exists():
-            yield found(Kind.INCOMPLETE, "its run lacks its model, which is here")
-        else:
-            yield found(Kind.STRANGE, "its model is neither in MLflow nor here")
+    if about_models[-1:] == ["model-kept"]:
+        expected.add(MODEL_ARTIFACT)
+    lacking = expected - run.artifacts
+    missing = {each for each in lacking if not any(repr(each) in note for note in refused)}
+    if MODEL_ARTIFACT in missing and not (folder / MODEL).exists():
+        yield found(Kind.STRANGE, "its model is neither in MLflow nor here")
+        missing.remove(MODEL_ARTIFACT)
+    if missing:
+        yield found(Kind.INCOMPLETE, f"its run lacks the files {', '.join(sorted(missing))}")
 
 
 def _harm(folder: Path) -> Iterator[str]:
     """What happened to a spool on its disk."""
     lines = list(read_lines(folder, 0))
-    if not lines and (folder / PROGRESS).exists():
-        yield "its spool is gone from this machine, so what MLflow may lose cannot be shipped again"
+    if not any(line.kind in _OPENINGS for line in lines) and (folder / PROGRESS).exists():
+        yield "its spool was deleted, so what MLflow may lack or lose of it cannot be shipped again"
     damaged = sum(isinstance(line.event_or_error(), ValidationError) for line in lines)
     if damaged:
         what = "a line" if damaged == 1 else f"{damaged} lines"
         yield f"{what} of {folder}/spool.jsonl cannot be read, and what it told is left out"
 
 
-def _refusals(run: SeenRun, progress: Progress | None) -> str:
-    parts = "1 part" if run.refused == 1 else f"{run.refused} parts"
-    why = f": {progress.refused[-1]}" if progress is not None and progress.refused else ""
-    return f"MLflow turned {parts} of it down{why}"
+def _refused(folder: Path) -> list[str]:
+    """What MLflow turned down of a spool here; lines that cannot be read are another matter."""
+    progress = load_progress(folder)
+    notes = progress.refused if progress is not None else ()
+    return [note for note in notes if NO_EVENT not in note]
+
+
+def _refusals(refused: Sequence[str]) -> str:
+    parts = "1 part" if len(refused) == 1 else f"{len(refused)} parts"
+    return f"MLflow turned {parts} of it down: {refused[-1]}"

@@ -83,10 +83,7 @@ class AttemptRun:
             case ModelKept():
                 return _kept(event)
             case ModelDisplaced():
-                return RunUpdate(
-                    removed_tags=(MODEL_SHA256_TAG, _MODEL_MISSING_TAG),
-                    removed_artifacts=(PurePosixPath(MODEL_ARTIFACT).parts[0],),
-                )
+                return _displaced()
             case AttemptEnded():
                 return self._ended(event)
         raise RefusedError(f"{event.kind}: must stand in the parent's spool, not in an attempt's")
@@ -113,30 +110,34 @@ class AttemptRun:
 
 @dataclass(frozen=True)
 class AbandonedRun:
-    """An attempt of another home whose driver died."""
+    """An attempt of another home whose driver died, or one whose spool was deleted."""
 
-    abandoned: AttemptAbandoned
+    uid: str
+    at_ms: int
 
     @property
     def opening(self) -> RunOpening:
         """The child run, which its own home opened if it came so far."""
-        return RunOpening(
-            uid=self.abandoned.uid, name="", started_ms=self.abandoned.at_ms, foreign=True
-        )
+        return RunOpening(uid=self.uid, name="", started_ms=self.at_ms, foreign=True)
 
-    def after(self, event: Event) -> Self:  # noqa: ARG002 - one event says it all
+    def after(self, event: Event) -> Self:  # noqa: ARG002 - each event says it all
         """The same."""
         return self
 
     def update(self, event: Event) -> RunUpdate:
-        """Its end."""
-        if not isinstance(event, AttemptAbandoned):
-            raise RefusedError(f"{event.kind}: must not follow an attempt-abandoned")
-        return RunUpdate(
-            tags={"tuner.state": event.outcome, "tuner.reason": "its driver died"},
-            status=_STATUS[event.outcome],
-            ended_ms=event.at_ms,
-        )
+        """Its end, and what becomes of its model."""
+        match event:
+            case AttemptAbandoned():
+                return RunUpdate(
+                    tags={"tuner.state": event.outcome, "tuner.reason": "its driver died"},
+                    status=_STATUS[event.outcome],
+                    ended_ms=event.at_ms,
+                )
+            case ModelKept():
+                return _kept(event)
+            case ModelDisplaced():
+                return _displaced()
+        raise RefusedError(f"{event.kind}: must follow an attempt-started")
 
 
 def _started(event: AttemptStarted) -> RunUpdate:
@@ -218,4 +219,11 @@ def _kept(event: ModelKept) -> RunUpdate:
     return RunUpdate(
         tags={MODEL_SHA256_TAG: event.sha256},
         artifacts=(Artifact(MODEL_ARTIFACT, event.path),),
+    )
+
+
+def _displaced() -> RunUpdate:
+    return RunUpdate(
+        removed_tags=(MODEL_SHA256_TAG, _MODEL_MISSING_TAG),
+        removed_artifacts=(PurePosixPath(MODEL_ARTIFACT).parts[0],),
     )

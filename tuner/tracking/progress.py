@@ -32,20 +32,24 @@ class Progress(Frozen):
     undrawn: bool = False
     """Whether tables and figures wait for what those bytes tell."""
     refused: tuple[str, ...] = ()
-    """Events that MLflow turned down, each with its reason."""
+    """Parts of events that MLflow turned down, each with its reason."""
+
+    def from_the_beginning(self) -> "Progress":
+        """As long as nothing is shipped, of the same run."""
+        return Progress(destination=self.destination, uid=self.uid)
 
 
 def load_progress(folder: Path) -> Progress | None:
     """Returns the progress of the spool in `folder`, None when nothing usable is there.
 
-    That includes the progress of a spool that was deleted, and whose place another has taken.
+    Of a spool that was deleted, and whose place another has taken, only the uid counts.
     """
     try:
         text = (folder / FILE_NAME).read_bytes()
         progress = Progress.model_validate_json(text, extra="ignore")
     except (FileNotFoundError, ValidationError):
         return None
-    return progress if is_of(progress, folder) else None
+    return progress if is_of(progress, folder) else progress.from_the_beginning()
 
 
 def is_of(progress: Progress, folder: Path) -> bool:

@@ -23,13 +23,15 @@ from tuner.tracking.events import (
     AttemptEnded,
     AttemptStarted,
     Event,
+    ModelDisplaced,
+    ModelKept,
     StudyClosed,
     StudyOpened,
 )
 from tuner.tracking.experiments import ExperimentError
 from tuner.tracking.mlflow_store import REFUSED_TAG, MlflowStore, RunGoneError
 from tuner.tracking.progress import Progress, is_of, load_progress, save_progress
-from tuner.tracking.spool import first_line_digest, read_lines
+from tuner.tracking.spool import NO_EVENT, first_line_digest, read_lines
 from tuner.tracking.study_run import StudyRun
 from tuner.tracking.updates import RunOpening, RunUpdate
 
@@ -81,7 +83,7 @@ class Shipment:
             UnavailableError: MLflow does not answer; what is left waits in the spool.
         """
         if not is_of(self.progress, self.folder):
-            self._begin_anew(Progress(destination=self.progress.destination))
+            self._begin_anew(self.progress.from_the_beginning())
         before = self.progress.run_id
         shipped = self._ship_new(go_on, finishing=finishing)
         if before not in (None, self.progress.run_id):
@@ -126,7 +128,7 @@ class Shipment:
                 break
             event = line.event_or_error()
             if not isinstance(event, ValidationError):
-                run = run.after(event) if run else _beginning(event)
+                run = run.after(event) if run else _beginning(event, self.progress.uid)
         return replace(run, undrawn=self.progress.undrawn) if isinstance(run, StudyRun) else run
 
     def _ship(self, batch: Sequence[Entry]) -> bool:
@@ -181,8 +183,8 @@ class Shipment:
         run, updates = self._known(), []
         for entry in batch:
             if isinstance(entry.event, ValidationError):
-                raise RefusedError(f"not an event: {entry.event}") from entry.event
-            run = run or _beginning(entry.event)
+                raise RefusedError(f"{NO_EVENT}: {entry.event}") from entry.event
+            run = run or _beginning(entry.event, self.progress.uid)
             if run is None:
                 raise RefusedError(f"{entry.event.kind}: comes before its run was opened")
             updates.append(RunUpdate() if entry.superseded else run.update(entry.event))
@@ -259,14 +261,17 @@ class Shipment:
         save_progress(self.folder, self.progress)
 
 
-def _beginning(event: Event) -> _Run | None:
+def _beginning(event: Event, uid: str) -> _Run | None:
+    """The run that an event begins, or goes on with where the spool of `uid` was deleted."""
     match event:
         case StudyOpened():
             return StudyRun(event)
         case AttemptStarted():
             return AttemptRun(event)
         case AttemptAbandoned():
-            return AbandonedRun(event)
+            return AbandonedRun(event.uid, event.at_ms)
+        case ModelKept() | ModelDisplaced() if uid:
+            return AbandonedRun(uid, event.at_ms)
     return None
 
 

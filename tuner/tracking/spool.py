@@ -31,6 +31,8 @@ from tuner.tracking.events import (
 )
 
 FILE_NAME = "spool.jsonl"
+NO_EVENT = "not an event"
+"""What is said of a line that cannot be read."""
 
 _KIND = re.compile(rb'{"kind": "([^"]*)"')
 _SYNCED = (StudyOpened, StudyClosed, AttemptStarted, AttemptEnded)
