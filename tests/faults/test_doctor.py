@@ -92,7 +92,7 @@ def test_what_was_deleted_by_hand_is_named_and_restored_from_what_is_left(place:
 
     lacks = "its run lacks the files curves.csv, curves.png, model/model.keras, plan.json"
     assert f"trial 0, attempt 0: {lacks}; with --fix" in said
-    assert "trial 1, attempt 0: a line of" in said
+    assert "trial 1, attempt 0: 1 line of" in said
     assert "trial 2, attempt 0: its spool was deleted" in said
     assert "the study: its run counts 0 completed trials of 3; with --fix" in said
     client.delete_run(parent)
@@ -101,7 +101,7 @@ def test_what_was_deleted_by_hand_is_named_and_restored_from_what_is_left(place:
     said = doctor(place, "--fix", code=1)
 
     assert "lacks" not in said
-    assert "cannot be read, and what it told is left out" in said
+    assert "cannot be read, and what stood there is left out" in said
     restored = client.get_run(parent)
     assert (restored.info.lifecycle_stage, restored.info.status) == ("active", "FINISHED")
     assert restored.data.metrics["trials_completed"] == 3

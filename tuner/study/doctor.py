@@ -279,8 +279,8 @@ def _about_run(
     if refused:
         yield found(Kind.REFUSED, _refusals(refused))
     elif run.refused and not here:
-        parts = f"MLflow turned {run.refused} parts of it down; the log of its driver's machine"
-        yield found(Kind.ELSEWHERE, f"{parts} says which")
+        parts = f"MLflow turned {count(run.refused, 'part')} of it down"
+        yield found(Kind.ELSEWHERE, f"{parts}; the shipper's log on its driver's machine says why")
     whole = row is not None and attempt.outcome in ("completed", "pruned")
     expected = set(row.intermediate_values) if row and whole else set[int]()
     if missing := sorted(expected - run.epochs):
@@ -314,8 +314,8 @@ def _harm(folder: Path) -> Iterator[str]:
         yield "its spool was deleted, so what MLflow may lack or lose of it cannot be shipped again"
     damaged = sum(isinstance(line.event_or_error(), ValidationError) for line in lines)
     if damaged:
-        what = "a line" if damaged == 1 else f"{damaged} lines"
-        yield f"{what} of {folder}/spool.jsonl cannot be read, and what it told is left out"
+        what = f"{count(damaged, 'line')} of {folder}/spool.jsonl"
+        yield f"{what} cannot be read, and what stood there is left out"
 
 
 def _refused(folder: Path) -> list[str]:
@@ -326,5 +326,4 @@ def _refused(folder: Path) -> list[str]:
 
 
 def _refusals(refused: Sequence[str]) -> str:
-    parts = "1 part" if len(refused) == 1 else f"{len(refused)} parts"
-    return f"MLflow turned {parts} of it down: {refused[-1]}"
+    return f"MLflow turned {count(len(refused), 'part')} of it down: {refused[-1]}"

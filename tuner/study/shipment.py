@@ -10,6 +10,7 @@ from tuner.study.ledger import Ledger
 from tuner.tracking.progress import Survey, survey
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipping import Shipper
+from tuner.words import count
 
 _AGAIN_S = 30.0
 
@@ -67,10 +68,10 @@ class Shipment:
 def tell_refused(found: Survey, say: Callable[[str], None]) -> None:
     """Says what a study's runs lack for good, if anything."""
     if found.refused:
-        parts = "1 part" if len(found.refused) == 1 else f"{len(found.refused)} parts"
         say(
-            f"MLflow turned {parts} of what was recorded down, which its runs lack: "
-            f"{found.refused[-1]}; tuner doctor names each, and with --fix tries it again"
+            f"MLflow turned {count(len(found.refused), 'part')} of what was recorded down, "
+            f"which its runs lack: {found.refused[-1]}; tuner doctor names each, and with --fix "
+            "tries it again"
         )
 
 
