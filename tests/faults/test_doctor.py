@@ -81,8 +81,9 @@ def test_what_was_deleted_by_hand_is_named_and_restored_from_what_is_left(place:
     runs = place.runs()
     parent = runs[0].data.tags["mlflow.parentRunId"]
     with sqlite3.connect(place.folder / "mlflow.db") as database:
-        delete = "DELETE FROM latest_metrics WHERE run_uuid = ? AND key = 'trials_completed'"
-        database.execute(delete, (parent,))
+        for table in ("metrics", "latest_metrics"):
+            delete = f"DELETE FROM {table} WHERE run_uuid = ? AND key = 'trials_completed'"  # noqa: S608
+            database.execute(delete, (parent,))
     database.close()
     with (home / "1-0" / "spool.jsonl").open("ab") as spool:
         spool.write(b"\0" * 8 + b"\n")
