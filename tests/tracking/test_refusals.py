@@ -193,7 +193,10 @@ def test_a_spool_that_is_replaced_while_it_is_shipped_is_shipped_from_its_beginn
     (parent_folder(recorder.folder) / "spool.jsonl").unlink()
     recorder.parent(recorder.opened(trials="9"), recorder.closed())
     begun.ship(finishing=True)
-    assert Store(local).runs["sweep"].info.status == "FINISHED"
+    run = Store(local).runs["sweep"]
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["tuner.changed.trials"] == "9"
+    assert "tuner.refused_events" not in run.data.tags
     assert survey(recorder.folder).pending == 0
     recorder.parent(recorder.opened(trials="9"))
 
