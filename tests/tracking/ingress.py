@@ -38,6 +38,8 @@ def ingress(server_port: int, answer: Callable[[bytes], Answer | None]) -> Itera
     with ThreadingHTTPServer(("127.0.0.1", 0), Ingress) as proxy:
         thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
-        yield proxy.server_port
-        proxy.shutdown()
-        thread.join()
+        try:
+            yield proxy.server_port
+        finally:
+            proxy.shutdown()
+            thread.join()
