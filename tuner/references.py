@@ -4,6 +4,11 @@ Owns the one rule by which a name becomes a callable. A plain name is looked up 
 shipped functions, then among the entry points that installed packages register; a name
 with a colon is imported. Importing a user's module runs the user's code, so only trainer
 and data-preparing processes resolve such names, never the driver.
+
+A study file may come from anyone who can write to the database. So a name with a colon stands
+for a function of the user's own folders alone: neither its module nor the module that defines
+the function may be Python's own, an installed package's or ours, unless `TUNER_ALLOWED_MODULES`
+names it where the function runs.
 """
 
 import importlib
@@ -12,9 +17,12 @@ import os
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from tuner.errors import TunerError, unknown
@@ -23,6 +31,10 @@ _STANDARD_LIBRARY = [
     f"{sysconfig.get_path('stdlib')}{folder}" for folder in ("", f"{os.sep}lib-dynload")
 ]
 """The entries of `sys.path` that Python's own modules come from."""
+_INSTALLED = ("site-packages", "dist-packages")
+"""What the folders of installed packages are called, whichever Python they are of."""
+_NEVER_OWN = sys.stdlib_module_names | {"tuner", "__main__"}
+_ALLOWED = "TUNER_ALLOWED_MODULES"
 
 
 def is_import_path(name: str) -> bool:
@@ -57,7 +69,8 @@ def resolve(
         group: the entry point group, such as `tuner.models`.
         error: what to raise when there is no such function.
     """
-    return _imported(_import_path(name, builtin, group, error), error)
+    path = _import_path(name, builtin, group, error)
+    return _imported(path, error, registered=path in _registered(builtin, group).values())
 
 
 def users_module(
@@ -70,41 +83,96 @@ def users_module(
 
 
 def _import_path(name: str, builtin: Mapping[str, str], group: str, error: type[TunerError]) -> str:
-    path = name if is_import_path(name) else builtin.get(name)
-    if path is None:
-        registered = {point.name: point.value for point in entry_points(group=group)}
-        path = registered.get(name)
+    path = name if is_import_path(name) else _registered(builtin, group).get(name)
     if path is None:
         kind = group.rpartition(".")[2].rstrip("s")
         raise error(unknown(kind, name, known_names(builtin, group)))
     return path
 
 
-def _imported(path: str, error: type[TunerError]) -> Callable[..., Any]:
+def _registered(builtin: Mapping[str, str], group: str) -> dict[str, str]:
+    """Import paths by name; a shipped name is never replaced."""
+    return {point.name: point.value for point in entry_points(group=group)} | dict(builtin)
+
+
+def _imported(path: str, error: type[TunerError], *, registered: bool) -> Callable[..., Any]:
     module_name, _, attribute = path.partition(":")
     if file := _hidden(module_name):
         raise error(f"{path}: {_renaming(file)}")
+    if not (registered or _may_run(module_name)):
+        raise error(f"{path}: {_stranger(module_name)}")
+    module = _module(module_name, path, error)
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        defined = [name for name, _ in inspect.getmembers(module, inspect.isfunction)]
+        raise error(f"{path}: {unknown(f'function of {module_name}', attribute, defined)}")
+    origin = _defined_in(function)
+    if not (registered or _head(origin) == _head(module_name) or _may_run(origin)):
+        raise error(f"{path}: is defined in {origin}: {_stranger(origin)}")
+    return function  # type: ignore[no-any-return]
+
+
+def _module(name: str, path: str, error: type[TunerError]) -> ModuleType:
     try:
-        module = importlib.import_module(module_name)
+        return importlib.import_module(name)
     except ImportError as failed:
         if file := _hidden(failed.name or ""):
             raise error(f"{path}: {failed.msg}: {_renaming(file)}") from failed
         if not isinstance(failed, ModuleNotFoundError):
             raise
         raise error(
-            f"{path}: cannot import {failed.name!r}; put its folder beside the study file "
-            "or install its package"
+            f"{path}: cannot import {failed.name!r}; put it beside the study file, into the folder "
+            "that tuner is called in or on PYTHONPATH, or install its package"
         ) from failed
-    function = getattr(module, attribute, None)
-    if not callable(function):
-        defined = [name for name, _ in inspect.getmembers(module, inspect.isfunction)]
-        raise error(f"{path}: {unknown(f'function of {module_name}', attribute, defined)}")
-    return function  # type: ignore[no-any-return]
+
+
+def _may_run(module: str) -> bool:
+    """Whether functions of the module may be run because a study names them."""
+    allowed = os.environ.get(_ALLOWED, "").replace(",", " ").split()
+    if any(module == each or module.startswith(f"{each}.") for each in allowed):
+        return True
+    head = _head(module)
+    if head in _NEVER_OWN:
+        return False
+    try:
+        spec = find_spec(head)
+    except ValueError:  # a module that came from no file
+        return False
+    if spec is None:
+        return True  # there is nothing to run
+    places = spec.submodule_search_locations or ([spec.origin] if spec.has_location else [])
+    return bool(places) and all(_is_own(Path(str(place))) for place in places)
+
+
+def _is_own(place: Path) -> bool:
+    """Whether the place of a module is the user's: not installed, and no folder of the system's."""
+    seen = (place.absolute(), place.resolve())
+    never = [Path(folder) for folder in (*_STANDARD_LIBRARY, sysconfig.get_path("scripts"))]
+    installed = any(
+        path.is_relative_to(folder) or not set(_INSTALLED).isdisjoint(path.parts)
+        for path in seen
+        for folder in never
+    )
+    return not installed and not (place.is_dir() and place.parent == Path(place.anchor))
+
+
+def _defined_in(function: Callable[..., Any]) -> str:
+    """The module whose code a function is, though another one may have imported it."""
+    while isinstance(function, partial):
+        function = function.func
+    return str(getattr(function, "__module__", None) or type(function).__module__)
+
+
+def _stranger(module: str) -> str:
+    return (
+        f"{module!r} is none of the study's own modules; a study names functions of its folders, "
+        f"of entry points, and of modules that {_ALLOWED} names on the machine that runs them"
+    )
 
 
 def _hidden(module: str) -> Path | None:
     """The file that is never imported under this name, since Python has a module of that name."""
-    name = module.partition(".")[0]
+    name = _head(module)
     if name not in sys.builtin_module_names and not PathFinder.find_spec(name, _STANDARD_LIBRARY):
         return None
     folders = (Path(entry) for entry in sys.path if entry not in _STANDARD_LIBRARY)
@@ -114,3 +182,7 @@ def _hidden(module: str) -> Path | None:
 
 def _renaming(file: Path) -> str:
     return f"{file.stem!r} is a module of Python's own, which comes first; rename {file}"
+
+
+def _head(module: str) -> str:
+    return module.partition(".")[0]

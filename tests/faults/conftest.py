@@ -77,15 +77,17 @@ class Place:
         dies_at: str = "",
         command: Sequence[str] = RUN,
         clock_s: float = 0,
+        folder: Path | None = None,
     ) -> "subprocess.Popen[str]":
         """Starts a driver and leaves it running, in a process group of its own.
 
-        It is `clock_s` ahead of the others' clocks; `dies_at` see `site/sitecustomize.py`.
+        It works in `folder`, or in the place's own, and is `clock_s` ahead of the others' clocks;
+        `dies_at` see `site/sitecustomize.py`.
         """
         log = (self.folder / f"{home}.log").open("a")
         process = subprocess.Popen(
             [sys.executable, "-m", "tuner", *command],
-            cwd=self.folder,
+            cwd=folder or self.folder,
             env=self.environment(home) | {"FAULT_DIES_AT": dies_at, "FAULT_CLOCK_S": str(clock_s)},
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -97,8 +99,14 @@ class Place:
         self.processes.append(process)
         return process
 
-    def run(self, home: str = "home", dies_at: str = "", command: Sequence[str] = RUN) -> int:
-        return self.start(home, dies_at, command).wait(LONGEST_S)
+    def run(
+        self,
+        home: str = "home",
+        dies_at: str = "",
+        command: Sequence[str] = RUN,
+        folder: Path | None = None,
+    ) -> int:
+        return self.start(home, dies_at, command, folder=folder).wait(LONGEST_S)
 
     def said(self, home: str = "home") -> str:
         return (self.folder / f"{home}.log").read_text()

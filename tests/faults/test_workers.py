@@ -201,3 +201,25 @@ def test_a_home_that_cannot_be_written_ends_a_worker(place: Place) -> None:
     (place.folder / "home").touch()
     assert place.run(command=WORKER) == 3
     assert "cannot be made" in place.said()
+
+
+def test_a_submission_runs_no_code_that_was_not_put_on_the_workers_machine(place: Place) -> None:
+    """Neither Python's own nor what lies in a folder that the database alone names."""
+    proof, hidden = place.folder / "it-ran", place.folder / "hidden"
+    hidden.mkdir()
+    (hidden / "elsewhere.py").write_text(f"open({str(proof)!r}, 'w')\ndef load(): ...")
+    touch = {"name": "subprocess:getoutput", "args": {"cmd": f"touch {proof}"}}
+    place.write_study(dataset=touch)
+    submit(place)
+    place.write_study(name="second", dataset="elsewhere:load")
+    (place.folder / "study.yaml").rename(hidden / "study.yaml")
+    handed_over = ("run-study", "hidden/study.yaml", "--detach")
+    assert place.run("laptop", command=handed_over) == 0
+
+    elsewhere = place.folder / "elsewhere"
+    elsewhere.mkdir()
+    assert place.run("alpha", command=WORKER, folder=elsewhere) == 0
+    assert "subprocess:getoutput: 'subprocess' is none of the study's own" in place.said("alpha")
+    assert "elsewhere:load: cannot import 'elsewhere'" in place.said("alpha")
+    assert not proof.exists()
+    assert answer(place, "studies").count("refused") == 2

@@ -212,12 +212,17 @@ def test_a_hyperparameter_without_a_default_must_be_given(user_module: WriteModu
     ("name", "message"),
     [
         ("papercnn", r"unknown model 'papercnn'; did you mean 'paper-cnn'\? .*dense, paper-cnn"),
-        ("no_such_module:net", "cannot import 'no_such_module'; put its folder beside"),
-        (f"{registry.__name__}:bild", "'bild'; did you mean 'build'?"),
+        ("no_such_module:net", "cannot import 'no_such_module'; put it beside the study file"),
     ],
 )
 def test_an_unknown_function_names_the_known(name: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
+        registry.hyperparameters(name)
+
+
+def test_an_unknown_function_of_a_users_module_names_its_own(user_module: WriteModule) -> None:
+    name = f"{user_module(SOFTMAX)}:nte"
+    with pytest.raises(ModelError, match=r"'nte'; did you mean 'net'\?"):
         registry.hyperparameters(name)
 
 

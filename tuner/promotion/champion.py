@@ -24,6 +24,7 @@ from tuner.promotion.predictor import Predictor
 from tuner.promotion.registry import ALIAS, champion_version, fetch, trial_sha256
 from tuner.spec.pixels import Pixels
 from tuner.spec.search_space import Frozen
+from tuner.study.code_folders import folders_here
 from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
@@ -127,7 +128,7 @@ def open_champion(champion: Champion, home: Home) -> Predictor:
     start_keras(home.root, study.spec.backend if study else "tensorflow")
     if study is not None:
         _check_code(find_code(home, champion.study, champion.trial), champion)
-        register_classes(study.spec.model, study.code_path)
+        register_classes(study.spec.model, folders_here(study.code_path))
     model = load_verified(champion.model_path, champion.sha256)
     try:
         return Predictor(model, champion.pixels)

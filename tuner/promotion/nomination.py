@@ -1,13 +1,13 @@
 """Finds the trial that stands for promotion: the best completed one of a study."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tuner.errors import RefusedError, UsageError
 from tuner.home import Home
 from tuner.promotion.candidate import Candidate, Validated
 from tuner.study.catalog import Catalog, StudyRecord
+from tuner.study.code_folders import folders_here
 from tuner.study.code_versions import CodeVersions
 from tuner.study.database import Database
 from tuner.study.opening import open_database
@@ -51,7 +51,7 @@ def nominate(study: Study, number: int | None = None) -> Candidate:
         point=summary.best if number is None else None,
         validated=_validated(study, facts),
         model=ModelPlan(
-            name=study.spec.model, params={}, code_path=(*study.record.code_path, Path.cwd())
+            name=study.spec.model, params={}, code_path=folders_here(study.record.code_path)
         ),
         backend=study.spec.backend,
         pixels=study.spec.pixels,

@@ -1,10 +1,8 @@
 """Runs a study from its file to its last trial: sets everything up, drives, clears up."""
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from tuner.code import digest
 from tuner.datasets.prepare import prepare_apart
@@ -18,6 +16,7 @@ from tuner.study.catalog import Catalog, StudyRecord
 from tuner.study.checkpoints import keep_checkpoints_of
 from tuner.study.cleaning import clean
 from tuner.study.clearing import close_study
+from tuner.study.code_folders import folders_here
 from tuner.study.code_versions import CodeVersions
 from tuner.study.database import Database
 from tuner.study.driver import Driver
@@ -124,7 +123,9 @@ def join_study(
     """
     with open_database(home) as database:
         record = Catalog(database).get(name)
-        file = StudyFile(record.spec, record.source, _here(record.code_path), record.overrides)
+        file = StudyFile(
+            record.spec, record.source, folders_here(record.code_path), record.overrides
+        )
         with only_driver(home, name):
             return _Stay(file, home, database, terms, notify, stopped).drive()
 
@@ -143,16 +144,14 @@ def begin_study(
         TunerError: as `run_study`; a `RefusedError` also when it was withdrawn meanwhile.
     """
     file = StudyFile(
-        submission.read(), submission.source, _here(submission.code_path), submission.overrides
+        submission.read(),
+        submission.source,
+        folders_here(submission.code_path),
+        submission.overrides,
     )
     file.check()
     with open_database(home) as database, only_driver(home, submission.name):
         return _Stay(file, home, database, terms, notify, stopped, answers=submission).drive()
-
-
-def _here(folders: Sequence[Path]) -> tuple[Path, ...]:
-    """Those of another machine's folders that this one has too and may look into."""
-    return tuple(folder for folder in folders if os.path.isdir(folder))  # noqa: PTH112 - raises not
 
 
 class _Stay:

@@ -4,7 +4,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Self
 
 from tuner.datasets.prepare import prepare_apart
@@ -16,6 +15,7 @@ from tuner.spec.search_space import Scalar
 from tuner.spec.study import StudySpec
 from tuner.study import points
 from tuner.study.catalog import Catalog, StudyRecord, Wish
+from tuner.study.code_folders import folders_here
 from tuner.study.database import Database
 from tuner.study.following import Follower
 from tuner.study.ledger import Ledger
@@ -77,7 +77,7 @@ class Study:
         recorded = self.record.dataset
         if os.path.exists(recorded.folder):  # noqa: PTH110 - it may be another machine's
             return recorded
-        path = (*self.record.code_path, Path.cwd())
+        path = folders_here(self.record.code_path)
         found = prepare_apart(self.spec.dataset, self._home.datasets, path, lambda _line: None)
         if found.digest != recorded.digest:
             raise DataError(
