@@ -21,7 +21,10 @@ from difflib import get_close_matches
 from enum import IntEnum
 from traceback import TracebackException
 
-_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^/\s]*@")
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(\S+)")
+_SECRET_IN_QUERY = re.compile(
+    r"([?&;][^=&\s]*(?:pass|pwd|token|secret|key|sig|credential)[^=&\s]*=)[^&\s]+", re.IGNORECASE
+)
 
 
 class ExitCode(IntEnum):
@@ -87,8 +90,23 @@ class ModelError(TunerError):
 
 
 def masked(text: str) -> str:
-    """The text without the passwords of the addresses in it."""
-    return _PASSWORD.sub(r"\1***@", text)
+    """The text without the passwords, tokens and keys of the addresses in it.
+
+    A password may hold any character but white space; so what stands before the last `@` of an
+    address counts as its user and password, even where that hides more than it had to.
+    """
+    return _ADDRESS.sub(lambda found: f"{found[1]}://{_masked_rest(found[1], found[2])}", text)
+
+
+def _masked_rest(scheme: str, rest: str) -> str:
+    """An address from its user on. What a web address names before `@` may itself be a token."""
+    before, at, server = rest.rpartition("@")
+    user, colon, _ = before.partition(":")
+    if scheme.lower().startswith("http") and (colon or "/" not in before):
+        before = "***" if at else ""
+    elif colon:
+        before = f"{user}:***"
+    return _SECRET_IN_QUERY.sub(r"\1***", f"{before}{at}{server}")
 
 
 def encodable(text: str) -> str:

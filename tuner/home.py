@@ -165,13 +165,13 @@ class Home:
         return self.root / "precisions.json"
 
     def create(self) -> None:
-        """Makes the folder.
+        """Makes the folder, for its owner alone; one that is there keeps its mode.
 
         Raises:
             UnavailableError: it cannot be made or written.
         """
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise UnavailableError(
                 f"{self.root}: cannot be made: {error.strerror}; set TUNER_HOME to a folder "

@@ -227,7 +227,7 @@ class Bench:
         return Trials(self.database, spec, driver)
 
     def journal(self, spec: StudySpec, leads: Callable[[], bool] = lambda: True) -> Journal:
-        nowhere = Provenance("", "", ())
+        nowhere = Provenance("", "", dirty=False)
         return Journal(self.home, self.record(spec), nowhere, leads=leads, say=self.said.append)
 
     def run(

@@ -299,6 +299,15 @@ def test_a_home_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         blocked.create()
 
 
+def test_a_home_is_for_its_owner_alone(tmp_path: Path) -> None:
+    made = Home(tmp_path / "new" / "home")
+    made.create()
+    assert made.root.stat().st_mode & 0o777 == 0o700
+    made.root.chmod(0o750)
+    made.create()
+    assert made.root.stat().st_mode & 0o777 == 0o750
+
+
 def test_code_outside_git_has_no_revision(home: Home) -> None:
     found = provenance(home.root)
 

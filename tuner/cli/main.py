@@ -35,7 +35,7 @@ from tuner.cli import (
     watch,
     worker,
 )
-from tuner.errors import ExitCode, TunerError, said_by
+from tuner.errors import ExitCode, TunerError, masked, said_by
 from tuner.startup import settle
 
 app = typer.Typer(
@@ -104,12 +104,12 @@ def main(on_interrupt: Handler = signal.default_int_handler) -> NoReturn:
         app()
     except TunerError as error:
         if _debugging:
-            traceback.print_exc()
+            typer.echo(masked(traceback.format_exc()), err=True)
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
         if _debugging:
-            traceback.print_exc()
+            typer.echo(masked(traceback.format_exc()), err=True)
         typer.echo(f"error: {said_by(error)}", err=True)
         sys.exit(ExitCode.UNAVAILABLE)
     except KeyboardInterrupt:

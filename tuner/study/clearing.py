@@ -36,7 +36,7 @@ def clear_home(
     """
     ledger, trials = Ledger(database, record.name), Trials(database, record.spec)
     versions = CodeVersions(database, record.name).all()
-    nowhere = Provenance("", "", ())
+    nowhere = Provenance("", "", dirty=False)
     with closing(Journal(home, record, nowhere, versions, say=say)) as journal:
         neighbours = Neighbours(home, database, record.name, journal, say)
         neighbours.clear_up(ledger)

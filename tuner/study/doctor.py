@@ -140,7 +140,7 @@ class Doctor:
                 self._heal_once(say)  # what its run lacks beside that shows once it is shipped
 
     def _heal_once(self, say: Callable[[str], None]) -> list[Finding]:
-        nowhere = Provenance("", "", ())
+        nowhere = Provenance("", "", dirty=False)
         with closing(Journal(self._home, self._record, nowhere, say=say)) as journal:
             found = self.findings()
             for finding in found:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from tuner.datasets.atomic import exclusive
-from tuner.errors import UnavailableError, UsageError
+from tuner.errors import UnavailableError, UsageError, masked
 from tuner.home import Home
 from tuner.study import schema
 from tuner.study.database import Database, what_it_said
@@ -86,7 +86,7 @@ def _named(home: Home) -> Iterator[sqlalchemy.URL]:
         ) from error
     except (SQLAlchemyError, sqlite3.Error, RuntimeError) as error:  # Optuna's: its schema
         raise UnavailableError(
-            f"{sqlalchemy.make_url(text).render_as_string()}: {what_it_said(error)}; "
+            f"{masked(text)}: {what_it_said(error)}; "
             "check TUNER_STORAGE_URL and that the database is up"
         ) from error
 

@@ -1,7 +1,12 @@
-"""Where a study's code came from: git revision, uncommitted difference, user, host."""
+"""Where a study's code came from: git revision, uncommitted difference, user, host.
+
+Git is asked as little as will do, and runs nothing that the folder's own configuration names:
+no file system monitor, hook, filter, or program that shows differences.
+"""
 
 import getpass
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -10,6 +15,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 _MOST_DIFF_BYTES = 1_000_000
+_WANTS_DIFF = "TUNER_RECORD_DIFF"
+_PROGRAMS = re.compile(r"filter\..*\.(clean|smudge|process)|diff\..*\.(command|textconv)")
+_REQUIRED = re.compile(r"filter\..*\.required")
+_OFF = {"core.fsmonitor": "false", "core.hooksPath": os.devnull, "diff.external": ""}
+_DIFF = ("diff", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all")
 
 
 @dataclass(frozen=True)
@@ -18,8 +28,9 @@ class Provenance:
 
     revision: str
     uncommitted: str
-    """`git diff HEAD`, cut at 1 MB."""
-    untracked: tuple[str, ...]
+    """`git diff HEAD`, cut at 1 MB; empty unless `TUNER_RECORD_DIFF` asks for it."""
+    dirty: bool
+    """Whether anything in the work tree is not what the revision holds."""
 
     def tags(self) -> dict[str, str]:
         """MLflow's own names where it has them."""
@@ -31,21 +42,33 @@ class Provenance:
         }
         if self.revision:
             tags["mlflow.source.git.commit"] = self.revision
-            dirty = bool(self.uncommitted or self.untracked)
-            tags["tuner.git.dirty"] = str(dirty).lower()
+            tags["tuner.git.dirty"] = str(self.dirty).lower()
         return tags
 
 
 def provenance(folder: Path) -> Provenance:
-    """Asks git about the work tree that `folder` lies in, if it lies in one."""
+    """Asks git about the work tree that `folder` lies in, if it lies in one.
+
+    A difference may hold anything that was typed into a tracked file, passwords too. So it is
+    recorded where the variable `TUNER_RECORD_DIFF` is 1 alone.
+    """
     revision = _git(folder, "rev-parse", "HEAD").strip()
     if not revision:
-        return Provenance("", "", ())
-    return Provenance(
-        revision=revision,
-        uncommitted=_git(folder, "diff", "HEAD")[:_MOST_DIFF_BYTES],
-        untracked=tuple(_git(folder, "ls-files", "--others", "--exclude-standard").splitlines()),
-    )
+        return Provenance("", "", dirty=False)
+    off = _programs_off(folder)
+    changed = _git(folder, *off, *_DIFF, "--name-only", "HEAD")
+    untracked = _git(folder, *off, "ls-files", "--others", "--exclude-standard")
+    wanted = os.environ.get(_WANTS_DIFF) == "1"
+    uncommitted = _git(folder, *off, *_DIFF, "HEAD")[:_MOST_DIFF_BYTES] if wanted else ""
+    return Provenance(revision, uncommitted, dirty=bool(changed or untracked))
+
+
+def _programs_off(folder: Path) -> list[str]:
+    """Options that make git run no program that its configuration names."""
+    stated = _git(folder, "config", "--list", "--name-only", "-z").split("\0")
+    off = _OFF | {name: "" for name in stated if _PROGRAMS.fullmatch(name)}
+    off |= {name: "false" for name in stated if _REQUIRED.fullmatch(name)}
+    return [part for name, value in off.items() for part in ("-c", f"{name}={value}")]
 
 
 def _user() -> str:
@@ -62,7 +85,8 @@ def _git(folder: Path, *arguments: str) -> str:
     if git is None:
         return ""
     asked = subprocess.run(
-        [git, "-C", str(folder), *arguments],
+        [git, "--no-optional-locks", "-C", str(folder), *arguments],
+        env={name: value for name, value in os.environ.items() if name != "GIT_EXTERNAL_DIFF"},
         capture_output=True,
         check=False,
         text=True,

@@ -6,8 +6,7 @@ import shutil
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
-import sqlalchemy
-
+from tuner.errors import masked
 from tuner.home import Home
 from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
@@ -32,7 +31,7 @@ def surroundings(home: Home, tracking: TrackingSettings) -> Iterator[tuple[str, 
     yield "processor cores", _cores()
     yield "GPUs", ", ".join(visible_gpus(os.environ)) or "none"
     url = os.environ.get("TUNER_STORAGE_URL")
-    yield "database", sqlalchemy.make_url(url).render_as_string() if url else str(home.database)
+    yield "database", masked(url) if url else str(home.database)
     with connected(tracking):
         yield "MLflow", f"{tracking.shown_uri} answers, experiment {tracking.experiment!r}"
 

@@ -1,0 +1,73 @@
+"""What git is asked about the folder of a study, and what it must not run or tell."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tuner.study.provenance import provenance
+
+PROGRAMS = {
+    "core.fsmonitor": "{program}",
+    "core.hooksPath": "{hooks}",
+    "core.pager": "{program}",
+    "diff.external": "{program}",
+    "diff.shown.textconv": "{program}",
+    "diff.shown.command": "{program}",
+    "filter.shown.clean": "{program}",
+    "filter.shown.process": "{program}",
+    "filter.shown.required": "true",
+}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A work tree with a file that was changed after its revision."""
+    folder = tmp_path / "tree"
+    folder.mkdir()
+    git(folder, "init", "--quiet")
+    (folder / "settings.py").write_text("PASSWORD = ''\n")
+    (folder / ".gitattributes").write_text("*.py diff=shown filter=shown\n")
+    git(folder, "add", ".")
+    git(folder, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", "one")
+    (folder / "settings.py").write_text("PASSWORD = 'hunter2'\n")
+    return folder
+
+
+def git(folder: Path, *arguments: str) -> None:
+    subprocess.run(["git", "-C", str(folder), *arguments], check=True)
+
+
+def test_git_runs_nothing_that_the_folder_names(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proof, hooks = tmp_path / "it-ran", tmp_path / "hooks"
+    hooks.mkdir()
+    program, hook = tmp_path / "program", hooks / "post-index-change"
+    for script in (program, hook):
+        script.write_text(f"#!/bin/sh\necho $0 >> {proof}\nexit 1\n")
+        script.chmod(0o700)
+    for name, value in PROGRAMS.items():
+        git(tree, "config", name, value.format(program=program, hooks=hooks))
+    monkeypatch.setenv("GIT_EXTERNAL_DIFF", str(program))
+    monkeypatch.setenv("TUNER_RECORD_DIFF", "1")
+
+    found = provenance(tree)
+
+    assert not proof.exists()
+    assert "+PASSWORD = 'hunter2'" in found.uncommitted
+    assert found.dirty
+
+
+def test_a_difference_is_kept_only_where_that_is_asked_for(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = provenance(tree)
+    assert (found.uncommitted, found.tags()["tuner.git.dirty"]) == ("", "true")
+
+    git(tree, "checkout", "--quiet", "settings.py")
+    assert provenance(tree).tags()["tuner.git.dirty"] == "false"
+    (tree / "new.py").touch()
+    assert provenance(tree).dirty
+    monkeypatch.setenv("TUNER_RECORD_DIFF", "1")
+    assert provenance(tree).uncommitted == ""
