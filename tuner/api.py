@@ -110,6 +110,7 @@ def promote(
             TrackingSettings.from_environment(place.root),
             place,
             opened.looks,
+            opened.registrations,
             dry_run=dry_run,
             replace=replace,
             say=say,

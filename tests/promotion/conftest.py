@@ -27,6 +27,7 @@ from tuner.study.catalog import Catalog
 from tuner.study.database import Database
 from tuner.study.looks import Looks
 from tuner.study.opening import open_database
+from tuner.study.registrations import Registrations
 from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
 from tuner.training.plan import ModelPlan
@@ -156,6 +157,12 @@ def looks(database: Database) -> Looks:
     return Looks(database, STUDY)
 
 
+@pytest.fixture
+def registrations(database: Database) -> Registrations:
+    """What the study has registered."""
+    return Registrations(database, STUDY)
+
+
 RunMaker = Callable[[Path], str]
 
 
@@ -220,14 +227,22 @@ def make_candidate(
 
 
 @pytest.fixture
-def publish_candidate(settings: TrackingSettings) -> Callable[..., int]:
+def publish_candidate(
+    settings: TrackingSettings, registrations: Registrations
+) -> Callable[..., int]:
     """Registers a candidate as champion, judged by nobody."""
 
-    def run(candidate: Candidate, file: Path, **figures: float) -> int:
+    def run(
+        candidate: Candidate,
+        file: Path,
+        known: Registrations = registrations,
+        **figures: float,
+    ) -> int:
         kept = load_kept(candidate.model_copy(update={"validated": None}), file)
         with connected(settings) as client, TemporaryDirectory() as folder:
             packed = pack(candidate, kept, Path(folder))
-            return publish(client, candidate, packed, {"test_accuracy": 0.9, **figures})
+            told = {"test_accuracy": 0.9, **figures}
+            return publish(client, candidate, packed, told, known)
 
     return run
 

@@ -19,6 +19,7 @@ from tuner.study.catalog import Catalog
 from tuner.study.code_versions import CodeVersions
 from tuner.study.looks import Looks
 from tuner.study.opening import open_database
+from tuner.study.registrations import Registrations
 from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
@@ -98,7 +99,7 @@ def test_a_champion_is_not_answered_for_by_code_that_another_network_brought(
         code = CodeVersions(database, "theirs")
         code.settle({"shared_name.py": theirs}, trials=0, accepts=False)
         code.settle({"shared_name.py": ours}, trials=candidate.number + 1, accepts=True)
-    publish_candidate(candidate, model_file)
+        publish_candidate(candidate, model_file, Registrations(database, "theirs"))
     rows = HeldOut(candidate.dataset, looks, 7, "promote")
     with pytest.raises(ModelError, match="other code in the module 'shared_name'"):
         find_incumbent(settings, candidate.promotion.model, rows, home)
@@ -106,7 +107,8 @@ def test_a_champion_is_not_answered_for_by_code_that_another_network_brought(
     later = candidate.model_copy(
         update={"number": candidate.number + 1, "run_id": make_candidate().run_id}
     )
-    publish_candidate(later, model_file)
+    with open_database(home) as database:
+        publish_candidate(later, model_file, Registrations(database, "theirs"))
     find_incumbent(settings, candidate.promotion.model, rows, home)
 
 
@@ -185,6 +187,7 @@ def test_a_champion_that_cannot_be_compared_stays_before_the_test_set_is_opened(
     make_candidate: MakeCandidate,
     settings: TrackingSettings,
     looks: Looks,
+    registrations: Registrations,
     tmp_path: Path,
 ) -> None:
     why = request.getfixturevalue(champion)
@@ -192,7 +195,7 @@ def test_a_champion_that_cannot_be_compared_stays_before_the_test_set_is_opened(
     name = candidate.promotion.model.replace("[", r"\[").replace("]", r"\]")
     told = rf"{name}@champion is version 1, which cannot be compared: .*{why}.*--replace"
     with pytest.raises(RefusedError, match=told):
-        promote(candidate, settings, Home(tmp_path), looks, say=lambda _: None)
+        promote(candidate, settings, Home(tmp_path), looks, registrations, say=lambda _: None)
     assert looks.all() == []
 
 
@@ -201,10 +204,13 @@ def test_a_damaged_champion_is_replaced_unseen_where_that_is_asked_for(
     make_candidate: MakeCandidate,
     settings: TrackingSettings,
     looks: Looks,
+    registrations: Registrations,
     tmp_path: Path,
 ) -> None:
     candidate, said = make_candidate(), list[str]()
-    report = promote(candidate, settings, Home(tmp_path), looks, replace=True, say=said.append)
+    report = promote(
+        candidate, settings, Home(tmp_path), looks, registrations, replace=True, say=said.append
+    )
     assert (report.promoted, report.version, report.champion) == (True, 2, None)
     assert [look.model_sha256 for look in looks.all()] == [candidate.model_sha256]
     assert any("replaced unseen" in text and damaged_since in text for text in said)

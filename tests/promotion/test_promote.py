@@ -16,6 +16,7 @@ from tuner.promotion.kept_model import fetch_kept
 from tuner.promotion.promote import promote
 from tuner.promotion.report import PromotionReport
 from tuner.study.looks import Looks
+from tuner.study.registrations import Registrations
 from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
@@ -39,11 +40,15 @@ def said() -> list[str]:
 
 @pytest.fixture
 def run_promotion(
-    settings: TrackingSettings, tmp_path: Path, looks: Looks, said: list[str]
+    settings: TrackingSettings,
+    tmp_path: Path,
+    looks: Looks,
+    registrations: Registrations,
+    said: list[str],
 ) -> Promote:
     def run(candidate: Candidate, **options: bool) -> PromotionReport:
         home = Home(tmp_path)
-        return promote(candidate, settings, home, looks, say=said.append, **options)
+        return promote(candidate, settings, home, looks, registrations, say=said.append, **options)
 
     return run
 

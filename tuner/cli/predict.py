@@ -37,6 +37,8 @@ def predict(
     champion = Asking(TrackingSettings.from_environment(home.root), name, home)
     if not as_json:
         typer.echo(f"{champion.name} version {champion.version}", err=True)
+    if champion.trust:
+        typer.echo(f"{champion.name} version {champion.version}: {champion.trust}", err=True)
     answers, unanswered = _ask(champion, images)
     _print(images, answers, unanswered, as_json=as_json)
     if unanswered:

@@ -4,9 +4,14 @@ from pathlib import Path
 
 from tuner.datasets.pictures import read
 from tuner.home import Home
-from tuner.promotion.champion import load_champion, open_champion
+from tuner.promotion.champion import is_vouched_for, load_champion, open_champion
 from tuner.spec.search_space import Frozen
 from tuner.tracking.settings import TrackingSettings
+
+_TRUST = (
+    "the study that trained it is not in this database, so that the registry is trusted to have "
+    "the file, the classes and the way to read pictures as they were promoted"
+)
 
 
 class Answer(Frozen):
@@ -27,10 +32,13 @@ class Asking:
 
         Raises:
             RefusedError: nothing has been promoted under this name.
-            ModelError: the version's file is not the recorded one.
+            ModelError: the version's file is not the recorded one, or not the one that its study
+                has registered.
             UnavailableError: MLflow does not answer.
         """
         self._champion = load_champion(settings, model, home.root / "models")
+        self.trust = "" if is_vouched_for(self._champion, home) else _TRUST
+        """What is believed of the champion on the registry's word alone; empty where nothing is."""
         self._predictor = open_champion(self._champion, home)
 
     @property

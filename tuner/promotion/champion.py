@@ -1,11 +1,14 @@
 """The champion: the registered version that `tuner predict` answers with.
 
 Only the `.keras` file is taken from the registry, and only if its hash is the recorded one.
-An `MLmodel` file is untrusted input and is never read.
+An `MLmodel` file is untrusted input and is never read. The version's tags say which hash that is,
+and anyone who can write to MLflow can write tags; so the database of the study that trained the
+champion has the last word, where it is at hand.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Json, ValidationError
@@ -21,10 +24,13 @@ from tuner.promotion.keras_start import start_keras
 from tuner.promotion.model_cache import cached
 from tuner.promotion.nomination import find_code, find_study
 from tuner.promotion.predictor import Predictor
-from tuner.promotion.registry import ALIAS, champion_version, fetch, trial_sha256
+from tuner.promotion.registry import ALIAS, champion_version, digest, fetch, trial_sha256
 from tuner.spec.pixels import Pixels
 from tuner.spec.search_space import Frozen
+from tuner.study.catalog import Catalog
 from tuner.study.code_folders import folders_here
+from tuner.study.opening import open_database
+from tuner.study.registrations import Registrations
 from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
@@ -53,6 +59,8 @@ class Champion(Frozen):
     """Of the data that it was trained and promoted on."""
     train_accuracy: float | None
     """On all training rows, as promotion measured it; None for versions of before that was kept."""
+    digest: str
+    """Of all this in the registry, by which the study's database knows what it registered."""
 
 
 class _VersionTags(Frozen, extra="ignore"):
@@ -110,12 +118,32 @@ def load_champion(settings: TrackingSettings, model_name: str, cache_dir: Path) 
         version=number,
         model_path=model_path,
         trial_sha256=trial_sha256(version) or tags.sha256,
+        digest=digest(version.name, version.tags),
         **tags.model_dump(),
     )
 
 
+def is_vouched_for(champion: Champion, home: Home) -> bool:
+    """Whether our database says that this is what was registered; False if it lacks the study.
+
+    Raises:
+        ModelError: it has the study, which has not registered this.
+    """
+    with open_database(home) as database:
+        if Catalog(database).find(champion.study) is None:
+            return False
+        if Registrations(database, champion.study).has(champion.digest):
+            return True
+    raise ModelError(
+        f"models:/{champion.model}/{champion.version}: study {champion.study!r} of this database "
+        "has not registered this file with these tags: they were changed, or an earlier version of "
+        "tuner registered it; check and register a model of the study by: "
+        f"tuner promote best {quote(champion.study)} --replace"
+    )
+
+
 def open_champion(champion: Champion, home: Home) -> Predictor:
-    """Starts Keras and loads the champion.
+    """Starts Keras and loads the champion, which `is_vouched_for` has found no fault with.
 
     The classes of a user's own layers come from the code of the study that trained it, if that
     study is in our database: what the registry says is not trusted to be run.

@@ -20,6 +20,7 @@ from tuner.promotion.registry import ALIAS, champion_version, check_name, trial_
 from tuner.promotion.report import PromotionReport
 from tuner.promotion.reproduction import Reproduction
 from tuner.study.looks import Looks
+from tuner.study.registrations import Registrations
 from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
@@ -34,6 +35,7 @@ def promote(
     settings: TrackingSettings,
     home: Home,
     looks: Looks,
+    registrations: Registrations,
     *,
     dry_run: bool = False,
     replace: bool = False,
@@ -50,6 +52,7 @@ def promote(
         settings: where its run is and the registry lies.
         home: the state folder, for the model cache and the promotion lock.
         looks: where each opening of the test set is written down before it happens.
+        registrations: where it is written down what the study answers for.
         dry_run: stop after gates and comparison.
         replace: take the place of a champion that is better or cannot be compared too.
         say: told each step in a line.
@@ -81,7 +84,7 @@ def promote(
             check_unmoved(client, candidate, before)
             say("recording the evidence and registering the model")
             record_evidence(client, candidate, report)
-            version = publish(client, candidate, packed, report.metrics)
+            version = publish(client, candidate, packed, report.metrics, registrations)
     reigning = before is not None and int(before.version) == version
     say(f"{report.model} version {version} {'stays' if reigning else 'is now'} the champion")
     update = {"promoted": True, "version": version, "alias": ALIAS, "reigning": reigning}

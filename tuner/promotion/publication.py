@@ -22,11 +22,13 @@ from tuner.promotion.registry import (
     champion_version,
     create_version,
     crown,
+    digest,
     discard,
     fetch,
     find_version,
     version_tags,
 )
+from tuner.study.registrations import Registrations
 from tuner.tracking.attempt_run import MODEL_SHA256_TAG
 from tuner.training.rounding import distance, within_noise
 
@@ -93,11 +95,17 @@ def pack(candidate: Candidate, kept: KeptModel, folder: Path) -> Packed:
 
 
 def publish(
-    client: "MlflowClient", candidate: Candidate, packed: Packed, figures: Mapping[str, float]
+    client: "MlflowClient",
+    candidate: Candidate,
+    packed: Packed,
+    figures: Mapping[str, float],
+    registrations: Registrations,
 ) -> int:
     """Registers the packed model, or finds its version, and moves the alias to it.
 
-    The caller holds the promotion lock. The version's tags hold the `figures`.
+    The caller holds the promotion lock. The version's tags hold the `figures`. What predicting goes
+    by is written into `registrations` before the registry has it, and a version that is not there
+    is none.
 
     Returns:
         The version that the alias names now.
@@ -107,7 +115,9 @@ def publish(
             promotion makes a new version.
         RefusedError: another machine moved the alias at the same moment.
     """
-    version = find_version(client, candidate) or _register(client, candidate, packed, figures)
+    version = find_version(client, candidate, registrations) or _register(
+        client, candidate, packed, figures, registrations
+    )
     try:
         _check_kept(client, version)
     except ModelError:
@@ -118,12 +128,17 @@ def publish(
 
 
 def _register(
-    client: "MlflowClient", candidate: Candidate, packed: Packed, figures: Mapping[str, float]
+    client: "MlflowClient",
+    candidate: Candidate,
+    packed: Packed,
+    figures: Mapping[str, float],
+    registrations: Registrations,
 ) -> "ModelVersion":
     name, classes = candidate.promotion.model, len(candidate.dataset.classes)
     example = read_arrays(candidate.dataset.train)[0][:1]
     model_id = log_package(client, candidate.run_id, name, packed.file, example, classes)
     tags = version_tags(candidate, figures, packed.sha256)
+    registrations.add(digest(name, tags))
     return create_version(client, candidate, model_id, tags)
 
 

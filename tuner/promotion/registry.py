@@ -5,6 +5,7 @@ Whoever calls holds the promotion lock, so that on one machine two never interle
 machines the alias is read back after it was set.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from tuner.errors import ModelError, RefusedError
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.package import PACKED_FILE
+from tuner.study.registrations import Registrations
 from tuner.tracking.attempt_run import MODEL_SHA256_TAG
 
 if TYPE_CHECKING:
@@ -24,6 +26,17 @@ PIXELS_TAG = "tuner.pixels"
 _TRIAL_SHA256_TAG = "tuner.trial.model.sha256"
 """Of the file that the registered one was made from."""
 _DAMAGED_TAG = "tuner.damaged"
+_PREDICTED_BY = (
+    "tuner.study",
+    "tuner.trial",
+    "tuner.run_id",
+    MODEL_SHA256_TAG,
+    _TRIAL_SHA256_TAG,
+    "tuner.classes",
+    "tuner.transform",
+    PIXELS_TAG,
+)
+"""The tags that say which file answers, for whom, and what its answers mean."""
 _READY_WITHIN_S = 120
 
 
@@ -52,20 +65,22 @@ def check_name(client: "MlflowClient", name: str) -> None:
         )
 
 
-def find_version(client: "MlflowClient", candidate: Candidate) -> "ModelVersion | None":
+def find_version(
+    client: "MlflowClient", candidate: Candidate, registrations: Registrations
+) -> "ModelVersion | None":
     """The newest READY version that an earlier promotion made of the candidate's model.
 
-    One that was registered before raw pictures could be served is none.
+    One that says anything else of the candidate, as before raw pictures could be served, or that
+    the study has not registered, is none.
     """
     found = [
         version
         for version in client.search_model_versions(f"run_id = '{candidate.run_id}'")
         if version.name == candidate.promotion.model
         and version.status == "READY"
-        and trial_sha256(version) == candidate.model_sha256
-        and version.tags.get(PIXELS_TAG) == "bytes"
-        and "tuner.transform" in version.tags
+        and _origin_tags(candidate).items() <= version.tags.items()
         and _DAMAGED_TAG not in version.tags
+        and registrations.has(digest(version.name, version.tags))
     ]
     return max(found, key=lambda version: int(version.version), default=None)
 
@@ -74,6 +89,16 @@ def trial_sha256(version: "ModelVersion") -> str | None:
     """The hash of the trial's file, which was registered itself before there were two."""
     tags: dict[str, str] = version.tags
     return tags.get(_TRIAL_SHA256_TAG, tags.get(MODEL_SHA256_TAG))
+
+
+def digest(model: str, tags: Mapping[str, str]) -> str:
+    """SHA-256 of a model's name and of those of a version's tags that predicting goes by, in hex.
+
+    The file's own hash is among them. The study's database keeps this digest, so that a change of
+    them in the registry is noticed.
+    """
+    stated = {name: tags.get(name) for name in _PREDICTED_BY}
+    return hashlib.sha256(json.dumps([model, stated]).encode()).hexdigest()
 
 
 def create_version(
@@ -105,20 +130,26 @@ def version_tags(candidate: Candidate, results: Mapping[str, float], sha256: str
         results: the figures of its evidence.
         sha256: of the registered file, which takes pixels in [0, 255].
     """
-    dataset = candidate.dataset
+    return {
+        **_origin_tags(candidate),
+        MODEL_SHA256_TAG: sha256,
+        "tuner.dataset": candidate.dataset.name,
+        "tuner.dataset.digest": candidate.dataset.digest,
+        "tuner.gates": candidate.promotion.gates.model_dump_json(exclude_none=True),
+        **{f"tuner.{name}": repr(value) for name, value in results.items()},
+    }
+
+
+def _origin_tags(candidate: Candidate) -> dict[str, str]:
+    """What is known of a version before its file is made."""
     return {
         "tuner.study": candidate.study,
         "tuner.trial": str(candidate.number),
         "tuner.run_id": candidate.run_id,
-        MODEL_SHA256_TAG: sha256,
         _TRIAL_SHA256_TAG: candidate.model_sha256,
-        "tuner.dataset": dataset.name,
-        "tuner.dataset.digest": dataset.digest,
-        "tuner.classes": json.dumps(dataset.classes),
-        "tuner.transform": dataset.transform.model_dump_json(),
+        "tuner.classes": json.dumps(candidate.dataset.classes),
+        "tuner.transform": candidate.dataset.transform.model_dump_json(),
         PIXELS_TAG: "bytes",
-        "tuner.gates": candidate.promotion.gates.model_dump_json(exclude_none=True),
-        **{f"tuner.{name}": repr(value) for name, value in results.items()},
     }
 
 

@@ -25,6 +25,7 @@ from tuner.study.members import Members, Watch
 from tuner.study.opening import open_database
 from tuner.study.progress import Notify, Step
 from tuner.study.recovery import dead_here
+from tuner.study.registrations import Registrations
 from tuner.study.summary import StudySummary, summarise
 from tuner.study.trials import Trials
 
@@ -41,6 +42,7 @@ class Study:
         self._members = Members(database, record.name)
         self.trials = Trials(database, record.spec)
         self.looks = Looks(database, record.name)
+        self.registrations = Registrations(database, record.name)
 
     @property
     def name(self) -> str:

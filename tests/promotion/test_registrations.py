@@ -1,0 +1,118 @@
+"""Whoever writes to MLflow cannot make a study's champion answer with what it never registered."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tests.promotion.conftest import STUDY
+from tuner.errors import ModelError
+from tuner.home import Home
+from tuner.models.model_file import sha256_of
+from tuner.promotion.asking import Asking
+from tuner.promotion.candidate import Candidate
+from tuner.promotion.comparison import find_incumbent
+from tuner.promotion.evidence import HeldOut
+from tuner.promotion.kept_model import load_kept
+from tuner.promotion.package import log_package
+from tuner.promotion.publication import pack
+from tuner.promotion.registry import create_version, crown, version_tags
+from tuner.spec.study import StudySpec
+from tuner.study.catalog import Catalog
+from tuner.study.looks import Looks
+from tuner.study.opening import open_database
+from tuner.study.registrations import Registrations
+from tuner.tracking.connection import connected
+from tuner.tracking.settings import TrackingSettings
+
+pytestmark = [
+    # Keras reads TensorFlow's variables in a way that NumPy 2 deprecates.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    # MLflow's model registry reads its tables in a way that SQLAlchemy 2.1 deprecates.
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
+]
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+Publish = Callable[..., int]
+
+
+@pytest.fixture
+def candidate(make_candidate: Callable[..., Candidate]) -> Candidate:
+    return make_candidate()
+
+
+@pytest.fixture
+def informed(tmp_path: Path, candidate: Candidate) -> Iterator[tuple[Home, Registrations]]:
+    """A home whose database has the study."""
+    home = Home(tmp_path / "informed")
+    spec = StudySpec.model_validate(
+        {"name": STUDY, "dataset": "digits", "model": "dense", "epochs": 1, "validation": 300}
+    )
+    with open_database(home) as database:
+        Catalog(database).create(spec, "study.yaml", (), candidate.dataset)
+        yield home, Registrations(database, STUDY)
+
+
+def another_file(client: "MlflowClient", candidate: Candidate, other: Path) -> None:
+    """Registers another network under its own hash, as the candidate's, and moves the alias."""
+    example = np.zeros((1, *candidate.dataset.image_shape), np.uint8)
+    with TemporaryDirectory() as folder:
+        forged = candidate.model_copy(update={"model_sha256": sha256_of(other), "validated": None})
+        packed = pack(forged, load_kept(forged, other), Path(folder))
+        name = candidate.promotion.model
+        model_id = log_package(client, candidate.run_id, name, packed.file, example, classes=10)
+        tags = version_tags(candidate, {"test_accuracy": 0.99}, packed.sha256)
+        crown(client, create_version(client, candidate, model_id, tags))
+
+
+def other_classes(client: "MlflowClient", candidate: Candidate, _other: Path) -> None:
+    """Turns the answers of the true file around."""
+    turned = json.dumps(candidate.dataset.classes[::-1])
+    client.set_model_version_tag(candidate.promotion.model, "1", "tuner.classes", turned)
+
+
+@pytest.mark.parametrize("forge", [another_file, other_classes])
+def test_the_registry_cannot_change_what_a_study_has_registered(
+    forge: Callable[..., None],
+    candidate: Candidate,
+    informed: tuple[Home, Registrations],
+    publish_candidate: Publish,
+    settings: TrackingSettings,
+    model_file: Path,
+    other_model_file: Path,
+    looks: Looks,
+) -> None:
+    (home, known), name = informed, candidate.promotion.model
+    publish_candidate(candidate, model_file, known)
+    assert Asking(settings, name, home).trust == ""
+    with connected(settings) as client:
+        forge(client, candidate, other_model_file)
+
+    refused = rf"study '{STUDY}' of this database has not registered .* tuner promote best"
+    with pytest.raises(ModelError, match=refused):
+        Asking(settings, name, home)
+    rows = HeldOut(candidate.dataset, looks, 7, "promote")
+    with pytest.raises(ModelError, match=refused):
+        find_incumbent(settings, name, rows, home)
+
+    again = publish_candidate(candidate, model_file, known)
+    asked = Asking(settings, name, home)
+    assert (asked.version, asked.trust) == (again, "")
+
+
+def test_where_the_study_is_not_known_it_is_said_that_the_registry_is_trusted(
+    candidate: Candidate,
+    publish_candidate: Publish,
+    settings: TrackingSettings,
+    model_file: Path,
+    tmp_path: Path,
+) -> None:
+    publish_candidate(candidate, model_file)
+    asked = Asking(settings, candidate.promotion.model, Home(tmp_path / "stranger"))
+    assert "the registry is trusted" in asked.trust
