@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pytest
 from mlflow.exceptions import MlflowException
@@ -21,6 +22,7 @@ from tuner.promotion.predictor import Predictor
 from tuner.promotion.publication import check_unmoved, pack
 from tuner.promotion.registry import create_version, crown, version_tags
 from tuner.spec.pixels import Pixels
+from tuner.spec.study import Promotion
 from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
@@ -103,6 +105,24 @@ def test_the_package_is_one_that_mlflow_serves_for_raw_pictures(
     requirements = (tmp_path / "requirements.txt").read_text().split()
     assert all("==" in requirement for requirement in requirements)
     assert {"keras", "tensorflow", "numpy"} <= {line.partition("==")[0] for line in requirements}
+
+
+@pytest.mark.parametrize("name", ["v1.2", "50%", "run#7"])
+def test_what_a_study_file_may_call_a_model_is_registered_and_found(
+    name: str,
+    make_candidate: MakeCandidate,
+    publish_candidate: Publish,
+    settings: TrackingSettings,
+    model_file: Path,
+    tmp_path: Path,
+) -> None:
+    candidate = make_candidate()
+    called = candidate.model_copy(update={"promotion": Promotion(model=name)})
+    assert publish_candidate(called, model_file) == 1
+    with connected(settings):
+        for address in (f"models:/{name}@champion", f"models:/{name}/1"):
+            found = mlflow.artifacts.download_artifacts(address, dst_path=str(tmp_path))
+            assert (Path(found) / "data" / "model.keras").is_file()
 
 
 def test_the_champion_answers_as_the_trials_model_and_leads_back_to_it(

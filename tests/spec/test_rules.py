@@ -290,6 +290,19 @@ ENTRIES = [
     ("promotion", "{model: ''}", [f"promotion.model: {REGISTRY_NAME}, got ''"]),
     (
         "promotion",
+        "{model: what?}",
+        ["promotion.model: must hold none of ? @ ', since MLflow cannot find it then, got 'what?'"],
+    ),
+    (
+        "name",
+        "digits@v1",
+        [
+            "promotion.model: must hold none of ? @ ', since MLflow cannot find it then, got "
+            "'digits@v1'; left out, it is the study's name; write another one here"
+        ],
+    ),
+    (
+        "promotion",
         "{model: ..a}",
         ["promotion.model: must neither be '.' nor start with '..', got '..a'"],
     ),

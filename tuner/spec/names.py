@@ -13,6 +13,9 @@ LONGEST_PARAMETER_NAME = 250
 LONGEST_FUNCTION_NAME = 500
 """MLflow's MAX_DATASET_NAME_SIZE."""
 _LONGEST_NAME = 250
+_UNADDRESSED = "?@'"
+"""What MLflow 3.17 cannot find a registered model by: its `models:/` addresses end at a question
+mark and take what follows `@` for an alias, and its pages put the name between single quotes."""
 
 
 def _study_name(name: str) -> str:
@@ -39,7 +42,16 @@ def _registry_name(name: str, info: ValidationInfo) -> str:
     if len(name.encode()) > _LONGEST_NAME:
         length = len(name.encode())
         raise broken(Problem((), f"must have at most {_LONGEST_NAME} bytes, got {length}"))
+    if problem := address_problem(name):
+        raise broken(Problem((), problem))
     return name
+
+
+def address_problem(model: str) -> str | None:
+    """The rule that keeps MLflow from finding a registered model of this name, or None."""
+    if not any(mark in model for mark in _UNADDRESSED):
+        return None
+    return f"must hold none of ? @ ', since MLflow cannot find it then, got {shown(model)}"
 
 
 def _function_name(name: str, info: ValidationInfo) -> str:

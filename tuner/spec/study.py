@@ -19,7 +19,7 @@ from pydantic import (
 from tuner.errors import unknown
 from tuner.spec.backend import Backend, implied_backend
 from tuner.spec.dataset import DatasetEntry, DatasetReference
-from tuner.spec.names import FunctionName, StudyName
+from tuner.spec.names import FunctionName, StudyName, address_problem
 from tuner.spec.objective import SELECTION_METRICS, TRAINING_METRICS, Objective, ObjectiveEntry
 from tuner.spec.pixels import Pixels
 from tuner.spec.problems import Problem, broken, shown
@@ -28,6 +28,7 @@ from tuner.spec.rules import checked_space, study_problems
 from tuner.spec.samplers import Grid, NoPruner, Pruner, Sampler, SuccessiveHalving, Tpe
 from tuner.spec.search_space import Domain, Entry, Scalar, Value, grid_size
 from tuner.spec.section import Section, Whole
+from tuner.spec.stored import is_stored
 
 __all__ = [
     "SELECTION_METRICS",
@@ -132,6 +133,10 @@ class StudySpec(Section):
         """The registered model is named after the study unless the file says otherwise."""
         if promotion.model or "name" not in info.data:
             return promotion
+        problem = address_problem(info.data["name"])
+        if problem and not is_stored(info):
+            hint = "left out, it is the study's name; write another one here"
+            raise broken(Problem(("model",), f"{problem}; {hint}"))
         return promotion.model_copy(update={"model": info.data["name"]})
 
     @model_validator(mode="after")
