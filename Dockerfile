@@ -5,8 +5,10 @@ ARG PYTHON=3.12-slim-bookworm
 
 FROM docker.io/library/python:${PYTHON} AS dependencies
 RUN python -m venv /opt/tuner
-COPY requirements-server.lock /
-RUN /opt/tuner/bin/pip install --no-cache-dir --require-hashes -r /requirements-server.lock
+# LOCK=cuda brings CUDA's libraries, in the versions that the locked TensorFlow asks for.
+ARG LOCK=server
+COPY requirements-${LOCK}.lock /requirements.lock
+RUN /opt/tuner/bin/pip install --no-cache-dir --require-hashes -r /requirements.lock
 
 FROM dependencies AS wheel
 COPY pyproject.toml README.md LICENSE /src/
@@ -17,14 +19,8 @@ FROM docker.io/library/python:${PYTHON}
 RUN useradd --uid 1000 --create-home --shell /usr/sbin/nologin tuner \
     && install -d -o tuner -g tuner /var/lib/tuner /var/lib/mlflow /code
 COPY --from=dependencies /opt/tuner /opt/tuner
-# EXTRAS=cuda brings CUDA's libraries, in the versions that the locked TensorFlow asks for.
-ARG EXTRAS=""
 COPY --from=wheel /wheels /wheels
-RUN if [ -n "$EXTRAS" ]; then \
-        /opt/tuner/bin/pip install --no-cache-dir "$(echo /wheels/*.whl)[$EXTRAS]"; \
-    else \
-        /opt/tuner/bin/pip install --no-cache-dir --no-deps /wheels/*.whl; \
-    fi
+RUN /opt/tuner/bin/pip install --no-cache-dir --no-deps /wheels/*.whl
 USER tuner
 # Modules that studies name are looked for in both: mount your code, or install it FROM this image.
 WORKDIR /code
