@@ -81,7 +81,7 @@ def driven(home: Home, database: Database, spec: StudySpec) -> Sample:
     pool, stopwatch = InstantPool(WORKERS), Stopwatch()
     described = pool.describe(ModelPlan(name=spec.model, params={}), spec.dataset.name)
     member = Membership(database, spec.name, home.uid, spec.lease_s)
-    nowhere = Provenance("", "", ())
+    nowhere = Provenance("", "", dirty=False)
     journal = Journal(home, record, nowhere, leads=member.leads, say=_logger.warning)
     with member, closing(journal):
         rows = Trials(database, spec, member.uid)

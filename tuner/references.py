@@ -140,8 +140,8 @@ def _may_run(module: str) -> bool:
         return False
     if spec is None:
         return True  # there is nothing to run
-    places = spec.submodule_search_locations or ([spec.origin] if spec.has_location else [])
-    return bool(places) and all(_is_own(Path(str(place))) for place in places)
+    places = spec.submodule_search_locations or ([str(spec.origin)] if spec.has_location else [])
+    return bool(places) and all(_is_own(Path(place)) for place in places)
 
 
 def _is_own(place: Path) -> bool:
