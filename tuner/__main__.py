@@ -4,7 +4,7 @@ Imports nothing of `tuner` before that holds.
 """
 
 import os
-import signal
+import sys
 from typing import NoReturn
 
 _INTERRUPTED = 130
@@ -12,6 +12,8 @@ _INTERRUPTED = 130
 
 def main() -> NoReturn:
     """Loads the command line and runs it; until then there is nothing to clear up."""
+    import signal
+
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:  # else Ctrl-C is ignored, as in the background
         signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
@@ -21,4 +23,6 @@ def main() -> NoReturn:
 
 
 if __name__ == "__main__":
+    if not sys.flags.safe_path:  # else the working folder's files would be Python's own modules
+        sys.path.append(sys.path.pop(0))
     main()

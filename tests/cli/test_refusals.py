@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -82,6 +84,24 @@ def test_a_folder_whose_path_is_no_text_is_refused(
     )
     refused = workshop.tuner("run-study", str(strange / "study.yaml"), code=2)
     assert "the path must be text in UTF-8; rename the folder" in refused.stderr
+
+
+def test_files_named_like_pythons_own_modules_are_not_imported_by_the_command(
+    make_workshop: Callable[[str], Workshop],
+) -> None:
+    workshop = make_workshop("shadows")
+    for name in ("signal", "statistics", "random", "queue"):
+        (workshop.folder / f"{name}.py").write_text("raise RuntimeError('mine')")
+    done = subprocess.run(
+        [sys.executable, "-m", "tuner", "models"],
+        cwd=workshop.folder,
+        env=workshop.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "paper-cnn" in done.stdout
 
 
 def test_debugging_shows_the_traceback(make_workshop: Callable[[str], Workshop]) -> None:
