@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import update
 
 from tests.study.conftest import Bench, ScriptedPool
+from tests.waiting import wait_until
 from tuner.errors import DataError, RefusedError, SpecError, UnavailableError, UsageError
 from tuner.home import Home
 from tuner.spec.study import StudySpec
@@ -28,6 +29,8 @@ from tuner.study.study_file import StudyFile
 from tuner.study.submissions import Submissions
 from tuner.study.submit import submit_study
 from tuner.study.tables import drivers, studies
+from tuner.tracking.settings import TrackingSettings
+from tuner.tracking.shipping import Shipper
 
 Spec = Callable[..., StudySpec]
 
@@ -116,6 +119,22 @@ def test_a_deleted_study_leaves_nothing(
     assert Ledger(each_bench.database, "small").attempts() == []
     assert not each_bench.home.study("small").exists()
     assert each_bench.run(study_spec(), scripted()).counts["completed"] == 6
+
+
+def test_a_deleted_study_is_shipped_no_more(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    """What its driver left behind would make runs anew that were deleted with it."""
+    bench.run(study_spec(), scripted())
+    folder = bench.home.devoted("small")
+    nowhere = TrackingSettings("http://127.0.0.1:9", "", "tuner")
+    shipper = Shipper(folder, nowhere)
+    wait_until(lambda: "events wait in the spool" in shipper.log.read_text())
+    with load_study("small", bench.home) as study:
+        study.delete(before=lambda: wait_until(lambda: not shipper.alive))
+
+    assert not folder.exists()
+    assert shipper.finish(lambda: 0) == 143
 
 
 def test_a_running_study_is_not_deleted(bench: Bench, study_spec: Spec) -> None:

@@ -1,6 +1,8 @@
 """What a shipper does where spools, stores or names are not as they should be."""
 
 import shutil
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from tuner.tracking.experiments import misplaced
 from tuner.tracking.mlflow_store import MlflowStore
 from tuner.tracking.progress import load_progress
 from tuner.tracking.settings import TrackingSettings
+from tuner.tracking.shipper_lock import nobody_ships
 from tuner.tracking.spool import attempt_folder, parent_folder
 from tuner.tracking.store_repair import mend, troubles
 from tuner.tracking.study_shipper import StudyShipper
@@ -197,6 +200,49 @@ def test_one_shipper_at_a_time(recorder: Recorder, local: TrackingSettings) -> N
     assert second.ship() == 1
     second.close()
     assert not (recorder.folder / "shipping").exists()
+
+
+def test_a_shipper_leaves_a_folder_that_was_made_anew(
+    recorder: Recorder, local: TrackingSettings
+) -> None:
+    """Its study was deleted, and another one lies at the same path."""
+    recorder.whole_study()
+    recorder.parent(recorder.opened())
+    with closing(StudyShipper(recorder.folder, local, lambda: True)) as living:
+        assert living.ship() > 0
+        known = Store(local).snapshot()
+        shutil.rmtree(recorder.folder)
+        other = Recorder(recorder.folder, study="other")
+        other.whole_study()
+        other.attempt(0, 0, *(other.epoch(number) for number in range(4, 9)))
+        assert living.ship(finishing=True) == 0
+        assert living.dismissed
+        assert Store(local).snapshot() == known
+    with closing(StudyShipper(recorder.folder, local, lambda: True)) as fresh:
+        assert fresh.ship(finishing=True) > 0
+
+
+def test_who_ships_lets_go_of_a_study_that_is_to_be_deleted(
+    recorder: Recorder, local: TrackingSettings
+) -> None:
+    recorder.whole_study()
+    living = StudyShipper(recorder.folder, local, lambda: True)
+    assert living.ship() > 0
+
+    def work() -> None:
+        while not living.dismissed:
+            living.ship(finishing=True)
+        living.close()
+
+    working = threading.Thread(target=work)
+    working.start()
+    with nobody_ships(recorder.folder.parent):
+        working.join()
+        recorder.attempt(2, 0, recorder.started(2))
+        with closing(StudyShipper(recorder.folder, local, lambda: True)) as late:
+            assert late.ship(finishing=True) == 0
+            assert not late.dismissed
+    assert ship(recorder.folder, local) == 0
 
 
 @pytest.mark.parametrize("double_closes_first", [True, False])

@@ -32,12 +32,16 @@ def delete(
             f"Delete {study} with {count(trials, 'trial')}?", err=True
         ):
             raise RefusedError(f"{study} was not deleted")
-        opened.check_idle()
-        if not keep_runs:
+        tracking = TrackingSettings.from_environment(home.root)
+
+        def delete_its_runs() -> None:
             from tuner.tracking.deletion import delete_runs
 
-            tracking = TrackingSettings.from_environment(home.root)
             deleted = delete_runs(tracking, study_uid=opened.record.uid)
             typer.echo(f"deleted {count(deleted, 'MLflow run')}", err=True)
-        opened.delete()
+
+        if keep_runs:
+            opened.delete()
+        else:
+            opened.delete(before=delete_its_runs)
     typer.echo(f"deleted {study}", err=True)

@@ -28,6 +28,7 @@ from tuner.study.recovery import dead_here
 from tuner.study.registrations import Registrations
 from tuner.study.summary import StudySummary, summarise
 from tuner.study.trials import Trials
+from tuner.tracking.shipper_lock import nobody_ships
 
 
 class Study:
@@ -196,16 +197,23 @@ class Study:
                 return True
             time.sleep(watch.pace_s)
 
-    def delete(self) -> None:
+    def delete(self, before: Callable[[], None] = lambda: None) -> None:
         """Removes the study from the database, and its files from this machine.
+
+        A process that ships its events to MLflow is told to end, and waited for, first.
+
+        Args:
+            before: called once nobody works on the study or ships it any more.
 
         Raises:
             RefusedError: a driver works on it.
         """
         self.check_idle()
-        with only_driver(self._home, self.name):
+        folder = self._home.study(self.name)
+        with only_driver(self._home, self.name), nobody_ships(folder):
+            before()
             self._catalog.delete(self.name)
-            shutil.rmtree(self._home.study(self.name))
+            shutil.rmtree(folder)
 
     def close(self) -> None:
         """Gives the database connections back."""

@@ -4,11 +4,11 @@
 
 It works until its standard input ends, which means that the driver has finished or died,
 then ships what is left and exits: 0 when everything is in MLflow, 3 when MLflow stayed
-away (the spools keep the rest), 1 when a person has to mend the store first, 143 on SIGTERM.
-One shipper at a time works on a study folder; others wait for it and report what it does. On
-standard output, JSON lines: `{"uid": ..., "run_id": ...}` for each run as it comes to be known,
-`{"pending": n}` whenever the number of unshipped events has changed, and `{"refused": why}` before
-exit code 1.
+away (the spools keep the rest), 1 when a person has to mend the store first, 143 on SIGTERM and
+when the study was deleted. One shipper at a time works on a study folder; others wait for it and
+report what it does. On standard output, JSON lines: `{"uid": ..., "run_id": ...}` for each run as
+it comes to be known, `{"pending": n}` whenever the number of unshipped events has changed, and
+`{"refused": why}` before exit code 1.
 """
 
 import argparse
@@ -118,7 +118,7 @@ def run(
     """
     outage = Outage()
     wait_s, useful_at = _SHORTEST_WAIT_S, time.monotonic()
-    while not watch.terminated:
+    while not (watch.terminated or shipper.dismissed):
         watch.wait(0)
         driver_gone = watch.driver_gone  # What it wrote before it went is shipped below.
         try:

@@ -11,7 +11,7 @@ from tuner.tracking.mlflow_store import MlflowStore
 from tuner.tracking.progress import Survey, survey
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipment import Shipment
-from tuner.tracking.shipper_lock import lock_file, taken
+from tuner.tracking.shipper_lock import ShippingLock
 from tuner.tracking.spool import parent_folder, spool_folders
 
 _LOOK_S = 1.0
@@ -27,12 +27,10 @@ class StudyShipper:
     """Ships the spools of `folder`; of several shippers, the one that holds the lock."""
 
     def __init__(self, folder: Path, settings: TrackingSettings, go_on: Callable[[], bool]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._settings = settings
-        self._go_on = go_on
-        self._lock = lock_file(folder)
-        self._locked = False
+        self._lock = ShippingLock(folder)
+        self._go_on = lambda: go_on() and self._lock.held
         self._store: MlflowStore | None = None
         self._shipments: dict[Path, Shipment] = {}
         self._looked_at: list[Shipment] = []
@@ -51,7 +49,7 @@ class StudyShipper:
             UnavailableError: MLflow does not answer.
             RefusedError: a person has to mend the experiment first.
         """
-        if not self._is_locked():
+        if not self._lock.take():
             return 0
         store = self._store = self._store or self._open_store()
         self._look(store, finishing)
@@ -89,9 +87,14 @@ class StudyShipper:
             return survey(self._folder)
         return Survey(self._runs(), sum(shipment.pending for shipment in self._looked_at))
 
+    @property
+    def dismissed(self) -> bool:
+        """Whether the study was deleted, so that what lies there is another's to ship."""
+        return self._lock.dismissed
+
     def close(self) -> None:
         """Removes the scratch folder and lets the next shipper in."""
-        if self._locked:
+        if self._lock.held:
             shutil.rmtree(self._scratch, ignore_errors=True)
         self._lock.close()
 
@@ -124,10 +127,6 @@ class StudyShipper:
             return 0
         self._held_up.discard(shipment.folder)
         return shipped
-
-    def _is_locked(self) -> bool:
-        self._locked = self._locked or taken(self._lock)
-        return self._locked
 
     def _open_store(self) -> MlflowStore:
         shutil.rmtree(self._scratch, ignore_errors=True)
