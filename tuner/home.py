@@ -48,15 +48,29 @@ class Home:
 
     @property
     def uid(self) -> str:
-        """What tells this folder from every other, wherever it is mounted."""
-        path = self.root / "id"
+        """What tells this folder from every other, wherever it is mounted.
+
+        A copy of the folder is another one: the file names the inode of the folder that it was
+        written for. On a disk that was cloned as a whole both are the same.
+        """
+        path, inode = self.root / "id", str(self.root.stat().st_ino)
         if not path.exists():
-            mine = path.with_name(f"partial-id-{os.getpid()}")
-            mine.write_text(uuid.uuid4().hex)
-            with suppress(FileExistsError):  # another process was quicker
-                os.link(mine, path)
-            mine.unlink()
-        return path.read_text()
+            self._identify(path, f"{uuid.uuid4().hex} {inode}")
+        uid, *told = path.read_text().split()
+        if not told:  # by an earlier version
+            self._identify(path, f"{uid} {inode}", replace=True)
+            return uid
+        return uid if told == [inode] else uuid.uuid5(uuid.UUID(uid), inode).hex
+
+    def _identify(self, path: Path, text: str, *, replace: bool = False) -> None:
+        mine = path.with_name(f"partial-id-{os.getpid()}")
+        mine.write_text(text)
+        if replace:
+            mine.replace(path)
+            return
+        with suppress(FileExistsError):  # another process was quicker
+            os.link(mine, path)
+        mine.unlink()
 
     @property
     def datasets(self) -> Path:

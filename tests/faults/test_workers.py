@@ -1,5 +1,6 @@
 """Workers that serve a database: studies handed to them, paused, stopped, watched."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,6 +90,17 @@ def test_the_last_trial_of_a_worker_that_died_is_taken_over(place: Place) -> Non
     assert second.wait(120) == 0
     first.kill()
     place.check(trials=1)
+
+
+def test_a_copied_home_shares_a_study_with_the_one_that_it_was_copied_from(place: Place) -> None:
+    place.write_study(trials=4, epochs=6, space={"pause_s": 0.1}, lease_s=20)
+    first = place.start("alpha")
+    eventually(reached(place, epoch=1))
+    shutil.copytree(place.folder / "alpha", place.folder / "beta")
+    second = place.start("beta")
+    assert (first.wait(120), second.wait(120)) == (0, 0)
+    assert place.outcomes(0) + place.outcomes(1) == ["completed"] * 2
+    place.check(trials=4)
 
 
 def test_a_paused_or_stopped_study_is_left_alone_until_it_is_told_to_go_on(place: Place) -> None:

@@ -1,12 +1,14 @@
 """Drivers that live, die, fall silent and come back, on SQLite and PostgreSQL."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
@@ -57,6 +59,12 @@ def other_driver(
 def stop_beating(member: Membership) -> None:
     member._stopping.set()
     member._heart.join()
+
+
+def beat(bench: Bench, member: Membership) -> None:
+    counted = update(drivers).where(drivers.c.uid == member.uid)
+    with bench.database.engine.begin() as connection:
+        connection.execute(counted.values(beats=drivers.c.beats + 1))
 
 
 def silent(bench: Bench, spec: StudySpec) -> Callable[[], list[Member]]:
@@ -209,13 +217,35 @@ def test_a_driver_takes_over_what_another_left_and_closes_its_run(
     assert told == AttemptAbandoned(at_ms=told.at_ms, uid=claimed.uid, outcome="interrupted")
 
 
-def test_what_died_in_this_home_is_finished_at_once(
+def test_a_driver_of_this_home_is_dead_once_it_is_silent_for_half_its_lease(
+    bench: Bench, study_spec: Spec
+) -> None:
+    """Its disk may have been cloned, and the other one of that home live."""
+    bench.record(study_spec())
+    clock = [0.0]
+    home = bench.home.uid
+    watch = Watch(Members(bench.database, "small"), lambda: clock[0], home)
+    with (
+        other_driver(bench, study_spec(), home, lease_s=60) as (_, clone),
+        other_driver(bench, study_spec(), home, lease_s=60) as (_, dead),
+    ):
+        for member in (clone, dead):
+            stop_beating(member)
+        for clock[0] in (0.0, 10.0, 20.0, 30.0):
+            assert watch.silent() == []
+            beat(bench, clone)
+        clock[0] = 31.0
+        assert [each.uid for each in watch.silent()] == [dead.uid]
+
+
+def test_what_a_silent_driver_of_this_home_left_is_finished(
     each_bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     spec = study_spec()
     each_bench.record(spec)
-    with other_driver(each_bench, spec, each_bench.home.uid, lease_s=3600) as (database, member):
+    with other_driver(each_bench, spec, each_bench.home.uid, lease_s=2) as (database, member):
         claim(Ledger(database, "small", member.uid))
+        stop_beating(member)
         assert each_bench.run(spec, scripted()).counts["completed"] == 6
     tries = [each.outcome for each in each_bench.ledger(spec).attempts() if each.slot == 0]
     assert tries == ["interrupted", "completed"]
@@ -252,6 +282,22 @@ def test_a_home_is_known_wherever_it_lies(home: Home) -> None:
     moved = Home(home.root.rename(home.root.with_name("elsewhere")))
     assert moved.uid == uid
     assert {path.name for path in moved.root.iterdir()} == {"id"}
+
+
+def test_a_copied_home_is_another_one(home: Home, tmp_path: Path) -> None:
+    uid = home.uid
+    copy = Home(Path(shutil.copytree(home.root, tmp_path / "copy")))
+    assert copy.uid != uid
+    assert (copy.uid, home.uid) == (copy.uid, uid)
+    again = Home(Path(shutil.copytree(copy.root, tmp_path / "again")))
+    assert len({home.uid, copy.uid, again.uid}) == 3
+
+
+def test_a_home_of_an_earlier_version_keeps_its_id(home: Home, tmp_path: Path) -> None:
+    (home.root / "id").write_text("5" * 32)
+    assert home.uid == "5" * 32
+    copy = Home(Path(shutil.copytree(home.root, tmp_path / "copy")))
+    assert (home.uid == "5" * 32, copy.uid == "5" * 32) == (True, False)
 
 
 def test_a_process_that_proc_hides_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:

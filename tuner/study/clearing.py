@@ -40,8 +40,8 @@ def clear_home(
     with closing(Journal(home, record, nowhere, versions, say=say)) as journal:
         neighbours = Neighbours(home, database, record.name, journal, say)
         neighbours.clear_up(ledger)
-        if patient and survey(home.devoted(record.name)).pending:
-            neighbours.settle(lambda: False)
+        everywhere = patient and survey(home.devoted(record.name)).pending > 0
+        neighbours.settle(lambda: False, of_this_home=not everywhere)
         BestModels(home, record.spec, ledger, journal, trials.all())
         close_study(home, database, journal, ledger, summarise(record.spec, trials, ledger))
     _name_runs(home, record.name, ledger)

@@ -20,9 +20,8 @@ from tuner.study.database import Database
 from tuner.study.journal import Journal
 from tuner.study.ledger import Attempt, Ledger
 from tuner.study.lock import is_driven_here, only_driver
-from tuner.study.members import Members
+from tuner.study.members import Members, Watch
 from tuner.study.provenance import Provenance
-from tuner.study.recovery import dead_here
 from tuner.study.shipment import shipping
 from tuner.study.summary import StudySummary, summarise
 from tuner.study.trials import Trials
@@ -235,11 +234,10 @@ class Doctor:
             yield Finding(Kind.INCOMPLETE, "the study", text)
 
     def _living(self) -> set[str]:
-        members = Members(self._database, self._record.name).present()
-        dead: list[str] = []
-        if not is_driven_here(self._home, self._record.name):
-            dead = [member.uid for member in dead_here(members, self._home.uid)]
-        return {member.uid for member in members if member.uid not in dead}
+        driven = is_driven_here(self._home, self._record.name)
+        members = Members(self._database, self._record.name)
+        watch = Watch(members, home="" if driven else self._home.uid)
+        return {member.uid for member in watch.living()}
 
     def _has_spool(self, attempt: Attempt) -> bool:
         folder = self._home.attempt(self._record.name, attempt.slot, attempt.number)

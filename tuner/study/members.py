@@ -3,7 +3,9 @@
 A driver counts its row's `beats` up several times in every `lease_s` seconds. It is dead when
 its process is gone from the machine on which both run, or when whoever watches has seen the
 counter stand still for the lease of its own monotonic time while the database answered every
-question: no clock is compared with another, and a database that was away kills nobody.
+question: no clock is compared with another, and a database that was away kills nobody. Half the
+lease is enough for one of the home whose driver lock the watcher holds: such a driver is dead
+unless the disk was cloned, and a clone beats.
 
 A driver that was given up may come back, say after SIGSTOP. From the moment at which its row
 ended it commits nothing: every transaction of its engine looks at the row before it commits.
@@ -31,6 +33,8 @@ _BEATS_A_LEASE = 6
 _PARTING_S = 1.0
 """How long the end of a membership waits for a beat that the database does not take."""
 _LOOKS_A_LEASE = 10
+_OWN_HOME = 1 / 2
+"""Of a lease: how long a driver of the watcher's own home may be silent."""
 _LONGEST_GAP = 1 / 3
 """Of a lease: a watcher that asked more rarely than that has not been watching."""
 
@@ -47,6 +51,14 @@ class Member:
     process: ProcessId
     lease_s: float
     beats: int
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is known to be dead without being watched.
+
+        One whose home nobody wrote down was stopped before the database was upgraded.
+        """
+        return not self.home or self.process.is_gone()
 
 
 class Members:
@@ -75,9 +87,13 @@ class Members:
 class Watch:
     """Tells by its own clock which drivers have fallen silent."""
 
-    def __init__(self, members: Members, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, members: Members, clock: Callable[[], float] = time.monotonic, home: str = ""
+    ) -> None:
+        """Begins to watch; `home` is the id of the home whose driver lock is held, if any."""
         self._members = members
         self._clock = clock
+        self._home = home
         self._asked = -math.inf
         self._present: list[Member] = []
         self._seen: dict[str, tuple[int, float]] = {}
@@ -101,7 +117,18 @@ class Watch:
             beats, since = seen.get(member.uid, (-1, now))
             fresh = member.beats != beats or gap > member.lease_s * _LONGEST_GAP
             self._seen[member.uid] = (member.beats, now if fresh else since)
-        return [each for each in present if each.process.is_gone() or self._is_over(each, now)]
+        return [each for each in present if each.is_gone or self._is_over(each, now)]
+
+    def living(self) -> list[Member]:
+        """Those who are not dead, once each of the watcher's own home has beaten or is silent."""
+        first: dict[str, int] = {}
+        while True:
+            dead = {member.uid for member in self.silent()}
+            present = [member for member in self._members.present() if member.uid not in dead]
+            own = [member for member in present if member.home == self._home]
+            if not [m for m in own if first.setdefault(m.uid, m.beats) == m.beats]:
+                return present
+            time.sleep(self.pace_s)
 
     @property
     def pace_s(self) -> float:
@@ -109,7 +136,8 @@ class Watch:
         return min((each.lease_s for each in self._present), default=math.inf) / _LOOKS_A_LEASE
 
     def _is_over(self, member: Member, now: float) -> bool:
-        return now - self._seen[member.uid][1] > member.lease_s
+        own = member.home == self._home
+        return now - self._seen[member.uid][1] > member.lease_s * (_OWN_HOME if own else 1)
 
 
 class Membership:

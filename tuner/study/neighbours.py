@@ -7,8 +7,9 @@ from tuner.home import Home
 from tuner.study.database import Database
 from tuner.study.journal import Journal
 from tuner.study.ledger import Ledger
+from tuner.study.leftovers import Closed
 from tuner.study.members import Member, Members, Watch
-from tuner.study.recovery import close_spools, dead_here, give_up
+from tuner.study.recovery import close_spools, end_spool, give_up
 from tuner.words import count
 
 _LONGEST_PAUSE_S = 5.0
@@ -27,7 +28,10 @@ class Neighbours:
         say: Callable[[str], None],
         but: str = "",
     ) -> None:
-        """Looks at every driver of the study `but` the one of that uid."""
+        """Looks at every driver of the study `but` the one of that uid.
+
+        Whoever makes one holds the home's driver lock.
+        """
         self._home = home
         self._database = database
         self._study = study
@@ -35,16 +39,12 @@ class Neighbours:
         self._say = say
         self._but = but
         self._members = Members(database, study)
-        self._watch = Watch(self._members)
+        self._watch = Watch(self._members, home=home.uid)
         self._looked = float("-inf")
 
     def clear_up(self, ledger: Ledger) -> None:
-        """Finishes what died in this home or on this machine.
-
-        Whoever calls holds the home's driver lock.
-        """
-        present = self._members.present()
-        self._give_up(dead_here(present, self._home.uid))
+        """Finishes what is known to have died on this machine, and this home's spools of it."""
+        self._give_up(member for member in self._members.present() if member.is_gone)
         close_spools(self._home, self._study, ledger, self._journal)
 
     def look(self) -> None:
@@ -54,10 +54,11 @@ class Neighbours:
             self._looked = now
             self._give_up(self._watch.silent())
 
-    def settle(self, stopped: Callable[[], bool]) -> bool:
-        """Waits until every other driver has left, beaten or been given up.
+    def settle(self, stopped: Callable[[], bool], *, of_this_home: bool = False) -> bool:
+        """Waits until every other driver has left, beaten or been given up; whether one was.
 
-        That takes a lease at most; whether one was given up.
+        That takes a lease at most. With `of_this_home` it waits for drivers of this home alone,
+        half a lease at most.
         """
         first: dict[str, int] = {}
         given_up = False
@@ -66,6 +67,8 @@ class Neighbours:
             given_up |= self._give_up(dead)
             present = self._members.present()
             others = [member for member in present if member.uid != self._but]
+            if of_this_home:
+                others = [member for member in others if member.home == self._home.uid]
             if not [m for m in others if first.setdefault(m.uid, m.beats) == m.beats]:
                 break
             time.sleep(min(self._watch.pace_s, _LONGEST_PAUSE_S))
@@ -76,11 +79,18 @@ class Neighbours:
         for member in others:
             closed = give_up(self._database, self._study, member)
             for attempt in closed:
-                if not self._home.attempt(self._study, attempt.slot, attempt.number).exists():
-                    self._journal.attempt_abandoned(
-                        attempt.slot, attempt.number, attempt.uid, attempt.outcome
-                    )
+                self._close(attempt)
             if freed := sum(attempt.outcome == "interrupted" for attempt in closed):
                 trials = count(freed, "trial")
                 self._say(f"took over {trials} of a driver on {member.process.host} that died")
         return bool(others)
+
+    def _close(self, attempt: Closed) -> None:
+        """Ends an attempt's spool here, which tells of it alone where it was made elsewhere."""
+        folder = self._home.attempt(self._study, attempt.slot, attempt.number)
+        if folder.exists():
+            end_spool(self._home, self._study, attempt, self._journal)
+        else:
+            self._journal.attempt_abandoned(
+                attempt.slot, attempt.number, attempt.uid, attempt.outcome
+            )

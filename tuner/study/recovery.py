@@ -6,7 +6,6 @@ middle of it has done nothing.
 """
 
 import time
-from collections.abc import Iterable
 
 from sqlalchemy import Connection, update
 
@@ -14,7 +13,7 @@ from tuner.home import Home
 from tuner.study.checkpoints import remove_checkpoints
 from tuner.study.database import Database
 from tuner.study.journal import Journal
-from tuner.study.ledger import Ledger
+from tuner.study.ledger import HANDED_BACK, Attempt, Ledger
 from tuner.study.leftovers import Closed, close_attempts, closed_at
 from tuner.study.members import Member
 from tuner.study.tables import drivers
@@ -45,19 +44,14 @@ def close_spools(home: Home, study: str, ledger: Ledger, journal: Journal) -> No
     Whoever calls holds the home's driver lock, so nobody else writes them.
     """
     for attempt in ledger.attempts():
-        if attempt.outcome is None:
-            continue
-        folder = home.attempt(study, attempt.slot, attempt.number)
-        journal.attempt_ended(folder, attempt.outcome, None, "its driver died")
-        if attempt.final:
-            remove_checkpoints(home, study, attempt.slot, until=attempt.number)
+        end_spool(home, study, attempt, journal)
 
 
-def dead_here(members: Iterable[Member], home: str) -> list[Member]:
-    """Those who are known to be dead by whoever holds the driver lock of the home of that id.
-
-    Only one driver works in a home, so an earlier one of the same home is dead, whatever its
-    host was called then: a container's name changes with every start. Those whose home nobody
-    wrote down were stopped before the database was upgraded.
-    """
-    return [each for each in members if each.home in (home, "") or each.process.is_gone()]
+def end_spool(home: Home, study: str, attempt: Attempt | Closed, journal: Journal) -> None:
+    """Ends the attempt's spool in this home as the attempt ended, if it is over."""
+    if attempt.outcome is None:
+        return
+    folder = home.attempt(study, attempt.slot, attempt.number)
+    journal.attempt_ended(folder, attempt.outcome, None, "its driver died")
+    if attempt.outcome not in HANDED_BACK:
+        remove_checkpoints(home, study, attempt.slot, until=attempt.number)

@@ -24,7 +24,6 @@ from tuner.study.looks import Looks
 from tuner.study.members import Members, Watch
 from tuner.study.opening import open_database
 from tuner.study.progress import Notify, Step
-from tuner.study.recovery import dead_here
 from tuner.study.registrations import Registrations
 from tuner.study.summary import StudySummary, summarise
 from tuner.study.trials import Trials
@@ -165,11 +164,14 @@ class Study:
         return "running" if driven else "open"
 
     def is_driven(self) -> bool:
-        """Whether a driver that is not known to be dead works on the study."""
+        """Whether a driver that is not known to be dead works on the study.
+
+        One of this home, whose lock nobody holds, is taken for dead without being watched.
+        """
         if is_driven_here(self._home, self.name):
             return True
         present = self._members.present()
-        return len(dead_here(present, self._home.uid)) < len(present)
+        return not all(each.is_gone or each.home == self._home.uid for each in present)
 
     def check_idle(self) -> None:
         """Refuses while a driver works on the study.
@@ -185,12 +187,10 @@ class Study:
             )
 
     def _others_beat(self) -> bool:
-        watch, first = Watch(self._members), dict[str, int]()
+        watch, first = Watch(self._members, home=self._home.uid), dict[str, int]()
         while True:
             dead = {member.uid for member in watch.silent()}
-            present = self._members.present()
-            dead |= {member.uid for member in dead_here(present, self._home.uid)}
-            alive = [member for member in present if member.uid not in dead]
+            alive = [each for each in self._members.present() if each.uid not in dead]
             if not alive:
                 return False
             if any(first.setdefault(each.uid, each.beats) != each.beats for each in alive):
