@@ -137,6 +137,19 @@ def test_a_deleted_study_is_shipped_no_more(
     assert shipper.finish(lambda: 0) == 143
 
 
+def test_who_follows_a_study_sees_its_end_once_its_budget_is_lowered(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    bench.run(study_spec(trials=2), scripted())
+    bench.record(study_spec(trials=6))
+    asked = count()
+    with load_study("small", bench.home) as study:
+        summary = study.follow(
+            lambda _: bench.record(study_spec(trials=2)), stopped=lambda: next(asked) > 50
+        )
+    assert (summary.done, summary.slots) == (True, 2)
+
+
 def test_a_running_study_is_not_deleted(bench: Bench, study_spec: Spec) -> None:
     bench.record(study_spec())
 

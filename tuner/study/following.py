@@ -22,9 +22,16 @@ class Follower:
     """Tells of every trial what its driver would, some seconds later."""
 
     def __init__(
-        self, spec: StudySpec, trials: Trials, ledger: Ledger, members: Members, notify: Notify
+        self,
+        read_spec: Callable[[], StudySpec],
+        trials: Trials,
+        ledger: Ledger,
+        members: Members,
+        notify: Notify,
     ) -> None:
-        self._spec = spec
+        """Follows the study whose file `read_spec` gives as it is now: its budget may change."""
+        self._read_spec = read_spec
+        self._spec = read_spec()
         self._trials = trials
         self._ledger = ledger
         self._members = members
@@ -53,6 +60,7 @@ class Follower:
         return summary
 
     def _summary(self) -> StudySummary:
+        self._spec = self._read_spec()
         return summarise(self._spec, self._trials, self._ledger)
 
     def _begin(self) -> StudySummary:

@@ -141,15 +141,19 @@ class Study:
             before, alone = alone, not (summary.done or self.is_driven())
             if alone and not before:
                 say("no driver is at work; it goes on with a tuner worker, or tuner run-study")
-            if self._catalog.find(self.name) is None:
-                raise RefusedError(f"study {self.name!r} was deleted meanwhile")
             return summary.done or (self.wish() == "stop" and not self.is_driven())
 
         def say(text: str) -> None:
             notify(Step(text))
 
+        def spec_now() -> StudySpec:
+            record = self._catalog.find(self.name)
+            if record is None:
+                raise RefusedError(f"study {self.name!r} was deleted meanwhile")
+            return record.spec
+
         with self._database.patient(stopped, say):
-            follower = Follower(self.spec, self.trials, self._ledger, self._members, notify)
+            follower = Follower(spec_now, self.trials, self._ledger, self._members, notify)
             return follower.follow(over, stopped)
 
     def state(self, summary: StudySummary) -> str:
