@@ -143,10 +143,12 @@ def test_who_follows_a_study_sees_its_end_once_its_budget_is_lowered(
     bench.run(study_spec(trials=2), scripted())
     bench.record(study_spec(trials=6))
     asked = count()
+
+    def lower(_: object) -> None:
+        bench.record(study_spec(trials=2))
+
     with load_study("small", bench.home) as study:
-        summary = study.follow(
-            lambda _: bench.record(study_spec(trials=2)), stopped=lambda: next(asked) > 50
-        )
+        summary = study.follow(lower, stopped=lambda: next(asked) > 50)
     assert (summary.done, summary.slots) == (True, 2)
 
 

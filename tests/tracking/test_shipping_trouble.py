@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from tests.tracking.recorder import Recorder
+from tests.tracking.recorder import Recorder, summary
 from tests.tracking.store import Store, forget_progress, ship
 from tuner.errors import RefusedError
 from tuner.tracking.experiments import misplaced
@@ -220,6 +220,24 @@ def test_a_shipper_leaves_a_folder_that_was_made_anew(
         assert Store(local).snapshot() == known
     with closing(StudyShipper(recorder.folder, local, lambda: True)) as fresh:
         assert fresh.ship(finishing=True) > 0
+
+
+def test_a_shipper_survives_the_removal_of_what_it_ships(
+    recorder: Recorder, local: TrackingSettings
+) -> None:
+    recorder.trial(0)
+    recorder.trial(1)
+    told = [summary(slot).model_copy(update={"uid": recorder.uid(slot)}) for slot in range(2)]
+    recorder.parent(recorder.opened(), recorder.progressed(*told), recorder.closed())
+
+    def remove() -> bool:
+        if (attempt_folder(recorder.folder, 1, 0) / "shipped.json").exists():
+            shutil.rmtree(recorder.folder)
+        return True
+
+    with closing(StudyShipper(recorder.folder, local, remove)) as shipper:
+        assert shipper.ship() > 0
+        assert shipper.dismissed
 
 
 def test_who_ships_lets_go_of_a_study_that_is_to_be_deleted(

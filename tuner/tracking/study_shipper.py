@@ -30,7 +30,7 @@ class StudyShipper:
         self._folder = folder
         self._settings = settings
         self._lock = ShippingLock(folder)
-        self._go_on = lambda: go_on() and self._lock.held
+        self._wanted = go_on
         self._store: MlflowStore | None = None
         self._shipments: dict[Path, Shipment] = {}
         self._looked_at: list[Shipment] = []
@@ -56,10 +56,14 @@ class StudyShipper:
         shipped = sum(
             self._ship(shipment, store, finishing) for shipment in self._looked_at if self._go_on()
         )
-        if shipped:
+        if shipped and self._lock.held:
             self._name_runs()
-        self._open_the_way()
+        if self._lock.held:
+            self._open_the_way()
         return shipped
+
+    def _go_on(self) -> bool:
+        return self._wanted() and self._lock.held
 
     def _open_the_way(self) -> None:
         """Attempts may wait for a study's run that is shipped, and was purged since."""
