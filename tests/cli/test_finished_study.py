@@ -125,7 +125,7 @@ def test_the_best_is_promoted_and_answers(finished: Workshop, tmp_path: Path) ->
     report = json.loads(finished.tuner("promote", "best", "--json").stdout)
     assert set(report) == {
         "promoted", "model", "version", "alias", "run_id", "metrics", "gates", "champion",
-        "replace", "validation",
+        "reigning", "replace", "validation",
     }  # fmt: skip
     assert report["validation"]["rows"] == 40
     assert report["champion"] is None
