@@ -125,6 +125,27 @@ def test_what_a_study_file_may_call_a_model_is_registered_and_found(
             assert (Path(found) / "data" / "model.keras").is_file()
 
 
+def test_a_model_of_data_that_is_kept_as_floats_is_served_for_raw_pictures_too(
+    make_candidate: MakeCandidate,
+    publish_candidate: Publish,
+    settings: TrackingSettings,
+    model_file: Path,
+    tmp_path: Path,
+) -> None:
+    candidate = make_candidate()
+    rows = tmp_path / "train"
+    rows.mkdir()
+    for name, scale in (("images", np.float32(1 / 255)), ("labels", np.int64(1))):
+        np.save(rows / f"{name}.npy", np.load(candidate.dataset.train / f"{name}.npy") * scale)
+    dataset = candidate.dataset.model_copy(update={"folder": tmp_path})
+    publish_candidate(candidate.model_copy(update={"dataset": dataset}), model_file)
+    with connected(settings):
+        import mlflow
+
+        info = mlflow.models.get_model_info(f"models:/{candidate.promotion.model}@champion")
+    assert info.signature.inputs.inputs[0].type == np.dtype(np.uint8)
+
+
 def test_the_champion_answers_as_the_trials_model_and_leads_back_to_it(
     make_candidate: MakeCandidate,
     publish_candidate: Publish,

@@ -10,13 +10,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tuner.datasets.store import read_arrays
 from tuner.errors import ModelError, RefusedError
 from tuner.models.model_file import check_hash, load_verified, sha256_of
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.kept_model import KeptModel
 from tuner.promotion.package import log_package, servable
-from tuner.promotion.predictor import Predictor
+from tuner.promotion.predictor import Predictor, given
 from tuner.promotion.registry import (
     ALIAS,
     champion_version,
@@ -135,7 +137,7 @@ def _register(
     registrations: Registrations,
 ) -> "ModelVersion":
     name, classes = candidate.promotion.model, len(candidate.dataset.classes)
-    example = read_arrays(candidate.dataset.train)[0][:1]
+    example = given(read_arrays(candidate.dataset.train)[0][:1], "bytes").round().astype(np.uint8)
     model_id = log_package(client, candidate.run_id, name, packed.file, example, classes)
     tags = version_tags(candidate, figures, packed.sha256)
     registrations.add(digest(name, tags))
