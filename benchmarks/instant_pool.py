@@ -40,10 +40,10 @@ class InstantPool:
         """Trainers without a plan."""
         return self.size - len(self._reports)
 
-    def describe(self, model: ModelPlan, dataset: str) -> Described:
+    def describe(self, model: ModelPlan, dataset: str) -> Described:  # noqa: ARG002
         """The parameters that the benchmark searches."""
         hyperparameters = {"dropout_rate": 0.5}
-        return Described(hyperparameters=hyperparameters, source={model.name: "", dataset: ""})
+        return Described(hyperparameters=hyperparameters, source={})
 
     def epoch_times(
         self,

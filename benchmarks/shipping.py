@@ -1,63 +1,121 @@
-"""How long it takes to ship a study that has been trained, to a SQLite store.
+"""How long it takes to ship a study that has been trained.
 
-    python -m benchmarks.shipping [--trials 200]
+    python -m benchmarks.shipping [--trials 200] [--server]
 
 A driver whose trainers answer at once writes the spools of a study of 10 epochs a trial
-(`benchmarks.drive`); then the shipper's own code ships them in this process until nothing is left.
-Prints a JSON object: trials a second, calls to MLflow's store and events a trial, files a trial in
-the study's folder, and the peak of this process's memory in MB.
+(`benchmarks.drive`); then the shipper's own code ships them from this process, figures drawn in
+its second process, until nothing is left: to SQLite and a folder, or to an MLflow server of this
+machine that takes the artifacts too. Prints a JSON object: trials a second, the start of the
+drawing process included; calls to MLflow's client, and events a trial; files a trial, of the study
+and of its runs; the peak memory of both processes in MB.
 """
 
 import argparse
 import json
 import os
 import resource
+import signal
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from benchmarks.process import python, run_process
 from tuner.tracking.settings import TrackingSettings, prepare_mlflow_environment
 
+_PORT = 5917
+_START_S = 60.0
+
 
 def main() -> None:
     """Drives a study, ships it and prints what that took."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--trials", type=int, default=200)
-    trials = arguments.parse_args().trials
-    with tempfile.TemporaryDirectory() as home:
-        os.environ |= {"TUNER_HOME": home, "TUNER_STORAGE_URL": ""}
-        run_process(python("drive", "tuner", "random", trials))
-        sys.stdout.write(json.dumps(_shipped(Path(home), trials)) + "\n")
+    arguments.add_argument("--server", action="store_true")
+    given = arguments.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        os.environ |= {"TUNER_HOME": folder, "TUNER_STORAGE_URL": ""}
+        run_process(python("drive", "tuner", "random", given.trials))
+        environment = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{_PORT}"} if given.server else {}
+        settings = TrackingSettings.from_environment(home, environment)
+        if given.server:
+            with _server(home):
+                measured = _shipped(home, settings, given.trials)
+        else:
+            measured = _shipped(home, settings, given.trials)
+        sys.stdout.write(json.dumps(measured) + "\n")
 
 
-def _shipped(home: Path, trials: int) -> dict[str, float]:
+def _shipped(home: Path, settings: TrackingSettings, trials: int) -> dict[str, float]:
     prepare_mlflow_environment()
+    from tuner.tracking.drawing_process import DrawingProcess
     from tuner.tracking.study_shipper import StudyShipper  # MLflow reads the environment first
 
     (folder,) = (path.parent for path in home.glob("studies/*/*/parent"))
     calls = _counted()
-    shipper = StudyShipper(folder, TrackingSettings.from_environment(home, {}), lambda: True)
-    events = shipper.survey().pending
     began = time.perf_counter()
-    while shipper.ship(finishing=True):
-        pass
+    with DrawingProcess() as drawing:
+        shipper = StudyShipper(folder, settings, lambda: True, drawing.begin)
+        events = shipper.survey().pending
+        while shipper.ship(finishing=True):
+            pass
+        left = shipper.survey().pending
+        shipper.close()
     seconds = time.perf_counter() - began
-    left = shipper.survey().pending
-    shipper.close()
     assert not left, f"{left} events were not shipped"
-    files = sum(path.is_file() for path in folder.rglob("*"))
+    kept = [*folder.rglob("*"), *(home / "mlartifacts").rglob("*")]
+    peaks = [resource.getrusage(who).ru_maxrss for who in _PROCESSES]
     return {
         "trials": trials,
         "trials/s": trials / seconds,
         "calls/trial": calls() / trials,
         "events/trial": events / trials,
-        "files/trial": files / trials,
-        "peak MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "files/trial": sum(path.is_file() for path in kept) / trials,
+        "peak MB": sum(peaks) / 1024,
     }
+
+
+_PROCESSES = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+
+
+@contextmanager
+def _server(home: Path) -> Iterator[None]:
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(_PORT), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{home}/mlflow.db"]
+    command += ["--artifacts-destination", str(home / "mlartifacts")]
+    with (home / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            process_group=0,
+        )
+    try:
+        _wait_for_server()
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _wait_for_server() -> None:
+    deadline = time.monotonic() + _START_S
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{_PORT}/health", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def _counted() -> Callable[[], int]:

@@ -91,7 +91,7 @@ def test_what_was_deleted_by_hand_is_named_and_restored_from_what_is_left(place:
 
     said = doctor(place, code=1)
 
-    lacks = "its run lacks the files curves.csv, curves.png, model/model.keras, plan.json"
+    lacks = "its run lacks the files curves.png, model/model.keras, trial.json"
     assert f"trial 0, attempt 0: {lacks}; with --fix" in said
     assert "trial 1, attempt 0: 1 line of" in said
     assert "trial 2, attempt 0: its spool was deleted" in said

@@ -6,10 +6,10 @@ from PIL import Image
 from tests.tracking.recorder import evaluation, report, summary
 from tuner.tracking.events import TrialSummary
 from tuner.tracking.figures import (
-    confusion_figure,
-    curves_figure,
-    history_figure,
-    importance_figure,
+    ConfusionFigure,
+    CurvesFigure,
+    HistoryFigure,
+    ImportanceFigure,
 )
 from tuner.tracking.tables import optimization_history, summary_csv
 
@@ -22,30 +22,30 @@ def size(png: bytes) -> tuple[int, int]:
 
 def test_curves_show_every_epoch_and_the_best_one() -> None:
     epochs = [report(number) for number in range(1, 4)]
-    assert size(curves_figure(epochs, 2, "trial 0"))[0] > 800
-    assert curves_figure(epochs, 2, "trial 0") == curves_figure(epochs, 2, "trial 0")
-    assert curves_figure(epochs, 2, "trial 0") != curves_figure(epochs, None, "trial 0")
-    assert curves_figure(epochs, 2, "trial 0") != curves_figure(epochs[:2], 2, "trial 0")
+    assert size(CurvesFigure(epochs, 2, "trial 0").png())[0] > 800
+    assert CurvesFigure(epochs, 2, "trial 0").png() == CurvesFigure(epochs, 2, "trial 0").png()
+    assert CurvesFigure(epochs, 2, "trial 0").png() != CurvesFigure(epochs, None, "trial 0").png()
+    assert CurvesFigure(epochs, 2, "trial 0").png() != CurvesFigure(epochs[:2], 2, "trial 0").png()
 
 
 def test_a_diverged_epoch_leaves_a_gap() -> None:
     epochs = [report(1), report(2, float("nan"))]
-    assert curves_figure(epochs, 1, "trial 0") != curves_figure(epochs[:1], 1, "trial 0")
+    assert CurvesFigure(epochs, 1, "trial 0").png() != CurvesFigure(epochs[:1], 1, "trial 0").png()
 
 
 @pytest.mark.parametrize("count", [1, 3, 20, 21, 100])
 def test_confusion_matrices_of_any_size_are_drawn(count: int) -> None:
     labels = [f"class {number}" for number in range(count)]
-    assert size(confusion_figure(evaluation(*labels), "trial 0"))[0] > 300
+    assert size(ConfusionFigure(evaluation(*labels), "trial 0").png())[0] > 300
 
 
 def test_labels_are_never_taken_for_formulas() -> None:
-    assert size(confusion_figure(evaluation("$x", "y$"), "cost $1 or $2$"))
+    assert size(ConfusionFigure(evaluation("$x", "y$"), "cost $1 or $2$").png())
 
 
 def history(*trials: TrialSummary) -> bytes:
     told = optimization_history(trials, "maximize", seeds=1)
-    return history_figure(trials, told, "val_accuracy")
+    return HistoryFigure(trials, told, "val_accuracy").png()
 
 
 def test_history_tells_states_apart() -> None:
@@ -79,5 +79,6 @@ def test_the_history_of_several_seeds_is_of_means() -> None:
 
 
 def test_one_bar_a_parameter() -> None:
-    one, three = importance_figure({"a": 1.0}), importance_figure({"a": 0.5, "b": 0.5, "c": 0.0})
-    assert size(three)[1] > size(one)[1]
+    one = ImportanceFigure({"a": 1.0})
+    three = ImportanceFigure({"a": 0.5, "b": 0.5, "c": 0.0})
+    assert size(three.png())[1] > size(one.png())[1]

@@ -50,7 +50,7 @@ def test_a_file_that_is_too_large_for_a_proxy_costs_its_run_nothing_else(
     assert run.info.status == "FAILED"
     assert run.data.tags["tuner.reason"] == "why"
     assert run.data.tags["tuner.refused_events"] == "1"
-    assert {"curves.png", "error.txt", "plan.json"} <= store.artifacts("trial 0")
+    assert {"curves.png", "error.txt", "trial.json"} <= store.artifacts("trial 0")
     log = store.text("trial 0", "output.log")
     assert log.startswith("first\n")
     assert log.endswith("\nlast")

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,17 +62,37 @@ def test_a_study_ends_as_it_went(
     assert (update.status, update.tags["tuner.state"]) == (status, state)
 
 
+def trial_json(update: RunUpdate) -> dict[str, Any]:
+    (content,) = (each.content for each in update.artifacts if each.path == "trial.json")
+    assert isinstance(content, str)
+    told: dict[str, Any] = json.loads(content)
+    return told
+
+
 def test_an_ended_attempt_has_pictures_data_and_its_log(recorder: Recorder) -> None:
-    update = AttemptRun(recorder.started(0)).update(recorder.ended())
-    assert artifact_names(update) == {
-        "curves.png",
-        "curves.csv",
-        "confusion_matrix.png",
-        "confusion_matrix.csv",
-        "classification_report.json",
-        "classification_report.txt",
-        "output.log",
-    }
+    started, ended = recorder.started(0), recorder.ended()
+    update = AttemptRun(started).update(ended)
+    pictures = {"curves.png", "confusion_matrix.png"}
+    assert artifact_names(update) == {*pictures, "trial.json", "output.log"}
+    assert ended.result is not None
+    assert ended.result.evaluation is not None
+    told = trial_json(update)
+    assert told["plan"] == started.plan.model_dump(mode="json")
+    assert [row["epoch"] for row in told["epochs"]] == [1, 2, 3]
+    assert told["epochs"][2]["val_accuracy"] == ended.result.epochs[2].metrics["val_accuracy"]
+    assert told["epochs"][2]["epoch_train_s"] == 2.0
+    assert told["best_epoch"] == 3
+    assert told["evaluation"]["confusion"] == [
+        list(row) for row in ended.result.evaluation.confusion
+    ]
+
+
+def test_a_log_in_which_nothing_stands_is_no_file(recorder: Recorder) -> None:
+    ended = recorder.ended()
+    assert ended.log is not None
+    ended.log.write_bytes(b"")
+    update = AttemptRun(recorder.started(0)).update(ended)
+    assert "output.log" not in artifact_names(update)
 
 
 def test_best_values_are_those_of_the_best_epoch(recorder: Recorder) -> None:
@@ -84,16 +105,14 @@ def test_best_values_are_those_of_the_best_epoch(recorder: Recorder) -> None:
     assert values["parameters"] == 225034
 
 
-def test_the_report_names_the_classes_that_are_absent(recorder: Recorder) -> None:
+def test_the_scores_name_the_classes_that_are_absent(recorder: Recorder) -> None:
     ended = recorder.ended()
     assert ended.result is not None
     scored = evaluate_predictions(np.eye(3)[[0, 1, 1]], np.array([0, 1, 1]), ("a", "b", "c"))
     result = ended.result.model_copy(update={"evaluation": scored})
     update = AttemptRun(recorder.started(0)).update(ended.model_copy(update={"result": result}))
-    texts = {artifact.path: str(artifact.content) for artifact in update.artifacts}
-    assert "neither occur nor are predicted: c" in texts["classification_report.txt"]
-    report = json.loads(texts["classification_report.json"])
-    assert (report["macro"]["f1"], report["absent"]) == (1.0, ["c"])
+    scores = trial_json(update)["evaluation"]
+    assert (scores["macro"]["f1"], scores["absent"]) == (1.0, ["c"])
 
 
 def test_a_failure_says_why(recorder: Recorder) -> None:
@@ -118,7 +137,8 @@ def test_what_is_to_be_known_of_a_training_stands_on_its_run(recorder: Recorder)
 def test_a_lost_attempt_keeps_the_curves_that_were_spooled(recorder: Recorder) -> None:
     run = AttemptRun(recorder.started(0)).after(recorder.epoch(1))
     update = run.update(recorder.ended("lost", reason="its trainer died"))
-    assert {"curves.png", "curves.csv"} <= artifact_names(update)
+    assert {"curves.png", "trial.json"} <= artifact_names(update)
+    assert [row["epoch"] for row in trial_json(update)["epochs"]] == [1]
     assert update.tags["tuner.reason"] == "its trainer died"
 
 
@@ -181,7 +201,7 @@ def test_no_hyperparameter_is_hidden_by_a_name_of_ours(names: set[str]) -> None:
 def test_source_files_stay_in_their_folder(recorder: Recorder) -> None:
     started = recorder.started(0, source={"../../etc/mine.py": "", "/abs.py": ""})
     update = AttemptRun(started).update(started)
-    assert artifact_names(update) == {"plan.json", "source/etc/mine.py", "source/abs.py"}
+    assert artifact_names(update) == {"trial.json", "source/etc/mine.py", "source/abs.py"}
 
 
 def test_a_retry_names_its_attempt(recorder: Recorder) -> None:

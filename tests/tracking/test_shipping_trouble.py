@@ -231,7 +231,7 @@ def test_a_shipper_survives_the_removal_of_what_it_ships(
     recorder.parent(recorder.opened(), recorder.progressed(*told), recorder.closed())
 
     def remove() -> bool:
-        if (attempt_folder(recorder.folder, 1, 0) / "shipped.json").exists():
+        if (attempt_folder(recorder.folder, 0, 0) / "shipped.json").exists():
             shutil.rmtree(recorder.folder)
         return True
 

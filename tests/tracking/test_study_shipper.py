@@ -71,7 +71,7 @@ def test_artifacts_and_data_set_are_there(recorder: Recorder, local: TrackingSet
     assert store.artifacts("trial 0", "model") == {"model/model.keras"}
     assert store.artifacts("trial 0", "source") == {"source/mine.py"}
     assert store.text("trial 0", "output.log") == "trained\n"
-    assert json.loads(store.text("trial 0", "plan.json"))["seed"] == 11
+    assert json.loads(store.text("trial 0", "trial.json"))["plan"]["seed"] == 11
     (used,) = store.runs["trial 0"].inputs.dataset_inputs
     assert (used.dataset.name, used.dataset.digest) == ("digits", "d1" * 18)
     assert json.loads(used.dataset.profile)["train_count"] == 100

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tuner.errors import RefusedError
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.report import PromotionReport
+from tuner.tracking.figures import ConfusionFigure
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -98,8 +99,6 @@ def record_evidence(
 
 
 def _write(folder: Path, candidate: Candidate, report: PromotionReport) -> None:
-    from tuner.tracking.figures import confusion_figure
-
     assert report.evidence is not None
     document = {
         "study": candidate.study,
@@ -111,6 +110,5 @@ def _write(folder: Path, candidate: Candidate, report: PromotionReport) -> None:
     }
     (folder / "evidence.json").write_text(json.dumps(document, indent=2))
     title = f"{candidate.study}, trial {candidate.number}"
-    (folder / "confusion_matrix.png").write_bytes(
-        confusion_figure(report.evidence.test, title, rows="test")
-    )
+    confusion = ConfusionFigure(report.evidence.test, title, rows="test")
+    (folder / "confusion_matrix.png").write_bytes(confusion.png())

@@ -25,7 +25,8 @@ from tuner.study.provenance import Provenance
 from tuner.study.shipment import shipping
 from tuner.study.summary import StudySummary, summarise
 from tuner.study.trials import Trials
-from tuner.tracking.attempt_run import MODEL_ARTIFACT
+from tuner.tracking.attempt_ending import CURVES_ARTIFACT
+from tuner.tracking.attempt_run import MODEL_ARTIFACT, TRIAL_ARTIFACT
 from tuner.tracking.inspection import SeenRun, SeenStudy, look_at
 from tuner.tracking.progress import FILE_NAME as PROGRESS
 from tuner.tracking.progress import forget_progress, load_progress
@@ -36,6 +37,8 @@ from tuner.words import count
 
 _SHIPPING_S = 300.0
 _OPENINGS = ("study-opened", "attempt-started", "attempt-abandoned")
+_FORMER_TRIAL_ARTIFACT = "plan.json"
+"""What runs of earlier versions have in its place."""
 
 
 class Kind(Enum):
@@ -291,12 +294,14 @@ def _about_files(
     """What every attempt's run holds, and the model if it is among the best."""
     kinds = [line.kind for line in read_lines(folder, 0)]
     about_models = [kind for kind in kinds if kind.startswith("model-")]
-    expected = {"plan.json"}
+    expected = {TRIAL_ARTIFACT}
     if "epoch-ended" in kinds and "attempt-ended" in kinds:
-        expected |= {"curves.csv", "curves.png"}
+        expected.add(CURVES_ARTIFACT)
     if about_models[-1:] == ["model-kept"]:
         expected.add(MODEL_ARTIFACT)
     lacking = expected - run.artifacts
+    if _FORMER_TRIAL_ARTIFACT in run.artifacts:
+        lacking.discard(TRIAL_ARTIFACT)
     missing = {each for each in lacking if not any(repr(each) in note for note in refused)}
     if MODEL_ARTIFACT in missing and not (folder / MODEL).exists():
         yield found(Kind.STRANGE, "its model is neither in MLflow nor here")

@@ -1,15 +1,14 @@
-"""What is left of an attempt when it is over: best values, timings, curves and reports.
-
-Imports the drawing of figures when one is drawn: commands know runs by these modules too.
-"""
+"""What is left of an attempt when it is over: best values, timings, figures, its log."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from tuner.tracking.events import AttemptEnded
-from tuner.tracking.tables import confusion_csv, curves_csv, report_json, report_text
+from tuner.tracking.figures import ConfusionFigure, CurvesFigure
 from tuner.tracking.updates import Artifact, Point
 from tuner.training.plan import EpochReport, Evaluation, TrialResult
+
+CURVES_ARTIFACT = "curves.png"
 
 _LOG_END_BYTES = 250_000
 """How much of each end of a long log is uploaded: proxies take a megabyte unless told otherwise."""
@@ -71,23 +70,19 @@ def ending_tags(event: AttemptEnded) -> dict[str, str]:
 def ending_artifacts(
     event: AttemptEnded, epochs: Sequence[EpochReport], name: str
 ) -> tuple[Artifact, ...]:
-    """Pictures and data of the whole attempt; `epochs` are all that it trained."""
-    from tuner.tracking.figures import curves_figure
-
+    """Figures and texts of the whole attempt; `epochs` are all that it trained."""
     artifacts: list[Artifact] = []
     result = event.result
     if epochs:
         best = result.best_epoch if result else None
-        artifacts += [
-            Artifact("curves.csv", curves_csv(epochs)),
-            Artifact("curves.png", curves_figure(epochs, best, name)),
-        ]
+        artifacts.append(Artifact(CURVES_ARTIFACT, CurvesFigure(epochs, best, name)))
     if result and result.evaluation:
-        artifacts += _evaluation_artifacts(result.evaluation, name)
+        confusion = ConfusionFigure(result.evaluation, name)
+        artifacts.append(Artifact("confusion_matrix.png", confusion))
     if result and result.error:
         artifacts.append(Artifact("error.txt", result.error.traceback))
-    if event.log is not None and event.log.exists():
-        artifacts.append(Artifact("output.log", _excerpt(event.log)))
+    if event.log is not None and event.log.exists() and (log := _excerpt(event.log)):
+        artifacts.append(Artifact("output.log", log))
     return tuple(artifacts)
 
 
@@ -101,14 +96,3 @@ def _excerpt(log: Path) -> bytes:
         file.seek(size - _LOG_END_BYTES)
         left_out = f"\n... {size - 2 * _LOG_END_BYTES:,} bytes are left out; all is in {log} ...\n"
         return head + left_out.encode() + file.read(_LOG_END_BYTES)
-
-
-def _evaluation_artifacts(evaluation: Evaluation, name: str) -> list[Artifact]:
-    from tuner.tracking.figures import confusion_figure
-
-    return [
-        Artifact("confusion_matrix.csv", confusion_csv(evaluation)),
-        Artifact("confusion_matrix.png", confusion_figure(evaluation, name)),
-        Artifact("classification_report.json", report_json(evaluation)),
-        Artifact("classification_report.txt", report_text(evaluation)),
-    ]

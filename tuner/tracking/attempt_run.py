@@ -5,6 +5,7 @@ FINISHED, failed ones FAILED, attempts whose trial was handed back (interrupted 
 KILLED; the tag `tuner.state` names the outcome itself.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Final, Self
@@ -23,10 +24,11 @@ from tuner.tracking.events import (
     SystemSampled,
 )
 from tuner.tracking.study_run import STUDY_UID_TAG
-from tuner.tracking.tables import as_json, column
+from tuner.tracking.tables import as_json, column, evaluation_json
 from tuner.tracking.updates import Artifact, Point, RunOpening, RunStatus, RunUpdate
-from tuner.training.plan import EpochReport, SystemSample
+from tuner.training.plan import EpochReport, SystemSample, TrialResult
 
+TRIAL_ARTIFACT = "trial.json"
 MODEL_ARTIFACT = "model/model.keras"
 MODEL_SHA256_TAG = "tuner.model.sha256"
 _MODEL_MISSING_TAG: Final = "tuner.model.missing"
@@ -102,7 +104,10 @@ class AttemptRun:
         return RunUpdate(
             points=(*points, *ending_points(event)),
             tags=ending_tags(event),
-            artifacts=ending_artifacts(event, epochs, self.opening.name),
+            artifacts=(
+                _trial_json(self.started, epochs, event.result),
+                *ending_artifacts(event, epochs, self.opening.name),
+            ),
             status=_STATUS[event.outcome],
             ended_ms=event.at_ms,
         )
@@ -145,11 +150,26 @@ def _started(event: AttemptStarted) -> RunUpdate:
         params=attempt_params(event),
         tags=_attempt_tags(event),
         artifacts=(
-            Artifact("plan.json", as_json(event.plan.model_dump(mode="json"))),
+            _trial_json(event),
             *(Artifact(_source_path(name), text) for name, text in event.source.items()),
         ),
         dataset=event.dataset,
     )
+
+
+def _trial_json(
+    started: AttemptStarted,
+    epochs: Sequence[EpochReport] = (),
+    result: TrialResult | None = None,
+) -> Artifact:
+    """All that is known of the attempt, for programs; the end replaces what the start said."""
+    content = {
+        "plan": started.plan.model_dump(mode="json"),
+        "epochs": [_epoch_row(report) for report in epochs],
+        "best_epoch": result.best_epoch if result else None,
+        "evaluation": evaluation_json(result.evaluation) if result and result.evaluation else None,
+    }
+    return Artifact(TRIAL_ARTIFACT, as_json(content))
 
 
 def attempt_params(event: AttemptStarted) -> dict[str, str]:
@@ -197,12 +217,20 @@ def _source_path(name: str) -> str:
     return str(PurePosixPath("source", *parts))
 
 
+def _epoch_row(report: EpochReport) -> dict[str, float]:
+    return {"epoch": report.epoch, **_epoch_values(report)}
+
+
 def _epoch_points(report: EpochReport) -> tuple[Point, ...]:
-    seconds = {"epoch_train_s": report.train_s, "epoch_validation_s": report.validation_s}
     return tuple(
         Point(key, value, report.finished_ms, report.epoch)
-        for key, value in {**report.metrics, **seconds}.items()
+        for key, value in _epoch_values(report).items()
     )
+
+
+def _epoch_values(report: EpochReport) -> dict[str, float]:
+    seconds = {"epoch_train_s": report.train_s, "epoch_validation_s": report.validation_s}
+    return {**report.metrics, **seconds}
 
 
 def _sample_points(sample: SystemSample, ordinal: int) -> tuple[Point, ...]:

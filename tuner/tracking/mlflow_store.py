@@ -13,7 +13,7 @@ from functools import partial
 from itertools import islice, zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag, ViewType
@@ -30,6 +30,7 @@ from tuner.tracking.experiments import (
     find_or_create_experiment,
     open_store,
 )
+from tuner.tracking.figures import Figure
 from tuner.tracking.mlflow_errors import translated
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.updates import Artifact, Point, RunOpening, RunStatus, RunUpdate
@@ -50,6 +51,14 @@ class RunGoneError(UnavailableError):
     """The run was deleted or purged since it was found; find it again, which may restore it."""
 
 
+class OpenRun(NamedTuple):
+    """A run that is there now."""
+
+    run_id: str
+    is_new: bool
+    """Whether it was created just now."""
+
+
 class MlflowStore:
     """One experiment of one MLflow store.
 
@@ -63,6 +72,7 @@ class MlflowStore:
         self._client = open_store(settings.uri)
         found = find_or_create_experiment(self._client, settings)
         self._uri = settings.uri
+        self._parents: dict[str, str] = {}
         self._experiment_id = found.experiment_id
         self.destination = f"{found.experiment_id}/{found.creation_time}"
         """Tells this experiment from any other, and from one recreated under its name."""
@@ -90,14 +100,28 @@ class MlflowStore:
             self._client.restore_run(run_id)
         _logger.warning("restored run %s, which was deleted and has more to show", run_id)
 
-    def find_or_create(self, opening: RunOpening, parent_id: str | None) -> str:
-        """Returns the id of the run that `opening` asks for; what it was refused is tried again."""
+    def find_parent(self, uid: str) -> str | None:
+        """As `find`, for many runs below the same one: asked once between two `check_parents`."""
+        if uid not in self._parents and (run_id := self.find(uid)) is not None:
+            self._parents[uid] = run_id
+        return self._parents.get(uid)
+
+    def check_parents(self) -> bool:
+        """Whether the parents that were found since the last call are there still.
+
+        Those that somebody deleted meanwhile are restored.
+        """
+        parents, self._parents = self._parents, {}
+        return all(self.find(uid) == run_id for uid, run_id in parents.items())
+
+    def find_or_create(self, opening: RunOpening, parent_id: str | None) -> OpenRun:
+        """The run that `opening` asks for; what it was refused is tried again."""
         existing = self._find(opening.uid)
         if existing is not None:
             if REFUSED_TAG in existing.data.tags:
                 with translated(f"update run {existing.info.run_id}"):
                     self._client.delete_tag(existing.info.run_id, REFUSED_TAG)
-            return str(existing.info.run_id)
+            return OpenRun(str(existing.info.run_id), is_new=False)
         tags = {**_storable(opening.tags), UID_TAG: _quoted(opening.uid)}
         if parent_id is not None:
             tags[MLFLOW_PARENT_RUN_ID] = parent_id
@@ -105,7 +129,7 @@ class MlflowStore:
             run = self._client.create_run(
                 self._experiment_id, opening.started_ms, _cut(tags, _TAG_LENGTH), opening.name
             )
-        return str(run.info.run_id)
+        return OpenRun(str(run.info.run_id), is_new=True)
 
     def remove_doubles(self, uid: str, run_id: str) -> None:
         """Deletes every run with this uid but `run_id`, which gets what lies below them.
@@ -128,8 +152,13 @@ class MlflowStore:
                 for run in runs:
                     self._client.set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, parent_id)
 
-    def apply(self, run_id: str, update: RunUpdate) -> list[str]:
+    def apply(self, run_id: str, update: RunUpdate, *, is_new: bool = False) -> list[str]:
         """Does to the run what `update` says; its status changes last.
+
+        Args:
+            run_id: the run's.
+            update: what to do.
+            is_new: the run was created for this update, so that it has no params yet.
 
         Returns:
             What the store turned down, part by part; everything else is done.
@@ -141,9 +170,10 @@ class MlflowStore:
         """
         datasets = () if update.dataset is None else (update.dataset,)
         statuses = () if update.status is None else (update.status,)
+        values = self._values(run_id, update, is_new=is_new)
         parts: list[tuple[Sequence[Any], Callable[[Sequence[Any]], None]]] = [
             (datasets, partial(self._log_datasets, run_id)),
-            *((rows, partial(self._log_rows, run_id)) for rows in self._values(run_id, update)),
+            *((rows, partial(self._log_rows, run_id)) for rows in values),
             (update.artifacts, partial(self._log_artifacts, run_id)),
             (update.removed_artifacts, partial(self._remove_artifacts, run_id)),
             (update.removed_tags, partial(self._remove_tags, run_id)),
@@ -209,10 +239,12 @@ class MlflowStore:
             )
         return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
 
-    def _values(self, run_id: str, update: RunUpdate) -> list[list[Metric | Param | RunTag]]:
+    def _values(
+        self, run_id: str, update: RunUpdate, *, is_new: bool
+    ) -> list[list[Metric | Param | RunTag]]:
         """Points, params and tags, each list for one call."""
         params, tags = _storable(update.params), _storable(update.tags)
-        if params:
+        if params and not is_new:
             with translated(f"look at run {run_id}"):
                 params, changed = self._new_params(run_id, params)
             tags |= {f"tuner.changed.{key}": value for key, value in changed.items()}
@@ -312,8 +344,18 @@ def _stage(folder: Path, artifact: Artifact) -> None:
         target.symlink_to(artifact.content.resolve())
     elif isinstance(artifact.content, bytes):
         target.write_bytes(artifact.content)
-    else:
+    elif isinstance(artifact.content, str):
         target.write_text(artifact.content, errors="backslashreplace")
+    else:
+        target.write_bytes(_drawn(artifact.path, artifact.content))
+
+
+def _drawn(path: str, figure: Figure) -> bytes:
+    """The figure's picture. matplotlib may fail in many ways over what people call things."""
+    try:
+        return figure.png()
+    except Exception as error:
+        raise RefusedError(f"{path} cannot be drawn: {error!r}") from error
 
 
 def _chunks(rows: Sequence[Any], size: int) -> Iterator[list[Any]]:

@@ -1,7 +1,7 @@
-"""One spool on its way into one run: in order, in batches, each of them at least once.
+"""One spool on its way into one run: in order, step by step, each of them at least once.
 
-Progress is written after each batch, so that a shipper killed at any point goes on where
-it was or repeats one batch, which adds nothing. Measurements wait for one another for some
+Progress is written after each step, so that a shipper killed at any point goes on where
+it was or repeats one step, which adds nothing. Measurements wait for one another for some
 seconds. A study's own tables and figures show all its trials, so they are drawn now and then
 instead of after each, and once more at the end.
 """
@@ -16,48 +16,45 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tuner.errors import RefusedError
-from tuner.tracking.attempt_run import AbandonedRun, AttemptRun
-from tuner.tracking.batches import Entry, are_measurements, batches
-from tuner.tracking.events import (
-    AttemptAbandoned,
-    AttemptEnded,
-    AttemptStarted,
-    Event,
-    ModelDisplaced,
-    ModelKept,
-    StudyClosed,
-    StudyOpened,
-)
 from tuner.tracking.experiments import ExperimentError
-from tuner.tracking.mlflow_store import REFUSED_TAG, MlflowStore, RunGoneError
+from tuner.tracking.figures import Figure
+from tuner.tracking.mlflow_store import REFUSED_TAG, MlflowStore, OpenRun, RunGoneError
 from tuner.tracking.progress import Progress, is_of, load_progress, save_progress
-from tuner.tracking.spool import NO_EVENT, first_line_digest, read_lines
+from tuner.tracking.spool import first_line_digest, read_lines
+from tuner.tracking.steps import Run, Step, are_measurements, beginning, steps
 from tuner.tracking.study_run import StudyRun
-from tuner.tracking.updates import RunOpening, RunUpdate
+from tuner.tracking.updates import Artifact, RunOpening, RunUpdate
 
 _MEASURE_S = 10.0
 """How often measurements of one run go to MLflow, at most, while nothing else happens to it."""
 
-_ENDS = AttemptEnded | AttemptAbandoned
-
 _REDRAW_S = 30.0
 """How often a study's tables and figures are drawn while it runs, at most."""
 
-_logger = logging.getLogger(__name__)
+_NOTHING: tuple[int, int, list[Step]] = 0, 0, []
 
-_Run = StudyRun | AttemptRun | AbandonedRun
+_logger = logging.getLogger(__name__)
 
 
 class Shipment:
-    """The spool in `folder`, on its way to `store`."""
+    """The spool in `folder`, on its way to `store`.
 
-    def __init__(self, folder: Path, store: MlflowStore) -> None:
+    Args:
+        folder: the spool's.
+        store: where it goes.
+        begin: lets the drawing of a figure begin; returns one whose picture waits for the end.
+    """
+
+    def __init__(self, folder: Path, store: MlflowStore, begin: Callable[[Figure], Figure]) -> None:
         self.folder = folder
         self._store = store
+        self._begin = begin
         known = load_progress(folder)
         usable = known is not None and known.destination == store.destination
         self.progress = known if known and usable else Progress(destination=store.destination)
-        self._run: _Run | None = None
+        self._run: Run | None = None
+        self._planned = _NOTHING
+        """Steps, with the part of the spool that they stand for: from, to."""
         self._purged: str | None = None
         """The run that this spool's new one takes the place of."""
         self.waits_for_parent = False
@@ -76,7 +73,7 @@ class Shipment:
         Nothing is shipped as long as the run's parent is missing: another machine ships it.
 
         Args:
-            go_on: asked before each batch; False ends the shipping early.
+            go_on: asked before each step; False ends the shipping early.
             finishing: the driver has gone, so nothing waits for more to come.
 
         Raises:
@@ -90,6 +87,11 @@ class Shipment:
             shipped += self._ship_new(go_on, finishing=finishing)
         return shipped
 
+    def prepare(self, *, finishing: bool) -> None:
+        """Lets the drawing begin of what is to be shipped soon."""
+        with suppress(OSError):  # `ship` meets it too
+            self._steps(finishing=finishing)
+
     def know_runs(self, runs: Mapping[str, str]) -> None:
         """Lets a study's tables name the runs that have come to be known, by uid."""
         run = self._known()
@@ -100,14 +102,12 @@ class Shipment:
 
     def _ship_new(self, go_on: Callable[[], bool], *, finishing: bool) -> int:
         now = time.monotonic()
-        lines = list(read_lines(self.folder, self.progress.offset))
-        if lines and are_measurements(lines) and now < self._measure_at and not finishing:
-            return 0
         shipped = 0
-        for batch in batches(lines):
-            if not go_on() or not self._ship(batch):
+        for step in self._steps(finishing=finishing):
+            if not go_on() or not self._ship(step):
                 return shipped
-            shipped += len(batch)
+            shipped += step.lines
+        self._planned = _NOTHING
         if shipped:
             self._measure_at = now + _MEASURE_S
         if self.progress.undrawn and (finishing or now >= self._draw_at) and go_on():
@@ -115,35 +115,58 @@ class Shipment:
             self._draw_at = now + _REDRAW_S
         return shipped
 
-    def _known(self) -> _Run | None:
+    def _steps(self, *, finishing: bool) -> list[Step]:
+        """What is to be done now, planned once for each state of the spool."""
+        start = self.progress.offset
+        lines = list(read_lines(self.folder, start))
+        waits = time.monotonic() < self._measure_at and not finishing
+        if not lines or (waits and are_measurements(lines)):
+            return []
+        part = start, lines[-1].end
+        if self._planned[:2] != part:
+            planned = steps(self._known(), self.progress.uid, lines)
+            self._planned = *part, [self._begun(step) for step in planned]
+        return self._planned[2]
+
+    def _begun(self, step: Step) -> Step:
+        artifacts = self._being_drawn(step.update.artifacts)
+        return replace(step, update=replace(step.update, artifacts=artifacts))
+
+    def _being_drawn(self, artifacts: Sequence[Artifact]) -> tuple[Artifact, ...]:
+        return tuple(
+            each
+            if isinstance(each.content, str | bytes | Path)
+            else replace(each, content=self._begin(each.content))
+            for each in artifacts
+        )
+
+    def _known(self) -> Run | None:
         """What the shipped events told; later ones build on it."""
         if self._run is None and self.progress.offset:
             self._run = self._recalled()
         return self._run
 
-    def _recalled(self) -> _Run | None:
-        run: _Run | None = None
+    def _recalled(self) -> Run | None:
+        run: Run | None = None
         for line in read_lines(self.folder, 0):
             if line.end > self.progress.offset:
                 break
             event = line.event_or_error()
             if not isinstance(event, ValidationError):
-                run = run.after(event) if run else _beginning(event, self.progress.uid)
+                run = run.after(event) if run else beginning(event, self.progress.uid)
         return replace(run, undrawn=self.progress.undrawn) if isinstance(run, StudyRun) else run
 
-    def _ship(self, batch: Sequence[Entry]) -> bool:
-        """Ships a batch, if need be one by one, and skips what is refused whole."""
+    def _ship(self, step: Step) -> bool:
+        """Does the step, or says that it is refused whole."""
         try:
-            return self._apply(batch)
+            return self._apply(step)
         except RunGoneError:
-            return self._is_found_again() and self._apply(batch)
+            return self._is_found_again() and self._apply(step)
         except ExperimentError:
             raise
         except RefusedError as error:
-            if len(batch) > 1:
-                return all(self._ship([entry]) for entry in batch)
-            self._refuse(batch[0].end, [str(error)])
-            self._advance(offset=batch[0].end)
+            self._refuse(_located(step.end, [str(error)]))
+            self._advance(offset=step.end)
             return True
 
     def find_again(self) -> None:
@@ -176,51 +199,46 @@ class Shipment:
 
     def _begin_anew(self, progress: Progress) -> None:
         self._run = None
+        self._planned = _NOTHING
         self.progress = progress
         save_progress(self.folder, progress)
 
-    def _apply(self, batch: Sequence[Entry]) -> bool:
-        run, updates = self._known(), []
-        for entry in batch:
-            if isinstance(entry.event, ValidationError):
-                raise RefusedError(f"{NO_EVENT}: {entry.event}") from entry.event
-            run = run or _beginning(entry.event, self.progress.uid)
-            if run is None:
-                raise RefusedError(f"{entry.event.kind}: comes before its run was opened")
-            updates.append(RunUpdate() if entry.superseded else run.update(entry.event))
-            run = run.after(entry.event)
-        assert run is not None
-        if isinstance(batch[-1].event, StudyClosed) and self._leave_double():
+    def _apply(self, step: Step) -> bool:
+        if step.closes_study and self._leave_double():
             return False
-        run_id = self.progress.run_id or self._open(run.opening)
-        if run_id is not None:
-            self._refuse(batch[-1].end, self._update(run_id, _merged(updates)))
-        elif not run.opening.foreign:
-            return False
-        self._run = run
-        self._advance(
-            offset=batch[-1].end,
-            ended=self.progress.ended or any(isinstance(e.event, _ENDS) for e in batch),
-            undrawn=isinstance(run, StudyRun) and run.undrawn,
-        )
+        if step.run is not None and step.events:
+            opened = self._opened(step.run.opening)
+            if opened is not None:
+                self._refuse(_located(step.end, self._update(opened, step.update)))
+            elif not step.run.opening.foreign:
+                return False
+        self._refuse(step.refused)
+        ended = self.progress.ended or step.ends_attempt
+        self._run = None if ended else step.run  # a study has thousands; what follows is rare
+        undrawn = isinstance(step.run, StudyRun) and step.run.undrawn
+        self._advance(offset=step.end, ended=ended, undrawn=undrawn)
         return True
 
     def _draw(self) -> None:
         run = self._known()
         assert isinstance(run, StudyRun)
         assert self.progress.run_id is not None
-        update = RunUpdate(artifacts=run.artifacts())
-        self._refuse(self.progress.offset, self._store.apply(self.progress.run_id, update))
+        update = RunUpdate(artifacts=self._being_drawn(run.artifacts()))
+        refusals = self._store.apply(self.progress.run_id, update)
+        self._refuse(_located(self.progress.offset, refusals))
         self._run = replace(run, undrawn=False)
         self._advance(undrawn=False)
 
-    def _open(self, opening: RunOpening) -> str | None:
-        """The id of the run, None when its parent has none yet or nobody made a foreign one."""
+    def _opened(self, opening: RunOpening) -> OpenRun | None:
+        """The run, None when its parent has none yet or nobody made a foreign one."""
+        if self.progress.run_id is not None:
+            return OpenRun(self.progress.run_id, is_new=False)
         parent_id = None
         if opening.foreign:
-            return self._store.find(opening.uid)
+            run_id = self._store.find(opening.uid)
+            return None if run_id is None else OpenRun(run_id, is_new=False)
         if opening.parent_uid is not None:
-            parent_id = self._store.find(opening.parent_uid)
+            parent_id = self._store.find_parent(opening.parent_uid)
             self.waits_for_parent = parent_id is None
             if parent_id is None:
                 return None
@@ -228,24 +246,29 @@ class Shipment:
             predecessor = self._store.find(opening.predecessor_uid) or ""
             tags = {**opening.tags, "tuner.predecessor_run_id": predecessor}
             opening = replace(opening, tags=tags)
-        run_id = self._store.find_or_create(opening, parent_id)
+        return self._created(opening, parent_id)
+
+    def _created(self, opening: RunOpening, parent_id: str | None) -> OpenRun:
+        """The run, found or new; one that may have a double counts as found."""
+        interrupted = self.progress.opening
+        self._advance(uid=opening.uid, opening=True)
+        run_id, is_new = self._store.find_or_create(opening, parent_id)
         if self._purged is not None:
             self._store.adopt(run_id, self._purged)
             self._purged = None
-        self._advance(uid=opening.uid, run_id=run_id)
-        return run_id
+        self._advance(run_id=run_id, opening=False)
+        return OpenRun(run_id, is_new=is_new and not interrupted)
 
-    def _update(self, run_id: str, update: RunUpdate) -> list[str]:
-        refusals = self._store.apply(run_id, update)
-        if update.ended_ms is not None:
-            self._store.remove_doubles(self.progress.uid, run_id)
+    def _update(self, run: OpenRun, update: RunUpdate) -> list[str]:
+        refusals = self._store.apply(run.run_id, update, is_new=run.is_new)
+        if update.ended_ms is not None and not run.is_new:
+            self._store.remove_doubles(self.progress.uid, run.run_id)
         return refusals
 
-    def _refuse(self, end: int, refusals: Sequence[str]) -> None:
+    def _refuse(self, notes: Sequence[str]) -> None:
         """Says what the run will not have, in the log, the progress and the run itself."""
-        if not refusals:
+        if not notes:
             return
-        notes = [f"event up to byte {end}: {refusal}" for refusal in refusals]
         for note in notes:
             _logger.error("%s: %s", self.folder, note)
         refused = (*self.progress.refused, *notes)
@@ -261,21 +284,5 @@ class Shipment:
         save_progress(self.folder, self.progress)
 
 
-def _beginning(event: Event, uid: str) -> _Run | None:
-    """The run that an event begins, or goes on with where the spool of `uid` was deleted."""
-    match event:
-        case StudyOpened():
-            return StudyRun(event)
-        case AttemptStarted():
-            return AttemptRun(event)
-        case AttemptAbandoned():
-            return AbandonedRun(event.uid, event.at_ms)
-        case ModelKept() | ModelDisplaced() if uid:
-            return AbandonedRun(uid, event.at_ms)
-    return None
-
-
-def _merged(updates: Sequence[RunUpdate]) -> RunUpdate:
-    if len(updates) == 1:
-        return updates[0]
-    return RunUpdate(points=tuple(point for update in updates for point in update.points))
+def _located(end: int, refusals: Sequence[str]) -> list[str]:
+    return [f"event up to byte {end}: {refusal}" for refusal in refusals]

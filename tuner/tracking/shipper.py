@@ -164,16 +164,20 @@ def main(argv: list[str] | None = None) -> int:
     report = Report()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     prepare_mlflow_environment()
+    from tuner.tracking.drawing_process import DrawingProcess
     from tuner.tracking.study_shipper import StudyShipper  # MLflow reads the environment first.
 
     # Drawing figures must not slow down training. Beside busy cores, imports would take so
     # long at this priority that a short study is over before its first run is seen.
     os.nice(10)
-    shipper = StudyShipper(arguments.study_folder, settings, lambda: not watch.terminated)
-    try:
-        return run(shipper, watch, report, arguments.drain_timeout_s)
-    finally:
-        shipper.close()
+    with DrawingProcess() as drawing:
+        shipper = StudyShipper(
+            arguments.study_folder, settings, lambda: not watch.terminated, drawing.begin
+        )
+        try:
+            return run(shipper, watch, report, arguments.drain_timeout_s)
+        finally:
+            shipper.close()
 
 
 def _parser() -> argparse.ArgumentParser:

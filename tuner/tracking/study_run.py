@@ -12,6 +12,7 @@ from tuner.tracking.events import (
     StudyProgressed,
     TrialSummary,
 )
+from tuner.tracking.figures import HistoryFigure, ImportanceFigure
 from tuner.tracking.tables import as_json, optimization_history, summary_csv
 from tuner.tracking.updates import Artifact, Point, RunOpening, RunStatus, RunUpdate
 
@@ -88,8 +89,6 @@ class StudyRun:
         """Tables and figures of all trials that the spool has told of."""
         if self.progress is None:
             return ()
-        from tuner.tracking.figures import history_figure, importance_figure
-
         trials = [self.trials[number] for number in sorted(self.trials)]
         metric, seeds = self.progress.metric, self.progress.seeds
         history = optimization_history(trials, self.progress.direction, seeds)
@@ -97,12 +96,12 @@ class StudyRun:
             Artifact("summary.csv", summary_csv(trials, seeds)),
             Artifact("summary.json", as_json([trial.model_dump(mode="json") for trial in trials])),
             Artifact("optimization_history.json", as_json([each.model_dump() for each in history])),
-            Artifact("optimization_history.png", history_figure(trials, history, metric)),
+            Artifact("optimization_history.png", HistoryFigure(trials, history, metric)),
         ]
         if self.importance:
             artifacts += [
                 Artifact("parameter_importance.json", as_json(self.importance)),
-                Artifact("parameter_importance.png", importance_figure(self.importance)),
+                Artifact("parameter_importance.png", ImportanceFigure(self.importance)),
             ]
         return tuple(artifacts)
 

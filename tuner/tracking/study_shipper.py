@@ -3,10 +3,11 @@
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tuner.errors import UnavailableError
+from tuner.tracking.figures import Figure
 from tuner.tracking.mlflow_store import MlflowStore
 from tuner.tracking.progress import Survey, survey
 from tuner.tracking.settings import TrackingSettings
@@ -20,14 +21,31 @@ _LOOK_S = 1.0
 _LOOK_BACK_S = 10.0
 """How often spools of ended attempts are looked at: a model may be displaced."""
 
+_AHEAD = 4
+"""How many spools are looked at before their turn, so that their figures are drawn meanwhile."""
+
 _logger = logging.getLogger(__name__)
 
 
 class StudyShipper:
-    """Ships the spools of `folder`; of several shippers, the one that holds the lock."""
+    """Ships the spools of `folder`; of several shippers, the one that holds the lock.
 
-    def __init__(self, folder: Path, settings: TrackingSettings, go_on: Callable[[], bool]) -> None:
+    Args:
+        folder: the study's.
+        settings: name the store.
+        go_on: asked before each step; False ends the shipping early.
+        begin: lets the drawing of a figure begin; left out, figures are drawn here when they go.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: TrackingSettings,
+        go_on: Callable[[], bool],
+        begin: Callable[[Figure], Figure] = lambda figure: figure,
+    ) -> None:
         self._folder = folder
+        self._begin = begin
         self._settings = settings
         self._lock = ShippingLock(folder)
         self._wanted = go_on
@@ -54,25 +72,37 @@ class StudyShipper:
         store = self._store = self._store or self._open_store()
         self._look(store, finishing)
         shipped = sum(
-            self._ship(shipment, store, finishing) for shipment in self._looked_at if self._go_on()
+            self._ship(shipment, store, finishing)
+            for shipment in self._in_order(finishing)
+            if self._go_on()
         )
         if shipped and self._lock.held:
             self._name_runs()
         if self._lock.held:
-            self._open_the_way()
+            self._open_the_way(store)
         return shipped
 
     def _go_on(self) -> bool:
         return self._wanted() and self._lock.held
 
-    def _open_the_way(self) -> None:
-        """Attempts may wait for a study's run that is shipped, and was purged since."""
+    def _in_order(self, finishing: bool) -> Iterator[Shipment]:
+        """Each once the figures of those that follow are being drawn."""
+        for shipment in self._looked_at[:_AHEAD]:
+            shipment.prepare(finishing=finishing)
+        for number, shipment in enumerate(self._looked_at):
+            yield shipment
+            for later in self._looked_at[number + _AHEAD :][:1]:
+                later.prepare(finishing=finishing)
+
+    def _open_the_way(self, store: MlflowStore) -> None:
+        """Attempts may wait for a study's run that is shipped, and was deleted or purged since."""
+        there = store.check_parents()
         parent = self._shipments.get(parent_folder(self._folder))
         waiting = any(each.waits_for_parent for each in self._looked_at)
         if waiting and not self._waited:
             _logger.warning("attempts wait for the study's run, which another home is to open")
         self._waited = waiting
-        if parent is not None and waiting:
+        if parent is not None and (waiting or not there):
             parent.find_again()
 
     def _name_runs(self) -> None:
@@ -111,7 +141,7 @@ class StudyShipper:
         now = time.monotonic()
         if finishing or now >= self._look_at:
             for folder in spool_folders(self._folder, known=self._shipments):
-                self._shipments[folder] = Shipment(folder, store)
+                self._shipments[folder] = Shipment(folder, store, self._begin)
             self._look_at = now + _LOOK_S
         back = finishing or now >= self._look_back_at
         if back:

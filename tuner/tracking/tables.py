@@ -1,4 +1,4 @@
-"""Results as text for people and programs: CSV, JSON and the classification report."""
+"""Results as text for people and programs: CSV and JSON."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ from typing import Any
 
 from tuner.spec.search_space import Frozen
 from tuner.tracking.events import TrialSummary
-from tuner.training.plan import ClassScores, EpochReport, Evaluation
+from tuner.training.plan import Evaluation
 
 
 def as_json(value: object) -> str:
@@ -32,44 +32,9 @@ def column(name: str, own: Collection[str]) -> str:
     return f"search_space.{name}" if name in own else name
 
 
-def curves_csv(epochs: Sequence[EpochReport]) -> str:
-    """One row an epoch: every metric, then the seconds of training and validation."""
-    names = list(dict.fromkeys(name for report in epochs for name in report.metrics))
-    rows = (
-        [
-            report.epoch,
-            *(report.metrics.get(name) for name in names),
-            report.train_s,
-            report.validation_s,
-        ]
-        for report in epochs
-    )
-    return as_csv(["epoch", *names, "epoch_train_s", "epoch_validation_s"], rows)
-
-
-def confusion_csv(evaluation: Evaluation) -> str:
-    """Rows are true classes, columns are predicted ones."""
-    labels = [scores.label for scores in evaluation.classes]
-    rows = ([label, *counts] for label, counts in zip(labels, evaluation.confusion, strict=True))
-    return as_csv(["true \\ predicted", *labels], rows)
-
-
-def report_json(evaluation: Evaluation) -> str:
-    """Accuracy, loss, the scores of every class, their macro means and the absent classes."""
-    content = evaluation.model_dump(mode="json", exclude={"confusion"})
-    return as_json({**content, "absent": evaluation.absent})
-
-
-def report_text(evaluation: Evaluation) -> str:
-    """The classification report in the layout scikit-learn made familiar."""
-    width = max(len("macro avg"), *(len(scores.label) for scores in evaluation.classes))
-    head = f"{'':>{width}}  precision    recall  f1-score   support"
-    lines = [_scores_line(scores.label, scores, width) for scores in evaluation.classes]
-    total = evaluation.macro.support
-    accuracy = f"{'accuracy':>{width}}  {'':9} {'':9} {evaluation.accuracy:9.4f} {total:9d}"
-    macro = _scores_line("macro avg", evaluation.macro, width)
-    absent = [absent_note(evaluation.absent), ""] if evaluation.absent else []
-    return "\n".join([head, "", *lines, "", accuracy, macro, "", *absent])
+def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
+    """Accuracy, loss, confusion matrix, the scores of each class, their means, absent classes."""
+    return {**evaluation.model_dump(mode="json"), "absent": evaluation.absent}
 
 
 def absent_note(classes: Sequence[str]) -> str:
@@ -78,11 +43,6 @@ def absent_note(classes: Sequence[str]) -> str:
         "macro averages leave out the classes that neither occur nor are predicted: "
         f"{', '.join(classes)}"
     )
-
-
-def _scores_line(label: str, scores: ClassScores, width: int) -> str:
-    numbers = f"{scores.precision:9.4f} {scores.recall:9.4f} {scores.f1:9.4f}"
-    return f"{label:>{width}}  {numbers} {scores.support:9d}"
 
 
 def summary_csv(trials: Sequence[TrialSummary], seeds: int) -> str:

@@ -1,11 +1,12 @@
 """What is to be done to a run, as data: no MLflow here, and nothing is done yet."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from tuner.datasets.store import DatasetInfo
+from tuner.tracking.figures import Figure
 
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
@@ -25,7 +26,7 @@ class Artifact:
     """A file for a run: where it goes, with forward slashes, and what is in it."""
 
     path: str
-    content: str | bytes | Path
+    content: str | bytes | Path | Figure
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,25 @@ class RunUpdate:
     dataset: DatasetInfo | None = None
     status: RunStatus | None = None
     ended_ms: int | None = None
+
+
+def merged(updates: Sequence[RunUpdate]) -> RunUpdate:
+    """What the updates come to, one after the other.
+
+    What an update removes must not be in one before it: removals come last.
+    """
+    if len(updates) == 1:
+        return updates[0]
+    artifacts = {each.path: each for update in updates for each in update.artifacts}
+    ends = [update for update in updates if update.status is not None]
+    return RunUpdate(
+        points=tuple(point for update in updates for point in update.points),
+        params={key: value for update in updates for key, value in update.params.items()},
+        tags={key: value for update in updates for key, value in update.tags.items()},
+        removed_tags=tuple(key for update in updates for key in update.removed_tags),
+        artifacts=tuple(artifacts.values()),
+        removed_artifacts=tuple(path for update in updates for path in update.removed_artifacts),
+        dataset=next((each.dataset for each in updates if each.dataset is not None), None),
+        status=ends[-1].status if ends else None,
+        ended_ms=ends[-1].ended_ms if ends else None,
+    )

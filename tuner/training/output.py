@@ -3,13 +3,16 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 @contextmanager
 def output_to(path: Path) -> Iterator[None]:
-    """Appends standard output and error to the file at `path` while entered."""
+    """Appends standard output and error to the file at `path` while entered.
+
+    A file in which nothing came to stand is removed.
+    """
     streams = (sys.stdout, sys.stderr)
     for stream in streams:
         stream.flush()
@@ -25,3 +28,6 @@ def output_to(path: Path) -> Iterator[None]:
         for number, copy in kept:
             os.dup2(copy, number)
             os.close(copy)
+        with suppress(FileNotFoundError):  # the study was deleted meanwhile
+            if not path.stat().st_size:
+                path.unlink()
