@@ -10,12 +10,13 @@ from mlflow import MlflowClient
 
 from tests.study.conftest import postgresql  # noqa: F401 - a fixture
 from tests.tracking.ingress import Answer, ingress
-from tests.tracking.recorder import Recorder
+from tests.tracking.recorder import Recorder, report
 from tests.tracking.servers import Server
 from tests.tracking.store import Store, ship
 from tests.waiting import wait_until
 from tuner.errors import ExitCode
 from tuner.tracking.deletion import A_DOUBLE, DELETED_TAG, delete_runs, discard
+from tuner.tracking.events import EpochEnded
 from tuner.tracking.progress import load_progress, survey
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipping import Shipper
@@ -59,6 +60,24 @@ def test_a_file_that_is_too_large_for_a_proxy_costs_its_run_nothing_else(
     assert progress is not None
     assert "artifact 'model/model.keras': MLflow: cannot update run" in progress.refused[0]
     assert "413" in progress.refused[0]
+
+
+def test_a_figure_that_cannot_be_drawn_costs_its_run_nothing_else(
+    recorder: Recorder, local: TrackingSettings
+) -> None:
+    """No axis spans the whole range of floats."""
+    spread = {"accuracy": 1.7e308, "val_accuracy": -1.7e308, "loss": 1.0, "val_loss": 1.0}
+    epoch = EpochEnded(report=report(1).model_copy(update={"metrics": spread}))
+    recorder.parent(recorder.opened())
+    recorder.attempt(0, 0, recorder.started(0), epoch, recorder.ended("failed", epochs=0))
+    assert ship(recorder.folder, local) == 0
+    store = Store(local)
+    assert store.runs["trial 0"].info.status == "FAILED"
+    assert store.points("trial 0", "accuracy")
+    assert "curves.png" not in store.artifacts("trial 0")
+    assert "trial.json" in store.artifacts("trial 0")
+    (note,) = survey(recorder.folder).refused
+    assert "artifact 'curves.png': cannot be drawn: ValueError" in note
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ class _Panel:
         if content.best_epoch is not None:
             self._best.set_xdata([content.best_epoch] * 2)
         values = np.concatenate([line.get_ydata() for line in self._curves.values()])
-        low, high = (values.min(), values.max()) if values.size else (0.0, 1.0)
+        low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
         margin = 0.05 * (high - low) or 0.05 * abs(high) or 0.05
         self._axes.set_ylim(low - margin, high + margin)
 

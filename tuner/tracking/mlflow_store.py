@@ -347,15 +347,15 @@ def _stage(folder: Path, artifact: Artifact) -> None:
     elif isinstance(artifact.content, str):
         target.write_text(artifact.content, errors="backslashreplace")
     else:
-        target.write_bytes(_drawn(artifact.path, artifact.content))
+        target.write_bytes(_drawn(artifact.content))
 
 
-def _drawn(path: str, figure: Figure) -> bytes:
+def _drawn(figure: Figure) -> bytes:
     """The figure's picture. matplotlib may fail in many ways over what people call things."""
     try:
         return figure.png()
     except Exception as error:
-        raise RefusedError(f"{path} cannot be drawn: {error!r}") from error
+        raise RefusedError(f"cannot be drawn: {error!r}") from error
 
 
 def _chunks(rows: Sequence[Any], size: int) -> Iterator[list[Any]]:
