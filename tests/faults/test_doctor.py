@@ -4,10 +4,14 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 from mlflow import MlflowClient
 
-from tests.faults.conftest import Place, eventually, reached
+from tests.faults.conftest import LONGEST_S, Place, eventually, reached
+
+ENDED_APART_MS = 1000
+"""The spool and the ledger each say when an attempt ended, one after the other."""
 
 
 def doctor(place: Place, *options: str, code: int = 0) -> str:
@@ -114,3 +118,40 @@ def test_what_was_deleted_by_hand_is_named_and_restored_from_what_is_left(place:
         database.execute("UPDATE tuner_studies SET spec = ?", (f"{text}\nunheard_of: 1\n",))
     database.close()
     assert "fault: cannot be read: study fault: unheard_of" in doctor(place, code=1)
+
+
+def damage(place: Path, attempt: str, kind: str) -> None:
+    """Zeros over 8 bytes of the line of that kind."""
+    (spool,) = place.glob(f"home/studies/fault/*/attempts/{attempt}/spool.jsonl")
+    with spool.open("r+b") as file:
+        file.seek(spool.read_bytes().index(f'"{kind}"'.encode()) + 60)
+        file.write(bytes(8))
+
+
+def test_damage_to_a_spools_beginning_or_end_costs_its_run_neither_epochs_nor_its_end(
+    place: Place,
+) -> None:
+    """Slot 1's driver is still at work; the others' has left."""
+    place.write_study(trials=3, epochs=6, space={"pause_s": 0.05})
+    driver = place.start()
+    eventually(reached(place, epoch=2, slot=1))
+    damage(place.folder, "1-0", "attempt-started")
+    assert driver.wait(LONGEST_S) == 0
+    damage(place.folder, "2-0", "attempt-started")
+    damage(place.folder, "0-0", "attempt-ended")
+    client = MlflowClient(place.tracking_uri)
+    before = place.runs()[0]
+    client.update_run(before.info.run_id, "RUNNING")
+    assert "trial 0, attempt 0: is over, and its run is open" in doctor(place, code=1)
+
+    doctor(place, "--fix", code=1)
+
+    said = doctor(place, code=1).splitlines()
+    found = [line for line in said if line.startswith("fault: ")]
+    assert [line.partition(": 1 line of ")[0] for line in found] == [
+        f"fault: trial {number}, attempt 0" for number in range(3)
+    ]
+    place.check(trials=3)
+    ended = place.runs()[0]
+    assert ended.data.metrics == before.data.metrics
+    assert abs(ended.info.end_time - before.info.end_time) < ENDED_APART_MS

@@ -52,6 +52,50 @@ def test_a_damaged_line_is_skipped_and_named(recorder: Recorder, local: Tracking
     assert parent.data.tags["tuner.refused_events"] == "1"
 
 
+def damage_beginning(folder: Path) -> None:
+    with (folder / "spool.jsonl").open("r+b") as spool:
+        spool.seek(60)
+        spool.write(bytes(8))
+
+
+def test_a_run_goes_on_once_the_line_that_began_it_is_damaged(
+    recorder: Recorder, local: TrackingSettings
+) -> None:
+    """Nobody can say any more what that line held, but it has been shipped."""
+    recorder.parent(recorder.opened())
+    folder = recorder.attempt(0, 0, recorder.started(0), recorder.epoch(1))
+    ship(recorder.folder, local)
+    damage_beginning(folder)
+    recorder.attempt(0, 0, recorder.epoch(2), recorder.epoch(3), recorder.ended("lost"))
+    assert ship(recorder.folder, local) == 0
+    store = Store(local)
+    assert [step for step, _, _ in store.points("trial 0", "loss")] == [1, 2, 3]
+    assert store.runs["trial 0"].info.status == "KILLED"
+    progress = load_progress(folder)
+    assert progress is not None
+    assert len(progress.refused) == 1
+
+
+def test_a_spool_that_was_begun_anew_behind_a_damaged_line_becomes_its_run(
+    recorder: Recorder, local: TrackingSettings
+) -> None:
+    """Nothing had been shipped; until its driver writes again, nobody can say what it is."""
+    recorder.parent(recorder.opened())
+    folder = recorder.attempt(0, 0, recorder.started(0), recorder.epoch(1))
+    damage_beginning(folder)
+    with closing(StudyShipper(recorder.folder, local, lambda: True)) as shipper:
+        shipper.ship()
+        assert Store(local).runs.keys() == {"sweep"}
+        recorder.attempt(0, 0, recorder.started(0), recorder.epoch(2), recorder.ended("lost"))
+        shipper.ship(finishing=True)
+    store = Store(local)
+    assert [step for step, _, _ in store.points("trial 0", "loss")] == [1, 2]
+    assert store.runs["trial 0"].info.status == "KILLED"
+    progress = load_progress(folder)
+    assert progress is not None
+    assert len(progress.refused) == 1
+
+
 def test_a_diverged_epoch_is_one_point(recorder: Recorder, local: TrackingSettings) -> None:
     recorder.parent(recorder.opened())
     recorder.attempt(

@@ -34,7 +34,7 @@ def planned(lines: list[SpoolLine], cuts: list[int]) -> list[Step]:
     run: Run | None = None
     found: list[Step] = []
     for start, end in pairwise([0, *sorted(cuts), len(lines)]):
-        found += steps(run, "", lines[start:end])
+        found += steps(run, lines[start:end])
         run = found[-1].run if found else None
     return found
 
@@ -79,7 +79,7 @@ def test_a_run_is_the_same_however_its_spool_was_cut(
 def test_an_attempt_that_is_over_goes_in_one_update(recorder: Recorder) -> None:
     recorder.trial(7)
     folder = recorder.folder / "attempts" / "7-0"
-    (step,) = steps(None, "", list(read_lines(folder, 0)))
+    (step,) = steps(None, list(read_lines(folder, 0)))
     assert step.ends_attempt
     assert step.update.status == "FINISHED"
 
@@ -88,8 +88,8 @@ def test_a_studys_progress_goes_together_and_its_end_alone(recorder: Recorder) -
     progress = [recorder.progressed(summary(number)) for number in range(3)]
     recorder.parent(recorder.opened(), *progress, recorder.closed())
     lines = list(read_lines(parent_folder(recorder.folder), 0))
-    assert [step.lines for step in steps(None, "", lines)] == [1, 3, 1]
-    assert [step.closes_study for step in steps(None, "", lines)] == [False, False, True]
+    assert [step.lines for step in steps(None, lines)] == [1, 3, 1]
+    assert [step.closes_study for step in steps(None, lines)] == [False, False, True]
 
 
 @given(damaged=st.sets(st.integers(1, 8)))
@@ -100,7 +100,7 @@ def test_a_line_that_says_nothing_costs_itself_alone(
         SpoolLine(b"\0" * 8 + line.text[8:], line.end, line.folder) if number in damaged else line
         for number, line in enumerate(attempt)
     ]
-    found = list(steps(None, "", lines))
+    found = list(steps(None, lines))
     told = [note for step in found for note in step.refused]
     assert len(told) == len(damaged)
     rest = [line for number, line in enumerate(attempt) if number not in damaged]

@@ -31,12 +31,11 @@ from tuner.tracking.inspection import SeenRun, SeenStudy, look_at
 from tuner.tracking.progress import FILE_NAME as PROGRESS
 from tuner.tracking.progress import forget_progress, load_progress
 from tuner.tracking.settings import TrackingSettings
-from tuner.tracking.spool import NO_EVENT, read_lines
+from tuner.tracking.spool import NO_EVENT, is_begun, is_own, read_lines
 from tuner.training.plan import MODEL
 from tuner.words import count
 
 _SHIPPING_S = 300.0
-_OPENINGS = ("study-opened", "attempt-started", "attempt-abandoned")
 _FORMER_TRIAL_ARTIFACT = "plan.json"
 """What runs of earlier versions have in its place."""
 
@@ -194,8 +193,10 @@ class Doctor:
                 f"{count(waiting, 'of its events is', 'of its events are')} not in MLflow yet",
             )
         elif not runs:
-            if self._has_spool(attempt):
+            if is_begun(folder):
                 yield found(Kind.MISSING, "MLflow has lost its run")
+            elif self._has_spool(attempt):
+                yield found(Kind.DAMAGED, "has no run, and what began it here cannot be read")
             elif attempt.final:
                 yield found(Kind.ELSEWHERE, "has no run yet; its spool is on its driver's machine")
         else:
@@ -244,7 +245,7 @@ class Doctor:
 
     def _has_spool(self, attempt: Attempt) -> bool:
         folder = self._home.attempt(self._record.name, attempt.slot, attempt.number)
-        return any(line.kind == "attempt-started" for line in read_lines(folder, 0))
+        return is_own(folder)
 
     def _waiting(self, attempt: Attempt) -> int:
         return self._pending(self._home.attempt(self._record.name, attempt.slot, attempt.number))
@@ -313,7 +314,7 @@ def _about_files(
 def _harm(folder: Path) -> Iterator[str]:
     """What happened to a spool on its disk."""
     lines = list(read_lines(folder, 0))
-    if not any(line.kind in _OPENINGS for line in lines) and (folder / PROGRESS).exists():
+    if all(line.kind.startswith("model-") for line in lines) and (folder / PROGRESS).exists():
         yield "its spool was deleted, so what MLflow may lack or lose of it cannot be shipped again"
     damaged = sum(isinstance(line.event_or_error(), ValidationError) for line in lines)
     if damaged:

@@ -18,7 +18,7 @@ from tuner.tracking import events
 from tuner.tracking.backlog import Backlog
 from tuner.tracking.events import Outcome, TrialSummary
 from tuner.tracking.progress import survey
-from tuner.tracking.spool import read_events, read_lines
+from tuner.tracking.spool import is_begun, is_own, read_events, read_lines
 from tuner.training.plan import EpochReport, SystemSample, TrainerInfo, TrialPlan, TrialResult
 
 CODE_TAG = "tuner.code"
@@ -153,9 +153,10 @@ class Journal:
             alone: whether no other home has ever driven it; else another one has told MLflow
                 how many trials ended when, and it is not told again.
         """
-        told, _ = read_events(self._home.parent(self._record.name), 0)
+        folder = self._home.parent(self._record.name)
+        told, _ = read_events(folder, 0)
         last = told[-1] if told else None
-        if last is None:
+        if not is_begun(folder):
             if not survey(self._home.devoted(self._record.name)).pending:
                 return
             self._open()
@@ -166,7 +167,7 @@ class Journal:
 
     def retell(self, summary: StudySummary) -> None:
         """Tells of the whole study once more, for a run that lacks some of it, and closes it."""
-        if not any(read_lines(self._home.parent(self._record.name), 0)):
+        if not is_begun(self._home.parent(self._record.name)):
             self._open()
         self._progress(summary, summary.trials, {})
         self._close(now_ms(), summary)
@@ -211,16 +212,21 @@ class Journal:
         self._append(plan.folder, events.SystemSampled(sample=sample))
 
     def attempt_ended(
-        self, folder: Path, outcome: Outcome, result: TrialResult | None, reason: str = ""
+        self,
+        folder: Path,
+        outcome: Outcome,
+        result: TrialResult | None,
+        reason: str = "",
+        ended_ms: int | None = None,
     ) -> None:
-        """An attempt is over. One that never wrote a start has no run to end."""
+        """An attempt is over, now if not before. One that never wrote a start has no run to end."""
         if folder not in self._openings and not _is_open(folder):
             return
         log = folder / "output.log"
         self._append(
             folder,
             events.AttemptEnded(
-                at_ms=now_ms(),
+                at_ms=ended_ms or now_ms(),
                 outcome=outcome,
                 reason=reason,
                 result=result,
@@ -272,9 +278,9 @@ class Journal:
         self._spools.append(folder, event)
 
     def _restore(self, folder: Path) -> bool:
-        """Begins the spool anew if it was deleted; an attempt's end tells its epochs again.
+        """Begins a spool anew that lost its beginning; an attempt's end tells its epochs again.
 
-        The new spool's first line has a time of its own, which tells it from the deleted one.
+        What begins it has a time of its own, which tells a new spool from the deleted one.
         """
         is_lost = self._spools.has_lost(folder)
         if is_lost and folder in self._openings:
@@ -308,9 +314,10 @@ def _newest(versions: Sequence[CodeVersion]) -> dict[str, str]:
 
 
 def _is_open(folder: Path) -> bool:
-    """Whether the spool tells of a start and of no end."""
-    kinds = [line.kind for line in read_lines(folder, 0)]
-    return "attempt-started" in kinds and "attempt-ended" not in kinds
+    """Whether the spool tells of an attempt that was begun here, and of no end that can be read."""
+    ends = (line for line in read_lines(folder, 0) if line.kind == "attempt-ended")
+    told = any(isinstance(end.event_or_error(), events.AttemptEnded) for end in ends)
+    return is_own(folder) and not told
 
 
 def now_ms() -> int:

@@ -52,6 +52,9 @@ def end_spool(home: Home, study: str, attempt: Attempt | Closed, journal: Journa
     if attempt.outcome is None:
         return
     folder = home.attempt(study, attempt.slot, attempt.number)
-    journal.attempt_ended(folder, attempt.outcome, None, "its driver died")
-    if attempt.outcome not in HANDED_BACK:
+    handed_back = attempt.outcome in HANDED_BACK
+    ended_ms = attempt.ended_ms if isinstance(attempt, Attempt) else None
+    reason = "its driver died" if handed_back else ""
+    journal.attempt_ended(folder, attempt.outcome, None, reason, ended_ms)
+    if not handed_back:
         remove_checkpoints(home, study, attempt.slot, until=attempt.number)

@@ -42,27 +42,17 @@ _STATUS: dict[Outcome, RunStatus] = {
 }
 
 
-@dataclass(frozen=True)
-class AttemptRun:
+@dataclass(frozen=True, kw_only=True)
+class _Attempt:
     """An attempt as far as its spool has been read."""
 
-    started: AttemptStarted
     epochs: tuple[EpochReport, ...] = ()
     samples: int = 0
 
     @property
     def opening(self) -> RunOpening:
         """The child run."""
-        plan = self.started.plan
-        name = f"trial {self.started.number}"
-        return RunOpening(
-            uid=self.started.uid,
-            name=f"{name} attempt {plan.attempt}" if plan.attempt else name,
-            started_ms=self.started.at_ms,
-            tags=self.started.tags,
-            parent_uid=self.started.tags.get(STUDY_UID_TAG),
-            predecessor_uid=self.started.predecessor,
-        )
+        raise NotImplementedError
 
     def after(self, event: Event) -> Self:
         """The attempt once `event` has been read too."""
@@ -88,6 +78,8 @@ class AttemptRun:
                 return _displaced()
             case AttemptEnded():
                 return self._ended(event)
+            case AttemptAbandoned():
+                return _abandoned(event)
         raise RefusedError(f"{event.kind}: must stand in the parent's spool, not in an attempt's")
 
     def _knows(self, report: EpochReport) -> bool:
@@ -105,44 +97,66 @@ class AttemptRun:
             points=(*points, *ending_points(event)),
             tags=ending_tags(event),
             artifacts=(
-                _trial_json(self.started, epochs, event.result),
+                *self._record(epochs, event.result),
                 *ending_artifacts(event, epochs, self.opening.name),
             ),
             status=_STATUS[event.outcome],
             ended_ms=event.at_ms,
         )
 
+    def _record(
+        self, epochs: Sequence[EpochReport], result: TrialResult | None
+    ) -> tuple[Artifact, ...]:
+        """What programs read of it, where it is known how it was started."""
+        del epochs, result
+        return ()
+
 
 @dataclass(frozen=True)
-class AbandonedRun:
-    """An attempt of another home whose driver died, or one whose spool was deleted."""
+class AttemptRun(_Attempt):
+    """One whose spool tells how it was started."""
 
-    uid: str
-    at_ms: int
+    started: AttemptStarted
 
     @property
     def opening(self) -> RunOpening:
-        """The child run, which its own home opened if it came so far."""
+        """The child run."""
+        plan = self.started.plan
+        name = f"trial {self.started.number}"
+        return RunOpening(
+            uid=self.started.uid,
+            name=f"{name} attempt {plan.attempt}" if plan.attempt else name,
+            started_ms=self.started.at_ms,
+            tags=self.started.tags,
+            parent_uid=self.started.tags.get(STUDY_UID_TAG),
+            predecessor_uid=self.started.predecessor,
+        )
+
+    def _record(
+        self, epochs: Sequence[EpochReport], result: TrialResult | None
+    ) -> tuple[Artifact, ...]:
+        return (_trial_json(self.started, epochs, result),)
+
+
+@dataclass(frozen=True)
+class AbandonedRun(_Attempt):
+    """One of another home whose driver died, or one whose spool has lost its beginning."""
+
+    uid: str
+    at_ms: int = 0
+
+    @property
+    def opening(self) -> RunOpening:
+        """The child run, which has been opened before if it came so far."""
         return RunOpening(uid=self.uid, name="", started_ms=self.at_ms, foreign=True)
 
-    def after(self, event: Event) -> Self:  # noqa: ARG002 - each event says it all
-        """The same."""
-        return self
 
-    def update(self, event: Event) -> RunUpdate:
-        """Its end, and what becomes of its model."""
-        match event:
-            case AttemptAbandoned():
-                return RunUpdate(
-                    tags={"tuner.state": event.outcome, "tuner.reason": "its driver died"},
-                    status=_STATUS[event.outcome],
-                    ended_ms=event.at_ms,
-                )
-            case ModelKept():
-                return _kept(event)
-            case ModelDisplaced():
-                return _displaced()
-        raise RefusedError(f"{event.kind}: must follow an attempt-started")
+def _abandoned(event: AttemptAbandoned) -> RunUpdate:
+    return RunUpdate(
+        tags={"tuner.state": event.outcome, "tuner.reason": "its driver died"},
+        status=_STATUS[event.outcome],
+        ended_ms=event.at_ms,
+    )
 
 
 def _started(event: AttemptStarted) -> RunUpdate:

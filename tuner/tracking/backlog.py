@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tuner.errors import UnavailableError
 from tuner.tracking.events import Event
-from tuner.tracking.spool import SpoolWriter
+from tuner.tracking.spool import SpoolWriter, is_begun
 from tuner.words import count
 
 
@@ -31,12 +31,17 @@ class Backlog:
         self._flush()
 
     def has_lost(self, folder: Path) -> bool:
-        """Whether the spool was deleted since its last event; the next event makes a new one."""
+        """Whether the spool was deleted, or its beginning damaged, since its last event.
+
+        The next event makes a new one of one that was deleted.
+        """
         writer = self._writers.get(folder)
-        if writer is None or not writer.is_gone:
+        if writer is None:
             return False
-        self._close(folder)
-        return True
+        if writer.is_gone:
+            self._close(folder)
+            return True
+        return folder not in self._waiting and not is_begun(folder)
 
     def release(self, folder: Path) -> None:
         """Closes the spool once everything is written; another process may be its next writer."""

@@ -99,5 +99,12 @@ def survey(study_folder: Path) -> Survey:
 
 
 def forget_progress(folder: Path) -> None:
-    """Lets the spool in `folder` be shipped again from its beginning, which adds what lacks."""
-    (folder / FILE_NAME).unlink(missing_ok=True)
+    """Lets the spool in `folder` be shipped again from its beginning, which adds what lacks.
+
+    Its run's uid stays, which a damaged spool may not tell any more.
+    """
+    known = load_progress(folder)
+    if known is None:
+        (folder / FILE_NAME).unlink(missing_ok=True)
+    else:
+        save_progress(folder, known.from_the_beginning())

@@ -16,11 +16,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tuner.errors import RefusedError
+from tuner.tracking.attempt_run import AbandonedRun
 from tuner.tracking.experiments import ExperimentError
 from tuner.tracking.figures import Figure
 from tuner.tracking.mlflow_store import REFUSED_TAG, MlflowStore, OpenRun, RunGoneError
 from tuner.tracking.progress import Progress, is_of, load_progress, save_progress
-from tuner.tracking.spool import first_line_digest, read_lines
+from tuner.tracking.spool import first_line_digest, is_parent, openings, read_lines
 from tuner.tracking.steps import Run, Step, are_measurements, beginning, steps
 from tuner.tracking.study_run import StudyRun
 from tuner.tracking.updates import Artifact, RunOpening, RunUpdate
@@ -124,8 +125,10 @@ class Shipment:
             return []
         part = start, lines[-1].end
         if self._planned[:2] != part:
-            planned = steps(self._known(), self.progress.uid, lines)
-            self._planned = *part, [self._begun(step) for step in planned]
+            run = self._known() or self._told()
+            if run is None and not finishing:
+                return []  # its driver begins it anew
+            self._planned = *part, [self._begun(step) for step in steps(run, lines)]
         return self._planned[2]
 
     def _begun(self, step: Step) -> Step:
@@ -146,14 +149,26 @@ class Shipment:
             self._run = self._recalled()
         return self._run
 
+    def _told(self) -> Run | None:
+        """What the spool says that its run is, in whichever line: the first may be damaged.
+
+        Its driver then begins it anew as soon as it has something to add. Where nobody does, the
+        run of an attempt that something was shipped to goes on.
+        """
+        opening = next(openings(self.folder), None)
+        if opening is not None:
+            return beginning(opening)
+        uid = self.progress.uid
+        return AbandonedRun(uid) if uid and not is_parent(self.folder) else None
+
     def _recalled(self) -> Run | None:
-        run: Run | None = None
+        run = self._told()
         for line in read_lines(self.folder, 0):
             if line.end > self.progress.offset:
                 break
             event = line.event_or_error()
             if not isinstance(event, ValidationError):
-                run = run.after(event) if run else beginning(event, self.progress.uid)
+                run = run.after(event) if run else None
         return replace(run, undrawn=self.progress.undrawn) if isinstance(run, StudyRun) else run
 
     def _ship(self, step: Step) -> bool:

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from tuner.errors import UnavailableError
 from tuner.tracking.events import (
+    AttemptAbandoned,
     AttemptEnded,
     AttemptStarted,
     Event,
@@ -35,12 +36,20 @@ NO_EVENT = "not an event"
 """What is said of a line that cannot be read."""
 
 _KIND = re.compile(rb'{"kind": "([^"]*)"')
+_OPENINGS = ("study-opened", "attempt-started", "attempt-abandoned")
+_OF_OTHERS = ("attempt-abandoned", "model-kept", "model-displaced")
+"""What a spool may tell of an attempt that it knows no more of."""
 _SYNCED = (StudyOpened, StudyClosed, AttemptStarted, AttemptEnded)
 
 
 def parent_folder(study_folder: Path) -> Path:
     """The folder of the spool that becomes the parent run."""
     return study_folder / "parent"
+
+
+def is_parent(folder: Path) -> bool:
+    """Whether the spool in the folder becomes the parent run."""
+    return folder.name == "parent"
 
 
 def attempt_folder(study_folder: Path, slot: int, attempt: int) -> Path:
@@ -200,6 +209,24 @@ def read_events(folder: Path, offset: int = 0) -> tuple[list[Event], int]:
     read = (line.event_or_error() for line in lines)
     events = [event for event in read if not isinstance(event, ValidationError)]
     return events, lines[-1].end if lines else offset
+
+
+def openings(folder: Path) -> Iterator[StudyOpened | AttemptStarted | AttemptAbandoned]:
+    """What the spool says that its run is: as a rule its first line, unless that was damaged."""
+    for line in read_lines(folder, 0):
+        event = line.event_or_error() if line.kind in _OPENINGS else None
+        if isinstance(event, StudyOpened | AttemptStarted | AttemptAbandoned):
+            yield event
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether the spool says what its run is."""
+    return next(openings(folder), None) is not None
+
+
+def is_own(folder: Path) -> bool:
+    """Whether the spool tells of an attempt that this home has begun."""
+    return any(line.kind not in _OF_OTHERS for line in read_lines(folder, 0))
 
 
 def first_line_digest(folder: Path) -> str:

@@ -66,16 +66,15 @@ def are_measurements(lines: Sequence[SpoolLine]) -> bool:
     return all(line.kind in _MEASUREMENTS for line in lines)
 
 
-def steps(run: Run | None, uid: str, lines: Sequence[SpoolLine]) -> Iterator[Step]:
+def steps(run: Run | None, lines: Sequence[SpoolLine]) -> Iterator[Step]:
     """What the lines come to, step by step.
 
     Args:
-        run: as the lines before have told of it, None at the beginning of the spool.
-        uid: the spool's, as far as it is known.
+        run: as the lines before have told of it, None where none says what it is.
         lines: what has not been shipped.
     """
     for entries in _batches(lines):
-        step = _step(run, uid, entries)
+        step = _step(run, entries)
         yield step
         run = step.run
 
@@ -115,13 +114,13 @@ def _goes_together(entry: _Entry) -> bool:
     return not isinstance(entry.event, ValidationError) and entry.event.kind in _TOGETHER
 
 
-def _step(run: Run | None, uid: str, entries: Sequence[_Entry]) -> Step:
+def _step(run: Run | None, entries: Sequence[_Entry]) -> Step:
     updates: list[RunUpdate] = []
     events: list[Event] = []
     refused: list[str] = []
     for entry in entries:
         try:
-            run, update = _taken(run, uid, entry)
+            run, update = _taken(run, entry)
         except RefusedError as error:
             refused.append(f"event up to byte {entry.end}: {error}")
         else:
@@ -131,20 +130,20 @@ def _step(run: Run | None, uid: str, entries: Sequence[_Entry]) -> Step:
     return Step(run, merged(updates), tuple(events), end, len(entries), tuple(refused))
 
 
-def _taken(run: Run | None, uid: str, entry: _Entry) -> tuple[Run, RunUpdate]:
+def _taken(run: Run | None, entry: _Entry) -> tuple[Run, RunUpdate]:
     """The run once the event has happened to it, and what changes by that."""
     event = entry.event
     if isinstance(event, ValidationError):
         raise RefusedError(f"{NO_EVENT}: {event}") from event
-    run = run or beginning(event, uid)
+    run = run or beginning(event)
     if run is None:
         raise RefusedError(f"{event.kind}: comes before its run was opened")
     update = RunUpdate() if entry.superseded else run.update(event)
     return run.after(event), update
 
 
-def beginning(event: Event, uid: str) -> Run | None:
-    """The run that an event begins, or goes on with where the spool of `uid` was deleted."""
+def beginning(event: Event) -> Run | None:
+    """The run that an event begins."""
     match event:
         case StudyOpened():
             return StudyRun(event)
@@ -152,6 +151,4 @@ def beginning(event: Event, uid: str) -> Run | None:
             return AttemptRun(event)
         case AttemptAbandoned():
             return AbandonedRun(event.uid, event.at_ms)
-        case ModelKept() | ModelDisplaced() if uid:
-            return AbandonedRun(uid, event.at_ms)
     return None
