@@ -1,13 +1,18 @@
 """Workers that serve a database: studies handed to them, paused, stopped, watched."""
 
+import json
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+
+from mlflow import MlflowClient
 
 from tests.faults.conftest import STUDY, Place, eventually, reached
 from tests.proxy import before_postgresql
+from tuner.tracking.attempt_run import TRIAL_ARTIFACT
 
 WORKER = ("worker", "--until-done")
 ONE_TRAINER = (*WORKER, "--workers", "1")
@@ -100,7 +105,13 @@ def test_a_copied_home_shares_a_study_with_the_one_that_it_was_copied_from(place
     second = place.start("beta")
     assert (first.wait(120), second.wait(120)) == (0, 0)
     assert place.outcomes(0) + place.outcomes(1) == ["completed"] * 2
+    assert place.run("beta") == 0
     place.check(trials=4)
+    assert all("tuner.reason" not in run.data.tags for run in place.runs())
+    client = MlflowClient(place.tracking_uri)
+    for run in place.runs():
+        record = Path(client.download_artifacts(run.info.run_id, TRIAL_ARTIFACT))
+        assert len(json.loads(record.read_text())["epochs"]) == 6
 
 
 def test_a_paused_or_stopped_study_is_left_alone_until_it_is_told_to_go_on(place: Place) -> None:

@@ -5,12 +5,15 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from pydantic import ValidationError
+
 from tuner.datasets.store import DatasetInfo
 from tuner.home import Home
 from tuner.spec.writer import to_yaml
 from tuner.study.catalog import StudyRecord
 from tuner.study.code_versions import CodeVersion
 from tuner.study.importance import Importance
+from tuner.study.ledger import Attempt
 from tuner.study.provenance import Provenance
 from tuner.study.ranking import PointSummary
 from tuner.study.summary import Standing, StudySummary
@@ -21,6 +24,7 @@ from tuner.tracking.progress import survey
 from tuner.tracking.spool import is_begun, is_own, read_events, read_lines
 from tuner.training.plan import EpochReport, SystemSample, TrainerInfo, TrialPlan, TrialResult
 
+_ENDS = ("attempt-ended", "attempt-abandoned")
 CODE_TAG = "tuner.code"
 """The digest of the user's code."""
 
@@ -241,6 +245,17 @@ class Journal:
         folder = self._home.attempt(self._record.name, slot, number)
         self._once(folder, events.AttemptAbandoned(at_ms=now_ms(), uid=uid, outcome=outcome))
 
+    def attempt_ended_elsewhere(self, attempt: Attempt) -> None:
+        """Ends a copy of another home's spool, if that was copied before its end."""
+        folder = self._home.attempt(self._record.name, attempt.slot, attempt.number)
+        if attempt.outcome is None or not _is_open(folder):
+            return
+        ended_ms = attempt.ended_ms or now_ms()
+        told = events.AttemptAbandoned(
+            at_ms=ended_ms, uid=attempt.uid, outcome=attempt.outcome, reason=""
+        )
+        self._once(folder, told)
+
     def close(self) -> None:
         """Closes every spool."""
         self._spools.close()
@@ -315,9 +330,8 @@ def _newest(versions: Sequence[CodeVersion]) -> dict[str, str]:
 
 def _is_open(folder: Path) -> bool:
     """Whether the spool tells of an attempt that was begun here, and of no end that can be read."""
-    ends = (line for line in read_lines(folder, 0) if line.kind == "attempt-ended")
-    told = any(isinstance(end.event_or_error(), events.AttemptEnded) for end in ends)
-    return is_own(folder) and not told
+    ends = (line.event_or_error() for line in read_lines(folder, 0) if line.kind in _ENDS)
+    return is_own(folder) and all(isinstance(end, ValidationError) for end in ends)
 
 
 def now_ms() -> int:

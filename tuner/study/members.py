@@ -83,6 +83,12 @@ class Members:
         statement = select(drivers.c.home).where(drivers.c.study == self._study).distinct()
         return set(self._database.transact(lambda one: one.execute(statement).scalars().all()))
 
+    def of_home(self, home: str) -> set[str]:
+        """The drivers that ever worked in the home of that id, or whose home nobody wrote down."""
+        theirs = drivers.c.study == self._study, drivers.c.home.in_((home, ""))
+        statement = select(drivers.c.uid).where(*theirs)
+        return set(self._database.transact(lambda one: one.execute(statement).scalars().all()))
+
 
 class Watch:
     """Tells by its own clock which drivers have fallen silent."""

@@ -45,7 +45,8 @@ class Neighbours:
     def clear_up(self, ledger: Ledger) -> None:
         """Finishes what is known to have died on this machine, and this home's spools of it."""
         self._give_up(member for member in self._members.present() if member.is_gone)
-        close_spools(self._home, self._study, ledger, self._journal)
+        own = self._members.of_home(self._home.uid)
+        close_spools(self._home, self._study, ledger, own, self._journal)
 
     def look(self) -> None:
         """Gives up who has fallen silent; asks the database several times in a lease."""
@@ -79,16 +80,16 @@ class Neighbours:
         for member in others:
             closed = give_up(self._database, self._study, member)
             for attempt in closed:
-                self._close(attempt)
+                self._close(attempt, member)
             if freed := sum(attempt.outcome == "interrupted" for attempt in closed):
                 trials = count(freed, "trial")
                 self._say(f"took over {trials} of a driver on {member.process.host} that died")
         return bool(others)
 
-    def _close(self, attempt: Closed) -> None:
+    def _close(self, attempt: Closed, member: Member) -> None:
         """Ends an attempt's spool here, which tells of it alone where it was made elsewhere."""
         folder = self._home.attempt(self._study, attempt.slot, attempt.number)
-        if folder.exists():
+        if folder.exists() and member.home in (self._home.uid, ""):
             end_spool(self._home, self._study, attempt, self._journal)
         else:
             self._journal.attempt_abandoned(

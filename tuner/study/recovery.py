@@ -6,6 +6,7 @@ middle of it has done nothing.
 """
 
 import time
+from collections.abc import Container
 
 from sqlalchemy import Connection, update
 
@@ -17,6 +18,7 @@ from tuner.study.ledger import HANDED_BACK, Attempt, Ledger
 from tuner.study.leftovers import Closed, close_attempts, closed_at
 from tuner.study.members import Member
 from tuner.study.tables import drivers
+from tuner.tracking.events import DRIVER_DIED
 
 
 def give_up(database: Database, study: str, member: Member) -> list[Closed]:
@@ -38,23 +40,40 @@ def give_up(database: Database, study: str, member: Member) -> list[Closed]:
     return database.transact(once)
 
 
-def close_spools(home: Home, study: str, ledger: Ledger, journal: Journal) -> None:
-    """Ends the spools that dead drivers of this home left open, as the ledger says.
+def close_spools(
+    home: Home, study: str, ledger: Ledger, own: Container[str], journal: Journal
+) -> None:
+    """Ends the spools that were left open in this home, as the ledger says.
 
-    Whoever calls holds the home's driver lock, so nobody else writes them.
+    Whoever calls holds the home's driver lock, so nobody else writes them. The spool of a driver
+    that is not among the home's `own` came here with a copy of its home: it is ended without a word
+    of what it does not know, since another one tells all.
     """
     for attempt in ledger.attempts():
-        end_spool(home, study, attempt, journal)
+        if attempt.outcome is None:
+            continue
+        if attempt.driver in own:
+            end_spool(home, study, attempt, journal, attempt.ended_ms)
+        else:
+            journal.attempt_ended_elsewhere(attempt)
+            _clear_checkpoints(home, study, attempt)
 
 
-def end_spool(home: Home, study: str, attempt: Attempt | Closed, journal: Journal) -> None:
-    """Ends the attempt's spool in this home as the attempt ended, if it is over."""
-    if attempt.outcome is None:
-        return
+def end_spool(
+    home: Home,
+    study: str,
+    attempt: Attempt | Closed,
+    journal: Journal,
+    ended_ms: int | None = None,
+) -> None:
+    """Ends the spool in this home of an attempt that is over as that ended, now or before."""
+    assert attempt.outcome is not None
     folder = home.attempt(study, attempt.slot, attempt.number)
-    handed_back = attempt.outcome in HANDED_BACK
-    ended_ms = attempt.ended_ms if isinstance(attempt, Attempt) else None
-    reason = "its driver died" if handed_back else ""
+    reason = DRIVER_DIED if attempt.outcome in HANDED_BACK else ""
     journal.attempt_ended(folder, attempt.outcome, None, reason, ended_ms)
-    if not handed_back:
+    _clear_checkpoints(home, study, attempt)
+
+
+def _clear_checkpoints(home: Home, study: str, attempt: Attempt | Closed) -> None:
+    if attempt.outcome not in HANDED_BACK:
         remove_checkpoints(home, study, attempt.slot, until=attempt.number)

@@ -152,8 +152,9 @@ class AbandonedRun(_Attempt):
 
 
 def _abandoned(event: AttemptAbandoned) -> RunUpdate:
+    reason = {"tuner.reason": event.reason} if event.reason else {}
     return RunUpdate(
-        tags={"tuner.state": event.outcome, "tuner.reason": "its driver died"},
+        tags={"tuner.state": event.outcome, **reason},
         status=_STATUS[event.outcome],
         ended_ms=event.at_ms,
     )

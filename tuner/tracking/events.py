@@ -143,8 +143,12 @@ class AttemptEnded(Frozen):
     """The attempt's captured standard output and error."""
 
 
+DRIVER_DIED = "its driver died"
+"""Why an attempt was handed back by another than its own driver."""
+
+
 class AttemptAbandoned(Frozen):
-    """A driver of another home died over the attempt, and the one that writes this saw it.
+    """A driver of another home died over the attempt, or ended it, and the one here saw it.
 
     Its own spool lies on its own machine, which may never come back; this one closes its run.
     """
@@ -153,6 +157,8 @@ class AttemptAbandoned(Frozen):
     at_ms: int
     uid: str
     outcome: Outcome
+    reason: Text = DRIVER_DIED
+    """Empty where it is for another spool to say."""
 
 
 Event = Annotated[
