@@ -17,7 +17,7 @@ test: $(VENV)/test     ## set up, and pass the tests
 	@$(BIN)/pytest
 	@echo "== passed; next: make study, or $(BIN)/tuner --help"
 
-soak: $(VENV)/test     ## kill, stop and cut at random for ten minutes; count what is lost
+soak: $(VENV)/test     ## kill, cut, damage and delete at random for ten minutes; count what is lost
 	@$(BIN)/python -m tests.faults.soak
 
 check: $(VENV)/test    ## format, lint, types, layers, documents

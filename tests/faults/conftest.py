@@ -66,10 +66,12 @@ class Place:
     def __post_init__(self) -> None:
         self.tracking_uri = self.tracking_uri or f"sqlite:///{self.folder}/mlflow.db"
 
-    def write_study(self, *, space: dict[str, Any] | None = None, **changes: Any) -> None:
+    def write_study(
+        self, file: str = "study.yaml", *, space: dict[str, Any] | None = None, **changes: Any
+    ) -> None:
         study = {**STUDY, **changes}
         study["search_space"] = {**STUDY["search_space"], **(space or {})}
-        (self.folder / "study.yaml").write_text(json.dumps(study))
+        (self.folder / file).write_text(json.dumps(study))
 
     def start(
         self,
@@ -78,17 +80,20 @@ class Place:
         command: Sequence[str] = RUN,
         clock_s: float = 0,
         folder: Path | None = None,
+        engine: str = "",
     ) -> "subprocess.Popen[str]":
         """Starts a driver and leaves it running, in a process group of its own.
 
         It works in `folder`, or in the place's own, and is `clock_s` ahead of the others' clocks;
-        `dies_at` see `site/sitecustomize.py`.
+        `dies_at` and another `engine` than the environment's see `site/sitecustomize.py`.
         """
+        faults = {"FAULT_DIES_AT": dies_at, "FAULT_CLOCK_S": str(clock_s)}
+        faults |= {"FAULT_ENGINE": engine} if engine else {}
         log = (self.folder / f"{home}.log").open("a")
         process = subprocess.Popen(
             [sys.executable, "-m", "tuner", *command],
             cwd=folder or self.folder,
-            env=self.environment(home) | {"FAULT_DIES_AT": dies_at, "FAULT_CLOCK_S": str(clock_s)},
+            env=self.environment(home) | faults,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -119,21 +124,21 @@ class Place:
             "MLFLOW_TRACKING_URI": self.tracking_uri,
         }
 
-    def attempts(self) -> list[Attempt]:
+    def attempts(self, study: str = "fault") -> list[Attempt]:
         """The ledger, empty before the study is there."""
         with self._opened() as database:
-            return Ledger(database, "fault").attempts()
+            return Ledger(database, study).attempts()
 
     def outcomes(self, slot: int = 0) -> list[str | None]:
         """How the attempts at one slot ended, in their order."""
         return [each.outcome for each in self.attempts() if each.slot == slot]
 
-    def trials(self) -> list[optuna.trial.FrozenTrial]:
+    def trials(self, study: str = "fault") -> list[optuna.trial.FrozenTrial]:
         """The rows, as Optuna's own client reads them; none before the study is there."""
         with self._opened() as database:
-            if "fault" not in optuna.get_all_study_names(database.storage):
+            if study not in optuna.get_all_study_names(database.storage):
                 return []
-            return optuna.load_study(study_name="fault", storage=database.storage).trials
+            return optuna.load_study(study_name=study, storage=database.storage).trials
 
     def trainers(self, driver: "subprocess.Popen[str]") -> list[psutil.Process]:
         children = psutil.Process(driver.pid).children()
@@ -167,7 +172,7 @@ class Place:
         assert all(each.outcome is not None for each in attempts)
         assert Counter(each.slot for each in attempts if each.final) == Counter(range(trials))
         self._check_runs(attempts)
-        wait_until(lambda: not self._left_over(), LONGEST_S)
+        wait_until(lambda: not self.left_over(), LONGEST_S)
         assert not list(self.folder.rglob("partial-*"))
 
     def _check_runs(self, attempts: list[Attempt]) -> None:
@@ -194,7 +199,7 @@ class Place:
         completed = [row for row in self.trials() if row.state is TrialState.COMPLETE]
         return sorted(completed, key=lambda row: (-row.user_attrs["value"], row.number))[:KEPT]
 
-    def _left_over(self) -> list[psutil.Process]:
+    def left_over(self) -> list[psutil.Process]:
         """Processes of this place that are still alive."""
         mine = []
         for process in psutil.process_iter(["environ"]):
@@ -208,7 +213,7 @@ class Place:
             if driver.poll() is None:
                 driver.kill()
                 driver.wait()
-        for process in self._left_over():
+        for process in self.left_over():
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 

@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import time
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -40,10 +41,15 @@ def befall(plan: TrialPlan, epoch: int, batches: int = 1) -> None:
             resource.setrlimit(resource.RLIMIT_AS, before)
 
 
+SURVIVOR = "survivor"
+"""The name of a process that a trainer has forked before it died."""
+
+
 def die_survived() -> None:
     """Dies, and leaves two processes that hold its pipes open, as data loaders may."""
     for leave_group in (False, True):
         if os.fork() == 0:
+            Path("/proc/self/comm").write_text(SURVIVOR)
             if leave_group:
                 os.setsid()
             while True:

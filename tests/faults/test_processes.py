@@ -106,6 +106,6 @@ def test_a_trainer_that_dies_is_missed_while_processes_live_that_it_has_forked(
     place.write_study(trials=1, space={"misfortune": "survived", "strikes_in": 3})
     assert place.run() == 0
     assert place.outcomes() == ["lost", "completed"]
-    for survivor in place._left_over():  # those that left the trainer's group
+    for survivor in place.left_over():  # those that left the trainer's group
         survivor.kill()
     place.check(trials=1)
