@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.tracking.recorder import START_MS, Recorder, summary
 from tests.tracking.store import Store, ship
+from tuner.tracking.figures import Figure
 from tuner.tracking.progress import survey
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.study_shipper import StudyShipper
@@ -192,3 +193,24 @@ def test_epochs_wait_for_one_another_until_something_happens(
         recorder.attempt(0, 0, recorder.kept())
         assert shipper.ship(finishing=True) == 1
     assert [step for step, _, _ in Store(local).points("trial 0", "loss")] == [1, 2, 3]
+
+
+def test_nothing_is_drawn_for_attempts_that_cannot_go_yet(
+    recorder: Recorder, local: TrackingSettings
+) -> None:
+    """They may be thousands, whose figures would be kept, and drawn anew by each shipper."""
+    begun: list[Figure] = []
+
+    def begin(figure: Figure) -> Figure:
+        begun.append(figure)
+        return figure
+
+    for slot in range(20):
+        recorder.trial(slot)
+    with closing(StudyShipper(recorder.folder, local, lambda: True, begin)) as shipper:
+        assert shipper.ship(finishing=True) == 0
+        assert len(begun) < 20
+        recorder.parent(recorder.opened())
+        while shipper.ship(finishing=True):
+            pass
+    assert len(Store(local).runs) == 21

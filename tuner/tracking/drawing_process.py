@@ -26,7 +26,9 @@ class DrawingProcess:
         )
 
     def begin(self, figure: Figure) -> Figure:
-        """Lets the drawing begin; the same figure, whose `png` waits for the end of it."""
+        """Lets the drawing begin, unless it has; the figure's `png` then waits for its end."""
+        if isinstance(figure, _Begun):
+            return figure
         try:
             return _Begun(figure, self._pool.submit(figure.png))
         except BrokenExecutor:

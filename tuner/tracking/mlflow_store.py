@@ -72,7 +72,7 @@ class MlflowStore:
         self._client = open_store(settings.uri)
         found = find_or_create_experiment(self._client, settings)
         self._uri = settings.uri
-        self._parents: dict[str, str] = {}
+        self._parents: dict[str, str | None] = {}
         self._experiment_id = found.experiment_id
         self.destination = f"{found.experiment_id}/{found.creation_time}"
         """Tells this experiment from any other, and from one recreated under its name."""
@@ -102,9 +102,9 @@ class MlflowStore:
 
     def find_parent(self, uid: str) -> str | None:
         """As `find`, for many runs below the same one: asked once between two `check_parents`."""
-        if uid not in self._parents and (run_id := self.find(uid)) is not None:
-            self._parents[uid] = run_id
-        return self._parents.get(uid)
+        if uid not in self._parents:
+            self._parents[uid] = self.find(uid)
+        return self._parents[uid]
 
     def check_parents(self) -> bool:
         """Whether the parents that were found since the last call are there still.

@@ -25,8 +25,6 @@ class Progress(Frozen):
     """The digest of the spool's first line; progress in another spool counts for nothing."""
     uid: str = ""
     run_id: str | None = None
-    opening: bool = False
-    """Whether the run was being created when this was written; MLflow may have made it."""
     offset: int = 0
     """Bytes of the spool that need no more shipping."""
     ended: bool = False

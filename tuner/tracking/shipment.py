@@ -24,7 +24,7 @@ from tuner.tracking.progress import Progress, is_of, load_progress, save_progres
 from tuner.tracking.spool import first_line_digest, is_parent, openings, read_lines
 from tuner.tracking.steps import Run, Step, are_measurements, beginning, steps
 from tuner.tracking.study_run import StudyRun
-from tuner.tracking.updates import Artifact, RunOpening, RunUpdate
+from tuner.tracking.updates import RunOpening, RunUpdate
 
 _MEASURE_S = 10.0
 """How often measurements of one run go to MLflow, at most, while nothing else happens to it."""
@@ -43,7 +43,8 @@ class Shipment:
     Args:
         folder: the spool's.
         store: where it goes.
-        begin: lets the drawing of a figure begin; returns one whose picture waits for the end.
+        begin: lets the drawing of a figure begin, unless it has; returns one whose picture waits
+            for the end.
     """
 
     def __init__(self, folder: Path, store: MlflowStore, begin: Callable[[Figure], Figure]) -> None:
@@ -55,7 +56,7 @@ class Shipment:
         self.progress = known if known and usable else Progress(destination=store.destination)
         self._run: Run | None = None
         self._planned = _NOTHING
-        """Steps, with the part of the spool that they stand for: from, to."""
+        """Steps whose figures are being drawn, and the part of the spool they are for: from, to."""
         self._purged: str | None = None
         """The run that this spool's new one takes the place of."""
         self.waits_for_parent = False
@@ -83,15 +84,20 @@ class Shipment:
         if not is_of(self.progress, self.folder):
             self._begin_anew(self.progress.from_the_beginning())
         before = self.progress.run_id
-        shipped = self._ship_new(go_on, finishing=finishing)
-        if before not in (None, self.progress.run_id):
-            shipped += self._ship_new(go_on, finishing=finishing)
+        try:
+            shipped = self._ship_new(go_on, finishing=finishing)
+            if before not in (None, self.progress.run_id):
+                shipped += self._ship_new(go_on, finishing=finishing)
+        finally:
+            self._planned = _NOTHING  # pictures and logs of thousands may wait for MLflow
         return shipped
 
     def prepare(self, *, finishing: bool) -> None:
         """Lets the drawing begin of what is to be shipped soon."""
         with suppress(OSError):  # `ship` meets it too
-            self._steps(finishing=finishing)
+            steps = self._steps(finishing=finishing)
+            begun = [replace(step, update=self._begun(step.update)) for step in steps]
+            self._planned = *self._planned[:2], begun
 
     def know_runs(self, runs: Mapping[str, str]) -> None:
         """Lets a study's tables name the runs that have come to be known, by uid."""
@@ -108,7 +114,6 @@ class Shipment:
             if not go_on() or not self._ship(step):
                 return shipped
             shipped += step.lines
-        self._planned = _NOTHING
         if shipped:
             self._measure_at = now + _MEASURE_S
         if self.progress.undrawn and (finishing or now >= self._draw_at) and go_on():
@@ -128,20 +133,18 @@ class Shipment:
             run = self._known() or self._told()
             if run is None and not finishing:
                 return []  # its driver begins it anew
-            self._planned = *part, [self._begun(step) for step in steps(run, lines)]
+            self._planned = *part, list(steps(run, lines))
         return self._planned[2]
 
-    def _begun(self, step: Step) -> Step:
-        artifacts = self._being_drawn(step.update.artifacts)
-        return replace(step, update=replace(step.update, artifacts=artifacts))
-
-    def _being_drawn(self, artifacts: Sequence[Artifact]) -> tuple[Artifact, ...]:
-        return tuple(
+    def _begun(self, update: RunUpdate) -> RunUpdate:
+        """The update, with its figures being drawn."""
+        artifacts = tuple(
             each
             if isinstance(each.content, str | bytes | Path)
             else replace(each, content=self._begin(each.content))
-            for each in artifacts
+            for each in update.artifacts
         )
+        return replace(update, artifacts=artifacts)
 
     def _known(self) -> Run | None:
         """What the shipped events told; later ones build on it."""
@@ -224,7 +227,7 @@ class Shipment:
         if step.run is not None and step.events:
             opened = self._opened(step.run.opening)
             if opened is not None:
-                self._refuse(_located(step.end, self._update(opened, step.update)))
+                self._refuse(_located(step.end, self._update(opened, self._begun(step.update))))
             elif not step.run.opening.foreign:
                 return False
         self._refuse(step.refused)
@@ -238,7 +241,7 @@ class Shipment:
         run = self._known()
         assert isinstance(run, StudyRun)
         assert self.progress.run_id is not None
-        update = RunUpdate(artifacts=self._being_drawn(run.artifacts()))
+        update = self._begun(RunUpdate(artifacts=run.artifacts()))
         refusals = self._store.apply(self.progress.run_id, update)
         self._refuse(_located(self.progress.offset, refusals))
         self._run = replace(run, undrawn=False)
@@ -264,19 +267,16 @@ class Shipment:
         return self._created(opening, parent_id)
 
     def _created(self, opening: RunOpening, parent_id: str | None) -> OpenRun:
-        """The run, found or new; one that may have a double counts as found."""
-        interrupted = self.progress.opening
-        self._advance(uid=opening.uid, opening=True)
-        run_id, is_new = self._store.find_or_create(opening, parent_id)
+        run = self._store.find_or_create(opening, parent_id)
         if self._purged is not None:
-            self._store.adopt(run_id, self._purged)
+            self._store.adopt(run.run_id, self._purged)
             self._purged = None
-        self._advance(run_id=run_id, opening=False)
-        return OpenRun(run_id, is_new=is_new and not interrupted)
+        self._advance(uid=opening.uid, run_id=run.run_id)
+        return run
 
     def _update(self, run: OpenRun, update: RunUpdate) -> list[str]:
         refusals = self._store.apply(run.run_id, update, is_new=run.is_new)
-        if update.ended_ms is not None and not run.is_new:
+        if update.ended_ms is not None:
             self._store.remove_doubles(self.progress.uid, run.run_id)
         return refusals
 

@@ -3,6 +3,7 @@
 import logging
 import shutil
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -86,13 +87,17 @@ class StudyShipper:
         return self._wanted() and self._lock.held
 
     def _in_order(self, finishing: bool) -> Iterator[Shipment]:
-        """Each once the figures of those that follow are being drawn."""
-        for shipment in self._looked_at[:_AHEAD]:
-            shipment.prepare(finishing=finishing)
-        for number, shipment in enumerate(self._looked_at):
+        """Each once the figures of those that follow are being drawn, as long as they can go."""
+        coming, held_up = deque(self._looked_at), False
+        ahead: deque[Shipment] = deque()
+        while coming or ahead:
+            while coming and len(ahead) < _AHEAD:
+                ahead.append(coming.popleft())
+                if not held_up:
+                    ahead[-1].prepare(finishing=finishing)
+            shipment = ahead.popleft()
             yield shipment
-            for later in self._looked_at[number + _AHEAD :][:1]:
-                later.prepare(finishing=finishing)
+            held_up = shipment.waits_for_parent or shipment.folder in self._held_up
 
     def _open_the_way(self, store: MlflowStore) -> None:
         """Attempts may wait for a study's run that is shipped, and was deleted or purged since."""
