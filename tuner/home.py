@@ -16,10 +16,11 @@ HOME/id                                 what tells this folder from every other
 """
 
 import os
+import shutil
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tuner.errors import UnavailableError, check_text
@@ -33,6 +34,8 @@ class Home:
     """The state folder. An absolute path."""
 
     root: Path
+    _devoted: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """The studies that this process works on, by name: it goes on with them, come what may."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Home":
@@ -96,8 +99,11 @@ class Home:
 
         One that an earlier version of tuner left lies a level higher until it is devoted. A move
         that was begun and cut short is finished here first, so that all of it is in one place.
+        Where somebody has removed the mark, the process that made it makes it again.
         """
         folder = self.study(name)
+        if name in self._devoted and not self.devoted_to(name):
+            self.devote(name, self._devoted[name])
         uid = self.devoted_to(name)
         if not uid or not any((folder / each).exists() for each in (uid, f"former-{uid}")):
             return folder
@@ -117,6 +123,7 @@ class Home:
         of tuner left; a process that is killed in between leaves the rest to the next one that
         asks for the folder.
         """
+        self._devoted[name] = uid
         folder = self.study(name)
         (folder / uid).mkdir(parents=True, exist_ok=True)
         if not self.devoted_to(name):  # what lies there is this study's
@@ -125,6 +132,11 @@ class Home:
         self._part(name, before, uid, "unknown")
         if before != uid:
             self._mark(name, uid)
+
+    def remove(self, name: str) -> None:
+        """Removes everything that this machine holds of the studies that have had this name."""
+        self._devoted.pop(name, None)
+        shutil.rmtree(self.study(name))
 
     def _mark(self, name: str, uid: str) -> None:
         partial = self.study(name) / f"partial-uid-{os.getpid()}"

@@ -293,6 +293,24 @@ def test_a_copied_home_is_another_one(home: Home, tmp_path: Path) -> None:
     assert len({home.uid, copy.uid, again.uid}) == 3
 
 
+@pytest.mark.parametrize("removed", [".", "uid"])
+def test_a_driver_goes_on_in_its_studys_folder_whatever_is_removed(
+    home: Home, removed: str
+) -> None:
+    home.devote("small", "a1")
+    path = home.study("small") / removed
+    path.unlink() if path.is_file() else shutil.rmtree(path)
+    assert home.attempt("small", 2, 0) == home.study("small") / "a1" / "attempts" / "2-0"
+    assert Home(home.root).devoted("small") == home.study("small") / "a1"
+
+
+def test_a_study_that_was_removed_is_not_made_again(home: Home) -> None:
+    home.devote("small", "a1")
+    home.remove("small")
+    assert home.devoted("small") == home.study("small")
+    assert not home.study("small").exists()
+
+
 def test_a_home_of_an_earlier_version_keeps_its_id(home: Home, tmp_path: Path) -> None:
     (home.root / "id").write_text("5" * 32)
     assert home.uid == "5" * 32

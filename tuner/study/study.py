@@ -1,7 +1,6 @@
 """A study that exists, for whoever reads or changes it without driving it."""
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from typing import Self
@@ -217,7 +216,7 @@ class Study:
         with only_driver(self._home, self.name), nobody_ships(folder):
             before()
             self._catalog.delete(self.name)
-            shutil.rmtree(folder)
+            self._home.remove(self.name)
 
     def close(self) -> None:
         """Gives the database connections back."""
