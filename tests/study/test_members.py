@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from tests.waiting import wait_until
 from tuner.errors import RefusedError, SupersededError
 from tuner.home import Home
 from tuner.spec.study import StudySpec
+from tuner.study import members
 from tuner.study.catalog import Catalog
 from tuner.study.database import Database
 from tuner.study.ledger import Claim, Ledger
@@ -33,6 +34,7 @@ from tuner.tracking.spool import read_events
 
 Spec = Callable[..., StudySpec]
 LEASE_S = 0.6
+HERE = "this home"
 
 
 def claim(ledger: Ledger, slots: int = 6) -> Claim:
@@ -114,6 +116,29 @@ def test_a_database_that_does_not_answer_kills_nobody(bench: Bench, study_spec: 
             assert watch.silent() == []
         clock[0] = 1.4
         assert [each.uid for each in watch.silent()] == [member.uid]
+
+
+def test_a_driver_that_comes_between_two_questions_is_waited_for(
+    bench: Bench, study_spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first finds nobody, the second finds it before it has beaten."""
+    bench.record(study_spec())
+    monkeypatch.setattr(members, "_LONGEST_PACE_S", 0.05, raising=False)
+    with ExitStack() as stack:
+
+        class Crowd(Members):
+            came: Membership | None = None
+
+            def present(self) -> list[Member]:
+                before = super().present()
+                if self.came is None:
+                    _, self.came = stack.enter_context(other_driver(bench, study_spec(), HERE))
+                return before
+
+        crowd = Crowd(bench.database, "small")
+        (living,) = Watch(crowd, home=HERE).living()
+        assert crowd.came
+        assert living.uid == crowd.came.uid
 
 
 def _rename(bench: Bench, table: str, to: str) -> None:

@@ -37,6 +37,8 @@ _OWN_HOME = 1 / 2
 """Of a lease: how long a driver of the watcher's own home may be silent."""
 _LONGEST_GAP = 1 / 3
 """Of a lease: a watcher that asked more rarely than that has not been watching."""
+_LONGEST_PACE_S = 5.0
+"""How long a driver that has just come may go unseen."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class Watch:
     @property
     def pace_s(self) -> float:
         """How long to wait at most before asking again."""
-        return min((each.lease_s for each in self._present), default=math.inf) / _LOOKS_A_LEASE
+        return min([_LONGEST_PACE_S, *(each.lease_s / _LOOKS_A_LEASE for each in self._present)])
 
     def _is_over(self, member: Member, now: float) -> bool:
         own = member.home == self._home

@@ -12,9 +12,6 @@ from tuner.study.members import Member, Members, Watch
 from tuner.study.recovery import close_spools, end_spool, give_up
 from tuner.words import count
 
-_LONGEST_PAUSE_S = 5.0
-"""How long someone who has just come may go unseen."""
-
 
 class Neighbours:
     """Gives up the dead, so that their trials go on here or with another driver."""
@@ -51,7 +48,7 @@ class Neighbours:
     def look(self) -> None:
         """Gives up who has fallen silent; asks the database several times in a lease."""
         now = time.monotonic()
-        if now - self._looked >= min(self._watch.pace_s, _LONGEST_PAUSE_S):
+        if now - self._looked >= self._watch.pace_s:
             self._looked = now
             self._give_up(self._watch.silent())
 
@@ -72,7 +69,7 @@ class Neighbours:
                 others = [member for member in others if member.home == self._home.uid]
             if not [m for m in others if first.setdefault(m.uid, m.beats) == m.beats]:
                 break
-            time.sleep(min(self._watch.pace_s, _LONGEST_PAUSE_S))
+            time.sleep(self._watch.pace_s)
         return given_up
 
     def _give_up(self, dead: Iterable[Member]) -> bool:
