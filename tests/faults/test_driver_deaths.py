@@ -45,6 +45,7 @@ def test_a_stopped_driver_is_fenced_and_joins_again(shared_place: Place) -> None
     assert "others went on with its trials; joining them" in shared_place.said("one")
     shared_place.check(trials=4)
     assert shared_place.outcomes()[0] == "interrupted"
+    assert shared_place.runs()[0].data.tags["tuner.state"] == "interrupted"
 
 
 def test_a_driver_that_is_stopped_inside_a_transaction_holds_nobody_up(

@@ -314,10 +314,13 @@ class Driver:
             self._notify(TrialHandedBack(each.opened.number, reason))
 
     def _let_go(self, reason: str) -> None:
-        """Rows and ledger belong to others now; the spools tell how far these attempts came."""
+        """Rows and ledger belong to others now, who have closed these attempts as interrupted.
+
+        The spools tell how far they came.
+        """
         for active in self._active.values():
             self._pool.kill(active.plan, reason)
-            self._journal.attempt_ended(active.plan.folder, "lost", None, reason)
+            self._journal.attempt_ended(active.plan.folder, "interrupted", None, reason)
         self._active.clear()
 
     def _end(
