@@ -29,7 +29,7 @@ from rich.table import Table
 from tests.faults import champion
 from tests.faults.aftermath import Aftermath, look
 from tests.faults.conftest import Place, furnish
-from tests.faults.strikes import Fault, dealt
+from tests.faults.strikes import FAULTS, Fault, dealt
 from tests.faults.world import Gate, World
 from tests.proxy import before_postgresql
 from tests.tracking.ingress import ingress
@@ -89,7 +89,7 @@ def _world(folder: Path, seed: int) -> Iterator[World]:
 
 def _strike(world: World, faults: Iterator[Fault], seconds: float) -> Counter[str]:
     """How often which fault has struck."""
-    struck: Counter[str] = Counter()
+    struck = Counter({fault.name: 0 for fault in FAULTS})
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         world.rest(world.chance.uniform(*PAUSES_S))

@@ -3,12 +3,12 @@
 A strike returns whether it could be done at the moment.
 """
 
+import os
 import random
 import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 import psutil
@@ -118,7 +118,8 @@ def damage(world: World) -> bool:
         return False
     file = world.chance.choice(files)
     with suppress(FileNotFoundError), file.open("r+b") as open_file:
-        open_file.seek(world.chance.randrange(file.stat().st_size - len(ZEROED)))
+        last = open_file.seek(0, os.SEEK_END) - len(ZEROED)
+        open_file.seek(world.chance.randint(0, max(0, last)))
         open_file.write(ZEROED)
         if kind == "spool.jsonl":
             world.damaged.add(file)
@@ -129,7 +130,9 @@ def damage(world: World) -> bool:
 def delete_parent_spool(world: World) -> bool:
     """Of a home whose driver is at work."""
     driver = world.a_driver()
-    home = world.place.folder / driver.home if driver else Path()
+    if driver is None:
+        return False
+    home = world.place.folder / driver.home
     for spool in home.glob("studies/fault/*/parent/spool.jsonl"):
         spool.unlink()
         return True

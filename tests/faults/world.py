@@ -220,7 +220,8 @@ class World:
     def _restart_the_dead(self) -> None:
         for driver in list(self.drivers.values()):
             code = driver.process.poll()
-            said = self.place.said(driver.home)[-2000:]
-            assert code in (None, 0, *_DEATHS), f"{driver.home}: exit {code}: {said}"
+            assert code in (None, 0, *_DEATHS), (
+                f"{driver.home}: exit {code}: {self.place.said(driver.home)[-2000:]}"
+            )
             if code in _DEATHS and time.monotonic() - driver.started > RESTART_S:
                 self.start(driver.home, driver.command)
