@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # One image for the command, the workers and the MLflow server. Its last layer is small: what
 # tuner depends on lies in a layer of its own, which changes with the lock alone.
 ARG PYTHON=3.12-slim-bookworm
@@ -16,8 +15,10 @@ COPY tuner /src/tuner
 RUN /opt/tuner/bin/pip wheel --no-build-isolation --no-deps --wheel-dir /wheels /src
 
 FROM docker.io/library/python:${PYTHON}
-RUN useradd --uid 1000 --create-home --shell /usr/sbin/nologin tuner \
-    && install -d -o tuner -g tuner /var/lib/tuner /var/lib/mlflow /code
+# The user's home is the volume of state: with a read-only root there is no other place for caches.
+RUN useradd --uid 1000 --no-create-home --home-dir /var/lib/tuner --shell /usr/sbin/nologin tuner \
+    && install -d -m 700 -o tuner -g tuner /var/lib/tuner /var/lib/mlflow \
+    && install -d -o tuner -g tuner /code
 COPY --from=dependencies /opt/tuner /opt/tuner
 COPY --from=wheel /wheels /wheels
 RUN /opt/tuner/bin/pip install --no-cache-dir --no-deps /wheels/*.whl
