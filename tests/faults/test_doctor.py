@@ -1,5 +1,6 @@
 """What is missing, doubled or open is named, and healed."""
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -95,7 +96,9 @@ def test_what_was_deleted_by_hand_is_named_and_restored_from_what_is_left(place:
 
     said = doctor(place, code=1)
 
-    lacks = "its run lacks the files curves.png, model/model.keras, trial.json"
+    lacks = (
+        "its run lacks the files confusion_matrix.png, curves.png, model/model.keras, trial.json"
+    )
     assert f"trial 0, attempt 0: {lacks}; with --fix" in said
     assert "trial 1, attempt 0: 1 line of" in said
     assert "trial 2, attempt 0: its spool was deleted" in said
@@ -112,6 +115,13 @@ def test_what_was_deleted_by_hand_is_named_and_restored_from_what_is_left(place:
     assert restored.data.metrics["trials_completed"] == 3
     models = [bool(client.list_artifacts(run.info.run_id, "model")) for run in place.runs()]
     assert models == [True, True, True]
+
+    (model,) = (place.folder / "home" / "mlartifacts").glob(f"{runs[0].info.run_id}/**/model.keras")
+    size = model.stat().st_size
+    os.truncate(model, 0)
+    assert f"its model has 0 bytes in MLflow and {size:,} here; with --fix" in doctor(place, code=1)
+    doctor(place, "--fix", code=1)
+    assert model.stat().st_size == size
 
     with sqlite3.connect(place.folder / "studies.db") as database:
         (text,) = database.execute("SELECT spec FROM tuner_studies").fetchone()

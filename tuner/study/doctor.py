@@ -25,13 +25,15 @@ from tuner.study.provenance import Provenance
 from tuner.study.shipment import shipping
 from tuner.study.summary import StudySummary, summarise
 from tuner.study.trials import Trials
-from tuner.tracking.attempt_ending import CURVES_ARTIFACT
+from tuner.tracking.attempt_ending import CONFUSION_ARTIFACT, CURVES_ARTIFACT
 from tuner.tracking.attempt_run import MODEL_ARTIFACT, TRIAL_ARTIFACT
+from tuner.tracking.events import AttemptEnded
 from tuner.tracking.inspection import SeenRun, SeenStudy, look_at
 from tuner.tracking.progress import FILE_NAME as PROGRESS
 from tuner.tracking.progress import forget_progress, load_progress
 from tuner.tracking.settings import TrackingSettings
-from tuner.tracking.spool import NO_EVENT, is_begun, is_own, read_lines
+from tuner.tracking.spool import NO_EVENT, SpoolLine, is_begun, is_own, read_lines
+from tuner.tracking.study_run import TABLES
 from tuner.training.plan import MODEL
 from tuner.words import count
 
@@ -223,7 +225,8 @@ class Doctor:
 
     def _about_content(self, run: SeenRun) -> Iterator[Finding]:
         """Counts and tables of a study that nobody works on, held against the database."""
-        if refused := _refused(self._home.parent(self._record.name)):
+        refused = _refused(self._home.parent(self._record.name))
+        if refused:
             yield Finding(Kind.REFUSED, "the study", _refusals(refused))
         counts = self._summary().counts
         for state in ("completed", "pruned", "failed"):
@@ -232,8 +235,11 @@ class Doctor:
                 text = f"its run counts {shown:g} {state} trials of {counts[state]}"
                 yield Finding(Kind.INCOMPLETE, "the study", text)
                 return
-        expected = {"study.yaml"} | ({"summary.csv"} if any(counts.values()) else set())
-        if missing := sorted(expected - run.artifacts):
+        ended = any(counts[state] for state in ("completed", "pruned", "failed"))
+        expected = {"study.yaml", *(TABLES if ended else ())}
+        refusals = " ".join(refused)
+        lacking = {each for each in expected - run.artifacts.keys() if repr(each) not in refusals}
+        if missing := sorted(lacking):
             text = f"its run lacks the files {', '.join(missing)}"
             yield Finding(Kind.INCOMPLETE, "the study", text)
 
@@ -293,14 +299,17 @@ def _about_files(
     folder: Path, run: SeenRun, found: Callable[..., Finding], refused: Sequence[str]
 ) -> Iterator[Finding]:
     """What every attempt's run holds, and the model if it is among the best."""
-    kinds = [line.kind for line in read_lines(folder, 0)]
+    lines = list(read_lines(folder, 0))
+    kinds = [line.kind for line in lines]
     about_models = [kind for kind in kinds if kind.startswith("model-")]
     expected = {TRIAL_ARTIFACT}
     if "epoch-ended" in kinds and "attempt-ended" in kinds:
         expected.add(CURVES_ARTIFACT)
+    if any(_is_evaluated(line) for line in lines):
+        expected.add(CONFUSION_ARTIFACT)
     if about_models[-1:] == ["model-kept"]:
         expected.add(MODEL_ARTIFACT)
-    lacking = expected - run.artifacts
+    lacking = expected - run.artifacts.keys()
     if _FORMER_TRIAL_ARTIFACT in run.artifacts:
         lacking.discard(TRIAL_ARTIFACT)
     missing = {each for each in lacking if not any(repr(each) in note for note in refused)}
@@ -309,6 +318,16 @@ def _about_files(
         missing.remove(MODEL_ARTIFACT)
     if missing:
         yield found(Kind.INCOMPLETE, f"its run lacks the files {', '.join(sorted(missing))}")
+    if MODEL_ARTIFACT in expected - lacking and (folder / MODEL).exists():
+        there, here = run.artifacts[MODEL_ARTIFACT], (folder / MODEL).stat().st_size
+        if there != here:
+            text = f"its model has {there:,} bytes in MLflow and {here:,} here"
+            yield found(Kind.INCOMPLETE, text)
+
+
+def _is_evaluated(line: SpoolLine) -> bool:
+    event = line.event_or_error() if line.kind == "attempt-ended" else None
+    return isinstance(event, AttemptEnded) and bool(event.result and event.result.evaluation)
 
 
 def _harm(folder: Path) -> Iterator[str]:

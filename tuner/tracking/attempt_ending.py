@@ -9,6 +9,7 @@ from tuner.tracking.updates import Artifact, Point
 from tuner.training.plan import EpochReport, Evaluation, TrialResult
 
 CURVES_ARTIFACT = "curves.png"
+CONFUSION_ARTIFACT = "confusion_matrix.png"
 
 _LOG_END_BYTES = 250_000
 """How much of each end of a long log is uploaded: proxies take a megabyte unless told otherwise."""
@@ -78,7 +79,7 @@ def ending_artifacts(
         artifacts.append(Artifact(CURVES_ARTIFACT, CurvesFigure(epochs, best, name)))
     if result and result.evaluation:
         confusion = ConfusionFigure(result.evaluation, name)
-        artifacts.append(Artifact("confusion_matrix.png", confusion))
+        artifacts.append(Artifact(CONFUSION_ARTIFACT, confusion))
     if result and result.error:
         artifacts.append(Artifact("error.txt", result.error.traceback))
     if event.log is not None and event.log.exists() and (log := _excerpt(event.log)):

@@ -29,8 +29,8 @@ class SeenRun:
     """The tag `tuner.state`."""
     metrics: Mapping[str, float]
     """The newest value of each."""
-    artifacts: frozenset[str]
-    """The files and folders at its top, and the files below `model`."""
+    artifacts: Mapping[str, int]
+    """The files and folders at its top, and the files below `model`, with their sizes in bytes."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,11 @@ def _seen(client: "MlflowClient", uri: str, run: "Run", metric: str) -> SeenRun:
         refused=int(run.data.tags.get("tuner.refused_events", 0)),
         state=run.data.tags.get("tuner.state", ""),
         metrics=run.data.metrics,
-        artifacts=frozenset(_artifacts(uri, run.info.artifact_uri)),
+        artifacts=dict(_artifacts(uri, run.info.artifact_uri)),
     )
 
 
-def _artifacts(uri: str, address: str) -> Iterator[str]:
+def _artifacts(uri: str, address: str) -> Iterator[tuple[str, int]]:
     """Looked for on the disk itself where they lie there, which is much quicker."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.utils.file_utils import local_file_uri_to_path
@@ -95,10 +95,11 @@ def _artifacts(uri: str, address: str) -> Iterator[str]:
     if urlsplit(address).scheme in ("", "file"):
         folder = Path(local_file_uri_to_path(address))
         paths = (path for pattern in ("*", "model/*") for path in folder.glob(pattern))
-        yield from (path.relative_to(folder).as_posix() for path in paths)
+        yield from ((path.relative_to(folder).as_posix(), path.stat().st_size) for path in paths)
         return
     files = get_artifact_repository(address, tracking_uri=uri)
-    top = [each.path for each in files.list_artifacts()]
-    yield from top
+    top = {each.path: each.file_size or 0 for each in files.list_artifacts()}
+    yield from top.items()
     if "model" in top:
-        yield from (each.path for each in files.list_artifacts("model"))
+        below = files.list_artifacts("model")
+        yield from ((each.path, each.file_size or 0) for each in below)

@@ -12,12 +12,20 @@ from tuner.tracking.events import (
     StudyProgressed,
     TrialSummary,
 )
-from tuner.tracking.figures import HistoryFigure, ImportanceFigure
+from tuner.tracking.figures import Figure, HistoryFigure, ImportanceFigure
 from tuner.tracking.tables import as_json, optimization_history, summary_csv
 from tuner.tracking.updates import Artifact, Point, RunOpening, RunStatus, RunUpdate
 
 STUDY_UID_TAG = "tuner.study_uid"
 """On the parent and on every child: what names the study among all studies."""
+
+TABLES = (
+    "summary.csv",
+    "summary.json",
+    "optimization_history.json",
+    "optimization_history.png",
+)
+"""What the run holds of its trials once one has ended, beside importances."""
 
 _ENDED = ("completed", "pruned", "failed")
 
@@ -92,12 +100,13 @@ class StudyRun:
         trials = [self.trials[number] for number in sorted(self.trials)]
         metric, seeds = self.progress.metric, self.progress.seeds
         history = optimization_history(trials, self.progress.direction, seeds)
-        artifacts = [
-            Artifact("summary.csv", summary_csv(trials, seeds)),
-            Artifact("summary.json", as_json([trial.model_dump(mode="json") for trial in trials])),
-            Artifact("optimization_history.json", as_json([each.model_dump() for each in history])),
-            Artifact("optimization_history.png", HistoryFigure(trials, history, metric)),
-        ]
+        contents: tuple[str | Figure, ...] = (
+            summary_csv(trials, seeds),
+            as_json([trial.model_dump(mode="json") for trial in trials]),
+            as_json([each.model_dump() for each in history]),
+            HistoryFigure(trials, history, metric),
+        )
+        artifacts = [Artifact(*table) for table in zip(TABLES, contents, strict=True)]
         if self.importance:
             artifacts += [
                 Artifact("parameter_importance.json", as_json(self.importance)),
