@@ -7,6 +7,8 @@ import subprocess
 import psutil
 
 from tests.faults.conftest import Place, eventually, reached
+from tuner.tracking.events import AttemptEnded
+from tuner.tracking.spool import read_events
 
 KILLED = -signal.SIGKILL
 MOMENTS = (
@@ -45,7 +47,10 @@ def test_a_stopped_driver_is_fenced_and_joins_again(shared_place: Place) -> None
     assert "others went on with its trials; joining them" in shared_place.said("one")
     shared_place.check(trials=4)
     assert shared_place.outcomes()[0] == "interrupted"
-    assert shared_place.runs()[0].data.tags["tuner.state"] == "interrupted"
+    (fenced,) = shared_place.folder.glob("one/studies/fault/*/attempts/0-0")
+    told, _ = read_events(fenced)
+    assert isinstance(told[-1], AttemptEnded)
+    assert told[-1].outcome == "interrupted"
 
 
 def test_a_driver_that_is_stopped_inside_a_transaction_holds_nobody_up(
