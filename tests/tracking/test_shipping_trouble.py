@@ -1,5 +1,6 @@
 """What a shipper does where spools, stores or names are not as they should be."""
 
+import json
 import shutil
 import threading
 from contextlib import closing
@@ -94,6 +95,19 @@ def test_a_spool_that_was_begun_anew_behind_a_damaged_line_becomes_its_run(
     progress = load_progress(folder)
     assert progress is not None
     assert len(progress.refused) == 1
+
+
+def test_what_a_copy_ships_late_replaces_no_record_of_an_end(
+    recorder: Recorder, local: TrackingSettings, tmp_path: Path
+) -> None:
+    recorder.parent(recorder.opened())
+    recorder.attempt(0, 0, recorder.started(0), recorder.epoch(1))
+    copy = Path(shutil.copytree(recorder.folder, tmp_path / "copy"))
+    recorder.attempt(0, 0, recorder.epoch(2), recorder.epoch(3), recorder.ended())
+    assert ship(recorder.folder, local) == 0
+    assert ship(copy, local) == 0
+    record = json.loads(Store(local).text("trial 0", "trial.json"))
+    assert len(record["epochs"]) == 3
 
 
 def test_a_diverged_epoch_is_one_point(recorder: Recorder, local: TrackingSettings) -> None:

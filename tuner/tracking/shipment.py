@@ -227,7 +227,8 @@ class Shipment:
         if step.run is not None and step.events:
             opened = self._opened(step.run.opening)
             if opened is not None:
-                self._refuse(_located(step.end, self._update(opened, self._begun(step.update))))
+                update = self._begun(step.for_run(is_new=opened.is_new))
+                self._refuse(_located(step.end, self._update(opened, update)))
             elif not step.run.opening.foreign:
                 return False
         self._refuse(step.refused)

@@ -11,7 +11,7 @@ from itertools import groupby
 from pydantic import ValidationError
 
 from tuner.errors import RefusedError
-from tuner.tracking.attempt_run import AbandonedRun, AttemptRun
+from tuner.tracking.attempt_run import TRIAL_ARTIFACT, AbandonedRun, AttemptRun
 from tuner.tracking.events import (
     AttemptAbandoned,
     AttemptEnded,
@@ -49,6 +49,16 @@ class Step:
     lines: int
     refused: tuple[str, ...]
     """The lines that mean nothing to this run, each with its reason."""
+
+    def for_run(self, *, is_new: bool) -> RunUpdate:
+        """The update, without a start's record where the run may have that of its end already.
+
+        A copy of a state folder has the start of what was in progress, and may ship it late.
+        """
+        if is_new or any(isinstance(event, AttemptEnded) for event in self.events):
+            return self.update
+        kept = (each for each in self.update.artifacts if each.path != TRIAL_ARTIFACT)
+        return replace(self.update, artifacts=tuple(kept))
 
     @property
     def ends_attempt(self) -> bool:
