@@ -16,6 +16,7 @@ HOME/id                                 what tells this folder from every other
 """
 
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -23,8 +24,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tuner.atomic import exclusive, replacing
 from tuner.errors import UnavailableError, check_text
 
+_UID = re.compile("[0-9a-f]{32}")
 _PARTS = ("parent", "attempts")
 """Of a study, what an earlier version kept one level higher."""
 
@@ -54,26 +57,12 @@ class Home:
         """What tells this folder from every other, wherever it is mounted.
 
         A copy of the folder is another one: the file names the inode of the folder that it was
-        written for. On a disk that was cloned as a whole both are the same.
+        written for. On a disk that was cloned as a whole both are the same. A file that is damaged
+        is written anew, which makes the folder another one too.
         """
         path, inode = self.root / "id", str(self.root.stat().st_ino)
-        if not path.exists():
-            self._identify(path, f"{uuid.uuid4().hex} {inode}")
-        uid, *told = path.read_text().split()
-        if not told:  # by an earlier version
-            self._identify(path, f"{uid} {inode}", replace=True)
-            return uid
-        return uid if told == [inode] else uuid.uuid5(uuid.UUID(uid), inode).hex
-
-    def _identify(self, path: Path, text: str, *, replace: bool = False) -> None:
-        mine = path.with_name(f"partial-id-{os.getpid()}")
-        mine.write_text(text)
-        if replace:
-            mine.replace(path)
-            return
-        with suppress(FileExistsError):  # another process was quicker
-            os.link(mine, path)
-        mine.unlink()
+        uid, of = _identity(path) or _identified(path, inode)
+        return uid if of == inode else uuid.uuid5(uuid.UUID(uid), inode).hex
 
     @property
     def datasets(self) -> Path:
@@ -207,6 +196,24 @@ class Home:
             raise UnavailableError(
                 f"{self.root}: cannot be written; set TUNER_HOME to a folder that can"
             )
+
+
+def _identity(path: Path) -> tuple[str, str] | None:
+    """A home's id and the inode of its folder, as the file says; None where it does not."""
+    told = path.read_text(errors="replace").split() if path.exists() else []
+    whole = len(told) == 2 and _UID.fullmatch(told[0])
+    return (told[0], told[1]) if whole else None
+
+
+def _identified(path: Path, inode: str) -> tuple[str, str]:
+    """Writes the file, for all processes that ask at this moment once."""
+    with exclusive(path):
+        if (told := _identity(path)) is None:
+            before = path.read_text(errors="replace").strip()
+            told = before if _UID.fullmatch(before) else uuid.uuid4().hex, inode
+            with replacing(path) as file:
+                file.write(" ".join(told).encode())
+    return told
 
 
 def _merge(source: Path, target: Path) -> None:

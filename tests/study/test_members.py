@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -341,6 +342,18 @@ def test_a_home_of_an_earlier_version_keeps_its_id(home: Home, tmp_path: Path) -
     assert home.uid == "5" * 32
     copy = Home(Path(shutil.copytree(home.root, tmp_path / "copy")))
     assert (home.uid == "5" * 32, copy.uid == "5" * 32) == (True, False)
+
+
+@pytest.mark.parametrize("left", [b"", b"\0" * 45, b"\xff\xfe 7", b"no-id 12", b"5" * 20, b"1 2 3"])
+def test_a_home_whose_id_is_damaged_gets_one_id_anew(home: Home, left: bytes) -> None:
+    uid = home.uid
+    (home.root / "id").write_bytes(left)
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(lambda _: home.uid, range(8)))
+    assert len(found) == 1
+    assert found != {uid}
+    assert found == {Home(home.root).uid}
+    assert {path.name for path in home.root.iterdir()} == {"id"}
 
 
 def test_a_process_that_proc_hides_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tuner.datasets.atomic import exclusive, replacing
+from tuner.atomic import exclusive, replacing
 from tuner.datasets.dataset import Dataset, Split
 from tuner.datasets.idx import sha256
 from tuner.datasets.sources import Arrays, NpzFile, Source

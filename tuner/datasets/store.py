@@ -17,8 +17,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from tuner.atomic import durable, exclusive
 from tuner.datasets.appearance import Background, measure
-from tuner.datasets.atomic import durable, exclusive
 from tuner.datasets.dataset import Dataset, Split
 from tuner.datasets.registry import load
 from tuner.datasets.transform import InputTransform, Reading, unstated

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from tuner.datasets.atomic import exclusive
+from tuner.atomic import exclusive
 from tuner.models.model_file import check_hash, sha256_of
 
 

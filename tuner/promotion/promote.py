@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from tuner.datasets.atomic import exclusive
+from tuner.atomic import exclusive
 from tuner.errors import RefusedError, TunerError
 from tuner.home import Home
 from tuner.promotion.candidate import Candidate

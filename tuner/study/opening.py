@@ -13,7 +13,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from tuner.datasets.atomic import exclusive
+from tuner.atomic import exclusive
 from tuner.errors import UnavailableError, UsageError, masked
 from tuner.home import Home
 from tuner.study import schema

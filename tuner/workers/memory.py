@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tuner.datasets.atomic import exclusive, replacing
+from tuner.atomic import exclusive, replacing
 
 
 class Memory:
