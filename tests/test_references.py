@@ -1,6 +1,9 @@
 """By which names a study reaches code: its own folders', entry points', and no other's."""
 
+import os
+import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
@@ -70,6 +73,26 @@ def test_a_link_to_an_installed_package_is_that_package(write: Write) -> None:
     (folder / "linked_one.py").symlink_to(installed / "linked_one.py")
     with pytest.raises(DataError, match="none of the study's own"):
         named("linked_one:load")
+
+
+def test_pythons_own_folder_is_known_by_its_name_without_links(tmp_path: Path) -> None:
+    """Of a Python that is reached by a link, as those of pyenv and Homebrew are."""
+    (tmp_path / "python").symlink_to(sys.base_prefix)
+    own = Path(sysconfig.get_path("stdlib")).resolve() / "json"
+    code = (
+        "import sys, sysconfig; from pathlib import Path; from tuner.errors import DataError\n"
+        "from tuner.references import make_importable, resolve\n"
+        "assert Path(sysconfig.get_path('stdlib')).is_relative_to(sys.argv[1])\n"
+        "make_importable([Path(sys.argv[2])])\n"
+        "try: print(resolve('tool:main', {}, 'tuner.datasets', DataError))\n"
+        "except DataError as error: print(error)"
+    )
+    python = tmp_path / "python" / "bin" / Path(sys.executable).resolve().name
+    path = os.pathsep.join(entry for entry in sys.path if Path(entry).resolve() != own.parent)
+    said = subprocess.check_output(
+        [python, "-c", code, tmp_path, own], env={**os.environ, "PYTHONPATH": path}, text=True
+    )
+    assert "'tool' is none of the study's own modules" in said
 
 
 @pytest.mark.parametrize(

@@ -27,10 +27,13 @@ from typing import Any
 
 from tuner.errors import TunerError, unknown
 
+_STDLIB = sysconfig.get_path("stdlib")
 _STANDARD_LIBRARY = [
-    f"{sysconfig.get_path('stdlib')}{folder}" for folder in ("", f"{os.sep}lib-dynload")
+    f"{spelling}{folder}"
+    for spelling in dict.fromkeys((_STDLIB, os.path.realpath(_STDLIB)))
+    for folder in ("", f"{os.sep}lib-dynload")
 ]
-"""The entries of `sys.path` that Python's own modules come from."""
+"""The entries of `sys.path` that Python's own modules come from, by links and without."""
 _INSTALLED = ("site-packages", "dist-packages")
 """What the folders of installed packages are called, whichever Python they are of."""
 _NEVER_OWN = sys.stdlib_module_names | {"tuner", "__main__"}
