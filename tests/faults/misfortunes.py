@@ -1,9 +1,10 @@
 """What a trial's parameters let happen to its trainer, with either engine.
 
-`pause_s` is slept a batch. In the epoch `strikes_in` a `misfortune` strikes: the trainer `dies`
-every time, `hangs` the first time, `diverges`, or `starves` for want of memory. The first time it
-may also be `survived`: it dies while two processes live that it has forked, one of which has left
-its group. One that is `unbuilt` has no network in the first place.
+`pause_s` is slept, and a line of `prints` bytes printed, a batch. In the epoch `strikes_in` a
+`misfortune` strikes: the trainer `dies` every time, `hangs` the first time, `diverges`, or
+`starves` for want of memory. The first time it may also be `survived`: it dies while two processes
+live that it has forked, one of which has left its group. One that is `unbuilt` has no network in
+the first place.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ import math
 import os
 import resource
 import signal
+import sys
 import time
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +28,9 @@ from tuner.training.plan import TrialPlan
 def befall(plan: TrialPlan, epoch: int, batches: int = 1) -> None:
     """To be called once for so many batches of the epoch."""
     time.sleep(float(plan.params.get("pause_s", 0)) * batches)
+    if printed := int(plan.params.get("prints", 0)) * batches:
+        sys.stdout.write(f"epoch {epoch} {'x' * printed} epoch {epoch}\n")
+        sys.stdout.flush()
     if _strikes("dies", plan, epoch):
         os.kill(os.getpid(), signal.SIGKILL)
     while _strikes("hangs", plan, epoch) and plan.attempt == 0:

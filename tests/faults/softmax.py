@@ -116,12 +116,13 @@ def build(
     pause_s: float = 0.0,
     misfortune: str = "none",
     strikes_in: int = 0,
+    prints: int = 0,
 ) -> "keras.Model":
     """The same in Keras; the engine above builds nothing. See `misfortunes`."""
     import keras
     from keras import layers
 
-    del pause_s, strikes_in
+    del pause_s, strikes_in, prints
     misfortunes.check_buildable(misfortune)
     return keras.Sequential(
         [

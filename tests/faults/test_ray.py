@@ -74,8 +74,11 @@ def test_a_lost_node_costs_attempts_and_no_trial(place: Place, cluster: Any) -> 
 def test_drivers_that_end_or_die_free_the_cluster_and_the_next_goes_on(
     place: Place, cluster: Any, scratch: Path
 ) -> None:
-    """The trial after theirs hangs, which costs it an attempt as on any machine."""
-    misfortune = {"misfortune": "hangs", "strikes_in": 3}
+    """The trial after theirs hangs, which costs it an attempt as on any machine.
+
+    All print much, of which the cluster carries head and tail.
+    """
+    misfortune = {"misfortune": "hangs", "strikes_in": 3, "prints": 300_000}
     place.write_study(trials=2, epochs=6, space={"pause_s": 0.05, **misfortune}, epoch_limit_s=5)
     for number, code in ((signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)):
         driver = place.start(command=on(cluster))
@@ -89,6 +92,13 @@ def test_drivers_that_end_or_die_free_the_cluster_and_the_next_goes_on(
     assert place.outcomes(0)[:2] == ["interrupted", "interrupted"]
     assert place.outcomes(1) == ["lost", "completed"]
     eventually(lambda: not list(scratch.glob("*tuner-ray-*")))
+    for attempt, last in (("1-0", "epoch 3"), ("1-1", "epoch 6")):
+        (log,) = place.folder.glob(f"home/studies/*/*/attempts/{attempt}/output.log")
+        first, *_, left_out, end = log.read_text().splitlines()
+        assert first.startswith("epoch 1 xx")
+        assert end.endswith(f"xx {last}")
+        assert "is left out; it was on the node alone" in left_out
+        assert len(log.read_bytes()) <= 500_000
 
 
 def test_a_cluster_that_is_not_there_or_has_no_room_is_named(

@@ -1,18 +1,15 @@
 """What is left of an attempt when it is over: best values, timings, figures, its log."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from tuner.tracking.events import AttemptEnded
 from tuner.tracking.figures import ConfusionFigure, CurvesFigure
 from tuner.tracking.updates import Artifact, Point
+from tuner.training.output import excerpt
 from tuner.training.plan import EpochReport, Evaluation, TrialResult
 
 CURVES_ARTIFACT = "curves.png"
 CONFUSION_ARTIFACT = "confusion_matrix.png"
-
-_LOG_END_BYTES = 250_000
-"""How much of each end of a long log is uploaded: proxies take a megabyte unless told otherwise."""
 
 
 def ending_points(event: AttemptEnded) -> tuple[Point, ...]:
@@ -82,18 +79,7 @@ def ending_artifacts(
         artifacts.append(Artifact(CONFUSION_ARTIFACT, confusion))
     if result and result.error:
         artifacts.append(Artifact("error.txt", result.error.traceback))
-    if event.log is not None and event.log.exists() and (log := _excerpt(event.log)):
-        artifacts.append(Artifact("output.log", log))
+    if event.log is not None and event.log.exists():
+        log = excerpt(event.log, f"all is in {event.log}")
+        artifacts += [Artifact("output.log", log)] if log else []
     return tuple(artifacts)
-
-
-def _excerpt(log: Path) -> bytes:
-    """All of a short log, head and tail of a long one."""
-    size = log.stat().st_size
-    with log.open("rb") as file:
-        if size <= 2 * _LOG_END_BYTES:
-            return file.read()
-        head = file.read(_LOG_END_BYTES)
-        file.seek(size - _LOG_END_BYTES)
-        left_out = f"\n... {size - 2 * _LOG_END_BYTES:,} bytes are left out; all is in {log} ...\n"
-        return head + left_out.encode() + file.read(_LOG_END_BYTES)

@@ -5,7 +5,7 @@ Knows nothing of Ray, which makes an actor of it (`ray_pool`).
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.spec.backend import Backend
+from tuner.training.output import excerpt
 from tuner.training.plan import CHECKPOINT, ModelPlan, TrialPlan
 from tuner.workers.devices import Device, usable_cores, visible_gpus
 from tuner.workers.handle import Ending
@@ -116,13 +117,14 @@ class RemoteTrainer:
             case EpochReported():
                 return self._new_checkpoint(folder / CHECKPOINT)
             case Ended(result=result):
-                names = [OUTPUT_LOG, *([result.model.path.name] if result.model else [])]
-                files = _contents(folder, names)
+                files = _log(folder)
+                if result.model:
+                    files |= _content(folder / result.model.path.name)
                 shutil.rmtree(folder, ignore_errors=True)
                 self._plan = None
                 return files
             case Ending():
-                return _contents(folder, [CHECKPOINT, OUTPUT_LOG])
+                return _content(folder / CHECKPOINT) | _log(folder)
         return {}
 
     def _new_checkpoint(self, file: Path) -> Files:
@@ -131,7 +133,7 @@ class RemoteTrainer:
         if written_at == self._checkpoint_at:
             return {}
         self._checkpoint_at = written_at
-        return _contents(file.parent, [file.name])
+        return _content(file)
 
 
 def _as_found_here(model: ModelPlan) -> ModelPlan:
@@ -144,5 +146,10 @@ def _as_found_here(model: ModelPlan) -> ModelPlan:
     return model.model_copy(update={"code_path": (*folders, Path.cwd())})
 
 
-def _contents(folder: Path, names: Sequence[str]) -> Files:
-    return {name: (folder / name).read_bytes() for name in names if (folder / name).exists()}
+def _content(file: Path) -> Files:
+    return {file.name: file.read_bytes()} if file.exists() else {}
+
+
+def _log(folder: Path) -> Files:
+    log = folder / OUTPUT_LOG
+    return {log.name: excerpt(log, "it was on the node alone")} if log.exists() else {}
