@@ -4,12 +4,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import insert, update
 
 from tests.study.conftest import Bench
+from tuner.code import digest
 from tuner.errors import UsageError
 from tuner.spec.study import StudySpec
 from tuner.study.catalog import Catalog
 from tuner.study.code_versions import CodeVersions
+from tuner.study.sync import sync
+from tuner.study.tables import code
 
 OLD, NEW, NEWER = ({"networks.py": f"units = {number}\n"} for number in (1, 2, 3))
 
@@ -51,3 +55,34 @@ def test_of_two_drivers_that_begin_a_study_with_other_code_one_is_refused(
     with ThreadPoolExecutor(8) as drivers:
         begun = list(drivers.map(begin, [OLD, NEW] * 4))
     assert begun in ([True, False] * 4, [False, True] * 4)
+
+
+@pytest.mark.parametrize("path", ["../evil.py", "a/../../evil.py", "/evil.py", "a//b.py", "\0"])
+def test_code_that_would_become_a_file_elsewhere_is_believed_nowhere(
+    bench: Bench, study_spec: Callable[..., StudySpec], path: str
+) -> None:
+    """Whoever can write to the database may name any path; MLflow gets the files by theirs."""
+    spec = study_spec()
+    bench.record(spec)
+    files = {path: "evil = 1\n"}
+    row = {"study": spec.name, "from_trial": 0, "digest": digest(files), "files": files, "at_ms": 0}
+    with bench.database.engine.begin() as connection:
+        connection.execute(insert(code).values(row))
+    with pytest.raises(UsageError, match=rf"not what tuner wrote.*tuner delete {spec.name}"):
+        CodeVersions(bench.database, spec.name).all()
+    told: list[str] = []
+    assert sync(bench.home, None, 1.0, told.append) == []
+    assert "is left out" in told[0]
+
+
+def test_code_that_was_changed_in_the_database_is_not_shown_as_the_trials(
+    bench: Bench, study_spec: Callable[..., StudySpec]
+) -> None:
+    spec = study_spec()
+    bench.record(spec)
+    versions = CodeVersions(bench.database, spec.name)
+    versions.settle(OLD, trials=0, accepts=False)
+    with bench.database.engine.begin() as connection:
+        connection.execute(update(code).values(files=NEW))
+    with pytest.raises(UsageError, match="its digest differs"):
+        versions.check(OLD)

@@ -62,6 +62,25 @@ def test_a_file_that_is_too_large_for_a_proxy_costs_its_run_nothing_else(
     assert "413" in progress.refused[0]
 
 
+@pytest.mark.parametrize("path", ["../" * 30 + "{outside}", "a/\0.py", "a/../b.py"])
+def test_a_file_that_would_lie_elsewhere_is_written_nowhere(
+    recorder: Recorder, local: TrackingSettings, tmp_path: Path, path: str
+) -> None:
+    """Its path came from a database; the run has everything else."""
+    outside = tmp_path / "outside.py"
+    evil = path.format(outside=outside.relative_to("/"))
+    code = {f"from-trial-0/{name}": "units = 1\n" for name in (evil, "net.py")}
+    recorder.parent(recorder.opened().model_copy(update={"code": code}), recorder.closed())
+    assert ship(recorder.folder, local) == 0
+    assert not outside.exists()
+    store = Store(local)
+    assert store.runs["sweep"].info.status == "FINISHED"
+    assert "study.yaml" in store.artifacts("sweep")
+    assert store.artifacts("sweep", "code/from-trial-0") == {"code/from-trial-0/net.py"}
+    (note,) = survey(recorder.folder).refused
+    assert "must lie below the folder of the run's artifacts" in note
+
+
 def test_a_figure_that_cannot_be_drawn_costs_its_run_nothing_else(
     recorder: Recorder, local: TrackingSettings
 ) -> None:

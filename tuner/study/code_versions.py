@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tuner.code import difference, digest
 from tuner.errors import UsageError
+from tuner.paths import stays_below
 from tuner.study.database import Database
 from tuner.study.tables import code
 
@@ -36,7 +37,11 @@ class CodeVersions:
         self._study = study
 
     def all(self) -> list[CodeVersion]:
-        """The oldest first; the newest holds."""
+        """The oldest first; the newest holds.
+
+        Raises:
+            UsageError: something else than tuner changed them in the database.
+        """
         return self._database.transact(self._read)
 
     def check(self, files: Mapping[str, str]) -> None:
@@ -77,7 +82,20 @@ class CodeVersions:
     def _read(self, connection: Connection) -> list[CodeVersion]:
         mine = select(code).where(code.c.study == self._study).order_by(code.c.from_trial)
         rows = connection.execute(mine).all()
-        return [CodeVersion(row.from_trial, row.digest, row.files) for row in rows]
+        return [
+            CodeVersion(row.from_trial, row.digest, self._checked(row.files, row.digest))
+            for row in rows
+        ]
+
+    def _checked(self, files: Mapping[str, str], told: str) -> Mapping[str, str]:
+        """The files, which MLflow gets as artifacts, if they are what tuner wrote there."""
+        if all(map(stays_below, files)) and digest(files) == told:
+            return files
+        raise UsageError(
+            f"study {self._study!r}: its code in the database is not what tuner wrote there: its "
+            "digest differs, or a file lies outside of the study's folder; restore the database, "
+            f"or delete the study with: tuner delete {self._study}"
+        )
 
     def _write(
         self, connection: Connection, files: Mapping[str, str], from_trial: int, *, replaces: bool

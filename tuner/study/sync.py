@@ -47,13 +47,13 @@ def sync(
         for name in names:
             try:
                 record = catalog.get(name)
-            except UsageError as error:  # of a newer tuner, or deleted just now
+                if home.devoted_to(name) not in ("", record.uid):
+                    continue  # it holds another study of that name
+                with suppress(RefusedError), only_driver(home, name):  # else its driver sees to it
+                    clear_home(home, database, record, say, patient=True)
+            except UsageError as error:  # of a newer tuner, changed by hand, or deleted just now
                 say(f"{name} is left out: {error}")
                 continue
-            if home.devoted_to(name) not in ("", record.uid):
-                continue  # it holds another study of that name
-            with suppress(RefusedError), only_driver(home, name):  # else its driver sees to it
-                clear_home(home, database, record, say, patient=True)
             folder = home.devoted(name)
             known = survey(folder)
             before = known.pending

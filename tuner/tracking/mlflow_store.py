@@ -22,6 +22,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import RefusedError, UnavailableError, encodable
+from tuner.paths import stays_below
 from tuner.spec.rules import LONGEST_VALUE
 from tuner.tracking.dataset_input import dataset_input
 from tuner.tracking.deletion import A_DOUBLE, DELETED_TAG, WITH_ITS_STUDY, discard
@@ -336,6 +337,8 @@ def _metric(point: Point) -> Metric:
 
 
 def _stage(folder: Path, artifact: Artifact) -> None:
+    if not stays_below(artifact.path):
+        raise RefusedError("must lie below the folder of the run's artifacts")
     target = folder / artifact.path
     target.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(artifact.content, Path):
