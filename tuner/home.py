@@ -25,7 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tuner.atomic import exclusive, replacing
-from tuner.errors import UnavailableError, check_text
+from tuner.errors import UnavailableError, UsageError, check_text
+from tuner.paths import is_folder_name
 
 _UID = re.compile("[0-9a-f]{32}")
 _PARTS = ("parent", "attempts")
@@ -77,11 +78,16 @@ class Home:
     def studies(self) -> list[str]:
         """The studies that this folder holds something of."""
         folder = self.root / "studies"
-        return sorted(each.name for each in folder.iterdir()) if folder.exists() else []
+        found = (each.name for each in folder.iterdir()) if folder.exists() else iter(())
+        return sorted(filter(is_folder_name, found))
 
     def study(self, name: str) -> Path:
-        """Everything that this machine holds of the studies that have had this name."""
-        return self.root / "studies" / name
+        """Everything that this machine holds of the studies that have had this name.
+
+        Raises:
+            UsageError: it cannot be the name of a folder; so say all that take a study's name.
+        """
+        return _inside(self.root / "studies", name)
 
     def devoted(self, name: str) -> Path:
         """The folder of the study that has the name now.
@@ -112,9 +118,9 @@ class Home:
         of tuner left; a process that is killed in between leaves the rest to the next one that
         asks for the folder.
         """
-        self._devoted[name] = uid
         folder = self.study(name)
-        (folder / uid).mkdir(parents=True, exist_ok=True)
+        _inside(folder, uid).mkdir(parents=True, exist_ok=True)
+        self._devoted[name] = uid
         if not self.devoted_to(name):  # what lies there is this study's
             self._mark(name, uid)
         before = self.devoted_to(name)
@@ -163,7 +169,7 @@ class Home:
 
     def attempt(self, name: str, slot: int, number: int) -> Path:
         """The folder of one attempt."""
-        return self.attempts(name) / f"{slot}-{number}"
+        return _inside(self.attempts(name), f"{slot}-{number}")
 
     def trainer_logs(self, name: str) -> Path:
         """What trainers printed outside of trials."""
@@ -214,6 +220,17 @@ def _identified(path: Path, inode: str) -> tuple[str, str]:
             with replacing(path) as file:
                 file.write(" ".join(told).encode())
     return told
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """A folder below; its name may come from a database that others can write to.
+
+    Raises:
+        UsageError: it would lie elsewhere.
+    """
+    if not is_folder_name(name):
+        raise UsageError(f"{name!r}: cannot be the name of a folder in {folder}")
+    return folder / name
 
 
 def _merge(source: Path, target: Path) -> None:

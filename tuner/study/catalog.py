@@ -1,5 +1,6 @@
 """The studies in the database: made, found, changed and deleted here."""
 
+import re
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,8 @@ Wish = Literal["run", "pause", "stop"]
 
 Rounds = Mapping[Precision, Sequence[float]]
 NOTHING_MEASURED: Rounds = MappingProxyType({})
+
+_UID = re.compile("[0-9a-f]{32}")
 
 _DIGEST = (
     select(code.c.digest)
@@ -92,7 +95,7 @@ class Catalog:
         """The study of that name.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there is none, or something else than tuner has changed it.
         """
         record = self.find(name)
         if record is None:
@@ -258,10 +261,17 @@ class Catalog:
 
 
 def _record(row: Any) -> StudyRecord:
+    # The first studies' texts leave the backend out: today's variable is not theirs.
+    spec = parse_stored(row["spec"], row["name"], backend=row["backend"])
+    if spec.name != row["name"] or not _UID.fullmatch(str(row["uid"])):  # they name folders
+        raise UsageError(
+            f"study {row['name']!r}: its row in the database, with the uid {row['uid']!r} and the "
+            f"file of {spec.name!r}, is not what tuner wrote there; restore the database, or "
+            f"remove the row from the table {studies.name}"
+        )
     return StudyRecord(
         uid=row["uid"],
-        # The first studies' texts leave the backend out: today's variable is not theirs.
-        spec=parse_stored(row["spec"], row["name"], backend=row["backend"]),
+        spec=spec,
         source=row["source"],
         overrides=tuple(row["overrides"]),
         code_path=tuple(Path(folder) for folder in row["code_path"]),

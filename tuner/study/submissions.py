@@ -4,10 +4,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from tuner.errors import UsageError
 from tuner.home import Home
 from tuner.spec.reader import parse_stored
 from tuner.spec.study import StudySpec
@@ -42,8 +44,15 @@ class Submission:
 
         Raises:
             SpecError: another version of tuner wrote it.
+            UsageError: it is the file of a study with another name.
         """
-        return parse_stored(self.text, self.name)
+        spec = parse_stored(self.text, self.name)
+        if spec.name != self.name:
+            raise UsageError(
+                f"submission {self.name!r}: holds the file of {spec.name!r}, which tuner did not "
+                f"write there; withdraw it with: tuner delete {quote(self.name)}"
+            )
+        return spec
 
 
 class Submissions:
