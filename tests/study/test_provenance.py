@@ -59,6 +59,34 @@ def test_git_runs_nothing_that_the_folder_names(
     assert found.dirty
 
 
+@pytest.fixture
+def lacking(tree: Path) -> Path:
+    """The work tree whose repository lacks an object, so that it cannot be compared."""
+    shown = subprocess.check_output(["git", "-C", str(tree), "rev-parse", "HEAD^{tree}"], text=True)
+    (tree / ".git" / "objects" / shown[:2] / shown[2:].strip()).unlink()
+    return tree
+
+
+def test_git_fetches_nothing_that_a_partial_clone_lacks(lacking: Path, tmp_path: Path) -> None:
+    """How it would be fetched is named in the folder's configuration: by a command, here."""
+    proof = tmp_path / "it-ran"
+    settings = {
+        "core.repositoryformatversion": "1",
+        "extensions.partialClone": "origin",
+        "remote.origin.promisor": "true",
+        "remote.origin.url": f"ext::sh -c touch% {proof}",
+        "protocol.ext.allow": "always",
+    }
+    for name, value in settings.items():
+        git(lacking, "config", name, value)
+    provenance(lacking)
+    assert not proof.exists()
+
+
+def test_a_tree_that_git_cannot_compare_is_not_called_clean(lacking: Path) -> None:
+    assert provenance(lacking).tags()["tuner.git.dirty"] == "true"
+
+
 def test_a_difference_is_kept_only_where_that_is_asked_for(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
