@@ -22,9 +22,12 @@ from enum import IntEnum
 from traceback import TracebackException
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(\S+)")
+_SECRET_NAME = "pass|pwd|pw|auth|jwt|otp|token|secret|key|sig|credential"  # noqa: S105
 _SECRET_IN_QUERY = re.compile(
-    r"([?&;][^=&\s]*(?:pass|pwd|token|secret|key|sig|credential)[^=&\s]*=)[^&\s]+", re.IGNORECASE
+    rf"([?&;#][^=&?#\s]*(?:{_SECRET_NAME})[^=&?#\s]*=)[^&\s]+", re.IGNORECASE
 )
+_DATABASES = {"postgresql", "postgres", "mysql", "mariadb", "mssql", "oracle", "sqlite"}
+"""In their addresses a name without a password is that of a user, in others it may be a token."""
 
 
 class ExitCode(IntEnum):
@@ -99,13 +102,14 @@ def masked(text: str) -> str:
 
 
 def _masked_rest(scheme: str, rest: str) -> str:
-    """An address from its user on. What a web address names before `@` may itself be a token."""
+    """An address from its user on. The user of a web address with a password may be a token too."""
     before, at, server = rest.rpartition("@")
     user, colon, _ = before.partition(":")
-    if scheme.lower().startswith("http") and (colon or "/" not in before):
-        before = "***" if at else ""
-    elif colon:
+    kind = scheme.lower().partition("+")[0]
+    if colon and not kind.startswith("http"):
         before = f"{user}:***"
+    elif at and kind not in _DATABASES and (colon or "/" not in before):
+        before = "***"
     return _SECRET_IN_QUERY.sub(r"\1***", f"{before}{at}{server}")
 
 
