@@ -166,3 +166,39 @@ def test_a_shared_database_adds_no_folder_that_was_not_chosen_here(
 
     monkeypatch.setenv("TUNER_STORAGE_URL", "postgresql://server/tuner")
     assert folders_here([*places, Path("/"), tmp_path]) == (listed, below, here)
+
+
+@pytest.mark.parametrize(
+    ("below", "mark"),
+    [
+        ("lib/python3.11", ""),
+        (".pyenv/versions/3.11.7/share", ""),
+        (".cache/uv/archive-v0/x", ""),
+        ("env/share", "env/bin/python3"),
+        ("env/share", "env/pyvenv.cfg"),
+        ("interpreter", "interpreter/os.py"),
+    ],
+)
+def test_a_shared_database_adds_no_python_that_lies_in_a_chosen_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str, mark: str
+) -> None:
+    """Another Python's own modules start programs as well as ours do."""
+    here = tmp_path / "here"
+    folder = here / below
+    folder.mkdir(parents=True)
+    if mark:
+        (here / mark).parent.mkdir(exist_ok=True)
+        (here / mark).touch()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("TUNER_STORAGE_URL", "postgresql://server/tuner")
+    assert folders_here([folder]) == (here,)
+    monkeypatch.chdir(folder)  # chosen itself
+    assert folders_here([folder]) == (folder,)
+
+
+def test_a_module_of_another_pythons_library_is_not_the_studys(write: Write) -> None:
+    library = write("spawning", "def load(): ...", "lib/python3.9")
+    (write("beside", "") / "linked").symlink_to(library)
+    for name in ("spawning:load", "linked.spawning:load"):
+        with pytest.raises(DataError, match="none of the study's own"):
+            named(name)

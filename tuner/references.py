@@ -14,6 +14,7 @@ names it where the function runs.
 import importlib
 import inspect
 import os
+import re
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Mapping
@@ -36,6 +37,8 @@ _STANDARD_LIBRARY = [
 """The entries of `sys.path` that Python's own modules come from, by links and without."""
 _INSTALLED = ("site-packages", "dist-packages")
 """What the folders of installed packages are called, whichever Python they are of."""
+_LIBRARY = re.compile(r"/lib(64)?/(python|pypy)\d")
+"""In the path of what another Python than ours has for its own."""
 _NEVER_OWN = sys.stdlib_module_names | {"tuner", "__main__"}
 _ALLOWED = "TUNER_ALLOWED_MODULES"
 
@@ -151,12 +154,14 @@ def _is_own(place: Path) -> bool:
     """Whether the place of a module is the user's: not installed, and no folder of the system's."""
     seen = (place.absolute(), place.resolve())
     never = [Path(folder) for folder in (*_STANDARD_LIBRARY, sysconfig.get_path("scripts"))]
-    installed = any(
-        path.is_relative_to(folder) or not set(_INSTALLED).isdisjoint(path.parts)
-        for path in seen
-        for folder in never
-    )
+    installed = any(is_installed(path) or any(map(path.is_relative_to, never)) for path in seen)
     return not installed and not (place.is_dir() and place.parent == Path(place.anchor))
+
+
+def is_installed(path: Path) -> bool:
+    """Whether the path lies in the library of some Python, or among the packages that it has."""
+    packaged = not set(_INSTALLED).isdisjoint(path.parts)
+    return packaged or _LIBRARY.search(path.as_posix()) is not None
 
 
 def _defined_in(function: Callable[..., Any]) -> str:
