@@ -1,6 +1,7 @@
 """No name that a database or a spool gives leads out of the folder that it is put into."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,12 +36,12 @@ def test_a_home_makes_no_folder_outside_of_itself(tmp_path: Path, name: str) -> 
     home = Home(tmp_path / "deep" / "home")
     home.devote("digits", "a1")
     before = set(tmp_path.rglob("*"))
-    for make in (
+    makers: list[Callable[[], object]] = [
         lambda: home.devote(name, "a1"),
         lambda: home.devote("digits", name),
-        lambda: home.attempt("digits", f"../{name}", 0).mkdir(),  # type: ignore[arg-type]
         lambda: home.trainer_logs(name).mkdir(),
-    ):
+    ]
+    for make in makers:
         with pytest.raises(UsageError, match="cannot be the name of a folder"):
             make()
     assert set(tmp_path.rglob("*")) == before

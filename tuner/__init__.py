@@ -10,8 +10,7 @@ The same as the `tuner` command, for programs:
     report = tuner.promote("quickstart")
 """
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # importing it from typing takes longer than a person may need for Ctrl-C
 if TYPE_CHECKING:
     from tuner.api import evaluate, load_study, promote, run_study
     from tuner.errors import TunerError
@@ -19,10 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["TunerError", "evaluate", "load_study", "promote", "run_study"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Imports on first use, so that `import tuner` costs nothing."""
     if name not in __all__:
         raise AttributeError(f"module 'tuner' has no attribute {name!r}")
     from tuner import api, errors
 
-    return getattr(errors if name == "TunerError" else api, name)
+    found: object = getattr(errors if name == "TunerError" else api, name)
+    return found

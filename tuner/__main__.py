@@ -5,12 +5,11 @@ Imports nothing of `tuner` before that holds.
 
 import os
 import sys
-from typing import NoReturn
 
 _INTERRUPTED = 130
 
 
-def main() -> NoReturn:
+def main() -> None:
     """Loads the command line and runs it; until then there is nothing to clear up."""
     import signal
 
