@@ -14,6 +14,7 @@ never the password in an address.
     └── ModelError            exit 4   a model that cannot be built, loaded or trusted
 """
 
+import os
 import re
 import signal
 from collections.abc import Iterable
@@ -21,7 +22,9 @@ from difflib import get_close_matches
 from enum import IntEnum
 from traceback import TracebackException
 
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(\S+)")
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(://?)(\S+)")
+_NAMED_BY = ("TUNER_STORAGE_URL", "MLFLOW_TRACKING_URI")
+"""Of these addresses libraries speak too, who may cut them at another `@`."""
 _SECRET_NAME = "pass|pwd|pw|auth|jwt|otp|token|secret|key|sig|credential"  # noqa: S105
 _SECRET_IN_QUERY = re.compile(
     rf"([?&;#][^=&?#\s]*(?:{_SECRET_NAME})[^=&?#\s]*=)[^&\s]+", re.IGNORECASE
@@ -98,19 +101,32 @@ def masked(text: str) -> str:
     A password may hold any character but white space; so what stands before the last `@` of an
     address counts as its user and password, even where that hides more than it had to.
     """
-    return _ADDRESS.sub(lambda found: f"{found[1]}://{_masked_rest(found[1], found[2])}", text)
+    text = _ADDRESS.sub(_masked_address, text)
+    for end in _ends_of_passwords():
+        text = text.replace(f"{end}@", "***@")
+    return text
 
 
-def _masked_rest(scheme: str, rest: str) -> str:
-    """An address from its user on. The user of a web address with a password may be a token too."""
+def _ends_of_passwords() -> list[str]:
+    """What a library takes for the beginning of a server's name, of passwords that hold an `@`."""
+    addresses = (_ADDRESS.search(os.environ.get(name, "")) for name in _NAMED_BY)
+    before = (found[3].rpartition("@")[0] for found in addresses if found)
+    return [text[cut.end() :] for text in before for cut in re.finditer("[@/?#]", text)]
+
+
+def _masked_address(address: re.Match[str]) -> str:
+    """The user of a web address with a password may be a token too."""
+    scheme, slashes, rest = address.groups()
     before, at, server = rest.rpartition("@")
     user, colon, _ = before.partition(":")
     kind = scheme.lower().partition("+")[0]
+    if slashes == ":/" and kind not in _DATABASES:  # a path; of a database it is a slip
+        return address[0]
     if colon and not kind.startswith("http"):
         before = f"{user}:***"
     elif at and kind not in _DATABASES and (colon or "/" not in before):
         before = "***"
-    return _SECRET_IN_QUERY.sub(r"\1***", f"{before}{at}{server}")
+    return f"{scheme}{slashes}" + _SECRET_IN_QUERY.sub(r"\1***", f"{before}{at}{server}")
 
 
 def encodable(text: str) -> str:

@@ -58,6 +58,8 @@ def test_what_is_secret_in_an_address_and_what_is_not(address: str, shown: str) 
     [
         ("TUNER_STORAGE_URL", f"postgresql://someone:{SECRET}@{NOWHERE}/name?connect_timeout=2"),
         ("TUNER_STORAGE_URL", f"postgresql://someone:a/{SECRET}@{NOWHERE}/name?connect_timeout=2"),
+        ("TUNER_STORAGE_URL", f"postgresql://someone:a@{SECRET}@{NOWHERE}/name?connect_timeout=2"),
+        ("TUNER_STORAGE_URL", f"postgresql:/someone:{SECRET}@{NOWHERE}/name"),
         ("TUNER_STORAGE_URL", f"postgresql://{NOWHERE}/name?connect_timeout=2&password={SECRET}"),
         ("TUNER_STORAGE_URL", f"nosuch://someone:{SECRET}@{NOWHERE}/name"),
         ("MLFLOW_TRACKING_URI", f"http://someone:{SECRET}@{NOWHERE}"),
