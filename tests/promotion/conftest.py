@@ -203,12 +203,14 @@ def make_candidate(
         gates: dict[str, float] | None = None,
         number: int = 3,
         recorded: Path | None = None,
+        study_uid: str = "5a" * 16,
     ) -> Candidate:
         """The model in `file`, with the figures that were recorded of the one in `recorded`."""
         return Candidate(
             model=ModelPlan(name="paper-cnn", params={}),
             backend="tensorflow",
             study=STUDY,
+            study_uid=study_uid,
             number=number,
             run_id=make_run(file),
             params={"learning_rate": 0.001},

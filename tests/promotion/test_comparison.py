@@ -42,7 +42,7 @@ def test_two_tenths_of_a_point_may_be_missing(
 ) -> None:
     candidate = make_candidate()
     publish_candidate(candidate, model_file)
-    champion = load_champion(settings, candidate.promotion.model, tmp_path)
+    champion = load_champion(settings, candidate.promotion.model, Home(tmp_path))
     assert Incumbent(champion, lambda: 0.99).compare(own).passed is passed
 
 

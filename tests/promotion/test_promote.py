@@ -103,7 +103,7 @@ def test_a_passing_candidate_becomes_the_champion(
     assert artifacts == {"promotion/evidence.json", "promotion/confusion_matrix.png"}
     assert kept == {"model", "promotion"}
     assert json.loads(Path(evidence).read_text())["metrics"] == report.metrics
-    assert load_champion(settings, report.model, tmp_path / "cache").run_id == candidate.run_id
+    assert load_champion(settings, report.model, Home(tmp_path)).run_id == candidate.run_id
 
     again = run_promotion(candidate)
     assert (again.promoted, again.version, again.reigning) == (True, 1, True)

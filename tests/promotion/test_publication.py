@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tests.promotion.conftest import stored_file
 from tuner.datasets.transform import DRAWINGS
 from tuner.errors import ModelError, RefusedError, UnavailableError
+from tuner.home import Home
 from tuner.models.model_file import load_verified, sha256_of
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.champion import load_champion
@@ -156,7 +157,7 @@ def test_the_champion_answers_as_the_trials_model_and_leads_back_to_it(
 ) -> None:
     candidate = make_candidate()
     publish_candidate(candidate, model_file)
-    champion = load_champion(settings, candidate.promotion.model, tmp_path)
+    champion = load_champion(settings, candidate.promotion.model, Home(tmp_path))
     assert champion.model_path.read_bytes() == stored_file(settings, candidate).read_bytes()
     assert champion.sha256 == sha256_of(champion.model_path)
     assert (champion.study, champion.trial, champion.run_id) == (
@@ -198,13 +199,13 @@ def test_a_version_of_the_time_before_transforms_answers_until_its_trial_is_prom
         model_id = log_package(client, run_id, name, model_file, test_images[:1], classes=10)
         crown(client, create_version(client, candidate, model_id, tags))
 
-    champion = load_champion(settings, name, tmp_path)
+    champion = load_champion(settings, name, Home(tmp_path))
     assert champion.sha256 == candidate.model_sha256
     assert champion.pixels == "unit"
     assert champion.transform == DRAWINGS.transform((8, 8, 1), "dark", 1.0)
 
     assert publish_candidate(candidate, model_file) == 2
-    assert load_champion(settings, name, tmp_path).pixels == "bytes"
+    assert load_champion(settings, name, Home(tmp_path)).pixels == "bytes"
 
 
 def test_the_next_champion_takes_the_alias_and_the_old_version_stays(
@@ -220,7 +221,7 @@ def test_the_next_champion_takes_the_alias_and_the_old_version_stays(
     publish_candidate(first, model_file)
     assert publish_candidate(second, other_model_file) == 2
     assert versions(settings, name) == {1: [], 2: ["champion"]}
-    assert load_champion(settings, name, tmp_path).trial == 4
+    assert load_champion(settings, name, Home(tmp_path)).trial == 4
 
 
 def test_what_mlflow_refuses_in_a_logged_models_name_may_be_in_a_registered_ones(
@@ -234,7 +235,7 @@ def test_what_mlflow_refuses_in_a_logged_models_name_may_be_in_a_registered_ones
     name = "digits-v1.2 " + "".join(mark for mark in printable if mark not in "/:")
     promotion = candidate.promotion.model_copy(update={"model": name})
     publish_candidate(candidate.model_copy(update={"promotion": promotion}), model_file)
-    assert load_champion(settings, name, tmp_path).trial_sha256 == candidate.model_sha256
+    assert load_champion(settings, name, Home(tmp_path)).trial_sha256 == candidate.model_sha256
 
 
 def test_a_promotion_killed_before_the_alias_is_finished_by_the_next(
@@ -312,10 +313,9 @@ def test_a_champion_whose_file_was_changed_is_refused(
     candidate = make_candidate()
     publish_candidate(candidate, model_file)
     stored_file(settings, candidate).write_bytes(damaged.read_bytes())
-    cache = tmp_path / "cache"
     with pytest.raises(ModelError, match=f"models:/{candidate.promotion.model}/1: SHA-256"):
-        load_champion(settings, candidate.promotion.model, cache)
-    assert [path.name for path in cache.iterdir()] == [".lock"]
+        load_champion(settings, candidate.promotion.model, Home(tmp_path))
+    assert [path.name for path in (tmp_path / "models").iterdir()] == [".lock"]
 
 
 def test_a_version_that_tuner_did_not_register_is_refused(
@@ -327,12 +327,12 @@ def test_a_version_that_tuner_did_not_register_is_refused(
         client.create_model_version("foreign", f"runs:/{candidate.run_id}/model", candidate.run_id)
         client.set_registered_model_alias("foreign", "champion", "1")
     with pytest.raises(ModelError, match=r"models:/foreign/1: was not registered by"):
-        load_champion(settings, "foreign", tmp_path)
+        load_champion(settings, "foreign", Home(tmp_path))
 
 
 def test_an_unreachable_server_is_named_without_its_password(tmp_path: Path) -> None:
     settings = TrackingSettings("http://ana:hunter2@127.0.0.1:9", "", "tuner")
     with pytest.raises(UnavailableError, match=r"http://\*\*\*@127\.0\.0\.1:9") as refused:
-        load_champion(settings, "digits", tmp_path)
+        load_champion(settings, "digits", Home(tmp_path))
     assert "hunter2" not in str(refused.value)
     assert refused.value.__suppress_context__

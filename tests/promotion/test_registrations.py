@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from tests.promotion.conftest import STUDY
-from tuner.errors import ModelError
+from tuner.datasets.store import DatasetInfo
+from tuner.errors import ModelError, RefusedError
 from tuner.home import Home
 from tuner.models.model_file import sha256_of
 from tuner.promotion.asking import Asking
@@ -20,7 +21,7 @@ from tuner.promotion.evidence import HeldOut
 from tuner.promotion.kept_model import load_kept
 from tuner.promotion.package import log_package
 from tuner.promotion.publication import pack
-from tuner.promotion.registry import create_version, crown, version_tags
+from tuner.promotion.registry import create_version, crown, digest, version_tags
 from tuner.spec.study import StudySpec
 from tuner.study.catalog import Catalog
 from tuner.study.looks import Looks
@@ -43,19 +44,23 @@ Publish = Callable[..., int]
 
 
 @pytest.fixture
-def candidate(make_candidate: Callable[..., Candidate]) -> Candidate:
-    return make_candidate()
+def candidate(
+    informed: tuple[Home, Registrations], make_candidate: Callable[..., Candidate]
+) -> Candidate:
+    """A trial of the study that the home knows."""
+    with open_database(informed[0]) as database:
+        return make_candidate(study_uid=Catalog(database).get(STUDY).uid)
 
 
 @pytest.fixture
-def informed(tmp_path: Path, candidate: Candidate) -> Iterator[tuple[Home, Registrations]]:
+def informed(tmp_path: Path, digits: DatasetInfo) -> Iterator[tuple[Home, Registrations]]:
     """A home whose database has the study."""
     home = Home(tmp_path / "informed")
     spec = StudySpec.model_validate(
         {"name": STUDY, "dataset": "digits", "model": "dense", "epochs": 1, "validation": 300}
     )
     with open_database(home) as database:
-        Catalog(database).create(spec, "study.yaml", (), candidate.dataset)
+        Catalog(database).create(spec, "study.yaml", (), digits)
         yield home, Registrations(database, STUDY)
 
 
@@ -97,6 +102,7 @@ def test_the_registry_cannot_change_what_a_study_has_registered(
     refused = rf"study '{STUDY}' of this database has not registered .* tuner promote best"
     with pytest.raises(ModelError, match=refused):
         Asking(settings, name, home)
+    assert len(list((home.root / "models").glob("*.keras"))) == 1, "nothing was fetched"
     rows = HeldOut(candidate.dataset, looks, 7, "promote")
     with pytest.raises(ModelError, match=refused):
         find_incumbent(settings, name, rows, home)
@@ -104,6 +110,33 @@ def test_the_registry_cannot_change_what_a_study_has_registered(
     again = publish_candidate(candidate, model_file, known)
     asked = Asking(settings, name, home)
     assert (asked.version, asked.trust) == (again, "")
+
+
+def test_the_champion_of_another_study_of_that_name_is_none_of_this_databases_business(
+    informed: tuple[Home, Registrations],
+    make_candidate: Callable[..., Candidate],
+    publish_candidate: Publish,
+    settings: TrackingSettings,
+    model_file: Path,
+) -> None:
+    """The study was deleted and run again, or is one of a colleague's."""
+    home, _ = informed
+    other = make_candidate(study_uid="0b" * 16)
+    publish_candidate(other, model_file)
+    assert "the registry is trusted" in Asking(settings, other.promotion.model, home).trust
+
+
+def test_a_version_without_its_studys_uid_has_the_digest_that_it_was_registered_by() -> None:
+    """An earlier version of tuner wrote it down."""
+    known = "e05847b8df2e4ad20fcca159170f5617eab44ad000de21f2f0ab20b4215c6d41"
+    assert digest("digits", {"tuner.study": "sweep", "tuner.trial": "3"}) == known
+
+
+def test_asking_first_makes_a_home_for_its_owner_alone(tmp_path: Path) -> None:
+    home = Home(tmp_path / "new")
+    with pytest.raises(RefusedError, match="nothing promoted yet"):
+        Asking(TrackingSettings.from_environment(home.root, {}), "digits", home)
+    assert home.root.stat().st_mode & 0o777 == 0o700
 
 
 def test_where_the_study_is_not_known_it_is_said_that_the_registry_is_trusted(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tuner.datasets.pictures import read
 from tuner.home import Home
-from tuner.promotion.champion import is_vouched_for, load_champion, open_champion
+from tuner.promotion.champion import load_champion, open_champion
 from tuner.spec.search_space import Frozen
 from tuner.tracking.settings import TrackingSettings
 
@@ -34,10 +34,11 @@ class Asking:
             RefusedError: nothing has been promoted under this name.
             ModelError: the version's file is not the recorded one, or not the one that its study
                 has registered.
-            UnavailableError: MLflow does not answer.
+            UnavailableError: MLflow or the database does not answer, or the home cannot be made.
         """
-        self._champion = load_champion(settings, model, home.root / "models")
-        self.trust = "" if is_vouched_for(self._champion, home) else _TRUST
+        home.create()  # for its owner alone, before MLflow's store is made in it
+        self._champion = load_champion(settings, model, home)
+        self.trust = "" if self._champion.is_vouched_for else _TRUST
         """What is believed of the champion on the registry's word alone; empty where nothing is."""
         self._predictor = open_champion(self._champion, home)
 

@@ -23,6 +23,8 @@ class Candidate(Frozen):
     """One completed trial and everything that judging and registering it takes."""
 
     study: str
+    study_uid: str
+    """What tells the study from others of its name, in other databases or before it."""
     number: int
     """Optuna's number of the trial."""
     run_id: str

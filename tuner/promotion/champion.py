@@ -27,7 +27,6 @@ from tuner.promotion.predictor import Predictor
 from tuner.promotion.registry import ALIAS, champion_version, digest, fetch, trial_sha256
 from tuner.spec.pixels import Pixels
 from tuner.spec.search_space import Frozen
-from tuner.study.catalog import Catalog
 from tuner.study.code_folders import folders_here
 from tuner.study.opening import open_database
 from tuner.study.registrations import Registrations
@@ -48,6 +47,8 @@ class Champion(Frozen):
     trial_sha256: str
     """Of the trial's own file, by which looks at test sets know the model."""
     study: str
+    study_uid: str
+    """Empty where an earlier version of tuner registered it."""
     trial: int
     run_id: str
     classes: tuple[str, ...]
@@ -59,8 +60,8 @@ class Champion(Frozen):
     """Of the data that it was trained and promoted on."""
     train_accuracy: float | None
     """On all training rows, as promotion measured it; None for versions of before that was kept."""
-    digest: str
-    """Of all this in the registry, by which the study's database knows what it registered."""
+    is_vouched_for: bool
+    """Whether our database says that this is what its study registered; not if it lacks that."""
 
 
 class _VersionTags(Frozen, extra="ignore"):
@@ -68,6 +69,7 @@ class _VersionTags(Frozen, extra="ignore"):
 
     sha256: str
     study: str
+    study_uid: str = ""
     trial: int
     run_id: str
     classes: Json[tuple[str, ...]]
@@ -92,58 +94,56 @@ class _FormerTags(Frozen, extra="ignore"):
         return {"transform": transform.model_dump_json(), "pixels": "unit"}
 
 
-def load_champion(settings: TrackingSettings, model_name: str, cache_dir: Path) -> Champion:
-    """Finds the champion and fetches its file, unless the cache holds it already.
+def load_champion(settings: TrackingSettings, model_name: str, home: Home) -> Champion:
+    """Finds the champion and fetches its file, unless the cache in `home` holds it already.
+
+    Nothing is fetched of a version that the study's database does not vouch for, since it may lie
+    anywhere.
 
     Raises:
         RefusedError: nothing has been promoted under this name.
-        ModelError: the version was not made by tuner, or its file is not the recorded one.
+        ModelError: the version was not made by tuner, its file is not the recorded one, or our
+            database has its study, which has not registered this.
         UnavailableError: MLflow does not answer.
     """
     with connected(settings) as client:
         version = champion_version(client, model_name)
-        if version is None:
-            raise RefusedError(
-                f"{model_name}@{ALIAS}: nothing promoted yet: run `tuner promote best`"
-            )
-        number, tags = int(version.version), _tags(version)
-        model_path = cached(
-            cache_dir,
-            tags.sha256,
-            f"models:/{model_name}/{number}",
-            lambda folder: fetch(client, version, folder),
-        )
+    if version is None:
+        raise RefusedError(f"{model_name}@{ALIAS}: nothing promoted yet: run `tuner promote best`")
+    origin, tags = f"models:/{model_name}/{version.version}", _tags(version)
+    is_vouched_for = _is_vouched_for(origin, tags, digest(version.name, version.tags), home)
+
+    def download(folder: Path) -> Path:
+        with connected(settings) as client:
+            return fetch(client, version, folder)
+
     return Champion(
         model=model_name,
-        version=number,
-        model_path=model_path,
+        version=int(version.version),
+        model_path=cached(home.root / "models", tags.sha256, origin, download),
         trial_sha256=trial_sha256(version) or tags.sha256,
-        digest=digest(version.name, version.tags),
+        is_vouched_for=is_vouched_for,
         **tags.model_dump(),
     )
 
 
-def is_vouched_for(champion: Champion, home: Home) -> bool:
-    """Whether our database says that this is what was registered; False if it lacks the study.
-
-    Raises:
-        ModelError: it has the study, which has not registered this.
-    """
+def _is_vouched_for(origin: str, tags: _VersionTags, known_by: str, home: Home) -> bool:
+    """Whether the study has registered what has the digest `known_by`; False if it is not here."""
+    if find_study(home, tags.study, tags.study_uid) is None:
+        return False
     with open_database(home) as database:
-        if Catalog(database).find(champion.study) is None:
-            return False
-        if Registrations(database, champion.study).has(champion.digest):
+        if Registrations(database, tags.study).has(known_by):
             return True
     raise ModelError(
-        f"models:/{champion.model}/{champion.version}: study {champion.study!r} of this database "
+        f"{origin}: study {tags.study!r} of this database "
         "has not registered this file with these tags: they were changed, or an earlier version of "
         "tuner registered it; check and register a model of the study by: "
-        f"tuner promote best {quote(champion.study)} --replace"
+        f"tuner promote best {quote(tags.study)} --replace"
     )
 
 
 def open_champion(champion: Champion, home: Home) -> Predictor:
-    """Starts Keras and loads the champion, which `is_vouched_for` has found no fault with.
+    """Starts Keras and loads the champion.
 
     The classes of a user's own layers come from the code of the study that trained it, if that
     study is in our database: what the registry says is not trusted to be run.
@@ -152,7 +152,7 @@ def open_champion(champion: Champion, home: Home) -> Predictor:
         ModelError: Keras refuses or cannot run the file, or this process runs other code under the
             names of the study's modules.
     """
-    study = find_study(home, champion.study)
+    study = find_study(home, champion.study, champion.study_uid)
     start_keras(home.root, study.spec.backend if study else "tensorflow")
     if study is not None:
         _check_code(find_code(home, champion.study, champion.trial), champion)

@@ -9,7 +9,7 @@ from pydantic import computed_field
 from tuner.datasets.store import DatasetInfo, read_arrays
 from tuner.errors import ModelError
 from tuner.home import Home
-from tuner.promotion.champion import Champion, is_vouched_for, load_champion, open_champion
+from tuner.promotion.champion import Champion, load_champion, open_champion
 from tuner.promotion.evidence import HeldOut
 from tuner.promotion.predictor import Predictor
 from tuner.promotion.reproduction import agree
@@ -70,8 +70,7 @@ def find_incumbent(settings: TrackingSettings, name: str, rows: HeldOut, home: H
             the recorded one, Keras does not load it, it is for other pictures or classes, or it
             answers the training rows otherwise than when it was promoted.
     """
-    champion = load_champion(settings, name, home.root / "models")
-    is_vouched_for(champion, home)
+    champion = load_champion(settings, name, home)
     _check_fit(champion, rows.dataset)
     known = rows.known_accuracy(champion.trial_sha256)
     if known is not None:

@@ -43,6 +43,7 @@ def nominate(study: Study, number: int | None = None) -> Candidate:
         )
     return Candidate(
         study=study.name,
+        study_uid=study.record.uid,
         number=trial.number,
         run_id=trial.run_id,
         params={**study.spec.fixed, **trial.params},
@@ -75,10 +76,14 @@ def kept_trials(study: Study) -> list[int]:
     return [training.number for training in in_order(ranked)[: study.spec.keep_models]]
 
 
-def find_study(home: Home, name: str) -> StudyRecord | None:
-    """What is known of the study that trained a champion; None when it is not here."""
+def find_study(home: Home, name: str, uid: str) -> StudyRecord | None:
+    """What is known of the study that trained a champion; None when it is not here.
+
+    Its uid is empty where the champion was registered before that was stated: its name counts then.
+    """
     with open_database(home) as database:
-        return Catalog(database).find(name)
+        found = Catalog(database).find(name)
+    return found if found is not None and uid in ("", found.uid) else None
 
 
 def find_code(home: Home, name: str, trial: int) -> Mapping[str, str]:

@@ -16,6 +16,7 @@ from tuner.promotion.candidate import Candidate
 from tuner.promotion.package import PACKED_FILE
 from tuner.study.registrations import Registrations
 from tuner.tracking.attempt_run import MODEL_SHA256_TAG
+from tuner.tracking.study_run import STUDY_UID_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,6 +38,8 @@ _PREDICTED_BY = (
     PIXELS_TAG,
 )
 """The tags that say which file answers, for whom, and what its answers mean."""
+_STATED_LATER = (STUDY_UID_TAG,)
+"""More of these tags, which versions of an earlier time lack."""
 _READY_WITHIN_S = 120
 
 
@@ -98,6 +101,7 @@ def digest(model: str, tags: Mapping[str, str]) -> str:
     them in the registry is noticed.
     """
     stated = {name: tags.get(name) for name in _PREDICTED_BY}
+    stated |= {name: tags[name] for name in _STATED_LATER if name in tags}
     return hashlib.sha256(json.dumps([model, stated]).encode()).hexdigest()
 
 
@@ -144,6 +148,7 @@ def _origin_tags(candidate: Candidate) -> dict[str, str]:
     """What is known of a version before its file is made."""
     return {
         "tuner.study": candidate.study,
+        STUDY_UID_TAG: candidate.study_uid,
         "tuner.trial": str(candidate.number),
         "tuner.run_id": candidate.run_id,
         _TRIAL_SHA256_TAG: candidate.model_sha256,
