@@ -1,10 +1,14 @@
 """Children that die, cut a line off, say nothing, or leave others behind."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 
+import psutil
 import pytest
 
 from tests.waiting import wait_until
@@ -52,3 +56,40 @@ def test_one_that_is_gone_hears_nothing() -> None:
     assert process.wait(60) == 0
     process.send("anything")
     assert list(process.lines(first_within_s=0)) == []
+
+
+def test_no_system_call_is_needed_that_older_kernels_and_some_containers_lack(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def lacking(*_: object) -> int:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "pidfd_open", lacking)
+    process = child(FORKS.format(leave="pass") + "os._exit(7)")
+    (line,) = process.lines(first_within_s=60)
+    assert process.wait(60) == 7
+    wait_until(lambda: is_gone(int(line)))
+
+
+def test_one_that_cannot_be_watched_is_not_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    before = psutil.Process().children()
+    monkeypatch.setattr(threading.Thread, "start", exhausted)
+    with pytest.raises(RuntimeError, match="new thread"):
+        child("import time; time.sleep(600)")
+    assert psutil.Process().children() == before
+
+
+def test_one_that_was_waited_for_leaves_neither_descriptor_nor_thread() -> None:
+    this = psutil.Process()
+    before = this.num_fds(), threading.active_count()
+    for code in ("", "import time; time.sleep(600)"):
+        for _ in range(3):
+            process = child(code)
+            with suppress(TimeoutError):
+                list(process.lines(first_within_s=0))
+            process.wait(0)
+            del process
+    wait_until(lambda: (this.num_fds(), threading.active_count()) == before)

@@ -1,13 +1,15 @@
 """Child processes: what they say until they end, and the end of all that they have started.
 
 A pipe that stays open does not tell of a life: what a process forks holds its pipes too, and may
-outlive it. So the process itself is watched.
+outlive it. So the process itself is watched, by a thread in `waitid`: every Linux has that, while
+`pidfd_open` came with 5.3 and is refused in some containers.
 """
 
 import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +42,12 @@ class Child:
             env=env,
             start_new_session=True,
         )
-        self._ended = os.pidfd_open(self._process.pid)
+        try:
+            self._ended = _end_of(self._process.pid)
+        except BaseException:
+            self.kill()
+            self._process.wait()
+            raise
         weakref.finalize(self, os.close, self._ended)
 
     @property
@@ -107,10 +114,32 @@ class Child:
         with selectors.DefaultSelector() as end:
             end.register(self._ended, selectors.EVENT_READ)
             ended = bool(end.select(timeout_s))
-        self.kill()  # before its number is given back
+            self.kill()  # before its number is given back
+            end.select()  # nor is it given back under the thread that watches it
         code = self._process.wait()
         self.close_input()
         return code if ended else None
+
+
+def _end_of(child: int) -> int:
+    """A descriptor that can be read from once the child has ended; its number is still taken."""
+    ended, told = os.pipe()
+    try:
+        threading.Thread(target=_watch, args=(child, told), daemon=True).start()
+    except BaseException:
+        os.close(told)
+        os.close(ended)
+        raise
+    return ended
+
+
+def _watch(child: int, told: int) -> None:
+    """Writes a byte at its end: a process that was forked meanwhile may hold the pipe open."""
+    with suppress(ChildProcessError):  # nobody holds its `Child`, so that others have waited for it
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    with suppress(BrokenPipeError):
+        os.write(told, b"!")
+    os.close(told)
 
 
 def end_own_group() -> None:
