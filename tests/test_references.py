@@ -202,3 +202,15 @@ def test_a_module_of_another_pythons_library_is_not_the_studys(write: Write) -> 
     for name in ("spawning:load", "linked.spawning:load"):
         with pytest.raises(DataError, match="none of the study's own"):
             named(name)
+
+
+def test_a_module_that_a_shared_database_hides_is_refused_with_advice_that_helps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    helps = "counts only where tuner is called in it or above it, or PYTHONPATH names it"
+    with pytest.raises(DataError, match="put it beside the study file") as without:
+        named("not_there_at_all:load")
+    assert helps not in str(without.value)
+    monkeypatch.setenv("TUNER_STORAGE_URL", "postgresql://server/tuner")
+    with pytest.raises(DataError, match=helps):
+        named("not_there_at_all:load")

@@ -128,8 +128,18 @@ def _module(name: str, path: str, error: type[TunerError]) -> ModuleType:
             raise
         raise error(
             f"{path}: cannot import {failed.name!r}; put it beside the study file, into the folder "
-            "that tuner is called in or on PYTHONPATH, or install its package"
+            f"that tuner is called in or on PYTHONPATH, or install its package{_of_a_database()}"
         ) from failed
+
+
+def _of_a_database() -> str:
+    """Why a file beside the study file may not count; empty where it does."""
+    if not os.environ.get("TUNER_STORAGE_URL"):
+        return ""
+    return (
+        "; of a study that TUNER_STORAGE_URL holds, the study file's folder counts only where "
+        "tuner is called in it or above it, or PYTHONPATH names it"
+    )
 
 
 def _may_run(module: str) -> bool:
