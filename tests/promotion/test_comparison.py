@@ -84,7 +84,7 @@ def test_a_champion_is_not_answered_for_by_code_that_another_network_brought(
     (tmp_path / "shared_name.py").write_text(ours)
     monkeypatch.syspath_prepend(tmp_path)
     importlib.import_module("shared_name")
-    candidate, home = make_candidate().model_copy(update={"study": "theirs"}), Home(tmp_path)
+    candidate, home = make_candidate(), Home(tmp_path)
     spec = StudySpec.model_validate(
         {
             "name": "theirs",
@@ -95,7 +95,9 @@ def test_a_champion_is_not_answered_for_by_code_that_another_network_brought(
         }
     )
     with open_database(home) as database:
-        Catalog(database).create(spec, "study.yaml", (), candidate.dataset)
+        record = Catalog(database).create(spec, "study.yaml", (), candidate.dataset)
+        its = {"study": "theirs", "study_uid": record.uid}
+        candidate = candidate.model_copy(update=its)
         code = CodeVersions(database, "theirs")
         code.settle({"shared_name.py": theirs}, trials=0, accepts=False)
         code.settle({"shared_name.py": ours}, trials=candidate.number + 1, accepts=True)
