@@ -92,11 +92,11 @@ def test_drivers_that_end_or_die_free_the_cluster_and_the_next_goes_on(
     assert place.outcomes(0)[:2] == ["interrupted", "interrupted"]
     assert place.outcomes(1) == ["lost", "completed"]
     eventually(lambda: not list(scratch.glob("*tuner-ray-*")))
-    for attempt, last in (("1-0", "epoch 3"), ("1-1", "epoch 6")):
+    for attempt, began, last in (("1-0", 1, 3), ("1-1", 3, 6)):
         (log,) = place.folder.glob(f"home/studies/*/*/attempts/{attempt}/output.log")
         first, *_, left_out, end = log.read_text().splitlines()
-        assert first.startswith("epoch 1 xx")
-        assert end.endswith(f"xx {last}")
+        assert first.startswith(f"epoch {began} xx")
+        assert end.endswith(f"xx epoch {last}")
         assert "is left out; it was on the node alone" in left_out
         assert len(log.read_bytes()) <= 500_000
 
