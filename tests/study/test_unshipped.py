@@ -9,12 +9,14 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from sqlalchemy import select, update
 
+from tests.damage import damage
 from tests.study.conftest import Bench, ScriptedPool
 from tests.waiting import wait_until
 from tuner.errors import UnavailableError
 from tuner.home import Home
 from tuner.spec.study import StudySpec
 from tuner.study.clearing import clear_home
+from tuner.study.doctor import Doctor, Kind
 from tuner.study.ledger import Ledger
 from tuner.study.members import Membership
 from tuner.study.opening import open_database
@@ -22,8 +24,8 @@ from tuner.study.progress import EpochDone, ProgressEvent, Step, TrialDone
 from tuner.study.shipment import Shipment
 from tuner.study.tables import studies
 from tuner.study.unshipped import Unshipped
-from tuner.tracking.events import ModelDisplaced, StudyClosed, StudyProgressed
-from tuner.tracking.progress import survey
+from tuner.tracking.events import ModelDisplaced, ModelKept, StudyClosed, StudyProgressed
+from tuner.tracking.progress import Progress, load_progress, save_progress, survey
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.spool import read_events
 from tuner.training.plan import MODEL, TrialPlan
@@ -269,6 +271,49 @@ def test_a_damaged_line_blocks_no_study_of_the_home(
             file.write(damage)
     ship_all(bench)
     assert_shipped_whole(bench, trials=2)
+
+
+def test_a_model_whose_line_is_damaged_is_kept_again(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    bench.run(study_spec(trials=1), scripted())
+    folder = bench.home.attempt("small", 0, 0)
+    damage(folder, "model-kept")
+    ship_all(bench)
+    assert_shipped_whole(bench, trials=1)
+    events, _ = read_events(folder)
+    (kept,) = (event for event in events if isinstance(event, ModelKept))
+    assert runs_of(bench)["trial 0"].data.tags["tuner.model.sha256"] == kept.sha256
+
+
+def test_doctor_heals_runs_whose_beginning_was_damaged_before_it_was_known_how(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    """They are open for ever, with nothing left to ship, and their uid is forgotten."""
+    spec = study_spec(trials=2)
+    bench.run(spec, scripted())
+    ship_now(bench, spec)
+    tracking = TrackingSettings.from_environment(bench.home.root)
+    client = MlflowClient(tracking.uri)
+    runs = runs_of(bench)
+    folders = [bench.home.attempt("small", 0, 0), bench.home.parent("small")]
+    for folder, kind in zip(folders, ("attempt-started", "study-opened"), strict=True):
+        damage(folder, kind)
+        known = load_progress(folder)
+        assert known is not None
+        size = (folder / "spool.jsonl").stat().st_size
+        lost = Progress(destination=known.destination, offset=size, refused=("not an event",))
+        save_progress(folder, lost)
+    for run in runs.values():
+        client.update_run(run.info.run_id, "RUNNING")
+    doctor = Doctor(bench.home, bench.database, bench.record(spec), tracking)
+    open_runs = [each.about for each in doctor.findings() if each.kind is Kind.RUNNING]
+    assert open_runs == ["trial 0, attempt 0", "trial 1, attempt 0", "the study"]
+
+    doctor.heal(lambda _: None)
+
+    assert_shipped_whole(bench, trials=2)
+    assert {each.kind for each in doctor.findings()} == {Kind.DAMAGED}
 
 
 def test_a_study_whose_data_a_newer_tuner_described_goes_on(

@@ -27,12 +27,12 @@ from tuner.study.summary import StudySummary, summarise
 from tuner.study.trials import Trials
 from tuner.tracking.attempt_ending import CONFUSION_ARTIFACT, CURVES_ARTIFACT
 from tuner.tracking.attempt_run import MODEL_ARTIFACT, TRIAL_ARTIFACT
-from tuner.tracking.events import AttemptEnded
+from tuner.tracking.events import AttemptEnded, Event
 from tuner.tracking.inspection import SeenRun, SeenStudy, look_at
 from tuner.tracking.progress import FILE_NAME as PROGRESS
 from tuner.tracking.progress import forget_progress, load_progress
 from tuner.tracking.settings import TrackingSettings
-from tuner.tracking.spool import NO_EVENT, SpoolLine, is_begun, is_own, read_lines
+from tuner.tracking.spool import NO_EVENT, is_begun, is_own, read_events, read_lines
 from tuner.tracking.study_run import TABLES
 from tuner.training.plan import MODEL
 from tuner.words import count
@@ -157,13 +157,11 @@ class Doctor:
         """Makes the next shipping do what is missing."""
         attempt = finding.attempt
         again = (Kind.MISSING, Kind.INCOMPLETE, Kind.REFUSED)
-        if finding.kind in again and attempt is not None:
-            forget_progress(self._home.attempt(self._record.name, attempt.slot, attempt.number))
-        elif finding.kind is Kind.RUNNING and attempt is not None and attempt.outcome is not None:
-            if self._has_spool(attempt):
-                folder = self._home.attempt(self._record.name, attempt.slot, attempt.number)
-                forget_progress(folder)
-            else:
+        if finding.kind in (*again, Kind.RUNNING) and attempt is not None:
+            if finding.kind is not Kind.RUNNING or self._has_spool(attempt):
+                journal.attempt_named(attempt)
+                forget_progress(self._home.attempt(self._record.name, attempt.slot, attempt.number))
+            elif attempt.outcome is not None:
                 journal.attempt_abandoned(
                     attempt.slot, attempt.number, attempt.uid, attempt.outcome
                 )
@@ -299,13 +297,13 @@ def _about_files(
     folder: Path, run: SeenRun, found: Callable[..., Finding], refused: Sequence[str]
 ) -> Iterator[Finding]:
     """What every attempt's run holds, and the model if it is among the best."""
-    lines = list(read_lines(folder, 0))
-    kinds = [line.kind for line in lines]
+    events, _ = read_events(folder)
+    kinds = [event.kind for event in events]
     about_models = [kind for kind in kinds if kind.startswith("model-")]
-    expected = {TRIAL_ARTIFACT}
+    expected = {TRIAL_ARTIFACT} if "attempt-started" in kinds else set()
     if "epoch-ended" in kinds and "attempt-ended" in kinds:
         expected.add(CURVES_ARTIFACT)
-    if any(_is_evaluated(line) for line in lines):
+    if any(map(_is_evaluated, events)):
         expected.add(CONFUSION_ARTIFACT)
     if about_models[-1:] == ["model-kept"]:
         expected.add(MODEL_ARTIFACT)
@@ -325,8 +323,7 @@ def _about_files(
             yield found(Kind.INCOMPLETE, text)
 
 
-def _is_evaluated(line: SpoolLine) -> bool:
-    event = line.event_or_error() if line.kind == "attempt-ended" else None
+def _is_evaluated(event: Event) -> bool:
     return isinstance(event, AttemptEnded) and bool(event.result and event.result.evaluation)
 
 

@@ -247,14 +247,23 @@ class Journal:
 
     def attempt_ended_elsewhere(self, attempt: Attempt) -> None:
         """Ends a copy of another home's spool, if that was copied before its end."""
+        if _is_open(self._home.attempt(self._record.name, attempt.slot, attempt.number)):
+            self._tell_from_ledger(attempt)
+
+    def attempt_named(self, attempt: Attempt) -> None:
+        """Tells a spool that has lost its beginning which attempt it is of."""
         folder = self._home.attempt(self._record.name, attempt.slot, attempt.number)
-        if attempt.outcome is None or not _is_open(folder):
+        if is_own(folder) and not is_begun(folder):
+            self._tell_from_ledger(attempt)
+
+    def _tell_from_ledger(self, attempt: Attempt) -> None:
+        if attempt.outcome is None:
             return
         ended_ms = attempt.ended_ms or now_ms()
         told = events.AttemptAbandoned(
             at_ms=ended_ms, uid=attempt.uid, outcome=attempt.outcome, reason=""
         )
-        self._once(folder, told)
+        self._once(self._home.attempt(self._record.name, attempt.slot, attempt.number), told)
 
     def close(self) -> None:
         """Closes every spool."""
@@ -270,8 +279,10 @@ class Journal:
 
     def keeps_model(self, folder: Path) -> bool:
         """Whether an attempt's model was kept and has not been displaced since."""
-        about_models = [line for line in read_lines(folder, 0) if line.kind.startswith("model-")]
-        return bool(about_models) and about_models[-1].kind == "model-kept"
+        lines = (line for line in read_lines(folder, 0) if line.kind.startswith("model-"))
+        read = (line.event_or_error() for line in lines)
+        about_models = [each for each in read if not isinstance(each, ValidationError)]
+        return isinstance(about_models[-1] if about_models else None, events.ModelKept)
 
     def _tags(self) -> dict[str, str]:
         return {

@@ -224,7 +224,7 @@ class Shipment:
     def _apply(self, step: Step) -> bool:
         if step.closes_study and self._leave_double():
             return False
-        if step.run is not None and step.events:
+        if step.run is not None:
             opened = self._opened(step.run.opening)
             if opened is not None:
                 update = self._begun(step.for_run(is_new=opened.is_new))
@@ -259,6 +259,7 @@ class Shipment:
         if opening.parent_uid is not None:
             parent_id = self._store.find_parent(opening.parent_uid)
             self.waits_for_parent = parent_id is None
+            self._advance(uid=opening.uid, run_id=run_id)
             if parent_id is None:
                 return None
         if opening.predecessor_uid is not None:
