@@ -1,5 +1,6 @@
 """What becomes of a run of which MLflow, or what stands before it, turns a part down."""
 
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -14,9 +15,11 @@ from tests.tracking.recorder import Recorder, report
 from tests.tracking.servers import Server
 from tests.tracking.store import Store, ship
 from tests.waiting import wait_until
-from tuner.errors import ExitCode
+from tuner.errors import ExitCode, UnavailableError
 from tuner.tracking.deletion import A_DOUBLE, DELETED_TAG, delete_runs, discard
 from tuner.tracking.events import EpochEnded
+from tuner.tracking.experiments import open_store
+from tuner.tracking.inspection import look_at
 from tuner.tracking.progress import load_progress, survey
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipping import Shipper
@@ -250,3 +253,28 @@ def test_a_line_of_a_newer_version_is_read_without_what_is_new(
     run = Store(local).runs["sweep"]
     assert run.info.status == "FINISHED"
     assert run.data.tags["tuner.refused_events"] == "1"
+
+
+def test_an_artifact_store_that_wants_a_login_holds_up_its_own_files_alone(
+    recorder: Recorder,
+    local: TrackingSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its client, which is not MLflow's, says so in an error of its own."""
+    for name in [name for name in os.environ if name.startswith("AWS")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    open_store(local.uri).create_experiment(local.experiment, "s3://bucket/x")
+    recorder.parent(recorder.opened())
+    recorder.trial(0)
+    with closing(StudyShipper(recorder.folder, local, lambda: True)) as shipper:
+        for _ in range(2):
+            shipper.ship(finishing=True)
+        assert shipper.survey().pending > 0
+    assert "the artifact store says NoCredentialsError" in caplog.text
+    with pytest.raises(UnavailableError, match="NoCredentialsError"):
+        look_at(local, recorder.study_uid, "val_accuracy")

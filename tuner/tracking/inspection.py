@@ -92,14 +92,16 @@ def _artifacts(uri: str, address: str) -> Iterator[tuple[str, int]]:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.utils.file_utils import local_file_uri_to_path
 
+    from tuner.tracking.mlflow_errors import of_artifacts
+
     if urlsplit(address).scheme in ("", "file"):
         folder = Path(local_file_uri_to_path(address))
         paths = (path for pattern in ("*", "model/*") for path in folder.glob(pattern))
         yield from ((path.relative_to(folder).as_posix(), path.stat().st_size) for path in paths)
         return
-    files = get_artifact_repository(address, tracking_uri=uri)
-    top = {each.path: each.file_size or 0 for each in files.list_artifacts()}
+    with of_artifacts("list a run's files"):
+        files = get_artifact_repository(address, tracking_uri=uri)
+        top = {each.path: each.file_size or 0 for each in files.list_artifacts()}
+        below = files.list_artifacts("model") if "model" in top else []
     yield from top.items()
-    if "model" in top:
-        below = files.list_artifacts("model")
-        yield from ((each.path, each.file_size or 0) for each in below)
+    yield from ((each.path, each.file_size or 0) for each in below)

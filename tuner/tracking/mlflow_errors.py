@@ -8,7 +8,7 @@ from mlflow.exceptions import MlflowException, RestException
 from mlflow.protos.databricks_pb2 import ErrorCode
 from sqlalchemy.exc import DBAPIError
 
-from tuner.errors import RefusedError, UnavailableError
+from tuner.errors import RefusedError, TunerError, UnavailableError
 
 # Answers that mean "not now" though HTTP counts them among the client's errors.
 _NOT_NOW = {401, 403, 408, 409, 429, 499}
@@ -37,6 +37,29 @@ def translated(doing: str) -> Iterator[None]:
         raise _meaning(f"{doing}: {error}", *_http_answer(error)) from error
     except DBAPIError as error:
         raise UnavailableError(f"MLflow: cannot {doing}: {error.orig}") from error
+
+
+@contextmanager
+def of_artifacts(doing: str) -> Iterator[None]:
+    """As `translated`, around a call that the client itself may take to where artifacts lie.
+
+    The clients of S3, Google's and Azure's stores, which may not be installed, raise errors that
+    have nothing in common.
+
+    Raises:
+        UnavailableError: as `translated`, or such a client failed, which a login or the package
+            that lacks may mend.
+        RefusedError: as `translated`.
+    """
+    try:
+        with translated(doing):
+            yield
+    except TunerError:
+        raise
+    except Exception as error:
+        raise UnavailableError(
+            f"MLflow: cannot {doing}: the artifact store says {type(error).__name__}: {error}"
+        ) from error
 
 
 def _answer(error: MlflowException) -> tuple[int, bool]:

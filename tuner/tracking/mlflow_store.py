@@ -32,7 +32,7 @@ from tuner.tracking.experiments import (
     open_store,
 )
 from tuner.tracking.figures import Figure
-from tuner.tracking.mlflow_errors import translated
+from tuner.tracking.mlflow_errors import of_artifacts, translated
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.updates import Artifact, Point, RunOpening, RunStatus, RunUpdate
 
@@ -287,12 +287,14 @@ class MlflowStore:
         with TemporaryDirectory(dir=self._scratch) as folder:
             for artifact in artifacts:
                 _stage(Path(folder), artifact)
-            self._client.log_artifacts(run_id, folder)
+            with of_artifacts(f"update run {run_id}"):
+                self._client.log_artifacts(run_id, folder)
 
     def _remove_artifacts(self, run_id: str, paths: Sequence[str]) -> None:
         uri = self._client.get_run(run_id).info.artifact_uri
         for path in paths:
-            get_artifact_repository(uri, tracking_uri=self._uri).delete_artifacts(path)
+            with of_artifacts(f"update run {run_id}"):
+                get_artifact_repository(uri, tracking_uri=self._uri).delete_artifacts(path)
 
     def _remove_tags(self, run_id: str, keys: Sequence[str]) -> None:
         there = self._client.get_run(run_id).data.tags
