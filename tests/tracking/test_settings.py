@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from tuner.errors import UsageError
+from tuner.tracking.experiments import open_store
 from tuner.tracking.settings import TrackingSettings
 
 
@@ -23,6 +24,13 @@ def test_a_server_decides_where_artifacts_go(tmp_path: Path) -> None:
     remote = settings(tmp_path, "https://mlflow:5000")
     assert (remote.artifact_root, remote.server_url) == ("", "https://mlflow:5000")
     assert not remote.is_local
+
+
+def test_a_store_makes_its_folder_for_its_owner_alone(tmp_path: Path) -> None:
+    """It may be the first that needs the state folder."""
+    home = tmp_path / "new" / "home"
+    open_store(settings(home, "").uri)
+    assert home.stat().st_mode & 0o777 == 0o700
 
 
 def test_the_experiment_can_be_named(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def _alone(uri: str) -> Iterator[Path | None]:
         yield None
         return
     database = database.absolute()
-    database.parent.mkdir(parents=True, exist_ok=True)
+    database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # the state folder, most often
     with database.with_name(f"{database.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield database
