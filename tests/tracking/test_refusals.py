@@ -228,6 +228,18 @@ def test_runs_that_were_deleted_with_their_study_stay_deleted(
     assert run.data.tags[DELETED_TAG] == "with its study"
 
 
+def test_a_shipper_of_another_machine_brings_no_deleted_study_back(
+    recorder: Recorder, local: TrackingSettings, begun: StudyShipper
+) -> None:
+    """It has a trial to ship whose run was to lie below the study's."""
+    assert delete_runs(local, recorder.study_uid) == 2
+    recorder.trial(5)
+    for _ in range(3):
+        begun.ship(finishing=True)
+    assert Store(local).runs == {}
+    assert begun.survey().pending == 0
+
+
 def test_a_spool_that_is_replaced_while_it_is_shipped_is_shipped_from_its_beginning(
     recorder: Recorder, local: TrackingSettings, begun: StudyShipper
 ) -> None:

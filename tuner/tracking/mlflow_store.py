@@ -82,6 +82,9 @@ class MlflowStore:
         """Returns the id of the run with this uid, the same for all who ask; None without one.
 
         One that somebody deleted by hand is restored.
+
+        Raises:
+            RefusedError: it was deleted with its study.
         """
         run = self._find(uid)
         return None if run is None else str(run.info.run_id)
@@ -90,6 +93,8 @@ class MlflowStore:
         runs = self._runs(uid)
         if active := next(filter(_is_active, runs), None):
             return active
+        if any(run.data.tags.get(DELETED_TAG) == WITH_ITS_STUDY for run in runs):
+            raise RefusedError(f"MLflow: the run of {uid!r} was deleted with its study")
         deleted = next((run for run in runs if DELETED_TAG not in run.data.tags), None)
         if deleted is not None:
             self._restore(deleted.info.run_id)

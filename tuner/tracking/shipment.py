@@ -177,15 +177,19 @@ class Shipment:
     def _ship(self, step: Step) -> bool:
         """Does the step, or says that it is refused whole."""
         try:
-            return self._apply(step)
-        except RunGoneError:
-            return self._is_found_again() and self._apply(step)
+            return self._applied(step)
         except ExperimentError:
             raise
         except RefusedError as error:
             self._refuse(_located(step.end, [str(error)]))
             self._advance(offset=step.end)
             return True
+
+    def _applied(self, step: Step) -> bool:
+        try:
+            return self._apply(step)
+        except RunGoneError:
+            return self._is_found_again() and self._apply(step)
 
     def find_again(self) -> None:
         """Makes sure that the run is still there, which others wait for."""
@@ -255,11 +259,11 @@ class Shipment:
         parent_id = None
         if opening.foreign:
             run_id = self._store.find(opening.uid)
+            self._advance(uid=opening.uid, run_id=run_id)
             return None if run_id is None else OpenRun(run_id, is_new=False)
         if opening.parent_uid is not None:
             parent_id = self._store.find_parent(opening.parent_uid)
             self.waits_for_parent = parent_id is None
-            self._advance(uid=opening.uid, run_id=run_id)
             if parent_id is None:
                 return None
         if opening.predecessor_uid is not None:

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tuner.errors import UnavailableError
+from tuner.errors import RefusedError, UnavailableError
+from tuner.tracking.experiments import ExperimentError
 from tuner.tracking.figures import Figure
 from tuner.tracking.mlflow_store import MlflowStore
 from tuner.tracking.progress import Survey, survey
@@ -101,6 +102,14 @@ class StudyShipper:
 
     def _open_the_way(self, store: MlflowStore) -> None:
         """Attempts may wait for a study's run that is shipped, and was deleted or purged since."""
+        try:
+            self._find_parents(store)
+        except ExperimentError:
+            raise
+        except RefusedError:  # it was deleted with its study, and is not brought back
+            return
+
+    def _find_parents(self, store: MlflowStore) -> None:
         there = store.check_parents()
         parent = self._shipments.get(parent_folder(self._folder))
         waiting = any(each.waits_for_parent for each in self._looked_at)
