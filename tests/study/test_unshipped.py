@@ -25,6 +25,7 @@ from tuner.study.shipment import Shipment
 from tuner.study.tables import studies
 from tuner.study.unshipped import Unshipped
 from tuner.tracking.events import ModelDisplaced, ModelKept, StudyClosed, StudyProgressed
+from tuner.tracking.experiments import open_store
 from tuner.tracking.progress import Progress, load_progress, save_progress, survey
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.spool import read_events
@@ -125,6 +126,27 @@ def test_mlflow_away_keeps_a_worker_waiting_for_one_study_alone_and_then_for_ano
         unshipped.ship(bench.database)
     assert tried == ["a", "b"]
     with pytest.raises(UnavailableError, match="MLflow does not have everything of a, b, c;"):
+        unshipped.check()
+
+
+def test_a_deleted_experiment_ends_a_workers_shipping_with_what_to_do(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    """It is no outage: nothing is tried again at once, and whoever is done hears of it."""
+    spec = study_spec(trials=1)
+    bench.run(spec, scripted())
+    tracking = TrackingSettings.from_environment(bench.home.root)
+    client = open_store(tracking.uri)
+    client.delete_experiment(client.create_experiment(tracking.experiment))
+    said: list[str] = []
+    unshipped = Unshipped(
+        bench.home, lambda event: said.extend([event.text] if isinstance(event, Step) else [])
+    )
+    for _ in range(2):
+        unshipped.ship(bench.database)
+    assert not unshipped.ship_if_due(bench.database)
+    assert len([text for text in said if "restore it with: tuner doctor --fix" in text]) == 1
+    with pytest.raises(UnavailableError, match=r"everything of small.*tuner doctor --fix"):
         unshipped.check()
 
 

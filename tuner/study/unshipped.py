@@ -40,6 +40,8 @@ class Unshipped:
         """What MLflow took nothing of, the last time: one study at most."""
         self._due = float("-inf")
         self._pause_s = _AGAIN_S
+        self._complaint = ""
+        """What turned down every run, as MLflow says it."""
 
     def expect(self, study: str) -> None:
         """A driver is about to work on the study here."""
@@ -88,6 +90,7 @@ class Unshipped:
             raise UnavailableError(
                 f"MLflow does not have everything of {', '.join(waiting)}; run tuner "
                 "sync, or the worker again, with the same TUNER_HOME once it answers"
+                + (f" ({self._complaint})" if self._complaint else "")
             )
 
     def _look_after(self, database: Database, name: str) -> None:
@@ -114,10 +117,20 @@ class Unshipped:
             return
         self._stuck.add(name)
         folder = self._home.devoted(name)
-        with shipping(folder, self._tracking, ledger, lambda: _SHIPPING_S, self._say):
-            pass
+        try:
+            with shipping(folder, self._tracking, ledger, lambda: _SHIPPING_S, self._say):
+                pass
+        except UnavailableError as error:  # until a person has mended something
+            self._complain(str(error))
+            return
+        self._complaint = ""
         if self._pending(name) < pending:
             self._stuck.discard(name)
+
+    def _complain(self, text: str) -> None:
+        if text != self._complaint:
+            self._say(text)
+        self._complaint = text
 
     def _is_pending(self, study: str) -> bool:
         return bool(self._pending(study))
