@@ -37,7 +37,7 @@ def clean(home: Home, catalog: Catalog) -> None:
             if any(_leftovers(home, name, known=name in known)):
                 with only_driver(home, name):
                     for path in list(_leftovers(home, name, known=name in known)):
-                        _remove(path)
+                        home.remove(name) if path == home.study(name) else _remove(path)
 
 
 def _leftovers(home: Home, name: str, *, known: bool) -> Iterator[Path]:
