@@ -45,8 +45,8 @@ class Child:
         try:
             self._ended = _end_of(self._process.pid)
         except BaseException:
-            self.kill()
-            self._process.wait()
+            with self._process:  # closes its pipes, and waits
+                self.kill()
             raise
         weakref.finalize(self, os.close, self._ended)
 
