@@ -3,7 +3,7 @@
     python -m tests.faults.soak [--minutes 10] [--seed 0] [--only TEXT]
 
 Two drivers and a worker, as on three machines, share a study in PostgreSQL and an MLflow server,
-each behind a proxy. Whoever dies is started again, as systemd or Kubernetes would. Trainers train
+each behind a proxy. What dies is started again, as systemd or Kubernetes would. Trainers train
 a softmax; outages and leases have their full lengths. The seed settles which fault follows which,
 and whom it meets where that is still there. Ends with exit code 1 where anything is lost, stuck
 or otherwise than `tuner doctor` says.

@@ -1,6 +1,6 @@
 """What a soak runs in: a database and MLflow behind proxies, and homes, each with its driver.
 
-Whoever dies is started again, as systemd or Kubernetes would. What was taken away is put back
+What dies is started again, as systemd or Kubernetes would. What was taken away is put back
 when it is due, whatever else is going on.
 """
 

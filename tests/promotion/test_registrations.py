@@ -1,4 +1,4 @@
-"""Whoever writes to MLflow cannot make a study's champion answer with what it never registered."""
+"""A writer of MLflow cannot make a study's champion answer with what it never registered."""
 
 import json
 from collections.abc import Callable, Iterator

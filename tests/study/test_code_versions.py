@@ -61,7 +61,7 @@ def test_of_two_drivers_that_begin_a_study_with_other_code_one_is_refused(
 def test_code_that_would_become_a_file_elsewhere_is_believed_nowhere(
     bench: Bench, study_spec: Callable[..., StudySpec], path: str
 ) -> None:
-    """Whoever can write to the database may name any path; MLflow gets the files by theirs."""
+    """A writer of the database may name any path; MLflow gets the files by theirs."""
     spec = study_spec()
     bench.record(spec)
     files = {path: "evil = 1\n"}

@@ -17,7 +17,7 @@ from tests.tracking.recorder import START_MS, Recorder, summary
 from tuner.errors import RefusedError
 from tuner.spec.recipe import Recipe
 from tuner.tracking.attempt_run import AttemptRun, attempt_params
-from tuner.tracking.events import Outcome
+from tuner.tracking.events import EpochEnded, Outcome
 from tuner.tracking.study_run import StudyRun
 from tuner.tracking.tables import summary_csv
 from tuner.tracking.updates import RunUpdate
@@ -85,6 +85,17 @@ def test_an_ended_attempt_has_pictures_data_and_its_log(recorder: Recorder) -> N
     assert told["evaluation"]["confusion"] == [
         list(row) for row in ended.result.evaluation.confusion
     ]
+
+
+def test_a_diverged_epoch_is_null_for_programs_that_read_json(recorder: Recorder) -> None:
+    run = AttemptRun(recorder.started(0))
+    diverged = recorder.epoch(1).report.model_copy(update={"metrics": {"loss": math.nan}})
+    run = run.after(EpochEnded(report=diverged))
+    update = run.update(recorder.ended("failed", epochs=0))
+    (text,) = (each.content for each in update.artifacts if each.path == "trial.json")
+    assert isinstance(text, str)
+    assert "NaN" not in text
+    assert trial_json(update)["epochs"][0]["loss"] is None
 
 
 def test_a_log_in_which_nothing_stands_is_no_file(recorder: Recorder) -> None:

@@ -14,8 +14,9 @@ from tuner.training.plan import Evaluation
 
 
 def as_json(value: object) -> str:
-    """Readable JSON with a newline at its end."""
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    """Readable JSON with a newline at its end; null where JSON has no number, as for NaN."""
+    finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
+    return json.dumps(finite, indent=2, ensure_ascii=False) + "\n"
 
 
 def as_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
