@@ -6,8 +6,8 @@ A driver whose trainers answer at once writes the spools of a study of 10 epochs
 (`benchmarks.drive`); then the shipper's own code ships them from this process, figures drawn in
 its second process, until nothing is left: to SQLite and a folder, or to an MLflow server of this
 machine that takes the artifacts too. Prints a JSON object: trials a second, the start of the
-drawing process included; calls to MLflow's client, and events a trial; files a trial, of the study
-and of its runs; the peak memory of this process in MB.
+drawing process included; calls to MLflow's client a trial, uploads aside, and events; files a
+trial, of the study and of its runs; the peak memory of this process in MB.
 """
 
 import argparse
@@ -129,8 +129,8 @@ def _counted() -> Callable[[], int]:
         return counted
 
     for name in (
-        "search_runs", "create_run", "get_run", "log_batch", "log_inputs", "log_artifacts",
-        "set_terminated", "update_run", "set_tag", "delete_tag",
+        "search_runs", "create_run", "get_run", "log_batch", "log_inputs", "set_terminated",
+        "update_run", "set_tag", "delete_tag",
     ):  # fmt: skip
         setattr(MlflowClient, name, counting(getattr(MlflowClient, name)))
     return lambda: called

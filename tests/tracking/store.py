@@ -51,19 +51,20 @@ class Store:
 
     def snapshot(self) -> object:
         """Everything of every run, to compare."""
-        return {
-            name: (
-                run.info.status,
-                run.info.start_time,
-                run.info.end_time,
-                run.data.params,
-                run.data.tags,
-                {key: self.points(name, key) for key in run.data.metrics},
-                self.artifacts(name),
-                [each.to_dictionary() for each in run.inputs.dataset_inputs],
-            )
-            for name, run in self.runs.items()
-        }
+        return {name: self.snapshot_of(name) for name in self.runs}
+
+    def snapshot_of(self, name: str) -> tuple[Any, ...]:
+        run = self.runs[name]
+        return (
+            run.info.status,
+            run.info.start_time,
+            run.info.end_time,
+            run.data.params,
+            run.data.tags,
+            {key: self.points(name, key) for key in run.data.metrics},
+            self.artifacts(name),
+            [each.to_dictionary() for each in run.inputs.dataset_inputs],
+        )
 
     @property
     def uri(self) -> str:

@@ -21,6 +21,8 @@ from tuner.tracking.spool import attempt_folder, parent_folder
 from tuner.tracking.store_repair import mend, troubles
 from tuner.tracking.study_shipper import StudyShipper
 
+STUDY = "sweep@test"
+
 
 def test_what_mlflow_refuses_stops_nobody(
     recorder: Recorder, local: TrackingSettings, caplog: pytest.LogCaptureFixture
@@ -145,16 +147,49 @@ def test_long_values_are_cut_to_what_mlflow_takes(
     assert len(logged) == 250
 
 
-def test_doubles_of_a_run_are_deleted(recorder: Recorder, local: TrackingSettings) -> None:
+@pytest.mark.parametrize("start_ms", [2, 2**42])
+def test_doubles_of_a_run_are_deleted(
+    recorder: Recorder, local: TrackingSettings, start_ms: int
+) -> None:
     recorder.parent(recorder.opened())
-    recorder.attempt(0, 0, recorder.started(0))
+    recorder.attempt(0, 0, recorder.started(0), recorder.epoch(1))
     ship(recorder.folder, local)
     store = Store(local)
     tags = {"tuner.uid": recorder.uid(0)}
-    store.client.create_run(store.experiment.experiment_id, 2, tags, "trial 0")
-    recorder.attempt(0, 0, recorder.ended())
+    store.client.create_run(store.experiment.experiment_id, start_ms, tags, "trial 0")
+    recorder.attempt(0, 0, recorder.epoch(2), recorder.ended())
+    assert ship(recorder.folder, local) == 0
+    only = Store(local)
+    assert only.runs["trial 0"].info.status == "FINISHED"
+    assert len(only.points("trial 0", "val_accuracy")) == 3
+
+
+@pytest.mark.parametrize("batches", [3, 1_000_000])
+def test_a_run_that_a_home_and_its_copy_made_at_once_is_one(
+    recorder: Recorder,
+    local: TrackingSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    batches: int,
+) -> None:
+    recorder.parent(recorder.opened())
     ship(recorder.folder, local)
-    assert Store(local).runs["trial 0"].info.run_id == store.runs["trial 0"].info.run_id
+    for slot in range(6):
+        recorder.trial(slot)
+    copy = Path(shutil.copytree(recorder.folder, tmp_path / "copy"))
+    ship(recorder.folder, local, batches)
+    find = MlflowStore._find
+    with monkeypatch.context() as patch:  # each looked before the other made it
+        patch.setattr(
+            MlflowStore, "_find", lambda self, uid, *_: find(self, uid) if uid == STUDY else None
+        )
+        ship(copy, local)
+    for folder in (recorder.folder, copy):
+        assert ship(folder, local) == 0
+    store = Store(local)
+    for slot in range(6):
+        assert store.runs[f"trial {slot}"].info.status == "FINISHED"
+        assert len(store.points(f"trial {slot}", "val_accuracy")) == 3
 
 
 def test_a_deleted_experiment_is_left_alone(recorder: Recorder, local: TrackingSettings) -> None:

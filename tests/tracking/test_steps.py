@@ -89,7 +89,6 @@ def test_a_studys_progress_goes_together_and_its_end_alone(recorder: Recorder) -
     recorder.parent(recorder.opened(), *progress, recorder.closed())
     lines = list(read_lines(parent_folder(recorder.folder), 0))
     assert [step.lines for step in steps(None, lines)] == [1, 3, 1]
-    assert [step.closes_study for step in steps(None, lines)] == [False, False, True]
 
 
 @given(damaged=st.sets(st.integers(1, 8)))

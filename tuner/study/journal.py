@@ -310,7 +310,7 @@ class Journal:
         """
         is_lost = self._spools.has_lost(folder)
         if is_lost and folder in self._openings:
-            self._begin(folder, self._openings[folder].model_copy(update={"at_ms": now_ms()}))
+            self._begin(folder, self._openings[folder].again_at(now_ms()))
         return is_lost
 
     def _once(self, folder: Path, event: events.Event) -> None:

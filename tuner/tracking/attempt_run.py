@@ -130,6 +130,7 @@ class AttemptRun(_Attempt):
             tags=self.started.tags,
             parent_uid=self.started.tags.get(STUDY_UID_TAG),
             predecessor_uid=self.started.predecessor,
+            again=self.started.again,
         )
 
     def _record(

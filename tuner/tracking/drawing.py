@@ -21,7 +21,7 @@ from tuner.tracking.tables import TrialPoint
 
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#767676"
 
-DPI = 120
+DPI = 100
 """Dots an inch."""
 
 

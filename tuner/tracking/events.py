@@ -5,7 +5,7 @@ that shipping it twice adds nothing.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter
 
@@ -32,6 +32,10 @@ class StudyOpened(Frozen):
     """The difference between the working tree and the git revision, empty when clean."""
     code: dict[str, str] = Field(default_factory=dict)
     """The user's code, every version of it: path to text."""
+
+    def again_at(self, at_ms: int) -> Self:
+        """The same, for a spool that is begun anew."""
+        return self.model_copy(update={"at_ms": at_ms})
 
 
 class TrialSummary(Frozen):
@@ -99,6 +103,12 @@ class AttemptStarted(Frozen):
     """The user's own functions: file name to content."""
     predecessor: str | None = None
     """The uid of the attempt before this one."""
+    again: bool = False
+    """Whether the attempt's spool was lost and is begun anew."""
+
+    def again_at(self, at_ms: int) -> Self:
+        """The same, for a spool that is begun anew."""
+        return self.model_copy(update={"at_ms": at_ms, "again": True})
 
 
 class EpochEnded(Frozen):

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag, ViewType
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
@@ -34,6 +35,7 @@ from tuner.tracking.experiments import (
 from tuner.tracking.figures import Figure
 from tuner.tracking.mlflow_errors import of_artifacts, translated
 from tuner.tracking.settings import TrackingSettings
+from tuner.tracking.study_run import STUDY_UID_TAG
 from tuner.tracking.updates import Artifact, Point, RunOpening, RunStatus, RunUpdate
 
 UID_TAG = "tuner.uid"
@@ -44,6 +46,7 @@ REFUSED_TAG = "tuner.refused_events"
 # a call. Half the params and tags at full length leave room in the megabyte.
 _POINTS_A_CALL, _PAIRS_A_CALL = 800, 50
 _TAG_LENGTH = 8000
+_RUNS_A_CALL = 100
 
 _logger = logging.getLogger(__name__)
 
@@ -53,11 +56,13 @@ class RunGoneError(UnavailableError):
 
 
 class OpenRun(NamedTuple):
-    """A run that is there now."""
+    """A run that is there."""
 
     run_id: str
-    is_new: bool
-    """Whether it was created just now."""
+    is_new: bool = False
+    """Whether it was created just now, so that it has nothing yet."""
+    artifact_uri: str = ""
+    """Where its artifacts go; empty: MLflow has to be asked."""
 
 
 class MlflowStore:
@@ -74,6 +79,8 @@ class MlflowStore:
         found = find_or_create_experiment(self._client, settings)
         self._uri = settings.uri
         self._parents: dict[str, str | None] = {}
+        self._found: dict[str, list[Run]] = {}
+        """What `look_for` found, until it is asked for."""
         self._experiment_id = found.experiment_id
         self.destination = f"{found.experiment_id}/{found.creation_time}"
         """Tells this experiment from any other, and from one recreated under its name."""
@@ -89,8 +96,55 @@ class MlflowStore:
         run = self._find(uid)
         return None if run is None else str(run.info.run_id)
 
-    def _find(self, uid: str) -> Run | None:
-        runs = self._runs(uid)
+    def look_for(self, openings: Sequence[RunOpening]) -> None:
+        """Finds the runs of a study's attempts with one question; `find_or_create` asks no more.
+
+        What another shipper makes between the two becomes a double.
+        """
+        self._found |= self._among(openings)
+
+    def forget_found(self) -> None:
+        """Lets `find_or_create` ask again, since what `look_for` found is of some time ago."""
+        self._found = {}
+
+    def doubled(self, openings: Sequence[RunOpening]) -> set[str]:
+        """The uids that several runs have, or may have, with one question for all."""
+        single = {
+            uid
+            for uid, runs in self._among(openings).items()
+            if len([*filter(_is_active, runs)]) <= 1
+        }
+        return {each.uid for each in openings} - single
+
+    def _among(self, openings: Sequence[RunOpening]) -> dict[str, list[Run]]:
+        """All runs of a study's attempts by uid, where the time of their start finds them.
+
+        MLflow's filters ask for one tag at a time.
+        """
+        began = [each for each in openings if each.parent_uid is not None and not each.again]
+        study = began[0].parent_uid if began else None
+        if study is None or study != _quoted(study):
+            return {}
+        starts = [each.started_ms for each in began]
+        period = f"start_time >= {min(starts)} and start_time <= {max(starts)}"
+        with translated("search runs by their start"):
+            runs = self._client.search_runs(
+                [self._experiment_id],
+                f"tags.`{STUDY_UID_TAG}` = '{study}' and {period}",
+                ViewType.ALL,
+                _RUNS_A_CALL,
+            )
+        if runs.token:
+            return {}
+        found: dict[str, list[Run]] = {each.uid: [] for each in began}
+        by_tag = {_quoted(uid): uid for uid in found}
+        for run in sorted(runs, key=_first_begun):
+            if (uid := by_tag.get(run.data.tags.get(UID_TAG, ""))) is not None:
+                found[uid].append(run)
+        return found
+
+    def _find(self, uid: str, known: Sequence[Run] | None = None) -> Run | None:
+        runs = self._runs(uid) if known is None else known
         if active := next(filter(_is_active, runs), None):
             return active
         if any(run.data.tags.get(DELETED_TAG) == WITH_ITS_STUDY for run in runs):
@@ -122,12 +176,12 @@ class MlflowStore:
 
     def find_or_create(self, opening: RunOpening, parent_id: str | None) -> OpenRun:
         """The run that `opening` asks for; what it was refused is tried again."""
-        existing = self._find(opening.uid)
+        existing = self._find(opening.uid, self._found.pop(opening.uid, None))
         if existing is not None:
             if REFUSED_TAG in existing.data.tags:
                 with translated(f"update run {existing.info.run_id}"):
                     self._client.delete_tag(existing.info.run_id, REFUSED_TAG)
-            return OpenRun(str(existing.info.run_id), is_new=False)
+            return OpenRun(existing.info.run_id, artifact_uri=existing.info.artifact_uri)
         tags = {**_storable(opening.tags), UID_TAG: _quoted(opening.uid)}
         if parent_id is not None:
             tags[MLFLOW_PARENT_RUN_ID] = parent_id
@@ -135,20 +189,25 @@ class MlflowStore:
             run = self._client.create_run(
                 self._experiment_id, opening.started_ms, _cut(tags, _TAG_LENGTH), opening.name
             )
-        return OpenRun(str(run.info.run_id), is_new=True)
+        return OpenRun(run.info.run_id, is_new=True, artifact_uri=run.info.artifact_uri)
 
-    def remove_doubles(self, uid: str, run_id: str) -> None:
-        """Deletes every run with this uid but `run_id`, which gets what lies below them.
+    def remove_doubles(self, uid: str) -> str | None:
+        """Deletes every run with this uid but one, which gets what lies below them.
 
         A double appears when a server creates a run after the client stopped waiting, or when
-        the shippers of two machines create a study's at the same moment.
+        two shippers create a run at the same moment: those of two machines a study's, those of
+        a state folder and its copy an attempt's.
+
+        Returns:
+            The id of the run that stays, the same for all who ask; None without one.
         """
-        for run in self._runs(uid):
-            if run.info.run_id != run_id and _is_active(run):
-                self.adopt(run_id, run.info.run_id)
-                _logger.warning("deleting run %s: a double of %s", run.info.run_id, run_id)
-                with translated(f"delete run {run.info.run_id}"):
-                    discard(self._client, run.info.run_id, A_DOUBLE)
+        first, *doubles = [*filter(_is_active, self._runs(uid))] or [None]
+        for run in doubles:
+            self.adopt(first.info.run_id, run.info.run_id)
+            _logger.warning("deleting run %s: a double of %s", run.info.run_id, first.info.run_id)
+            with translated(f"delete run {run.info.run_id}"):
+                discard(self._client, run.info.run_id, A_DOUBLE)
+        return first and str(first.info.run_id)
 
     def adopt(self, parent_id: str, former_id: str) -> None:
         """Gives to one run what lies below another, which may have been purged."""
@@ -158,13 +217,8 @@ class MlflowStore:
                 for run in runs:
                     self._client.set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, parent_id)
 
-    def apply(self, run_id: str, update: RunUpdate, *, is_new: bool = False) -> list[str]:
+    def apply(self, run: OpenRun, update: RunUpdate) -> list[str]:
         """Does to the run what `update` says; its status changes last.
-
-        Args:
-            run_id: the run's.
-            update: what to do.
-            is_new: the run was created for this update, so that it has no params yet.
 
         Returns:
             What the store turned down, part by part; everything else is done.
@@ -174,14 +228,15 @@ class MlflowStore:
             RunGoneError: somebody deleted the run.
             RefusedError: the run was deleted with its study.
         """
+        run_id = run.run_id
         datasets = () if update.dataset is None else (update.dataset,)
         statuses = () if update.status is None else (update.status,)
-        values = self._values(run_id, update, is_new=is_new)
+        values = self._values(run, update)
         parts: list[tuple[Sequence[Any], Callable[[Sequence[Any]], None]]] = [
             (datasets, partial(self._log_datasets, run_id)),
             *((rows, partial(self._log_rows, run_id)) for rows in values),
-            (update.artifacts, partial(self._log_artifacts, run_id)),
-            (update.removed_artifacts, partial(self._remove_artifacts, run_id)),
+            (update.artifacts, partial(self._log_artifacts, run)),
+            (update.removed_artifacts, partial(self._remove_artifacts, run)),
             (update.removed_tags, partial(self._remove_tags, run_id)),
             (statuses, partial(self._set_status, run_id, update.ended_ms)),
         ]
@@ -237,22 +292,20 @@ class MlflowStore:
         with translated("reach the store"):
             self._client.get_experiment(self._experiment_id)
 
-    def _runs(self, uid: str) -> list[Any]:
+    def _runs(self, uid: str) -> list[Run]:
         """Active and deleted ones, in the same order for all who ask."""
         with translated(f"search run {uid!r}"):
             runs = self._client.search_runs(
                 [self._experiment_id], f"tags.`{UID_TAG}` = '{_quoted(uid)}'", ViewType.ALL
             )
-        return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
+        return sorted(runs, key=_first_begun)
 
-    def _values(
-        self, run_id: str, update: RunUpdate, *, is_new: bool
-    ) -> list[list[Metric | Param | RunTag]]:
+    def _values(self, run: OpenRun, update: RunUpdate) -> list[list[Metric | Param | RunTag]]:
         """Points, params and tags, each list for one call."""
         params, tags = _storable(update.params), _storable(update.tags)
-        if params and not is_new:
-            with translated(f"look at run {run_id}"):
-                params, changed = self._new_params(run_id, params)
+        if params and not run.is_new:
+            with translated(f"look at run {run.run_id}"):
+                params, changed = self._new_params(run.run_id, params)
             tags |= {f"tuner.changed.{key}": value for key, value in changed.items()}
         metrics = [_metric(point) for point in update.points]
         param_rows = [Param(*pair) for pair in _cut(params, LONGEST_VALUE).items()]
@@ -288,18 +341,23 @@ class MlflowStore:
         }
         return new, changed
 
-    def _log_artifacts(self, run_id: str, artifacts: Sequence[Artifact]) -> None:
+    def _log_artifacts(self, run: OpenRun, artifacts: Sequence[Artifact]) -> None:
         with TemporaryDirectory(dir=self._scratch) as folder:
             for artifact in artifacts:
                 _stage(Path(folder), artifact)
-            with of_artifacts(f"update run {run_id}"):
-                self._client.log_artifacts(run_id, folder)
+            with of_artifacts(f"update run {run.run_id}"):
+                self._artifacts_of(run).log_artifacts(folder)
 
-    def _remove_artifacts(self, run_id: str, paths: Sequence[str]) -> None:
-        uri = self._client.get_run(run_id).info.artifact_uri
-        for path in paths:
-            with of_artifacts(f"update run {run_id}"):
-                get_artifact_repository(uri, tracking_uri=self._uri).delete_artifacts(path)
+    def _remove_artifacts(self, run: OpenRun, paths: Sequence[str]) -> None:
+        with of_artifacts(f"update run {run.run_id}"):
+            repository = self._artifacts_of(run)
+            for path in paths:
+                repository.delete_artifacts(path)
+
+    def _artifacts_of(self, run: OpenRun) -> ArtifactRepository:
+        """MLflow's client would ask for the run once more."""
+        uri = run.artifact_uri or self._client.get_run(run.run_id).info.artifact_uri
+        return get_artifact_repository(uri, tracking_uri=self._uri)
 
     def _remove_tags(self, run_id: str, keys: Sequence[str]) -> None:
         there = self._client.get_run(run_id).data.tags
@@ -313,6 +371,10 @@ class MlflowStore:
                 self._client.update_run(run_id, status)
             else:
                 self._client.set_terminated(run_id, status, ended_ms)
+
+
+def _first_begun(run: Run) -> tuple[int, str]:
+    return run.info.start_time, run.info.run_id
 
 
 def _is_active(run: Run) -> bool:

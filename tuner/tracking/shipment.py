@@ -59,6 +59,8 @@ class Shipment:
         """Steps whose figures are being drawn, and the part of the spool they are for: from, to."""
         self._purged: str | None = None
         """The run that this spool's new one takes the place of."""
+        self.made: RunOpening | None = None
+        """The run that was made and ended in the last `ship`: another shipper may have, too."""
         self.waits_for_parent = False
         """Whether nothing can be shipped before somebody opens the study's run."""
         self._measure_at = self._draw_at = 0.0
@@ -83,7 +85,7 @@ class Shipment:
         """
         if not is_of(self.progress, self.folder):
             self._begin_anew(self.progress.from_the_beginning())
-        before = self.progress.run_id
+        before, self.made = self.progress.run_id, None
         try:
             shipped = self._ship_new(go_on, finishing=finishing)
             if before not in (None, self.progress.run_id):
@@ -91,6 +93,14 @@ class Shipment:
         finally:
             self._planned = _NOTHING  # pictures and logs of thousands may wait for MLflow
         return shipped
+
+    @property
+    def coming(self) -> RunOpening | None:
+        """The run that `prepare` has found to be opened next, None without one."""
+        _, _, planned = self._planned
+        run = planned[0].run if planned else None
+        unknown = run is not None and self.progress.run_id is None and not run.opening.foreign
+        return run.opening if run and unknown else None
 
     def prepare(self, *, finishing: bool) -> None:
         """Lets the drawing begin of what is to be shipped soon."""
@@ -210,15 +220,6 @@ class Shipment:
         self._begin_anew(Progress(destination=known.destination, uid=known.uid, run_id=first))
         return False
 
-    def _leave_double(self) -> bool:
-        """Begins anew in the run that others have agreed on; whether this one was its double."""
-        known = self.progress
-        first = self._store.find(known.uid) if known.run_id is not None else None
-        if first in (None, known.run_id):
-            return False
-        self._begin_anew(Progress(destination=known.destination, uid=known.uid, run_id=first))
-        return True
-
     def _begin_anew(self, progress: Progress) -> None:
         self._run = None
         self._planned = _NOTHING
@@ -226,13 +227,16 @@ class Shipment:
         save_progress(self.folder, progress)
 
     def _apply(self, step: Step) -> bool:
-        if step.closes_study and self._leave_double():
-            return False
         if step.run is not None:
             opened = self._opened(step.run.opening)
             if opened is not None:
                 update = self._begun(step.for_run(is_new=opened.is_new))
-                self._refuse(_located(step.end, self._update(opened, update)))
+                self._refuse(_located(step.end, self._store.apply(opened, update)))
+                if update.ended_ms is not None:
+                    if opened.is_new:
+                        self.made = step.run.opening
+                    elif self.leave_double():
+                        return False
             elif not step.run.opening.foreign:
                 return False
         self._refuse(step.refused)
@@ -247,7 +251,7 @@ class Shipment:
         assert isinstance(run, StudyRun)
         assert self.progress.run_id is not None
         update = self._begun(RunUpdate(artifacts=run.artifacts()))
-        refusals = self._store.apply(self.progress.run_id, update)
+        refusals = self._store.apply(OpenRun(self.progress.run_id), update)
         self._refuse(_located(self.progress.offset, refusals))
         self._run = replace(run, undrawn=False)
         self._advance(undrawn=False)
@@ -255,12 +259,12 @@ class Shipment:
     def _opened(self, opening: RunOpening) -> OpenRun | None:
         """The run, None when its parent has none yet or nobody made a foreign one."""
         if self.progress.run_id is not None:
-            return OpenRun(self.progress.run_id, is_new=False)
+            return OpenRun(self.progress.run_id)
         parent_id = None
         if opening.foreign:
             run_id = self._store.find(opening.uid)
             self._advance(uid=opening.uid, run_id=run_id)
-            return None if run_id is None else OpenRun(run_id, is_new=False)
+            return None if run_id is None else OpenRun(run_id)
         if opening.parent_uid is not None:
             parent_id = self._store.find_parent(opening.parent_uid)
             self.waits_for_parent = parent_id is None
@@ -280,11 +284,14 @@ class Shipment:
         self._advance(uid=opening.uid, run_id=run.run_id)
         return run
 
-    def _update(self, run: OpenRun, update: RunUpdate) -> list[str]:
-        refusals = self._store.apply(run.run_id, update, is_new=run.is_new)
-        if update.ended_ms is not None:
-            self._store.remove_doubles(self.progress.uid, run.run_id)
-        return refusals
+    def leave_double(self) -> bool:
+        """Sees to it that there is one run; whether it is another, in which all begins anew."""
+        known = self.progress
+        first = self._store.remove_doubles(known.uid)
+        if first in (None, known.run_id):
+            return False
+        self._begin_anew(Progress(destination=known.destination, uid=known.uid, run_id=first))
+        return True
 
     def _refuse(self, notes: Sequence[str]) -> None:
         """Says what the run will not have, in the log, the progress and the run itself."""
@@ -297,7 +304,7 @@ class Shipment:
         if self.progress.run_id is not None:
             with suppress(RefusedError):  # a run that was deleted with its study
                 tags = {REFUSED_TAG: str(len(refused))}
-                self._store.apply(self.progress.run_id, RunUpdate(tags=tags))
+                self._store.apply(OpenRun(self.progress.run_id), RunUpdate(tags=tags))
 
     def _advance(self, **changes: object) -> None:
         spool = self.progress.spool or first_line_digest(self.folder)

@@ -57,6 +57,11 @@ def attempt_folder(study_folder: Path, slot: int, attempt: int) -> Path:
     return study_folder / "attempts" / f"{slot}-{attempt}"
 
 
+def slot_of(folder: Path) -> str:
+    """What the attempts of one slot have in common; the parent's spool has it for itself."""
+    return folder.name.partition("-")[0]
+
+
 def spool_folders(study_folder: Path, known: Container[Path] = ()) -> list[Path]:
     """Every folder that holds a spool: the parent's, then attempts by slot and number.
 

@@ -19,7 +19,6 @@ from tuner.tracking.events import (
     Event,
     ModelDisplaced,
     ModelKept,
-    StudyClosed,
     StudyOpened,
 )
 from tuner.tracking.spool import NO_EVENT, SpoolLine
@@ -64,11 +63,6 @@ class Step:
     def ends_attempt(self) -> bool:
         """Whether little follows."""
         return any(isinstance(event, AttemptEnded | AttemptAbandoned) for event in self.events)
-
-    @property
-    def closes_study(self) -> bool:
-        """Whether a driver has left the study with it."""
-        return any(isinstance(event, StudyClosed) for event in self.events)
 
 
 def are_measurements(lines: Sequence[SpoolLine]) -> bool:

@@ -1,21 +1,27 @@
-"""All spools of one study folder on their way to MLflow, the parent's first."""
+"""All spools of one study folder on their way to MLflow, the parent's first.
+
+Attempts go to a server several at a time; the attempts of one slot go one after the other, since
+a later one names the run of the one before.
+"""
 
 import logging
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from tuner.errors import RefusedError, UnavailableError
 from tuner.tracking.experiments import ExperimentError
 from tuner.tracking.figures import Figure
+from tuner.tracking.lanes import Lanes
 from tuner.tracking.mlflow_store import MlflowStore
 from tuner.tracking.progress import Survey, survey
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipment import Shipment
 from tuner.tracking.shipper_lock import ShippingLock
-from tuner.tracking.spool import parent_folder, spool_folders
+from tuner.tracking.spool import parent_folder, slot_of, spool_folders
 
 _LOOK_S = 1.0
 """How often new spools are looked for."""
@@ -23,8 +29,12 @@ _LOOK_S = 1.0
 _LOOK_BACK_S = 10.0
 """How often spools of ended attempts are looked at: a model may be displaced."""
 
-_AHEAD = 4
-"""How many spools are looked at before their turn, so that their figures are drawn meanwhile."""
+_LANES = 4
+"""How many attempts go to a server at once; a SQLite file has one writer anyhow."""
+
+_GROUP = 8
+"""How many slots are looked at together before their turn: one question to MLflow tells which of
+their runs there are, and their figures are drawn meanwhile."""
 
 _logger = logging.getLogger(__name__)
 
@@ -50,12 +60,17 @@ class StudyShipper:
         self._begin = begin
         self._settings = settings
         self._lock = ShippingLock(folder)
+        self._lanes = Lanes(1 if settings.is_local else _LANES)
         self._wanted = go_on
         self._store: MlflowStore | None = None
         self._shipments: dict[Path, Shipment] = {}
         self._looked_at: list[Shipment] = []
         self._look_at = self._look_back_at = 0.0
         self._held_up: set[Path] = set()
+        self._made: deque[Shipment] = deque()
+        """Those whose runs were made and ended, and may be doubles of another shipper's."""
+        self._flows = True
+        """Whether the spool that was shipped last met with nothing to wait for."""
         self._waited = False
         """Whether attempts waited for the study's run at the last look."""
 
@@ -73,11 +88,12 @@ class StudyShipper:
             return 0
         store = self._store = self._store or self._open_store()
         self._look(store, finishing)
-        shipped = sum(
-            self._ship(shipment, store, finishing)
-            for shipment in self._in_order(finishing)
-            if self._go_on()
-        )
+        store.forget_found()
+        parents, attempts = self._slots()
+        shipped = self._ship_all(parents, store, finishing)
+        spools = self._in_order(attempts, store, finishing)
+        shipped += self._lanes.run(partial(self._ship_all, s, store, finishing) for s in spools)
+        self._leave_doubles(store)
         if shipped and self._lock.held:
             self._name_runs()
         if self._lock.held:
@@ -87,18 +103,43 @@ class StudyShipper:
     def _go_on(self) -> bool:
         return self._wanted() and self._lock.held
 
-    def _in_order(self, finishing: bool) -> Iterator[Shipment]:
-        """Each once the figures of those that follow are being drawn, as long as they can go."""
-        coming, held_up = deque(self._looked_at), False
-        ahead: deque[Shipment] = deque()
-        while coming or ahead:
-            while coming and len(ahead) < _AHEAD:
-                ahead.append(coming.popleft())
-                if not held_up:
-                    ahead[-1].prepare(finishing=finishing)
-            shipment = ahead.popleft()
-            yield shipment
-            held_up = shipment.waits_for_parent or shipment.folder in self._held_up
+    def _slots(self) -> tuple[list[Shipment], deque[list[Shipment]]]:
+        """The study's own spool, which comes first, and those of each slot, in order."""
+        parent = parent_folder(self._folder)
+        slots: dict[str, list[Shipment]] = {slot_of(parent): []}
+        for shipment in self._looked_at:
+            slots.setdefault(slot_of(shipment.folder), []).append(shipment)
+        first, *rest = slots.values()
+        return first, deque(rest)
+
+    def _in_order(
+        self, slots: deque[list[Shipment]], store: MlflowStore, finishing: bool
+    ) -> Iterator[list[Shipment]]:
+        """Each slot once those that follow have been looked at."""
+        ahead: deque[list[Shipment]] = deque()
+        self._flows = True
+        while slots or ahead:
+            if slots and len(ahead) <= _GROUP:
+                self._leave_doubles(store)
+                group = [slots.popleft() for _ in range(min(_GROUP, len(slots)))]
+                self._prepare([each for slot in group for each in slot], store, finishing)
+                ahead += group
+            yield ahead.popleft()
+
+    def _prepare(self, group: Sequence[Shipment], store: MlflowStore, finishing: bool) -> None:
+        """Looks at spools before their turn, unless they cannot go yet."""
+        if self._flows:
+            for shipment in group:
+                shipment.prepare(finishing=finishing)
+            store.look_for([run for each in group if (run := each.coming) is not None])
+
+    def _leave_doubles(self, store: MlflowStore) -> None:
+        """Asks for many runs at a time whether another shipper has made them too."""
+        made = [self._made.popleft() for _ in range(len(self._made))]
+        doubled = store.doubled([run for each in made if (run := each.made) is not None])
+        for shipment in made:
+            if shipment.progress.uid in doubled:
+                shipment.leave_double()
 
     def _open_the_way(self, store: MlflowStore) -> None:
         """Attempts may wait for a study's run that is shipped, and was deleted or purged since."""
@@ -142,6 +183,7 @@ class StudyShipper:
 
     def close(self) -> None:
         """Removes the scratch folder and lets the next shipper in."""
+        self._lanes.close()
         if self._lock.held:
             shutil.rmtree(self._scratch, ignore_errors=True)
         self._lock.close()
@@ -163,6 +205,9 @@ class StudyShipper:
         shipments = self._shipments.values()
         self._looked_at = [each for each in shipments if back or not each.progress.ended]
 
+    def _ship_all(self, spools: Sequence[Shipment], store: MlflowStore, finishing: bool) -> int:
+        return sum(self._ship(each, store, finishing) for each in spools if self._go_on())
+
     def _ship(self, shipment: Shipment, store: MlflowStore, finishing: bool) -> int:
         """One run that cannot be updated holds up no other, unless MLflow itself is away."""
         try:
@@ -172,8 +217,12 @@ class StudyShipper:
             if shipment.folder not in self._held_up:
                 _logger.warning("%s is held up: %s", shipment.folder, error)
                 self._held_up.add(shipment.folder)
+            self._flows = False
             return 0
         self._held_up.discard(shipment.folder)
+        if shipment.made is not None:
+            self._made.append(shipment)
+        self._flows = not shipment.waits_for_parent
         return shipped
 
     def _open_store(self) -> MlflowStore:

@@ -40,6 +40,8 @@ class RunOpening:
     tags: Mapping[str, str] = field(default_factory=dict)
     parent_uid: str | None = None
     predecessor_uid: str | None = None
+    again: bool = False
+    """It may have been opened before, with another start."""
     foreign: bool = False
     """Others open it; where they never did, there is nothing to update."""
 
