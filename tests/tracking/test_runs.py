@@ -39,7 +39,7 @@ def artifact_names(update: RunUpdate) -> set[str]:
     ],
 )
 def test_outcomes_are_told_apart(recorder: Recorder, outcome: Outcome, status: str) -> None:
-    run = AttemptRun(recorder.started(0))
+    run = AttemptRun.of(recorder.started(0))
     update = run.update(recorder.ended(outcome))
     assert update.status == status
     assert update.tags["tuner.state"] == outcome
@@ -71,7 +71,7 @@ def trial_json(update: RunUpdate) -> dict[str, Any]:
 
 def test_an_ended_attempt_has_pictures_data_and_its_log(recorder: Recorder) -> None:
     started, ended = recorder.started(0), recorder.ended()
-    update = AttemptRun(started).update(ended)
+    update = AttemptRun.of(started).update(ended)
     pictures = {"curves.png", "confusion_matrix.png"}
     assert artifact_names(update) == {*pictures, "trial.json", "output.log"}
     assert ended.result is not None
@@ -88,7 +88,7 @@ def test_an_ended_attempt_has_pictures_data_and_its_log(recorder: Recorder) -> N
 
 
 def test_a_diverged_epoch_is_null_for_programs_that_read_json(recorder: Recorder) -> None:
-    run = AttemptRun(recorder.started(0))
+    run = AttemptRun.of(recorder.started(0))
     diverged = recorder.epoch(1).report.model_copy(update={"metrics": {"loss": math.nan}})
     run = run.after(EpochEnded(report=diverged))
     update = run.update(recorder.ended("failed", epochs=0))
@@ -102,12 +102,12 @@ def test_a_log_in_which_nothing_stands_is_no_file(recorder: Recorder) -> None:
     ended = recorder.ended()
     assert ended.log is not None
     ended.log.write_bytes(b"")
-    update = AttemptRun(recorder.started(0)).update(ended)
+    update = AttemptRun.of(recorder.started(0)).update(ended)
     assert "output.log" not in artifact_names(update)
 
 
 def test_best_values_are_those_of_the_best_epoch(recorder: Recorder) -> None:
-    update = AttemptRun(recorder.started(0)).update(recorder.ended())
+    update = AttemptRun.of(recorder.started(0)).update(recorder.ended())
     values = {point.key: point.value for point in update.points if point.step == 0}
     assert values["best_epoch"] == 3
     assert values["best_val_accuracy"] == pytest.approx(0.92)
@@ -121,13 +121,13 @@ def test_the_scores_name_the_classes_that_are_absent(recorder: Recorder) -> None
     assert ended.result is not None
     scored = evaluate_predictions(np.eye(3)[[0, 1, 1]], np.array([0, 1, 1]), ("a", "b", "c"))
     result = ended.result.model_copy(update={"evaluation": scored})
-    update = AttemptRun(recorder.started(0)).update(ended.model_copy(update={"result": result}))
+    update = AttemptRun.of(recorder.started(0)).update(ended.model_copy(update={"result": result}))
     scores = trial_json(update)["evaluation"]
     assert (scores["macro"]["f1"], scores["absent"]) == (1.0, ["c"])
 
 
 def test_a_failure_says_why(recorder: Recorder) -> None:
-    update = AttemptRun(recorder.started(0)).update(recorder.ended("failed", epochs=0))
+    update = AttemptRun.of(recorder.started(0)).update(recorder.ended("failed", epochs=0))
     assert update.tags["tuner.error"] == "ValueError: no"
     assert "error.txt" in artifact_names(update)
     assert "curves.png" not in artifact_names(update)
@@ -140,13 +140,13 @@ def test_what_is_to_be_known_of_a_training_stands_on_its_run(recorder: Recorder)
     ended = ended.model_copy(
         update={"result": ended.result.model_copy(update={"remarks": remarks})}
     )
-    run = AttemptRun(recorder.started(0))
+    run = AttemptRun.of(recorder.started(0))
     assert run.update(ended).tags["tuner.remarks"] == "\n".join(remarks)
     assert "tuner.remarks" not in run.update(recorder.ended()).tags
 
 
 def test_a_lost_attempt_keeps_the_curves_that_were_spooled(recorder: Recorder) -> None:
-    run = AttemptRun(recorder.started(0)).after(recorder.epoch(1))
+    run = AttemptRun.of(recorder.started(0)).after(recorder.epoch(1))
     update = run.update(recorder.ended("lost", reason="its trainer died"))
     assert {"curves.png", "trial.json"} <= artifact_names(update)
     assert [row["epoch"] for row in trial_json(update)["epochs"]] == [1]
@@ -154,7 +154,7 @@ def test_a_lost_attempt_keeps_the_curves_that_were_spooled(recorder: Recorder) -
 
 
 def test_an_epoch_counts_once(recorder: Recorder) -> None:
-    run = AttemptRun(recorder.started(0))
+    run = AttemptRun.of(recorder.started(0))
     assert run.update(recorder.epoch(1)).points
     run = run.after(recorder.epoch(1))
     assert not run.update(recorder.epoch(1)).points
@@ -163,7 +163,7 @@ def test_an_epoch_counts_once(recorder: Recorder) -> None:
 
 
 def test_system_samples_are_counted(recorder: Recorder) -> None:
-    run = AttemptRun(recorder.started(0)).after(recorder.sampled(0))
+    run = AttemptRun.of(recorder.started(0)).after(recorder.sampled(0))
     (point,) = run.update(recorder.sampled(1)).points
     assert (point.key, point.step) == ("system/cpu_utilization_percentage", 1)
 
@@ -211,13 +211,13 @@ def test_no_hyperparameter_is_hidden_by_a_name_of_ours(names: set[str]) -> None:
 
 def test_source_files_stay_in_their_folder(recorder: Recorder) -> None:
     started = recorder.started(0, source={"../../etc/mine.py": "", "/abs.py": ""})
-    update = AttemptRun(started).update(started)
+    update = AttemptRun.of(started).update(started)
     assert artifact_names(update) == {"trial.json", "source/etc/mine.py", "source/abs.py"}
 
 
 def test_a_retry_names_its_attempt(recorder: Recorder) -> None:
-    assert AttemptRun(recorder.started(4)).opening.name == "trial 4"
-    again = AttemptRun(recorder.started(4, 1)).opening
+    assert AttemptRun.of(recorder.started(4)).opening.name == "trial 4"
+    again = AttemptRun.of(recorder.started(4, 1)).opening
     assert again.name == "trial 4 attempt 1"
     assert again.predecessor_uid == recorder.uid(4)
 
@@ -264,7 +264,7 @@ def test_a_study_adds_up_what_its_events_tell(recorder: Recorder) -> None:
 def test_a_model_whose_file_is_gone_is_named(recorder: Recorder) -> None:
     kept = recorder.kept()
     kept.path.unlink()
-    update = AttemptRun(recorder.started(0)).update(kept)
+    update = AttemptRun.of(recorder.started(0)).update(kept)
     assert update == replace(RunUpdate(), tags={"tuner.model.missing": str(kept.path)})
 
 

@@ -42,17 +42,26 @@ _STATUS: dict[Outcome, RunStatus] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Attempt:
-    """An attempt as far as its spool has been read."""
+@dataclass(frozen=True)
+class AttemptRun:
+    """The run of an attempt, as far as its spool has been read."""
 
+    opening: RunOpening
+    """The child run."""
+    started: AttemptStarted | None = None
+    """How the attempt was started, where its spool tells that."""
     epochs: tuple[EpochReport, ...] = ()
     samples: int = 0
 
-    @property
-    def opening(self) -> RunOpening:
-        """The child run."""
-        raise NotImplementedError
+    @classmethod
+    def of(cls, started: AttemptStarted) -> Self:
+        """The run of an attempt that starts."""
+        return cls(_opening(started), started)
+
+    @classmethod
+    def foreign(cls, uid: str, at_ms: int = 0) -> Self:
+        """The run of an attempt that another home began, or whose spool has lost its beginning."""
+        return cls(RunOpening(uid=uid, name="", started_ms=at_ms, foreign=True))
 
     def after(self, event: Event) -> Self:
         """The attempt once `event` has been read too."""
@@ -93,63 +102,28 @@ class _Attempt:
         ]
         points = [point for report in missed for point in _epoch_points(report)]
         epochs = sorted((*self.epochs, *missed), key=lambda report: report.epoch)
+        record = [_trial_json(self.started, epochs, event.result)] if self.started else []
         return RunUpdate(
             points=(*points, *ending_points(event)),
             tags=ending_tags(event),
-            artifacts=(
-                *self._record(epochs, event.result),
-                *ending_artifacts(event, epochs, self.opening.name),
-            ),
+            artifacts=(*record, *ending_artifacts(event, epochs, self.opening.name)),
             status=_STATUS[event.outcome],
             ended_ms=event.at_ms,
         )
 
-    def _record(
-        self, epochs: Sequence[EpochReport], result: TrialResult | None
-    ) -> tuple[Artifact, ...]:
-        """What programs read of it, where it is known how it was started."""
-        del epochs, result
-        return ()
 
-
-@dataclass(frozen=True)
-class AttemptRun(_Attempt):
-    """One whose spool tells how it was started."""
-
-    started: AttemptStarted
-
-    @property
-    def opening(self) -> RunOpening:
-        """The child run."""
-        plan = self.started.plan
-        name = f"trial {self.started.number}"
-        return RunOpening(
-            uid=self.started.uid,
-            name=f"{name} attempt {plan.attempt}" if plan.attempt else name,
-            started_ms=self.started.at_ms,
-            tags=self.started.tags,
-            parent_uid=self.started.tags.get(STUDY_UID_TAG),
-            predecessor_uid=self.started.predecessor,
-            again=self.started.again,
-        )
-
-    def _record(
-        self, epochs: Sequence[EpochReport], result: TrialResult | None
-    ) -> tuple[Artifact, ...]:
-        return (_trial_json(self.started, epochs, result),)
-
-
-@dataclass(frozen=True)
-class AbandonedRun(_Attempt):
-    """One of another home whose driver died, or one whose spool has lost its beginning."""
-
-    uid: str
-    at_ms: int = 0
-
-    @property
-    def opening(self) -> RunOpening:
-        """The child run, which has been opened before if it came so far."""
-        return RunOpening(uid=self.uid, name="", started_ms=self.at_ms, foreign=True)
+def _opening(started: AttemptStarted) -> RunOpening:
+    plan = started.plan
+    name = f"trial {started.number}"
+    return RunOpening(
+        uid=started.uid,
+        name=f"{name} attempt {plan.attempt}" if plan.attempt else name,
+        started_ms=started.at_ms,
+        tags=started.tags,
+        parent_uid=started.tags.get(STUDY_UID_TAG),
+        predecessor_uid=started.predecessor,
+        again=started.again,
+    )
 
 
 def _abandoned(event: AttemptAbandoned) -> RunUpdate:

@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tuner.errors import RefusedError
-from tuner.tracking.attempt_run import AbandonedRun
+from tuner.tracking.attempt_run import AttemptRun
 from tuner.tracking.experiments import ExperimentError
 from tuner.tracking.figures import Figure
 from tuner.tracking.mlflow_store import REFUSED_TAG, MlflowStore, OpenRun, RunGoneError
@@ -172,7 +172,7 @@ class Shipment:
         if opening is not None:
             return beginning(opening)
         uid = self.progress.uid
-        return AbandonedRun(uid) if uid and not is_parent(self.folder) else None
+        return AttemptRun.foreign(uid) if uid and not is_parent(self.folder) else None
 
     def _recalled(self) -> Run | None:
         run = self._told()

@@ -11,7 +11,7 @@ from itertools import groupby
 from pydantic import ValidationError
 
 from tuner.errors import RefusedError
-from tuner.tracking.attempt_run import TRIAL_ARTIFACT, AbandonedRun, AttemptRun
+from tuner.tracking.attempt_run import TRIAL_ARTIFACT, AttemptRun
 from tuner.tracking.events import (
     AttemptAbandoned,
     AttemptEnded,
@@ -25,7 +25,7 @@ from tuner.tracking.spool import NO_EVENT, SpoolLine
 from tuner.tracking.study_run import StudyRun
 from tuner.tracking.updates import RunUpdate, merged
 
-Run = StudyRun | AttemptRun | AbandonedRun
+Run = StudyRun | AttemptRun
 
 _MEASUREMENTS = ("epoch-ended", "system-sampled", "study-progressed")
 _TOGETHER = (*_MEASUREMENTS, "attempt-started", "model-kept", "attempt-ended")
@@ -152,7 +152,7 @@ def beginning(event: Event) -> Run | None:
         case StudyOpened():
             return StudyRun(event)
         case AttemptStarted():
-            return AttemptRun(event)
+            return AttemptRun.of(event)
         case AttemptAbandoned():
-            return AbandonedRun(event.uid, event.at_ms)
+            return AttemptRun.foreign(event.uid, event.at_ms)
     return None
