@@ -20,6 +20,7 @@ _SCRIPTS = {
     "study": "a whole study against what people use today",
     "overhead": "what a trial costs the driver besides its training",
     "tracking": "epochs with tracking and without",
+    "shipping": "a trained study on its way to MLflow",
     "cli": "commands that do not train",
     "packing": "how many trainers on how many cores",
     "latency": "one image through the promoted model's path",

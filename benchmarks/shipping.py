@@ -1,139 +1,56 @@
-"""How long it takes to ship a study that has been trained.
+"""How long it takes to ship a study that has been trained, and what of it is left on disk.
 
-    python -m benchmarks.shipping [--trials 200] [--server]
+    python -m benchmarks.shipping [--short] [--trials 200 1000]
 
-A driver whose trainers answer at once writes the spools of a study of 10 epochs a trial
-(`benchmarks.drive`); then the shipper's own code ships them from this process, figures drawn in
-its second process, until nothing is left: to SQLite and a folder, or to an MLflow server of this
-machine that takes the artifacts too. Prints a JSON object: trials a second, the start of the
-drawing process included; calls to MLflow's client a trial, uploads aside, and events; files a
-trial, of the study and of its runs; the peak memory of this process in MB.
+A driver whose trainers answer at once writes the spools of a study of 10 epochs a trial; then the
+shipper's own code ships them, figures drawn in its second process, until nothing is left: to
+SQLite and a folder, or to an MLflow server of this machine, on SQLite too, that takes the
+artifacts. Each sample is a process of its own.
+
+    trials a second    the start of the drawing process included, imports of this one left out
+    calls a trial      of MLflow's client; files are uploaded beside them
+    files a trial      those of the study's folder and of its runs
+    peak memory        of the process that ships
 """
 
 import argparse
-import json
-import os
-import resource
-import signal
-import subprocess
-import sys
-import tempfile
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from functools import partial
 
+from benchmarks.harness import Result, interleaved, parser
 from benchmarks.process import python, run_process
-from tuner.tracking.settings import TrackingSettings, prepare_mlflow_environment
 
-_PORT = 5917
-_START_S = 60.0
+_UNITS = {"peak memory": "MB"}
 
 
 def main() -> None:
-    """Drives a study, ships it and prints what that took."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--trials", type=int, default=200)
-    arguments.add_argument("--server", action="store_true")
-    given = arguments.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        os.environ |= {"TUNER_HOME": folder, "TUNER_STORAGE_URL": ""}
-        run_process(python("drive", "tuner", "random", given.trials))
-        environment = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{_PORT}"} if given.server else {}
-        settings = TrackingSettings.from_environment(home, environment)
-        if given.server:
-            with _server(home):
-                measured = _shipped(home, settings, given.trials)
-        else:
-            measured = _shipped(home, settings, given.trials)
-        sys.stdout.write(json.dumps(measured) + "\n")
-
-
-def _shipped(home: Path, settings: TrackingSettings, trials: int) -> dict[str, float]:
-    prepare_mlflow_environment()
-    from tuner.tracking.drawing_process import DrawingProcess
-    from tuner.tracking.study_shipper import StudyShipper  # MLflow reads the environment first
-
-    (folder,) = (path.parent for path in home.glob("studies/*/*/parent"))
-    calls = _counted()
-    began = time.perf_counter()
-    with DrawingProcess() as drawing:
-        shipper = StudyShipper(folder, settings, lambda: True, drawing.begin)
-        events = shipper.survey().pending
-        while shipper.ship(finishing=True):
-            pass
-        left = shipper.survey().pending
-        shipper.close()
-    seconds = time.perf_counter() - began
-    assert not left, f"{left} events were not shipped"
-    kept = [*folder.rglob("*"), *(home / "mlartifacts").rglob("*")]
-    return {
-        "trials": trials,
-        "trials/s": trials / seconds,
-        "calls/trial": calls() / trials,
-        "events/trial": events / trials,
-        "files/trial": sum(path.is_file() for path in kept) / trials,
-        "peak MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    """Ships to both, interleaved, and writes `shipping-<cpu|gpu>.json`."""
+    asked = _arguments()
+    stores: dict[str, tuple[str, ...]] = {"SQLite": (), "server": ("--server",)}
+    subjects = {
+        f"{store}, {trials} trials": partial(_shipped, trials, *options)
+        for trials in asked.trials
+        for store, options in stores.items()
     }
+    found = interleaved(subjects, asked.rounds)
+    result = Result("shipping", {"epochs": 10})
+    for measure in next(iter(found.values()))[0]:
+        for subject, samples in found.items():
+            unit = _UNITS.get(measure, "")
+            result.add(subject, measure, unit, [sample[measure] for sample in samples])
+    result.finish(asked)
 
 
-@contextmanager
-def _server(home: Path) -> Iterator[None]:
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(_PORT), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{home}/mlflow.db"]
-    command += ["--artifacts-destination", str(home / "mlartifacts")]
-    with (home / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            stdout=log,
-            stderr=log,
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            process_group=0,
-        )
-    try:
-        _wait_for_server()
-        yield
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def _shipped(trials: int, *options: str) -> dict[str, float]:
+    return run_process(python("shipped", "--trials", trials, *options)).answer
 
 
-def _wait_for_server() -> None:
-    deadline = time.monotonic() + _START_S
-    while True:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{_PORT}/health", timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-
-
-def _counted() -> Callable[[], int]:
-    """Counts what is asked of MLflow's client from here on."""
-    from mlflow import MlflowClient
-
-    called = 0
-
-    def counting(method: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*given: Any, **named: Any) -> Any:
-            nonlocal called
-            called += 1
-            return method(*given, **named)
-
-        return counted
-
-    for name in (
-        "search_runs", "create_run", "get_run", "log_batch", "log_inputs", "set_terminated",
-        "update_run", "set_tag", "delete_tag",
-    ):  # fmt: skip
-        setattr(MlflowClient, name, counting(getattr(MlflowClient, name)))
-    return lambda: called
+def _arguments() -> argparse.Namespace:
+    arguments = parser(__doc__, rounds=3)
+    arguments.add_argument("--trials", type=int, nargs="+", default=[200, 1000])
+    asked = arguments.parse_args()
+    if asked.short:
+        asked.rounds, asked.trials = 1, [20]
+    return asked
 
 
 if __name__ == "__main__":
