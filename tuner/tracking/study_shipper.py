@@ -22,6 +22,7 @@ from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipment import Shipment
 from tuner.tracking.shipper_lock import ShippingLock
 from tuner.tracking.spool import parent_folder, slot_of, spool_folders
+from tuner.tracking.updates import RunOpening
 
 _LOOK_S = 1.0
 """How often new spools are looked for."""
@@ -30,7 +31,7 @@ _LOOK_BACK_S = 10.0
 """How often spools of ended attempts are looked at: a model may be displaced."""
 
 _LANES = 4
-"""How many attempts go to a server at once; a SQLite file has one writer anyhow."""
+"""How many attempts go to a server at once; a SQLite file has one writer."""
 
 _GROUP = 8
 """How many slots are looked at together before their turn: one question to MLflow tells which of
@@ -67,7 +68,7 @@ class StudyShipper:
         self._looked_at: list[Shipment] = []
         self._look_at = self._look_back_at = 0.0
         self._held_up: set[Path] = set()
-        self._made: deque[Shipment] = deque()
+        self._made: deque[tuple[Shipment, RunOpening]] = deque()
         """Those whose runs were made and ended, and may be doubles of another shipper's."""
         self._flows = True
         """Whether the spool that was shipped last met with nothing to wait for."""
@@ -136,9 +137,9 @@ class StudyShipper:
     def _leave_doubles(self, store: MlflowStore) -> None:
         """Asks for many runs at a time whether another shipper has made them too."""
         made = [self._made.popleft() for _ in range(len(self._made))]
-        doubled = store.doubled([run for each in made if (run := each.made) is not None])
-        for shipment in made:
-            if shipment.progress.uid in doubled:
+        doubled = store.doubled([opening for _, opening in made])
+        for shipment, opening in made:
+            if opening.uid in doubled:
                 shipment.leave_double()
 
     def _open_the_way(self, store: MlflowStore) -> None:
@@ -221,7 +222,7 @@ class StudyShipper:
             return 0
         self._held_up.discard(shipment.folder)
         if shipment.made is not None:
-            self._made.append(shipment)
+            self._made.append((shipment, shipment.made))
         self._flows = not shipment.waits_for_parent
         return shipped
 
