@@ -125,7 +125,7 @@ class _Replay:
 
     def _open(self, slot: int) -> Trial:
         """The slot's point: what the study file states of it, the rest from the sampler."""
-        if stated := points.stated_point(self._spec, slot):
+        if stated := points.stated_point(self._spec, slot, {}):
             self._study.enqueue_trial(stated)
         self._study.sampler = search.sampler(self._spec, points.sampler_seed(self._spec, slot))
         return self._study.ask(self._distributions)

@@ -288,28 +288,29 @@ def each_bench(storage: Home, dataset: DatasetInfo) -> Iterator[Bench]:
             yield made
 
 
+def small_study(**changes: Any) -> StudySpec:
+    """A small valid study; keywords replace its keys."""
+    content: dict[str, Any] = {
+        "name": "small",
+        "dataset": "digits",
+        "model": "paper-cnn",
+        "search_space": {
+            "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
+            "batch_size": {"type": "choice", "choices": [16, 32]},
+        },
+        "baseline": [{"learning_rate": 0.001, "batch_size": 32}],
+        "pruner": "none",
+        "trials": 6,
+        "epochs": 3,
+        "validation": 20,
+    }
+    return StudySpec.model_validate({**content, **changes})
+
+
 @pytest.fixture
 def study_spec() -> Callable[..., StudySpec]:
     """Makes a small valid study; keywords replace its keys."""
-
-    def make(**changes: Any) -> StudySpec:
-        content: dict[str, Any] = {
-            "name": "small",
-            "dataset": "digits",
-            "model": "paper-cnn",
-            "search_space": {
-                "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
-                "batch_size": {"type": "choice", "choices": [16, 32]},
-            },
-            "baseline": [{"learning_rate": 0.001, "batch_size": 32}],
-            "pruner": "none",
-            "trials": 6,
-            "epochs": 3,
-            "validation": 20,
-        }
-        return StudySpec.model_validate({**content, **changes})
-
-    return make
+    return small_study
 
 
 def first_told(bench: Bench, spec: StudySpec, slot: int, attempt: int, kind: type[Any]) -> Any:

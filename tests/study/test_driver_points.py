@@ -3,9 +3,13 @@
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.study.conftest import Bench, ScriptedPool
+from tests.study.conftest import Bench, ScriptedPool, small_study
+from tuner.spec.search_space import Scalar
 from tuner.spec.study import StudySpec
+from tuner.study.points import stated_point
 
 Spec = Callable[..., StudySpec]
 
@@ -158,3 +162,53 @@ def test_a_grid_whose_baseline_is_partial_or_repeated_is_trained_whole_too(
     assert all(
         dict(zip(space, points[0], strict=True))[name] == baseline[0][name] for name in baseline[0]
     )
+
+
+_GRID = {
+    "sampler": "grid",
+    "search_space": {
+        "learning_rate": {"type": "float", "low": 0.05, "high": 0.2, "step": 0.05},
+        "batch_size": {"type": "choice", "choices": [16, 32]},
+    },
+    "trials": 8,
+}
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_grid_that_was_begun_in_another_order_is_trained_whole(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, seeds: int
+) -> None:
+    """As earlier versions began it, where the baseline was partial."""
+    spec = study_spec(**_GRID, baseline=[{"learning_rate": 0.05}], seeds=seeds)
+    order = [stated_point(spec, point * seeds, {}) for point in range(8)]
+    begun = [order[each] for each in (1, 7, 0, 4)[: 4 // seeds]]
+    driver = bench.member(spec)
+    ledger, trials = bench.ledger(spec, driver), bench.trials(spec, driver)
+    for point in begun:
+        ledger.enqueue(point)
+    claims = [ledger.claim(4, lambda _: True, lambda slot: slot % seeds == 0) for _ in range(4)]
+    for claim in filter(None, claims):
+        trials.open(claim)
+        ledger.close(claim.uid, "interrupted")
+    pool = scripted()
+
+    bench.run(spec, pool)
+
+    plans = sorted(pool.submitted, key=lambda plan: plan.slot)
+    wanted = begun + [point for point in order if point not in begun]
+    assert [plan.params for plan in plans] == [point for point in wanted for _ in range(seeds)]
+
+
+@given(data=st.data())
+def test_drivers_that_do_not_see_one_another_share_the_rest_of_a_grid(data: st.DataObject) -> None:
+    spec = small_study(**_GRID, baseline=[{"batch_size": 32}])
+    grid = [stated_point(spec, slot, {}) for slot in range(8)]
+    earlier = data.draw(st.dictionaries(st.integers(0, 7), st.sampled_from(grid)))
+    made: dict[int, dict[str, Scalar]] = {}
+    for slot in data.draw(st.permutations([slot for slot in range(8) if slot not in earlier])):
+        seen = data.draw(st.sets(st.sampled_from(sorted(made)))) if made else ()
+        made[slot] = stated_point(spec, slot, earlier | {each: made[each] for each in seen})
+
+    new = list(map(str, made.values()))
+    assert len(set(new)) == len(new)
+    assert set(map(str, earlier.values())).isdisjoint(new)

@@ -5,6 +5,7 @@ share their seeds, so that points can be compared pairwise.
 """
 
 import itertools
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -54,12 +55,21 @@ def stated_points(spec: StudySpec) -> list[dict[str, Scalar]]:
     return _grid(spec, baseline) if isinstance(spec.sampler, Grid) else baseline
 
 
-def stated_point(spec: StudySpec, slot: int) -> dict[str, Scalar]:
-    """What the study file itself says of the slot's point: its baseline or its place in the grid.
+def stated_point(
+    spec: StudySpec, slot: int, begun: Mapping[int, dict[str, Scalar]]
+) -> dict[str, Scalar]:
+    """What the study file itself says of a new slot's point: its baseline or its place in the grid.
 
-    Empty when the sampler decides; may be partial.
+    Empty when the sampler decides; may be partial. `begun` are the points of the slots that have
+    a row. The slots of a grid that have none share, in order, the points that no row has: an
+    earlier version may have begun others than this one would have. Each row that is made so
+    leaves the shares of the others as they were, so drivers need not see one another's.
     """
     stated, point = stated_points(spec), point_of(spec, slot)
+    if isinstance(spec.sampler, Grid):
+        trained = {_values(spec, params) for params in begun.values()}
+        stated = [each for each in stated if _values(spec, each) not in trained]
+        point -= sum(leads(spec, each) and each < slot for each in begun)
     return stated[point] if point < len(stated) else {}
 
 
@@ -88,6 +98,12 @@ def _grid(spec: StudySpec, baseline: list[dict[str, Scalar]]) -> list[dict[str, 
             first.append(point)
     order = np.random.default_rng((spec.seed, 2)).permutation(len(others))
     return first + [others[index] for index in order]
+
+
+def _values(spec: StudySpec, point: dict[str, Scalar]) -> tuple[Scalar | None, ...]:
+    """What makes two points of a grid the same one."""
+    values = searched(spec, point)
+    return tuple(values.get(name) for name in spec.domains)
 
 
 def _mixed(seed: int, purpose: int, index: int) -> int:

@@ -195,7 +195,8 @@ class Trials:
 
     def _stated_point(self, claim: Claim) -> dict[str, Scalar]:
         if points.leads(self._spec, claim.slot):
-            return claim.queued or points.stated_point(self._spec, claim.slot)
+            begun = {row.user_attrs[SLOT]: row.params for row in self.known()}
+            return claim.queued or points.stated_point(self._spec, claim.slot, begun)
         return self.by_slot()[points.leader(self._spec, claim.slot)].params
 
 
