@@ -160,20 +160,19 @@ def finished(make_workshop: Callable[[str], Workshop]) -> Workshop:
     return workshop
 
 
-@pytest.fixture
-def studied(home: Home, tmp_path: Path) -> Home:
-    """A home with a study called `small`, whose trials nobody trained."""
+def study_without_training(home: Home, name: str, trials: int = 4) -> None:
+    """Runs a study in the home whose trials nobody trains."""
     dataset = DatasetInfo(
-        name="digits", digest="0" * 64, source="a test", folder=tmp_path, image_shape=(8, 8, 1),
+        name="digits", digest="0" * 64, source="a test", folder=home.root, image_shape=(8, 8, 1),
         classes=("0", "1"), train_count=100, test_count=20, background="dark", content_fraction=1,
     )  # fmt: skip
     spec = StudySpec.model_validate(
         {
-            "name": "small",
+            "name": name,
             "dataset": "digits",
             "model": "paper-cnn",
             "search_space": {"dropout_rate": {"type": "float", "low": 0, "high": 1}},
-            "trials": 4,
+            "trials": trials,
             "epochs": 1,
             "validation": 10,
             "pruner": "none",
@@ -182,4 +181,10 @@ def studied(home: Home, tmp_path: Path) -> Home:
     with open_database(home) as database:
         bench = Bench(home, database, dataset)
         bench.run(spec, ScriptedPool(curve=lambda plan, _: float(plan.params["dropout_rate"])))
+
+
+@pytest.fixture
+def studied(home: Home) -> Home:
+    """A home with a study called `small`, whose trials nobody trained."""
+    study_without_training(home, "small")
     return home

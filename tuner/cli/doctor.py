@@ -1,11 +1,14 @@
 """`tuner doctor`: whether everything is where it should be."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tuner.cli.tables import print_table
 from tuner.errors import RefusedError, UsageError
+
+if TYPE_CHECKING:
+    from tuner.study.doctor import Doctor
 
 
 def doctor(
@@ -41,21 +44,30 @@ def doctor(
         for name in [] if wrong else names:  # what MLflow says of a study would be no news
             try:
                 patient = Doctor(home, database, catalog.get(name), tracking)
-            except UsageError as error:
+                if not _is_in_order(name, patient, fix):
+                    wrong.append(name)
+            except (RefusedError, UsageError) as error:  # deleted just now, or changed by hand
                 if study is not None:
                     raise
                 typer.echo(f"{name}: cannot be read: {error}")
                 wrong.append(name)
-                continue
-            if fix:
-                patient.heal(lambda text: typer.echo(text, err=True))
-            found = patient.findings()
-            for each in found:
-                remedy = f"; with --fix it {each.remedy}" if each.remedy else ""
-                typer.echo(f"{name}: {each.about}: {each.text}{remedy}")
-            if found:
-                wrong.append(name)
-            else:
-                typer.echo(f"{name}: the database, the spools here and MLflow agree")
     if wrong:
         raise RefusedError(f"not everything is in order: {', '.join(wrong)}")
+
+
+def _is_in_order(study: str, patient: "Doctor", fix: bool) -> bool:
+    """Heals the study if it may, says what is wrong with it, and whether nothing is."""
+    is_healed = True
+    try:
+        if fix:
+            patient.heal(lambda text: typer.echo(text, err=True))
+    except RefusedError as error:  # its driver may be at work
+        typer.echo(f"{study}: cannot be healed now: {error}")
+        is_healed = False
+    found = patient.findings()
+    for each in found:
+        remedy = f"; with --fix it {each.remedy}" if each.remedy else ""
+        typer.echo(f"{study}: {each.about}: {each.text}{remedy}")
+    if not found:
+        typer.echo(f"{study}: the database, the spools here and MLflow agree")
+    return is_healed and not found

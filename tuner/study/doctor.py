@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from tuner.home import Home
 from tuner.study.catalog import StudyRecord
 from tuner.study.clearing import clear_home
+from tuner.study.code_versions import CodeVersions
 from tuner.study.database import Database
 from tuner.study.journal import Journal
 from tuner.study.ledger import Attempt, Ledger
@@ -101,8 +102,10 @@ class Doctor:
         """Every difference, by trial.
 
         Raises:
+            UsageError: something else than tuner changed the study's code in the database.
             UnavailableError: the database or MLflow does not answer.
         """
+        CodeVersions(self._database, self._record.name).all()
         rows = Trials(self._database, self._record.spec).by_slot()
         attempts = self._ledger.attempts()
         living = self._living()
@@ -135,6 +138,7 @@ class Doctor:
 
         Raises:
             RefusedError: a driver of this home is at work.
+            UsageError: as `findings`.
         """
         with only_driver(self._home, self._record.name):
             clear_home(self._home, self._database, self._record, say, patient=True)

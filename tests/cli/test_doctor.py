@@ -1,0 +1,45 @@
+"""One study that cannot be healed keeps no other from it."""
+
+import os
+import subprocess
+import sys
+
+from sqlalchemy import insert
+
+from tests.cli.conftest import study_without_training
+from tuner.home import Home
+from tuner.study.lock import only_driver
+from tuner.study.opening import open_database
+from tuner.study.tables import code
+
+
+def doctor(home: Home, *arguments: str, code: int) -> str:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "tuner", "doctor", *arguments],
+        env={**os.environ, "TUNER_HOME": str(home.root)},
+        cwd=home.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_a_study_that_is_driven_or_was_changed_by_hand_keeps_no_other_from_being_healed(
+    home: Home,
+) -> None:
+    for name in ("driven", "changed", "sound"):
+        study_without_training(home, name, trials=1)
+    with open_database(home) as database, database.engine.begin() as connection:
+        changed = {"study": "changed", "from_trial": 0, "digest": "0" * 64, "at_ms": 0}
+        connection.execute(insert(code).values(**changed, files={"net.py": "import os"}))
+
+    with only_driver(home, "driven"):
+        said = doctor(home, "--fix", code=1)
+
+    assert "driven: cannot be healed now: study 'driven' is running on this machine" in said
+    assert "driven: trial 0, attempt 0: 4 of its events are not in MLflow yet" in said
+    assert "changed: cannot be read: study 'changed': its code in the database is not what" in said
+    assert "sound: the database, the spools here and MLflow agree" in said
+    assert "error: not everything is in order: driven, changed\n" in said
