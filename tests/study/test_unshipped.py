@@ -21,7 +21,7 @@ from tuner.study.ledger import Ledger
 from tuner.study.members import Membership
 from tuner.study.opening import open_database
 from tuner.study.progress import EpochDone, ProgressEvent, Step, TrialDone
-from tuner.study.shipment import Shipment
+from tuner.study.shipment import Shipment, tell_lacking
 from tuner.study.tables import studies
 from tuner.study.unshipped import Unshipped
 from tuner.tracking.events import ModelDisplaced, ModelKept, StudyClosed, StudyProgressed
@@ -293,6 +293,10 @@ def test_a_damaged_line_blocks_no_study_of_the_home(
             file.write(damage)
     ship_all(bench)
     assert_shipped_whole(bench, trials=2)
+    said: list[str] = []
+    tell_lacking(survey(bench.home.devoted("small")), said.append)
+    (text,) = said
+    assert text.startswith("2 lines of what was recorded here cannot be read"), "once for all"
 
 
 def test_a_model_whose_line_is_damaged_is_kept_again(

@@ -80,7 +80,7 @@ def test_a_file_that_would_lie_elsewhere_is_written_nowhere(
     assert store.runs["sweep"].info.status == "FINISHED"
     assert "study.yaml" in store.artifacts("sweep")
     assert store.artifacts("sweep", "code/from-trial-0") == {"code/from-trial-0/net.py"}
-    (note,) = survey(recorder.folder).refused
+    (note,) = survey(recorder.folder).turned_down
     assert "must lie below the folder of the run's artifacts" in note
 
 
@@ -98,7 +98,7 @@ def test_a_figure_that_cannot_be_drawn_costs_its_run_nothing_else(
     assert store.points("trial 0", "accuracy")
     assert "curves.png" not in store.artifacts("trial 0")
     assert "trial.json" in store.artifacts("trial 0")
-    (note,) = survey(recorder.folder).refused
+    (note,) = survey(recorder.folder).turned_down
     assert "artifact 'curves.png': cannot be drawn: ValueError" in note
 
 

@@ -33,7 +33,7 @@ from tuner.tracking.inspection import SeenRun, SeenStudy, look_at
 from tuner.tracking.progress import FILE_NAME as PROGRESS
 from tuner.tracking.progress import forget_progress, load_progress
 from tuner.tracking.settings import TrackingSettings
-from tuner.tracking.spool import NO_EVENT, is_begun, is_own, read_events, read_lines
+from tuner.tracking.spool import is_begun, is_own, read_events, read_lines
 from tuner.tracking.study_run import TABLES
 from tuner.training.plan import MODEL
 from tuner.words import count
@@ -289,7 +289,7 @@ def _about_run(
     if refused:
         yield found(Kind.REFUSED, _refusals(refused))
     elif run.refused and not here:
-        parts = f"MLflow turned {count(run.refused, 'part')} of it down"
+        parts = f"its run lacks {count(run.refused, 'part')} of what was recorded"
         yield found(Kind.ELSEWHERE, f"{parts}; the shipper's log on its driver's machine says why")
     whole = row is not None and attempt.outcome in ("completed", "pruned")
     expected = set(row.intermediate_values) if row and whole else set[int]()
@@ -342,11 +342,10 @@ def _harm(folder: Path) -> Iterator[str]:
         yield f"{what} cannot be read, and what stood there is left out"
 
 
-def _refused(folder: Path) -> list[str]:
-    """What MLflow turned down of a spool here; lines that cannot be read are another matter."""
+def _refused(folder: Path) -> tuple[str, ...]:
+    """What MLflow turned down of a spool here."""
     progress = load_progress(folder)
-    notes = progress.refused if progress is not None else ()
-    return [note for note in notes if NO_EVENT not in note]
+    return () if progress is None else progress.turned_down
 
 
 def _refusals(refused: Sequence[str]) -> str:

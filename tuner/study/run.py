@@ -32,7 +32,7 @@ from tuner.study.planning import Planner
 from tuner.study.progress import Notify, Step, ignore
 from tuner.study.provenance import provenance
 from tuner.study.pulse import Pulse
-from tuner.study.shipment import Shipment, shipping, tell_refused
+from tuner.study.shipment import Shipment, shipping, tell_lacking
 from tuner.study.study_file import StudyFile
 from tuner.study.submissions import Submission
 from tuner.study.summary import StudySummary, plan_of, summarise
@@ -210,7 +210,7 @@ class _Stay:
             with self._shipping(record, ledger):
                 pass
         else:
-            tell_refused(found, self._say)
+            tell_lacking(found, self._say)
         return summarise(record.spec, trials, ledger)
 
     def _keep_budget(self, record: StudyRecord, ledger: Ledger) -> None:

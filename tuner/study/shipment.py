@@ -61,17 +61,22 @@ class Shipment:
                 f"{self._shipper.pending or 'some'} events wait in {self._folder} and are "
                 f"shipped by tuner sync, or when the study runs again; see {self._shipper.log}"
             )
-        tell_refused(survey(self._folder), say)
+        tell_lacking(survey(self._folder), say)
         self._name_runs()
 
 
-def tell_refused(found: Survey, say: Callable[[str], None]) -> None:
+def tell_lacking(found: Survey, say: Callable[[str], None]) -> None:
     """Says what a study's runs lack for good, if anything."""
-    if found.refused:
+    if found.turned_down:
         say(
-            f"MLflow turned {count(len(found.refused), 'part')} of what was recorded down, "
-            f"which its runs lack: {found.refused[-1]}; tuner doctor names each, and with --fix "
-            "tries it again"
+            f"MLflow turned {count(len(found.turned_down), 'part')} of what was recorded down, "
+            f"which its runs lack: {found.turned_down[-1]}; tuner doctor names each, and with "
+            "--fix tries it again"
+        )
+    if found.unreadable:
+        say(
+            f"{count(found.unreadable, 'line')} of what was recorded here cannot be read, and "
+            "what stood there alone is in no run; tuner doctor names the files"
         )
 
 

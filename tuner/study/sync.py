@@ -11,7 +11,7 @@ from tuner.study.clearing import clear_home
 from tuner.study.ledger import Ledger
 from tuner.study.lock import only_driver
 from tuner.study.opening import open_database
-from tuner.study.shipment import shipping, tell_refused
+from tuner.study.shipment import shipping, tell_lacking
 from tuner.tracking.progress import survey
 from tuner.tracking.settings import TrackingSettings
 
@@ -58,7 +58,7 @@ def sync(
             known = survey(folder)
             before = known.pending
             if not before:
-                tell_refused(known, say)
+                tell_lacking(known, say)
             else:
                 ledger = Ledger(database, name)
                 with shipping(folder, tracking, ledger, lambda: timeout_s, say):

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from tuner.spec.search_space import Frozen
 from tuner.tracking.spool import FILE_NAME as SPOOL
-from tuner.tracking.spool import first_line_digest, read_lines, spool_folders
+from tuner.tracking.spool import NO_EVENT, first_line_digest, read_lines, spool_folders
 
 FILE_NAME = "shipped.json"
 
@@ -32,7 +32,12 @@ class Progress(Frozen):
     undrawn: bool = False
     """Whether tables and figures wait for what those bytes tell."""
     refused: tuple[str, ...] = ()
-    """Parts of events that MLflow turned down, each with its reason."""
+    """What the run lacks, each with its reason: what MLflow turned down, and what is no event."""
+
+    @property
+    def turned_down(self) -> tuple[str, ...]:
+        """Parts of events that MLflow turned down, each with its reason."""
+        return tuple(note for note in self.refused if NO_EVENT not in note)
 
     def from_the_beginning(self) -> "Progress":
         """As long as nothing is shipped, of the same run."""
@@ -78,22 +83,26 @@ class Survey:
     """The MLflow run of every uid that has one."""
     pending: int
     """Events that are not in MLflow yet; figures that are to be drawn count as one."""
-    refused: tuple[str, ...] = ()
+    turned_down: tuple[str, ...] = ()
     """What MLflow turned down, each with its reason."""
+    unreadable: int = 0
+    """Lines that a disk damaged, or that a newer version wrote."""
 
 
 def survey(study_folder: Path) -> Survey:
     """Reads the progress of every spool of a study."""
-    runs, pending = {}, 0
-    refused: list[str] = []
+    runs, pending, unreadable = {}, 0, 0
+    turned_down: list[str] = []
     for folder in spool_folders(study_folder):
         progress = load_progress(folder)
         if progress and progress.run_id:
             runs[progress.uid] = progress.run_id
         pending += sum(1 for _ in read_lines(folder, progress.offset if progress else 0))
         pending += bool(progress and progress.undrawn)
-        refused += progress.refused if progress else ()
-    return Survey(runs, pending, tuple(refused))
+        if progress:
+            turned_down += progress.turned_down
+            unreadable += len(progress.refused) - len(progress.turned_down)
+    return Survey(runs, pending, tuple(turned_down), unreadable)
 
 
 def forget_progress(folder: Path) -> None:
