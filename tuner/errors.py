@@ -26,9 +26,19 @@ _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(://?)(\S+)")
 _NAMED_BY = ("TUNER_STORAGE_URL", "MLFLOW_TRACKING_URI")
 """Of these addresses libraries speak too, who may cut them at another `@`."""
 _SECRET_NAME = "pass|pwd|pw|auth|jwt|otp|token|secret|key|sig|credential"  # noqa: S105
+_QUERY = re.compile(r"(?:\w://|\?)\S+")
+"""An address, or what follows a path: a client that fails may tell of that alone."""
 _SECRET_IN_QUERY = re.compile(
-    rf"([?&;#][^=&?#\s]*(?:{_SECRET_NAME})[^=&?#\s]*=)[^&\s]+", re.IGNORECASE
+    rf"([?&;#](?:code|[^=&?#\s]*(?:{_SECRET_NAME})[^=&?#\s]*)=)[^&\s]+", re.IGNORECASE
 )
+_PASSWORD = re.compile(
+    r"""(?<!\w)((\w*(?:password|passwd|client_secret))(?:=(?!=)|\s*=\s*(?=['"])))"""
+    r"""(?!(?:\*{3}|None|True|False|(?:\w+\.)*\2)(?![^\s&,;)'"]))"""
+    r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\S+)""",
+    re.IGNORECASE | re.DOTALL,
+)
+"""In what libpq takes for an address (`host=h password=p`) and alike, but not in a program that
+hands a password on (`password=self.password`)."""
 _DATABASES = {"postgresql", "postgres", "mysql", "mariadb", "mssql", "oracle", "sqlite"}
 """In their addresses a name without a password is that of a user, in others it may be a token."""
 
@@ -96,15 +106,17 @@ class ModelError(TunerError):
 
 
 def masked(text: str) -> str:
-    """The text without the passwords, tokens and keys of the addresses in it.
+    """The text without the passwords, tokens and keys of the addresses and settings in it.
 
-    A password may hold any character but white space; so what stands before the last `@` of an
-    address counts as its user and password, even where that hides more than it had to.
+    A password in an address may hold any character but white space; so what stands before the
+    last `@` of an address counts as its user and password, even where that hides more than it
+    had to.
     """
     text = _ADDRESS.sub(_masked_address, text)
     for end in _ends_of_passwords():
         text = text.replace(f"{end}@", "***@")
-    return text
+    text = _QUERY.sub(lambda query: _SECRET_IN_QUERY.sub(r"\1***", query[0]), text)
+    return _PASSWORD.sub(r"\1***", text)
 
 
 def _ends_of_passwords() -> list[str]:
@@ -126,7 +138,7 @@ def _masked_address(address: re.Match[str]) -> str:
         before = f"{user}:***"
     elif at and kind not in _DATABASES and (colon or "/" not in before):
         before = "***"
-    return f"{scheme}{slashes}" + _SECRET_IN_QUERY.sub(r"\1***", f"{before}{at}{server}")
+    return f"{scheme}{slashes}{before}{at}{server}"
 
 
 def encodable(text: str) -> str:

@@ -42,6 +42,8 @@ def test_a_password_is_masked_wherever_its_address_stands(
         ("https://h/x#access_token=hunter2", "https://h/x#access_token=***"),
         ("https://h/x?auth=hunter2&jwt=hunter2&a=1", "https://h/x?auth=***&jwt=***&a=1"),
         ("https://h/x?pw=hunter2 and", "https://h/x?pw=*** and"),
+        ("https://h/x?code=hunter2&zip_code=1", "https://h/x?code=***&zip_code=1"),
+        ("mssql://h/db?a=1;pwd=hunter2", "mssql://h/db?a=1;pwd=***"),
         ("redis://hunter2@h/1", "redis://***@h/1"),
         ("databricks://hunter2@x", "databricks://***@x"),
         ("postgresql+psycopg://u@h/db", "postgresql+psycopg://u@h/db"),
@@ -51,6 +53,55 @@ def test_a_password_is_masked_wherever_its_address_stands(
 )  # fmt: skip
 def test_what_is_secret_in_an_address_and_what_is_not(address: str, shown: str) -> None:
     assert masked(f"at {address}") == f"at {shown}"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("with url: /?token=hunter2 (Caused by X)", "with url: /?token=*** (Caused by X)"),
+        ("url: /api/x?a=1&access_token=hunter2&b=2 (", "url: /api/x?a=1&access_token=***&b=2 ("),
+        ("h:5000/x?api_key=hunter2", "h:5000/x?api_key=***"),
+        ("host=h password=hunter2 dbname=d", "host=h password=*** dbname=d"),
+        ("PGPASSWORD=hunter2 psql", "PGPASSWORD=*** psql"),
+        ("user=u, passwd=hunter2 host=h", "user=u, passwd=*** host=h"),
+        ("host=h sslpassword = 'hunter 2' user=u", "host=h sslpassword = *** user=u"),
+        (r"password='hunter\'2' user=u", "password=*** user=u"),
+        ('Login(user="u", password="hunter2")', 'Login(user="u", password=***)'),
+    ],
+)
+def test_what_is_secret_outside_of_an_address(text: str, shown: str) -> None:
+    assert masked(text) == shown
+    assert masked(shown) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "connect(host, password=None, hide_password=False)",
+        "login(user=user, password=self.password)",
+        "login(password=password, db_password=db_password)",
+        'if password == "x" or password != y: password = read(file)',
+        "PWD=/home/me KEY=1 token=2 code=3 key=lambda row: row.key",
+        "baseline[0].learning_rate=0.001; bypass=1",
+        "sort(key=len);key=3 #token=4 a&token=5",
+        "(known: digits, mnist); did you mean 'digits'? key=value",
+        "wrong password=",
+        "the password: see docs/x.md?",
+    ],
+)
+def test_text_without_a_secret_stays(text: str) -> None:
+    assert masked(text) == text
+
+
+@given(text=st.text(st.characters(exclude_characters="@=")))
+def test_text_without_users_and_settings_stays(text: str) -> None:
+    assert masked(text) == text
+
+
+@given(password=st.text(min_size=1), before=st.text(st.characters(exclude_characters="'\"")))
+def test_a_quoted_password_is_masked_whatever_it_holds(password: str, before: str) -> None:
+    quoted = password.replace("\\", r"\\").replace("'", r"\'")
+    assert masked(f"{before} password='{quoted}' user=u").endswith(" password=*** user=u")
 
 
 @pytest.mark.parametrize(
@@ -64,6 +115,7 @@ def test_what_is_secret_in_an_address_and_what_is_not(address: str, shown: str) 
         ("TUNER_STORAGE_URL", f"nosuch://someone:{SECRET}@{NOWHERE}/name"),
         ("MLFLOW_TRACKING_URI", f"http://someone:{SECRET}@{NOWHERE}"),
         ("MLFLOW_TRACKING_URI", f"http://{SECRET}@{NOWHERE}"),
+        ("MLFLOW_TRACKING_URI", f"http://{NOWHERE}/x?code={SECRET}"),
         ("MLFLOW_TRACKING_URI", f"ftp://someone:{SECRET}@{NOWHERE}"),
     ],
 )
