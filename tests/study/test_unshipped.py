@@ -1,6 +1,7 @@
 """What a worker looks after that its drivers have left in its home."""
 
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,8 +22,10 @@ from tuner.study.ledger import Ledger
 from tuner.study.members import Membership
 from tuner.study.opening import open_database
 from tuner.study.progress import EpochDone, ProgressEvent, Step, TrialDone
-from tuner.study.shipment import Shipment, tell_lacking
-from tuner.study.tables import studies
+from tuner.study.run import run_study
+from tuner.study.shipment import Shipment, tell_elsewhere, tell_lacking
+from tuner.study.study_file import StudyFile
+from tuner.study.tables import drivers, studies
 from tuner.study.unshipped import Unshipped
 from tuner.tracking.events import ModelDisplaced, ModelKept, StudyClosed, StudyProgressed
 from tuner.tracking.experiments import open_store
@@ -215,6 +218,33 @@ def test_a_home_opens_the_studys_run_where_its_leaders_disk_is_lost(
     ship_all(other)
 
     assert_shipped_whole(other, trials=2)
+
+
+def test_trials_that_another_home_has_still_to_ship_are_told_of(
+    bench: Bench, other: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    """Nobody else can, wherever MLflow was away until their home was lost."""
+    spec = study_spec(trials=2)
+    said: list[str] = []
+
+    def note(event: ProgressEvent) -> None:
+        said.extend([event.text] if isinstance(event, Step) else [])
+
+    other.run(spec, scripted())
+    run_study(StudyFile(spec, "study.yaml", (bench.home.root,)), bench.home, notify=note)
+
+    host = socket.gethostname()
+    assert "2 trials have no run in MLflow that is known" in said[-1]
+    assert f"(2 made on {host})" in said[-1]
+    tracking = TrackingSettings.from_environment(bench.home.root)
+    found = Doctor(bench.home, bench.database, bench.record(spec), tracking).findings()
+    absent = [finding for finding in found if finding.kind is Kind.ELSEWHERE]
+    assert [finding.about for finding in absent] == ["trial 0, attempt 0", "trial 1, attempt 0"]
+    assert f"tuner sync in its home on {host} ships it" in absent[0].text
+    tell_elsewhere(other.home, other.database, "small", pytest.fail)
+    with bench.database.engine.begin() as connection:
+        connection.execute(update(drivers).values(ended_ms=None))
+    tell_elsewhere(bench.home, bench.database, "small", pytest.fail)
 
 
 def test_a_home_opens_the_studys_run_once_its_dead_leader_is_given_up(

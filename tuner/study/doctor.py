@@ -108,13 +108,15 @@ class Doctor:
         CodeVersions(self._database, self._record.name).all()
         rows = Trials(self._database, self._record.spec).by_slot()
         attempts = self._ledger.attempts()
-        living = self._living()
+        living, hosts = self._living(), Members(self._database, self._record.name).hosts()
         # MLflow comes last: what ends meanwhile is in progress here.
         seen = look_at(self._tracking, self._record.uid, self._record.spec.objective.metric)
         found = [
             finding
             for attempt in attempts
-            for finding in self._about(attempt, rows.get(attempt.slot), living, seen)
+            for finding in self._about(
+                attempt, rows.get(attempt.slot), living, hosts[attempt.driver], seen
+            )
         ]
         tried, known = {each.slot for each in attempts}, {each.uid for each in attempts}
         found += [
@@ -177,7 +179,12 @@ class Doctor:
                 journal.retell(self._summary())
 
     def _about(
-        self, attempt: Attempt, row: FrozenTrial | None, living: set[str], seen: SeenStudy
+        self,
+        attempt: Attempt,
+        row: FrozenTrial | None,
+        living: set[str],
+        host: str,
+        seen: SeenStudy,
     ) -> Iterator[Finding]:
         name = f"trial {attempt.slot if row is None else row.number}, attempt {attempt.number}"
 
@@ -201,8 +208,12 @@ class Doctor:
                 yield found(Kind.MISSING, "MLflow has lost its run")
             elif self._has_spool(attempt):
                 yield found(Kind.DAMAGED, "has no run, and what began it here cannot be read")
-            elif attempt.final:
-                yield found(Kind.ELSEWHERE, "has no run yet; its spool is on its driver's machine")
+            elif attempt.final and attempt.driver not in living:
+                yield found(
+                    Kind.ELSEWHERE,
+                    f"has no run, and no spool here; tuner sync in its home on {host} ships it, "
+                    f"and if that home is lost, tuner show {self._record.name} has its figures",
+                )
         else:
             here = self._has_spool(attempt)
             refused = _refused(folder)

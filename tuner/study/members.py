@@ -85,6 +85,12 @@ class Members:
         statement = select(drivers.c.home).where(drivers.c.study == self._study).distinct()
         return set(self._database.transact(lambda one: one.execute(statement).scalars().all()))
 
+    def hosts(self) -> dict[str, str]:
+        """The machine of every driver that has ever been a member, by the driver's uid."""
+        statement = select(drivers.c.uid, drivers.c.host).where(drivers.c.study == self._study)
+        rows = self._database.transact(lambda one: one.execute(statement).all())
+        return {row.uid: row.host for row in rows}
+
     def of_home(self, home: str) -> set[str]:
         """The drivers that ever worked in the home of that id, or whose home nobody wrote down."""
         theirs = drivers.c.study == self._study, drivers.c.home.in_((home, ""))

@@ -32,7 +32,7 @@ from tuner.study.planning import Planner
 from tuner.study.progress import Notify, Step, ignore
 from tuner.study.provenance import provenance
 from tuner.study.pulse import Pulse
-from tuner.study.shipment import Shipment, shipping, tell_lacking
+from tuner.study.shipment import Shipment, shipping, tell_elsewhere, tell_lacking
 from tuner.study.study_file import StudyFile
 from tuner.study.submissions import Submission
 from tuner.study.summary import StudySummary, plan_of, summarise
@@ -101,7 +101,7 @@ def run_study(
         file.check()
         clean(home, Catalog(database))
         with only_driver(home, file.spec.name):
-            return stay.finished() or stay.drive()
+            return stay.run()
 
 
 def join_study(
@@ -182,6 +182,13 @@ class _Stay:
         self._pulse: Pulse | None = None
         self._wakes = False
         """Whether the study was paused or stopped, and goes on once nothing refuses it."""
+
+    def run(self) -> StudySummary:
+        """Brings the study to its end, and says what of it this home cannot ship."""
+        summary = self.finished() or self.drive()
+        if summary.done:
+            tell_elsewhere(self._home, self._database, summary.study, self._say)
+        return summary
 
     def finished(self) -> StudySummary | None:
         """The summary of a study that has nothing left to do but, maybe, to be shipped."""

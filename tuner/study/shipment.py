@@ -1,15 +1,20 @@
 """The shipper beside a driver: started with it, drained when it leaves."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tuner.errors import UnavailableError
+from tuner.home import Home
+from tuner.study.database import Database
 from tuner.study.ledger import Ledger
+from tuner.study.members import Members
 from tuner.tracking.progress import Survey, survey
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipping import Shipper
+from tuner.tracking.spool import is_own
 from tuner.words import count
 
 _AGAIN_S = 30.0
@@ -77,6 +82,28 @@ def tell_lacking(found: Survey, say: Callable[[str], None]) -> None:
         say(
             f"{count(found.unreadable, 'line')} of what was recorded here cannot be read, and "
             "what stood there alone is in no run; tuner doctor names the files"
+        )
+
+
+def tell_elsewhere(home: Home, database: Database, study: str, say: Callable[[str], None]) -> None:
+    """Says of which trials no run is known that this home could ship, and where they were made.
+
+    Nobody can tell here whether their home will ship them or is lost.
+    """
+    attempts, members = Ledger(database, study).attempts(), Members(database, study)
+    hosts, present = members.hosts(), {member.uid for member in members.present()}
+    absent = Counter(
+        hosts[each.driver]
+        for each in attempts
+        if each.final and each.run_id is None and each.driver not in present
+        if not is_own(home.attempt(study, each.slot, each.number))
+    )
+    if absent:
+        where = ", ".join(f"{number} made on {host}" for host, number in absent.items())
+        say(
+            f"{count(absent.total(), 'trial has', 'trials have')} no run in MLflow that is known, "
+            f"and no spool in this home ({where}); tuner sync in the home that holds it ships it, "
+            f"and if that home is lost, tuner show {study} has their figures"
         )
 
 
