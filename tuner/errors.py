@@ -22,14 +22,16 @@ from difflib import get_close_matches
 from enum import IntEnum
 from traceback import TracebackException
 
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(://?)(\S+)")
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,40})(://?)(\S+)")
+"""Bounded, as the names below, so that the time grows with a text's length and not its square."""
 _NAMED_BY = ("TUNER_STORAGE_URL", "MLFLOW_TRACKING_URI")
 """Of these addresses libraries speak too, who may cut them at another `@`."""
 _SECRET_NAME = "pass|pwd|pw|auth|jwt|otp|token|secret|key|sig|credential"  # noqa: S105
 _QUERY = re.compile(r"(?:\w://|\?)\S+")
 """An address, or what follows a path: a client that fails may tell of that alone."""
 _SECRET_IN_QUERY = re.compile(
-    rf"([?&;#](?:code|[^=&?#\s]*(?:{_SECRET_NAME})[^=&?#\s]*)=)[^&\s]+", re.IGNORECASE
+    rf"([?&;#](?:code|[^=&?#\s]{{0,80}}(?:{_SECRET_NAME})[^=&?#\s]{{0,80}})=)[^&\s]+",
+    re.IGNORECASE,
 )
 _PASSWORD = re.compile(
     r"""(?<!\w)((\w*(?:password|passwd|client_secret))(?:=(?!=)|\s*=\s*(?=['"])))"""
