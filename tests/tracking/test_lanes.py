@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 
 import pytest
 
@@ -11,7 +12,7 @@ from tuner.tracking.lanes import Lanes, Task
 
 def test_every_task_is_done_once() -> None:
     with closing(Lanes(4)) as lanes:
-        assert lanes.run(lambda n=n: n for n in range(100)) == sum(range(100))
+        assert lanes.run(partial(int, number) for number in range(100)) == sum(range(100))
         assert lanes.run(iter(())) == 0
 
 
