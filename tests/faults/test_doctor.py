@@ -1,5 +1,6 @@
 """What is missing, doubled or open is named, and healed."""
 
+import json
 import os
 import shutil
 import sqlite3
@@ -125,7 +126,8 @@ def test_what_was_deleted_by_hand_is_named_and_restored_from_what_is_left(place:
 
     with sqlite3.connect(place.folder / "studies.db") as database:
         (text,) = database.execute("SELECT spec FROM tuner_studies").fetchone()
-        database.execute("UPDATE tuner_studies SET spec = ?", (f"{text}\nunheard_of: 1\n",))
+        spec = json.loads(text) | {"unheard_of": 1}
+        database.execute("UPDATE tuner_studies SET spec = ?", (json.dumps(spec),))
     database.close()
     assert "fault: cannot be read: study fault: unheard_of" in doctor(place, code=1)
 

@@ -6,9 +6,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tuner.spec.points import point_from_text
-from tuner.spec.reader import parse_study, to_yaml
+from tuner.spec.reader import parse_stored, parse_study, to_yaml
 from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, IntDomain, Scalar
 from tuner.spec.study import StudySpec
+from tuner.spec.writer import to_stored
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 numbers = st.floats(-1e6, 1e6) | st.floats(allow_nan=False, allow_infinity=False)
@@ -103,6 +104,8 @@ def test_a_study_written_is_the_study_read(spec: StudySpec) -> None:
 
     assert parse_study(written, "study.yaml") == spec
     assert to_yaml(parse_study(written, "study.yaml")) == written
+    assert parse_stored(written, "of an earlier version") == spec
+    assert parse_stored(to_stored(spec), "stored") == spec
 
 
 @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])

@@ -6,7 +6,8 @@ from tuner.cli.tables import print_table, score
 from tuner.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from tuner.study.ranking import PointSummary
+    from tuner.study.overview import StudyOverview
+    from tuner.study.submissions import Submission
 
 
 def studies() -> None:
@@ -16,45 +17,42 @@ def studies() -> None:
     from tuner.home import Home
     from tuner.study.catalog import Catalog
     from tuner.study.opening import open_database
-    from tuner.study.study import Study
+    from tuner.study.overview import overview
     from tuner.study.submissions import Submissions
 
     home = Home.from_environment()
     with open_database(home) as database:
-        catalog = Catalog(database)
-        found = []
-        for name in catalog.names():
-            try:
-                found.append(Study(home, database, catalog.get(name)))
-            except UsageError as error:  # of a newer tuner, or deleted just now
-                typer.echo(f"{name} is left out: {error}", err=True)
+        records, unreadable = Catalog(database).readable()
+        for name, error in unreadable.items():
+            typer.echo(f"{name} is left out: {error}", err=True)
         submitted = Submissions(database).all()
-        if not found and not submitted:
+        if not records and not submitted:
             typer.echo("no study yet; start one: tuner run-study FILE", err=True)
             raise typer.Exit(ExitCode.OK)
-        rows = []
-        for study in found:
-            summary = study.summary()
-            ended = summary.slots - summary.counts["running"] - summary.counts["waiting"]
-            best = summary.best
-            rows.append(
-                (
-                    study.name,
-                    study.spec.dataset.name,
-                    study.spec.model,
-                    f"{ended}/{summary.slots}",
-                    study.state(summary),
-                    _best(best) if best else "-",
-                )
-            )
+        rows = [_row(study) for study in overview(home, database, records)]
         for each in submitted:
-            spec = each.read()
-            work = (spec.dataset.name, spec.model, f"0/{spec.slots}")
-            rows.append((each.name, *work, "refused" if each.refusal else "submitted", "-"))
+            try:
+                rows.append(_waiting(each))
+            except UsageError as error:
+                typer.echo(f"{each.name} is left out: {error}", err=True)
         print_table(["study", "data set", "model", "trials", "state", "best"], rows)
 
 
-def _best(best: "PointSummary") -> str:
-    if best.seeds == 1:
-        return f"{score(best.mean)} (trial {best.trial.number})"
-    return f"{score(best.mean)} (point {best.point}, mean of {best.completed})"
+def _row(study: "StudyOverview") -> tuple[str, ...]:
+    spec, tally = study.record.spec, study.tally
+    trials = f"{tally.ended}/{tally.slots}"
+    return spec.name, spec.dataset.name, spec.model, trials, study.state, _best(study)
+
+
+def _waiting(submission: "Submission") -> tuple[str, ...]:
+    spec, state = submission.read(), "refused" if submission.refusal else "submitted"
+    return submission.name, spec.dataset.name, spec.model, f"0/{spec.slots}", state, "-"
+
+
+def _best(study: "StudyOverview") -> str:
+    best = study.best
+    if best is None:
+        return "-"
+    if study.record.spec.seeds == 1:
+        return f"{score(best.mean)} (trial {best.representatives[0].number})"
+    return f"{score(best.mean)} (point {best.point}, mean of {len(best.trainings)})"

@@ -1,5 +1,6 @@
 """The study file's reader: a path or a text in, a checked study or all its problems out."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def parse_stored(text: str, name: str, **known: object) -> StudySpec:
     """Reads the study `name` back from the database, free of limits that came after it.
 
     Args:
-        text: what `to_yaml` wrote.
+        text: what `to_stored` wrote, or the YAML of earlier versions.
         name: the study's, for messages.
         known: entries that texts of earlier versions leave out.
 
@@ -58,9 +59,19 @@ def parse_stored(text: str, name: str, **known: object) -> StudySpec:
     """
     source = f"study {name}"
     try:
-        return StudySpec.model_validate({**_mapping(load(text, source)), **known}, context=STORED)
+        document = _mapping(_stored(text, source))
+        return StudySpec.model_validate({**document, **known}, context=STORED)
     except ValidationError as error:
         raise SpecError(source, map(str, problems_in(error, StudySpec.model_fields))) from error
+
+
+def _stored(text: str, source: str) -> object:
+    if not text.startswith("{"):
+        return load(text, source)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SpecError(source, [f"must be JSON: {error}"]) from error
 
 
 def _mapping(document: object) -> dict[str, object]:

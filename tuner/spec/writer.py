@@ -1,4 +1,6 @@
-"""A study back to the file that a person would have written."""
+"""A study back to the file that a person would have written, or to text for the database."""
+
+import json
 
 from tuner.spec.dataset import DatasetReference
 from tuner.spec.emitter import dump
@@ -14,6 +16,14 @@ def to_yaml(spec: StudySpec) -> str:
     version with other defaults reads the same study.
     """
     return dump(study_document(spec))
+
+
+def to_stored(spec: StudySpec) -> str:
+    """The whole study as JSON, for the database: YAML takes a hundred times as long to read.
+
+    `parse_stored(to_stored(spec), spec.name)` equals `spec`. Equal studies have equal texts.
+    """
+    return json.dumps(study_document(spec))
 
 
 def study_document(spec: StudySpec) -> dict[str, object]:

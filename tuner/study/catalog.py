@@ -21,7 +21,7 @@ from tuner.errors import RefusedError, SpecError, UsageError, unknown
 from tuner.spec.reader import parse_stored
 from tuner.spec.resume import resume_problems, settled
 from tuner.spec.study import StudySpec
-from tuner.spec.writer import to_yaml
+from tuner.spec.writer import to_stored
 from tuner.study.database import Database
 from tuner.study.tables import code, studies, submissions
 from tuner.training.plan import Precision
@@ -85,6 +85,18 @@ class Catalog:
         statement = select(studies.c.name).order_by(studies.c.created_ms)
         return self._database.transact(lambda one: list(one.execute(statement).scalars()))
 
+    def readable(self) -> tuple[list[StudyRecord], dict[str, UsageError]]:
+        """Every study, the newest last, and why others cannot be read, by name."""
+        statement = select(studies).order_by(studies.c.created_ms)
+        rows = self._database.transact(lambda one: one.execute(statement).all())
+        found, unreadable = [], {}
+        for row in rows:
+            try:
+                found.append(_record(row._mapping))
+            except UsageError as error:  # a newer tuner wrote it
+                unreadable[row.name] = error
+        return found, unreadable
+
     def find(self, name: str) -> StudyRecord | None:
         """The study of that name, or None."""
         statement = select(studies).where(studies.c.name == name)
@@ -146,7 +158,7 @@ class Catalog:
         row = {
             "name": spec.name,
             "uid": uuid.uuid4().hex,
-            "spec": to_yaml(spec),
+            "spec": to_stored(spec),
             "source": source,
             "overrides": overrides,
             "code_path": [str(folder) for folder in code_path],
@@ -191,7 +203,7 @@ class Catalog:
         """
         record = self.check_resumable(spec, source)
         folders = [str(folder) for folder in code_path]
-        text = to_yaml(settled(record.spec, spec))
+        text = to_stored(settled(record.spec, spec))
         self._update(spec.name, spec=text, source=source, overrides=overrides, code_path=folders)
         return self.get(spec.name)
 
@@ -222,7 +234,7 @@ class Catalog:
         columns = studies.c.name, studies.c.uid, studies.c.spec, _DIGEST
         statement = select(*columns).where(studies.c.wish == wish).order_by(studies.c.created_ms)
         rows = self._database.transact(lambda one: one.execute(statement).all())
-        return [(row.name, row.uid, f"{row.spec}# code {row.digest or ''}\n") for row in rows]
+        return [(row.name, row.uid, f"{row.spec}\n# code {row.digest or ''}") for row in rows]
 
     def delete(self, name: str) -> None:
         """Removes the study's rows: ours first, since our row says that the study is whole."""

@@ -6,7 +6,8 @@ slot is done when an attempt at it ended for good, and free again when one hande
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -230,6 +231,18 @@ class Ledger:
             queued_points.c.study == self._study, queued_points.c.slot == slot
         )
         return connection.execute(statement).scalar() or {}
+
+
+def attempts_by_study(
+    connection: Connection, names: Collection[str]
+) -> Mapping[str, list[Attempt]]:
+    """What `Ledger.attempts` tells of each of the studies that has any."""
+    statement = select(attempts).where(attempts.c.study.in_(names))
+    ordered = statement.order_by(attempts.c.slot, attempts.c.number)
+    found = defaultdict[str, list[Attempt]](list)
+    for row in connection.execute(ordered):
+        found[row.study].append(_attempt(row._mapping))
+    return found
 
 
 def _attempt(row: Any) -> Attempt:

@@ -15,6 +15,7 @@ import math
 import threading
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -39,6 +40,8 @@ _LONGEST_GAP = 1 / 3
 """Of a lease: a watcher that asked more rarely than that has not been watching."""
 _LONGEST_PACE_S = 5.0
 """How long a driver that has just come may go unseen."""
+
+_PRESENT = select(drivers).where(drivers.c.ended_ms.is_(None)).order_by(drivers.c.id)
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,7 @@ class Members:
 
     def present(self) -> list[Member]:
         """Those who may write, dead or alive, in the order in which they came."""
-        statement = (
-            select(drivers)
-            .where(drivers.c.study == self._study, drivers.c.ended_ms.is_(None))
-            .order_by(drivers.c.id)
-        )
+        statement = _PRESENT.where(drivers.c.study == self._study)
         rows = self._database.transact(lambda one: one.execute(statement).all())
         return [_member(row._mapping) for row in rows]
 
@@ -96,6 +95,14 @@ class Members:
         theirs = drivers.c.study == self._study, drivers.c.home.in_((home, ""))
         statement = select(drivers.c.uid).where(*theirs)
         return set(self._database.transact(lambda one: one.execute(statement).scalars().all()))
+
+
+def present_by_study(connection: Connection) -> dict[str, list[Member]]:
+    """What `Members.present` tells, of every study that has such drivers."""
+    found = defaultdict[str, list[Member]](list)
+    for row in connection.execute(_PRESENT):
+        found[row.study].append(_member(row._mapping))
+    return found
 
 
 class Watch:

@@ -17,9 +17,10 @@ from typing import Any
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages import get_storage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import String, case, cast, column, func, select, table
+from sqlalchemy import String, case, cast, func, select
 
 from tuner.study.database import Database
+from tuner.study.optuna_tables import TRIALS
 from tuner.study.row_writer import (
     PARAMS,
     REPORTS,
@@ -29,9 +30,6 @@ from tuner.study.row_writer import (
 )
 from tuner.study.search import exact
 from tuner.study.study_storage import StudyStorage
-
-_TRIALS = table("trials", column("trial_id"), column("number"), column("study_id"), column("state"))
-"""Optuna's own, as far as questions are asked here that its storage takes long to answer."""
 
 
 class Rows(StudyStorage):
@@ -210,17 +208,17 @@ class Rows(StudyStorage):
     def _others_may_have_written(self) -> bool:
         """Whether a row is new, or unfinished and not held: finished ones never change."""
         open_ids = {key for key, row in self._rows.items() if not row.state.is_finished()}
-        unfinished = cast(_TRIALS.c.state, String).in_(("RUNNING", "WAITING"))
+        unfinished = cast(TRIALS.c.state, String).in_(("RUNNING", "WAITING"))
         statement = select(
-            func.max(_TRIALS.c.trial_id), func.sum(case((unfinished, 1), else_=0))
-        ).where(_TRIALS.c.study_id == self.study_id)
+            func.max(TRIALS.c.trial_id), func.sum(case((unfinished, 1), else_=0))
+        ).where(TRIALS.c.study_id == self.study_id)
         with self.database.engine.begin() as connection:
             newest, open_rows = connection.execute(statement).one()
         nothing_new = newest == max(self._rows, default=None) and (open_rows or 0) == len(open_ids)
         return not (nothing_new and open_ids <= self._held)
 
     def _number(self, trial_id: int) -> int:
-        statement = select(_TRIALS.c.number).where(_TRIALS.c.trial_id == trial_id)
+        statement = select(TRIALS.c.number).where(TRIALS.c.trial_id == trial_id)
         return self.database.transact(lambda one: int(one.execute(statement).scalar_one()))
 
     def _insert_attribute(self, into: str, trial_id: int, key: str, value: Any) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Self
 
 from tuner.datasets.prepare import prepare_apart
@@ -20,11 +20,11 @@ from tuner.study.following import Follower
 from tuner.study.ledger import Ledger
 from tuner.study.lock import is_driven_here, only_driver
 from tuner.study.looks import Looks
-from tuner.study.members import Members, Watch
+from tuner.study.members import Member, Members, Watch
 from tuner.study.opening import open_database
 from tuner.study.progress import Notify, Step
 from tuner.study.registrations import Registrations
-from tuner.study.summary import StudySummary, summarise
+from tuner.study.summary import StudySummary, Tally, summarise
 from tuner.study.trials import Trials
 from tuner.tracking.shipper_lock import nobody_ships
 
@@ -155,26 +155,16 @@ class Study:
             follower = Follower(spec_now, self.trials, self._ledger, self._members, notify)
             return follower.follow(over, stopped)
 
-    def state(self, summary: StudySummary) -> str:
+    def state(self, tally: Tally) -> str:
         """In a word: done, running, stopping, stopped, paused, or open for any driver."""
-        if summary.done:
-            return "done"
-        wish, driven = self.wish(), self.is_driven()
-        if wish == "stop":
-            return "stopping" if driven else "stopped"
-        if wish == "pause":
-            return "paused"
-        return "running" if driven else "open"
+        return state_of(tally, self.wish(), self.is_driven)
 
     def is_driven(self) -> bool:
         """Whether a driver that is not known to be dead works on the study.
 
         One of this home, whose lock nobody holds, is taken for dead without being watched.
         """
-        if is_driven_here(self._home, self.name):
-            return True
-        present = self._members.present()
-        return not all(each.is_gone or each.home == self._home.uid for each in present)
+        return is_driven(self._home, self.name, self._members.present())
 
     def check_idle(self) -> None:
         """Refuses while a driver works on the study.
@@ -227,6 +217,24 @@ class Study:
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         self._database.__exit__(kind, error, trace)
+
+
+def state_of(tally: Tally, wish: Wish, is_driven: Callable[[], bool]) -> str:
+    """The state of a study, as `Study.state` names it."""
+    if tally.done:
+        return "done"
+    if wish == "stop":
+        return "stopping" if is_driven() else "stopped"
+    if wish == "pause":
+        return "paused"
+    return "running" if is_driven() else "open"
+
+
+def is_driven(home: Home, study: str, present: Iterable[Member]) -> bool:
+    """Whether one of the drivers `present` is not known to be dead, as `Study.is_driven` says."""
+    if is_driven_here(home, study):
+        return True
+    return not all(each.is_gone or each.home == home.uid for each in present)
 
 
 def load_study(name: str, home: Home | None = None) -> Study:

@@ -13,7 +13,7 @@ from tuner.errors import UsageError
 from tuner.home import Home
 from tuner.spec.reader import parse_stored
 from tuner.spec.study import StudySpec
-from tuner.spec.writer import to_yaml
+from tuner.spec.writer import to_stored
 from tuner.study.catalog import Catalog
 from tuner.study.database import Database
 from tuner.study.opening import open_database
@@ -29,7 +29,7 @@ class Submission:
 
     name: str
     text: str
-    """The study file as it was read, YAML."""
+    """The study file as it was read, as the database keeps it."""
     source: str
     """The file's path where it was submitted, for messages."""
     overrides: tuple[str, ...]
@@ -69,7 +69,7 @@ class Submissions:
         name = file.spec.name
         row = {
             "name": name,
-            "spec": to_yaml(file.spec),
+            "spec": to_stored(file.spec),
             "source": file.source,
             "overrides": file.overrides,
             "code_path": [str(folder) for folder in file.code_path],

@@ -25,18 +25,17 @@ STATES = ("completed", "pruned", "failed", "running", "waiting")
 """The states a logical trial can be in; a waiting one has no attempt in progress."""
 
 
-class Standing(Frozen):
-    """How far a study has come."""
+class Tally(Frozen):
+    """How many of a study's trials are in which state."""
 
-    study: str
-    metric: str
-    direction: str
     slots: int
-    seeds: int
     counts: dict[str, int]
     """How many of the slots are in each of `STATES`."""
-    best: PointSummary | None
-    """The point that ranks first, once a trial has completed."""
+
+    @property
+    def ended(self) -> int:
+        """How many slots have reached their end."""
+        return self.slots - self.counts["running"] - self.counts["waiting"]
 
     @property
     def done(self) -> bool:
@@ -47,6 +46,17 @@ class Standing(Frozen):
     def all_failed(self) -> bool:
         """Whether every slot has failed."""
         return self.counts["failed"] == self.slots
+
+
+class Standing(Tally):
+    """How far a study has come."""
+
+    study: str
+    metric: str
+    direction: str
+    seeds: int
+    best: PointSummary | None
+    """The point that ranks first, once a trial has completed."""
 
 
 class StudySummary(Standing):
@@ -93,12 +103,25 @@ def plan_of(summary: StudySummary, epochs: int, trainers: int, epoch_s: float | 
         study=summary.study,
         metric=summary.metric,
         slots=summary.slots,
-        done=summary.slots - summary.counts["running"] - summary.counts["waiting"],
+        done=summary.ended,
         epochs=epochs,
         epoch_s=epoch_s,
         trainers=trainers,
         best=summary.best,
     )
+
+
+def state_name(state: TrialState, *, in_progress: bool) -> str:
+    """Which of `STATES` a row is in; `in_progress` tells whether its newest attempt is."""
+    return STATE_NAMES.get(state, "running" if in_progress else "waiting")
+
+
+def tally(spec: StudySpec, states: Sequence[str]) -> Tally:
+    """Counts the states of a study's rows; a slot without a row is waiting."""
+    slots = max(spec.slots, len(states))
+    counts = Counter(states)
+    counts["waiting"] += slots - len(states)
+    return Tally(slots=slots, counts={state: counts[state] for state in STATES})
 
 
 def ended_summary(row: FrozenTrial) -> TrialSummary:
@@ -112,7 +135,7 @@ def _summary(row: FrozenTrial, attempt: Attempt | None) -> TrialSummary:
     return TrialSummary(
         number=row.number,
         slot=facts[SLOT],
-        state=STATE_NAMES.get(row.state, "running" if in_progress else "waiting"),
+        state=state_name(row.state, in_progress=in_progress),
         params=row.params,
         value=_value(row),
         epochs=facts.get("epochs", len(row.intermediate_values)),
@@ -132,16 +155,12 @@ def _unpromotable(row: FrozenTrial) -> str:
 
 
 def _standing(spec: StudySpec, states: Sequence[str], best: PointSummary | None) -> Standing:
-    slots = max(spec.slots, len(states))
-    counts = Counter(states)
-    counts["waiting"] += slots - len(states)
     return Standing(
+        **dict(tally(spec, states)),
         study=spec.name,
         metric=spec.objective.metric,
         direction=spec.objective.direction,
-        slots=slots,
         seeds=spec.seeds,
-        counts={state: counts[state] for state in STATES},
         best=best,
     )
 

@@ -27,7 +27,7 @@ studies = Table(
     metadata,
     Column("name", String(250), primary_key=True),
     Column("uid", String(32), nullable=False, unique=True),
-    Column("spec", Text, nullable=False),  # YAML
+    Column("spec", Text, nullable=False),  # JSON, of earlier versions YAML
     Column("source", Text, nullable=False),  # the study file's path
     Column("overrides", JSON, nullable=False, server_default="[]"),  # of the file, as typed
     Column("code_path", JSON, nullable=False),  # folders of the user's modules
@@ -52,7 +52,7 @@ submissions = Table(
     "tuner_submissions",
     metadata,
     Column("name", String(250), primary_key=True),
-    Column("spec", Text, nullable=False),  # YAML
+    Column("spec", Text, nullable=False),  # JSON, of earlier versions YAML
     Column("source", Text, nullable=False),
     Column("overrides", JSON, nullable=False, server_default="[]"),
     Column("code_path", JSON, nullable=False),

@@ -1,0 +1,118 @@
+"""The list of all studies says what each study's own summary says."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+
+from optuna.trial import TrialState, create_trial
+from sqlalchemy import select, update
+
+from tests.study.conftest import Bench, ScriptedPool
+from tuner.spec.study import StudySpec
+from tuner.spec.writer import to_yaml
+from tuner.study.catalog import Catalog
+from tuner.study.lock import only_driver
+from tuner.study.overview import StudyOverview, overview
+from tuner.study.study import Study
+from tuner.study.tables import studies
+
+Spec = Callable[..., StudySpec]
+
+
+def overviews(bench: Bench) -> Mapping[str, StudyOverview]:
+    records, unreadable = Catalog(bench.database).readable()
+    assert not unreadable
+    return {each.record.name: each for each in overview(bench.home, bench.database, records)}
+
+
+def assert_same(bench: Bench) -> None:
+    """Holds the overview against every study's summary."""
+    seen = overviews(bench)
+    assert [*seen] == Catalog(bench.database).names()
+    for name, each in seen.items():
+        study = Study(bench.home, bench.database, Catalog(bench.database).get(name))
+        summary = study.summary()
+        assert (each.tally.slots, each.tally.counts) == (summary.slots, summary.counts)
+        assert each.state == study.state(summary)
+        best = summary.best and (summary.best.point, summary.best.mean, summary.best.trial.number)
+        told = each.best and (
+            each.best.point,
+            each.best.mean,
+            each.best.representatives[0].number,
+        )
+        assert told == best
+
+
+def open_two_attempts(bench: Bench, spec: StudySpec) -> None:
+    """One is in progress, one was handed back."""
+    bench.stack.enter_context(only_driver(bench.home, spec.name))
+    driver = bench.member(spec)
+    ledger, trials = bench.ledger(spec, driver), bench.trials(spec, driver)
+    for handed_back in (False, True):
+        claim = ledger.claim(spec.slots, lambda _: True, lambda _: False)
+        assert claim is not None
+        trials.open(claim)
+        if handed_back:
+            ledger.close(claim.uid, "interrupted")
+
+
+def add_rows(bench: Bench, spec: StudySpec) -> None:
+    """Rows that Optuna keeps in another way than most, and one that nobody claimed."""
+    bench.record(spec)
+    storage = bench.database.storage
+    study_id = storage.get_study_id_from_name(spec.name)
+    for slot, value in enumerate((0.5, math.inf, -math.inf)):
+        row = create_trial(state=TrialState.COMPLETE, value=value, user_attrs={"slot": slot})
+        storage.create_new_trial(study_id, row)
+    pruned = create_trial(state=TrialState.PRUNED, value=0.9, user_attrs={"slot": 3})
+    storage.create_new_trial(study_id, pruned)
+    storage.create_new_trial(study_id, create_trial(state=TrialState.COMPLETE, value=7.0))
+
+
+def test_the_list_of_studies_says_what_each_summary_says(
+    each_bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    each_bench.record(study_spec(name="untouched"))
+    each_bench.run(study_spec(name="finished", trials=3, seeds=2), scripted())
+    each_bench.run(study_spec(name="failed", trials=1), scripted(fails=lambda _plan: True))
+    each_bench.run(study_spec(name="lowered", trials=3, objective="val_loss"), scripted())
+    each_bench.record(study_spec(name="lowered", trials=2, objective="val_loss"))
+    open_two_attempts(each_bench, study_spec(name="driven"))
+    add_rows(each_bench, study_spec(name="odd"))
+
+    assert_same(each_bench)
+    for wish in ("pause", "stop"):
+        for name in Catalog(each_bench.database).names():
+            Catalog(each_bench.database).ask(name, wish)
+        assert_same(each_bench)
+
+    seen = overviews(each_bench)
+    assert seen["driven"].tally.counts["running"] == 1
+    assert {name: each.state for name, each in seen.items()} == {
+        "untouched": "stopped",
+        "finished": "done",
+        "failed": "done",
+        "lowered": "done",
+        "driven": "stopping",
+        "odd": "stopped",
+    }
+    best = seen["odd"].best
+    assert best is not None
+    assert (best.point, best.mean) == (1, math.inf)
+
+
+def test_studies_of_other_versions_are_read_or_named(each_bench: Bench, study_spec: Spec) -> None:
+    for name in ("yaml", "newer", "damaged"):
+        each_bench.record(study_spec(name=name))
+    with each_bench.database.engine.begin() as connection:
+        kept = dict(connection.execute(select(studies.c.name, studies.c.spec)).all())
+        newer = json.dumps({**json.loads(kept["newer"]), "colour": "red"})
+        texts = {"yaml": to_yaml(study_spec(name="yaml")), "newer": newer, "damaged": "{"}
+        for name, text in texts.items():
+            connection.execute(update(studies).where(studies.c.name == name).values(spec=text))
+
+    records, unreadable = Catalog(each_bench.database).readable()
+
+    assert [record.spec for record in records] == [study_spec(name="yaml")]
+    assert "colour" in str(unreadable["newer"])
+    assert "must be JSON" in str(unreadable["damaged"])
