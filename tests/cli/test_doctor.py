@@ -42,4 +42,4 @@ def test_a_study_that_is_driven_or_was_changed_by_hand_keeps_no_other_from_being
     assert "driven: trial 0, attempt 0: 4 of its events are not in MLflow yet" in said
     assert "changed: cannot be read: study 'changed': its code in the database is not what" in said
     assert "sound: the database, the spools here and MLflow agree" in said
-    assert "error: not everything is in order: driven, changed\n" in said
+    assert "error: not everything is in order: changed, driven\n" in said

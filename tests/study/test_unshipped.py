@@ -1,5 +1,6 @@
 """What a worker looks after that its drivers have left in its home."""
 
+import json
 import shutil
 import socket
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from tuner.errors import UnavailableError
 from tuner.home import Home
 from tuner.spec.study import StudySpec
 from tuner.study.clearing import clear_home
-from tuner.study.doctor import Doctor, Kind
+from tuner.study.doctor import Doctor
+from tuner.study.examination import Kind
 from tuner.study.ledger import Ledger
 from tuner.study.members import Membership
 from tuner.study.opening import open_database
@@ -95,7 +97,8 @@ def test_a_study_of_a_newer_tuner_is_left_to_others(
     bench.run(study_spec(trials=1), scripted())
     with bench.database.engine.begin() as connection:
         text = connection.execute(select(studies.c.spec)).scalar_one()
-        connection.execute(update(studies).values(spec=f"{text}\nunheard_of: 1\n"))
+        newer = json.dumps(json.loads(text) | {"unheard_of": 1})
+        connection.execute(update(studies).values(spec=newer))
     said: list[str] = []
     unshipped = Unshipped(
         bench.home, lambda event: said.extend([event.text] if isinstance(event, Step) else [])

@@ -289,4 +289,4 @@ def test_an_artifact_store_that_wants_a_login_holds_up_its_own_files_alone(
         assert shipper.survey().pending > 0
     assert "the artifact store says NoCredentialsError" in caplog.text
     with pytest.raises(UnavailableError, match="NoCredentialsError"):
-        look_at(local, recorder.study_uid, "val_accuracy")
+        look_at(local, {recorder.study_uid: "val_accuracy"})

@@ -8,7 +8,10 @@ from tuner.cli.tables import print_table
 from tuner.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tuner.study.doctor import Doctor
+    from tuner.study.examination import Finding
 
 
 def doctor(
@@ -19,8 +22,8 @@ def doctor(
 ) -> None:
     """Check the surroundings, MLflow's store, and each study's database, spools and runs."""
     from tuner.home import Home
-    from tuner.study.catalog import Catalog
-    from tuner.study.doctor import Doctor
+    from tuner.study.doctor import Doctor, patients
+    from tuner.study.examination import examine
     from tuner.study.lock import is_driven_here
     from tuner.study.opening import open_database
     from tuner.study.surroundings import surroundings
@@ -34,40 +37,38 @@ def doctor(
         names = home.studies()
         folders = [each for name in names for each in (home.devoted(name), *home.formers(name))]
         mend(tracking, [name for name in names if is_driven_here(home, name)], folders)
-    wrong = []
-    for trouble in troubles(tracking):
+    found = troubles(tracking)
+    for trouble in found:
         typer.echo(f"MLflow: {trouble.text}; with --fix it {trouble.remedy}")
-        wrong.append("MLflow")
+    if found:  # what MLflow says of a study would be no news
+        raise RefusedError("not everything is in order: MLflow")
     with open_database(home) as database:
-        catalog = Catalog(database)
-        names = catalog.names() if study is None else [study]
-        for name in [] if wrong else names:  # what MLflow says of a study would be no news
-            try:
-                patient = Doctor(home, database, catalog.get(name), tracking)
-                if not _is_in_order(name, patient, fix):
-                    wrong.append(name)
-            except (RefusedError, UsageError) as error:  # deleted just now, or changed by hand
-                if study is not None:
-                    raise
-                typer.echo(f"{name}: cannot be read: {error}")
-                wrong.append(name)
-    if wrong:
+        records, unreadable = patients(database, study)
+        for name, error in unreadable.items():
+            typer.echo(f"{name}: cannot be read: {error}")
+        doctors = [Doctor(home, database, record, tracking) for record in records] if fix else []
+        unhealed = [each.study for each in doctors if not _is_healed(each)]
+        examined = examine(home, database, records, tracking)
+    differing = [name for name, differences in examined.items() if not _agree(name, differences)]
+    if wrong := list(dict.fromkeys([*unreadable, *unhealed, *differing])):
         raise RefusedError(f"not everything is in order: {', '.join(wrong)}")
 
 
-def _is_in_order(study: str, patient: "Doctor", fix: bool) -> bool:
-    """Heals the study if it may, says what is wrong with it, and whether nothing is."""
-    is_healed = True
+def _is_healed(doctor: "Doctor") -> bool:
+    """Whether the study could be treated."""
     try:
-        if fix:
-            patient.heal(lambda text: typer.echo(text, err=True))
-    except RefusedError as error:  # its driver may be at work
-        typer.echo(f"{study}: cannot be healed now: {error}")
-        is_healed = False
-    found = patient.findings()
-    for each in found:
+        doctor.heal(lambda text: typer.echo(text, err=True))
+    except (RefusedError, UsageError) as error:  # it is driven, or was deleted or changed just now
+        typer.echo(f"{doctor.study}: cannot be healed now: {error}")
+        return False
+    return True
+
+
+def _agree(study: str, differences: "Sequence[Finding]") -> bool:
+    """Says what is wrong with the study, and whether nothing is."""
+    for each in differences:
         remedy = f"; with --fix it {each.remedy}" if each.remedy else ""
         typer.echo(f"{study}: {each.about}: {each.text}{remedy}")
-    if not found:
+    if not differences:
         typer.echo(f"{study}: the database, the spools here and MLflow agree")
-    return is_healed and not found
+    return not differences

@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -86,9 +86,7 @@ class Members:
 
     def hosts(self) -> dict[str, str]:
         """The machine of every driver that has ever been a member, by the driver's uid."""
-        statement = select(drivers.c.uid, drivers.c.host).where(drivers.c.study == self._study)
-        rows = self._database.transact(lambda one: one.execute(statement).all())
-        return {row.uid: row.host for row in rows}
+        return self._database.transact(lambda one: hosts_by_driver(one, [self._study]))
 
     def of_home(self, home: str) -> set[str]:
         """The drivers that ever worked in the home of that id, or whose home nobody wrote down."""
@@ -103,6 +101,12 @@ def present_by_study(connection: Connection) -> dict[str, list[Member]]:
     for row in connection.execute(_PRESENT):
         found[row.study].append(_member(row._mapping))
     return found
+
+
+def hosts_by_driver(connection: Connection, names: Collection[str]) -> dict[str, str]:
+    """The machine of every driver that has ever been a member of the studies, by its uid."""
+    statement = select(drivers.c.uid, drivers.c.host).where(drivers.c.study.in_(names))
+    return {row.uid: row.host for row in connection.execute(statement)}
 
 
 class Watch:

@@ -1,18 +1,26 @@
-"""What MLflow holds of one study, for whoever compares it with what it should."""
+"""What MLflow and a spool here hold of studies, to be compared with what they should."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from pydantic import ValidationError
+
 from tuner.tracking.connection import connected
+from tuner.tracking.events import AttemptEnded, Event
+from tuner.tracking.progress import FILE_NAME as PROGRESS
+from tuner.tracking.progress import load_progress
 from tuner.tracking.settings import TrackingSettings
+from tuner.tracking.spool import OF_OTHERS, OPENINGS, read_lines
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+_STUDY_TAG = "tuner.study_uid"
 
 
 @dataclass(frozen=True)
@@ -41,45 +49,152 @@ class SeenStudy:
     attempts: dict[str, tuple[SeenRun, ...]]
 
 
-def look_at(settings: TrackingSettings, study_uid: str, metric: str) -> SeenStudy:
-    """Reads every run of the study.
+@dataclass(frozen=True)
+class SeenSpool:
+    """A spool of this home, read once, and how far it was shipped."""
+
+    folder: Path
+    kinds: tuple[str, ...]
+    """Of its lines, in their order; empty for one that tells none."""
+    told: tuple[str, ...]
+    """The kinds of the events that can be read."""
+    pending: int
+    """How many lines MLflow does not have yet."""
+    refused: tuple[str, ...]
+    """What MLflow turned down, each part with its reason."""
+    is_evaluated: bool
+    """Whether it tells of an attempt that ended with an evaluation."""
+
+    @property
+    def damaged(self) -> int:
+        """How many lines cannot be read."""
+        return len(self.kinds) - len(self.told)
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether it says what its run is."""
+        return any(kind in OPENINGS for kind in self.told)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it tells of an attempt that this home has begun."""
+        return any(kind not in OF_OTHERS for kind in self.kinds)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether something was shipped of a spool that is there no more."""
+        rest = all(kind.startswith("model-") for kind in self.kinds)
+        return rest and (self.folder / PROGRESS).exists()
+
+
+def look_into(folder: Path) -> SeenSpool:
+    """Reads the spool in `folder`, which may be missing."""
+    progress = load_progress(folder)
+    offset = progress.offset if progress else 0
+    lines = list(read_lines(folder, 0))
+    read = [line.event_or_error() for line in lines]
+    events = [event for event in read if not isinstance(event, ValidationError)]
+    return SeenSpool(
+        folder=folder,
+        kinds=tuple(line.kind for line in lines),
+        told=tuple(event.kind for event in events),
+        pending=sum(line.end > offset for line in lines),
+        refused=progress.turned_down if progress else (),
+        is_evaluated=any(map(_is_evaluated, events)),
+    )
+
+
+def _is_evaluated(event: Event) -> bool:
+    return isinstance(event, AttemptEnded) and bool(event.result and event.result.evaluation)
+
+
+def look_at(settings: TrackingSettings, studies: Mapping[str, str]) -> dict[str, SeenStudy]:
+    """Reads every run of the studies in a few questions, however many they are.
+
+    Args:
+        settings: name the store.
+        studies: the metric of which the epochs are told, by the study's uid.
+
+    Returns:
+        What was seen of each study, by its uid.
 
     Raises:
         UnavailableError: MLflow does not answer.
     """
+    found: dict[str, dict[str, list[SeenRun]]] = {uid: defaultdict(list) for uid in studies}
     with connected(settings) as client:
-        found = defaultdict(list)
-        for run in _runs(client, settings.experiment, study_uid):
-            seen = _seen(client, settings.uri, run, metric)
-            found[unquote(run.data.tags.get("tuner.uid", ""))].append(seen)
-    runs = {uid: tuple(seen) for uid, seen in found.items()}
-    return SeenStudy(parents=runs.pop(study_uid, ()), attempts=runs)
+        for page in _pages(client, settings.experiment, studies):
+            epochs = _epochs(client, page, studies)
+            for run in page:
+                seen = _seen(settings.uri, run, epochs[run.info.run_id])
+                uid = unquote(run.data.tags.get("tuner.uid", ""))
+                found[run.data.tags[_STUDY_TAG]][uid].append(seen)
+    return {uid: _study(uid, runs) for uid, runs in found.items()}
 
 
-def _runs(client: "MlflowClient", experiment_name: str, study_uid: str) -> Iterator["Run"]:
+def _study(uid: str, runs: Mapping[str, Sequence[SeenRun]]) -> SeenStudy:
+    attempts = {each: tuple(seen) for each, seen in runs.items()}
+    return SeenStudy(parents=attempts.pop(uid, ()), attempts=attempts)
+
+
+def _pages(
+    client: "MlflowClient", experiment_name: str, studies: Collection[str]
+) -> Iterator[list["Run"]]:
+    """The runs of the studies, a thousand at a time; of several studies out of all that are ours.
+
+    MLflow knows no "one of these tags".
+    """
     experiment = client.get_experiment_by_name(experiment_name)
-    if experiment is None:
+    if experiment is None or not studies:
         return
+    ours = f"= '{next(iter(studies))}'" if len(studies) == 1 else "LIKE '%'"
     token = None
     while True:
         page = client.search_runs(
-            [experiment.experiment_id],
-            f"tags.`tuner.study_uid` = '{study_uid}'",
-            page_token=token,
+            [experiment.experiment_id], f"tags.`{_STUDY_TAG}` {ours}", page_token=token
         )
-        yield from page
+        yield [run for run in page if run.data.tags[_STUDY_TAG] in studies]
         token = page.token
         if not token:
             return
 
 
-def _seen(client: "MlflowClient", uri: str, run: "Run", metric: str) -> SeenRun:
-    logged = metric in run.data.metrics
-    history = client.get_metric_history(run.info.run_id, metric) if logged else []
+def _epochs(
+    client: "MlflowClient", runs: Sequence["Run"], studies: Mapping[str, str]
+) -> Mapping[str, set[int]]:
+    """The steps at which each run has its study's metric, by the run's id."""
+    logged = defaultdict[str, list[str]](list)
+    for run in runs:
+        metric = studies[run.data.tags[_STUDY_TAG]]
+        if metric in run.data.metrics:
+            logged[metric].append(run.info.run_id)
+    found = defaultdict[str, set[int]](set)
+    for metric, run_ids in logged.items():
+        for run_id, step in _history(client, run_ids, metric):
+            found[run_id].add(step)
+    return found
+
+
+def _history(
+    client: "MlflowClient", run_ids: Sequence[str], metric: str
+) -> Iterator[tuple[str, int]]:
+    """A server's interface asks run by run; a database is asked once."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    store = client._tracking_client.store
+    if isinstance(store, SqlAlchemyStore):
+        points = store.get_metric_history_bulk(run_ids, metric, max_results=None)
+        yield from ((point.run_id, point.step) for point in points)
+        return
+    for run_id in run_ids:
+        yield from ((run_id, point.step) for point in client.get_metric_history(run_id, metric))
+
+
+def _seen(uri: str, run: "Run", epochs: Collection[int]) -> SeenRun:
     return SeenRun(
         run_id=run.info.run_id,
         status=run.info.status,
-        epochs=frozenset(point.step for point in history),
+        epochs=frozenset(epochs),
         refused=int(run.data.tags.get("tuner.refused_events", 0)),
         state=run.data.tags.get("tuner.state", ""),
         metrics=run.data.metrics,

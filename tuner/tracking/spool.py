@@ -36,8 +36,9 @@ NO_EVENT = "not an event"
 """What is said of a line that cannot be read."""
 
 _KIND = re.compile(rb'{"kind": "([^"]*)"')
-_OPENINGS = ("study-opened", "attempt-started", "attempt-abandoned")
-_OF_OTHERS = ("attempt-abandoned", "model-kept", "model-displaced")
+OPENINGS = ("study-opened", "attempt-started", "attempt-abandoned")
+"""What a spool may say that its run is."""
+OF_OTHERS = ("attempt-abandoned", "model-kept", "model-displaced")
 """What a spool may tell of an attempt that it knows no more of."""
 _SYNCED = (StudyOpened, StudyClosed, AttemptStarted, AttemptEnded)
 
@@ -219,7 +220,7 @@ def read_events(folder: Path, offset: int = 0) -> tuple[list[Event], int]:
 def openings(folder: Path) -> Iterator[StudyOpened | AttemptStarted | AttemptAbandoned]:
     """What the spool says that its run is: as a rule its first line, unless that was damaged."""
     for line in read_lines(folder, 0):
-        event = line.event_or_error() if line.kind in _OPENINGS else None
+        event = line.event_or_error() if line.kind in OPENINGS else None
         if isinstance(event, StudyOpened | AttemptStarted | AttemptAbandoned):
             yield event
 
@@ -231,7 +232,7 @@ def is_begun(folder: Path) -> bool:
 
 def is_own(folder: Path) -> bool:
     """Whether the spool tells of an attempt that this home has begun."""
-    return any(line.kind not in _OF_OTHERS for line in read_lines(folder, 0))
+    return any(line.kind not in OF_OTHERS for line in read_lines(folder, 0))
 
 
 def first_line_digest(folder: Path) -> str:
