@@ -1,8 +1,12 @@
 """What MLflow and a spool here hold of studies, to be compared with what they should."""
 
+import os
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -19,8 +23,14 @@ from tuner.tracking.spool import OF_OTHERS, OPENINGS, read_lines
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+    from mlflow.store.tracking.rest_store import RestStore
 
 _STUDY_TAG = "tuner.study_uid"
+_HISTORIES = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
+_RUNS_A_CALL, _POINTS_A_CALL = 100, 25_000
+"""That call's limits (mlflow/server/handlers.py)."""
+_LISTED_AT_ONCE = 8
+"""Runs whose files are listed side by side, since a server takes a call for each."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ class SeenRun:
     metrics: Mapping[str, float]
     """The newest value of each."""
     artifacts: Mapping[str, int]
-    """The files and folders at its top, and the files below `model`, with their sizes in bytes."""
+    """The files and folders at its top, and the files below `model`, with the files' bytes."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +135,8 @@ def look_at(settings: TrackingSettings, studies: Mapping[str, str]) -> dict[str,
     with connected(settings) as client:
         for page in _pages(client, settings.experiment, studies):
             epochs = _epochs(client, page, studies)
-            for run in page:
-                seen = _seen(settings.uri, run, epochs[run.info.run_id])
+            for run, artifacts in zip(page, _listed(settings.uri, page), strict=True):
+                seen = _seen(run, epochs[run.info.run_id], artifacts)
                 uid = unquote(run.data.tags.get("tuner.uid", ""))
                 found[run.data.tags[_STUDY_TAG]][uid].append(seen)
     return {uid: _study(uid, runs) for uid, runs in found.items()}
@@ -178,7 +188,8 @@ def _epochs(
 def _history(
     client: "MlflowClient", run_ids: Sequence[str], metric: str
 ) -> Iterator[tuple[str, int]]:
-    """A server's interface asks run by run; a database is asked once."""
+    """Run and step of every point; a store's interface knows one run at a time, the store many."""
+    from mlflow.store.tracking.rest_store import RestStore
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     store = client._tracking_client.store
@@ -186,11 +197,32 @@ def _history(
         points = store.get_metric_history_bulk(run_ids, metric, max_results=None)
         yield from ((point.run_id, point.step) for point in points)
         return
-    for run_id in run_ids:
-        yield from ((run_id, point.step) for point in client.get_metric_history(run_id, metric))
+    for start in range(0, len(run_ids), _RUNS_A_CALL):
+        some = run_ids[start : start + _RUNS_A_CALL]
+        told = _told(store, some, metric) if isinstance(store, RestStore) else None
+        if told is not None:
+            yield from told
+            continue
+        for run_id in some:
+            points = client.get_metric_history(run_id, metric)
+            yield from ((run_id, point.step) for point in points)
 
 
-def _seen(uri: str, run: "Run", epochs: Collection[int]) -> SeenRun:
+def _told(store: "RestStore", run_ids: Sequence[str], metric: str) -> list[tuple[str, int]] | None:
+    """What a server tells its own pages; None where it does not, or might not tell all."""
+    from mlflow.utils.rest_utils import http_request
+
+    asked = {"run_id": list(run_ids), "metric_key": metric}
+    answer = http_request(store.get_host_creds(), _HISTORIES, "GET", params=asked)
+    if answer.status_code != HTTPStatus.OK:
+        return None
+    points = answer.json()["metrics"]
+    if len(points) >= _POINTS_A_CALL:
+        return None
+    return [(point["run_id"], point["step"]) for point in points]
+
+
+def _seen(run: "Run", epochs: Collection[int], artifacts: Mapping[str, int]) -> SeenRun:
     return SeenRun(
         run_id=run.info.run_id,
         status=run.info.status,
@@ -198,8 +230,14 @@ def _seen(uri: str, run: "Run", epochs: Collection[int]) -> SeenRun:
         refused=int(run.data.tags.get("tuner.refused_events", 0)),
         state=run.data.tags.get("tuner.state", ""),
         metrics=run.data.metrics,
-        artifacts=dict(_artifacts(uri, run.info.artifact_uri)),
+        artifacts=artifacts,
     )
+
+
+def _listed(uri: str, runs: Sequence["Run"]) -> list[Mapping[str, int]]:
+    """The artifacts of each run."""
+    with ThreadPoolExecutor(_LISTED_AT_ONCE) as pool:
+        return list(pool.map(lambda run: dict(_artifacts(uri, run.info.artifact_uri)), runs))
 
 
 def _artifacts(uri: str, address: str) -> Iterator[tuple[str, int]]:
@@ -210,9 +248,9 @@ def _artifacts(uri: str, address: str) -> Iterator[tuple[str, int]]:
     from tuner.tracking.mlflow_errors import of_artifacts
 
     if urlsplit(address).scheme in ("", "file"):
-        folder = Path(local_file_uri_to_path(address))
-        paths = (path for pattern in ("*", "model/*") for path in folder.glob(pattern))
-        yield from ((path.relative_to(folder).as_posix(), path.stat().st_size) for path in paths)
+        folder = local_file_uri_to_path(address)
+        yield from _files(folder, "")
+        yield from _files(f"{folder}/model", "model/")
         return
     with of_artifacts("list a run's files"):
         files = get_artifact_repository(address, tracking_uri=uri)
@@ -220,3 +258,9 @@ def _artifacts(uri: str, address: str) -> Iterator[tuple[str, int]]:
         below = files.list_artifacts("model") if "model" in top else []
     yield from top.items()
     yield from ((each.path, each.file_size or 0) for each in below)
+
+
+def _files(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            yield prefix + entry.name, 0 if entry.is_dir() else entry.stat().st_size
