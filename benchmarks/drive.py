@@ -151,7 +151,8 @@ class Loop:
         return {"all": 1000 * self._seconds / trials, "processor": computed}
 
 
-def _spec(sampler: str, count: int) -> StudySpec:
+def study_spec(sampler: str, count: int) -> StudySpec:
+    """A study of that many trials, of a name of its own."""
     return StudySpec.model_validate(
         {
             "name": f"overhead-{uuid.uuid4().hex}",
@@ -194,7 +195,7 @@ def main() -> None:
     arguments.add_argument("trials", type=int)
     arguments.add_argument("--profile", action="store_true")
     asked = arguments.parse_args()
-    home, spec = Home.from_environment(), _spec(asked.sampler, asked.trials)
+    home, spec = Home.from_environment(), study_spec(asked.sampler, asked.trials)
     if asked.way == "long epochs":
         trials.LATELY_S = 0.0
     importance.load()

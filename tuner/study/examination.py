@@ -233,14 +233,14 @@ def _about_run(
     spool: SeenSpool,
     living: set[str],
 ) -> Iterator[Finding]:
-    """What another machine's driver, alive, has still to ship is no difference yet."""
+    """What a living driver has still to ship or to write down is no difference yet."""
     run, here = runs[0], spool.is_own
     again = Kind.INCOMPLETE if here else Kind.ELSEWHERE
     if not here and attempt.driver in living:
         return
     if len(runs) > 1:
         yield found(again, f"has {len(runs)} runs in MLflow")
-    if attempt.run_id is None:
+    if attempt.run_id is None and attempt.driver not in living:
         yield found(Kind.UNNAMED, "the database does not know its run", run.run_id)
     if run.status == "RUNNING":
         yield found(Kind.RUNNING, "is over, and its run is open")
