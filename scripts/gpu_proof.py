@@ -340,7 +340,7 @@ def _keep(command: Command, said: Said, log: TextIO | None) -> None:
 
 
 def say(text: str) -> None:
-    """Tells whoever waits."""
+    """Tells the person who waits."""
     sys.stderr.write(f"{text}\n")
 
 

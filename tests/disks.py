@@ -24,7 +24,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Takes all the room there is; whoever unlinks what is returned gives it back."""
+    """Takes all the room there is; unlinking what is returned gives it back."""
     filler = disk / "filler"
     try:
         with filler.open("wb", buffering=0) as file:

@@ -127,7 +127,7 @@ def test_a_function_of_the_studys_own_folders_is_found(write: Write, code: str) 
     assert callable(named("own:load"))
 
 
-def test_whoever_runs_it_may_allow_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_person_who_runs_it_may_allow_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNER_ALLOWED_MODULES", "numpy, sklearn.datasets")
     assert callable(named("sklearn.datasets:load_digits"))
     for other in ("sklearn.utils:shuffle", "sklearn.datasets_more:load"):

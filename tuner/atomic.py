@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def exclusive(lock: Path) -> Iterator[None]:
-    """Holds `lock` among all processes of this machine, waiting for whoever has it.
+    """Holds `lock` among all processes of this machine, waiting for the one that has it.
 
     The lock goes when its holder does, however it ends; the empty file stays, because
     removing it would let two processes hold two files of one name.

@@ -181,7 +181,7 @@ def test_pictures_become_one_or_three_channels(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
 @pytest.mark.parametrize("grey", [True, False])
-def test_a_folder_and_whoever_asks_read_the_same_pixels(
+def test_a_folder_and_a_prediction_read_the_same_pixels(
     fit: Fit, grey: bool, tmp_path: Path
 ) -> None:
     random = np.random.default_rng(1)

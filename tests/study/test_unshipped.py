@@ -138,7 +138,7 @@ def test_mlflow_away_keeps_a_worker_waiting_for_one_study_alone_and_then_for_ano
 def test_a_deleted_experiment_ends_a_workers_shipping_with_what_to_do(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
-    """It is no outage: nothing is tried again at once, and whoever is done hears of it."""
+    """It is no outage: nothing is tried again at once, and a worker that is done hears of it."""
     spec = study_spec(trials=1)
     bench.run(spec, scripted())
     tracking = TrackingSettings.from_environment(bench.home.root)

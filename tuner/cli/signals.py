@@ -4,8 +4,8 @@ Until the driver asks for the first time nothing is in progress, so a signal end
 at once. From then on the first signal is kept for the driver, who hands its trials back; a
 second Ctrl-C does not wait for that. A worker that looks for another study says so.
 
-A driver that cannot hand anything back, since its database takes every question and answers none,
-say, ends all the same, as if it had been killed: whoever comes next takes over.
+A driver that cannot hand anything back, for example because its database takes every question and
+answers none, ends all the same, as if it had been killed: the next driver takes over.
 """
 
 import os
@@ -44,7 +44,7 @@ class StopSignals:
         self._last_resort = _LastResort()
 
     def received(self) -> bool:
-        """Whether a signal came. Whoever asks promises to ask again, soon."""
+        """Whether a signal came. The caller promises to ask again soon."""
         self._asked = True
         return self.exit_code is not None
 

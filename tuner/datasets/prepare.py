@@ -172,7 +172,7 @@ def _take_standard_streams() -> tuple[int, int]:
 
 
 def _end_with(questions: int, answered: threading.Event) -> None:
-    """Waits until whoever asked is gone, then ends this process and all it started."""
+    """Waits until the process that asked is gone, then ends this process and all it started."""
     while os.read(questions, 1):
         pass
     end_own_group()

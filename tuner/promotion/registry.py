@@ -1,7 +1,7 @@
 """The model registry: one version a promoted trial, and one alias that names the champion.
 
 The alias moves only to a version that is READY and was fetched back and found the same.
-Whoever calls holds the promotion lock, so that on one machine two never interleave; between
+The caller holds the promotion lock, so that on one machine two never interleave; between
 machines the alias is read back after it was set.
 """
 

@@ -147,7 +147,7 @@ class Catalog:
             source: its file's path, for messages.
             code_path: where modules that it names are.
             dataset: its data.
-            submitted_ms: for whoever answers a submission, when that was made.
+            submitted_ms: when the submission was made that this answers, if it answers one.
             overrides: what was changed of the file.
             epoch_s: by what its precision was chosen.
 

@@ -3,7 +3,7 @@
 A study that the database still has is never touched: its spools are what `tuner doctor --fix`
 heals MLflow from. Leftovers are
 
-- the folder of a study that the database does not have, deleted from another machine, say;
+- the folder of a study that the database does not have, deleted from another machine;
 - the spools of a former study of the same name;
 - what trainers that are gone printed outside of trials.
 

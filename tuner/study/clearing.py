@@ -28,7 +28,7 @@ def clear_home(
 ) -> None:
     """Closes what dead drivers of this home left open, and the study if nobody is at work on it.
 
-    Whoever calls holds the home's driver lock. One that is `patient` waits until drivers of other
+    The caller holds the home's driver lock. One that is `patient` waits until drivers of other
     machines have given a sign of life, a lease at most, where events wait here.
 
     Raises:

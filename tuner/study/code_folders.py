@@ -1,7 +1,7 @@
 """Which of a study's code folders count on this machine.
 
 The database says where the user's modules lay on the machine that ran or submitted the study.
-Whoever can write to a database that is shared can name any folder there. So of such a database
+Anyone who can write to a database that is shared can name any folder there. So of such a database
 only those folders count that were chosen on this machine: they lie in the folder that the
 process was started in, or on `PYTHONPATH`. What lies there hidden, or is a Python with its
 packages, was not meant by that. The database of the state folder is trusted as that folder is.

@@ -28,7 +28,7 @@ from tenacity.stop import stop_base
 from tuner.errors import UnavailableError
 
 _PATIENCE_S = 900.0
-"""A database that is away for longer ends a driver; whoever comes next goes on."""
+"""A database that is away for longer ends a driver; the next one goes on."""
 _LONGEST_PAUSE_S = 2.0
 _NO_PATIENCE = Retrying(stop=stop_after_attempt(1), reraise=True)
 
@@ -70,7 +70,7 @@ class Database:
             return self._retrying(work)
         except (SQLAlchemyError, StorageInternalError) as error:
             if _is_away(error):
-                self._retrying = _NO_PATIENCE  # whoever has waited in vain waits no more
+                self._retrying = _NO_PATIENCE  # who has waited in vain waits no more
             raise
 
     @contextmanager

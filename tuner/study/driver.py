@@ -215,9 +215,9 @@ class Driver:
                 pass
 
     def _kill_hung(self) -> None:
-        """Whoever hangs is killed; `Lost` follows, and with it another attempt.
+        """A trainer that hangs is killed; `Lost` follows, and with it another attempt.
 
-        Time in which the driver itself listened to nobody, say for want of a database, is
+        Time in which the driver itself listened to nobody, because the database was away, is
         nobody's fault.
         """
         now = time.monotonic()

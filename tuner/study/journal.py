@@ -42,7 +42,7 @@ class Journal:
         leads: Callable[[], bool] = lambda: True,
         say: Callable[[str], None],
     ) -> None:
-        """Spools below `home`, for whoever holds its driver lock.
+        """Spools below `home`, for the process that holds its driver lock.
 
         `versions` are those of the user's code. `leads` says whether this journal is the one that
         tells of the study as a whole; of several drivers, one does. `say` hears of a disk that
@@ -66,7 +66,7 @@ class Journal:
             self._open()
 
     def _open(self) -> None:
-        """Once, by whoever speaks for the study first."""
+        """Once, by the driver that speaks for the study first."""
         folder = self._home.parent(self._record.name)
         if folder in self._openings:
             return

@@ -78,7 +78,7 @@ class BestModels:
             self.attempt_ended(waited[slot])
 
     def leave(self) -> None:
-        """Keeps what waits too: whoever ends its points may be on another machine."""
+        """Keeps what waits too: the driver that ends its points may be on another machine."""
         for slot in sorted(self._waiting.keys() - self._elsewhere):
             self._keep(slot)
 

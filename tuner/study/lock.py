@@ -11,7 +11,7 @@ from tuner.errors import RefusedError
 from tuner.home import Home
 
 _PATIENCE_S = 1.0
-"""Whoever only looks holds the lock for a moment too."""
+"""A process that only looks holds the lock for a moment too."""
 _PAUSE_S = 0.05
 
 

@@ -1,14 +1,14 @@
 """The drivers of a study: each has a row, beats in it, and is fenced once it was given up.
 
 A driver counts its row's `beats` up several times in every `lease_s` seconds. It is dead when
-its process is gone from the machine on which both run, or when whoever watches has seen the
+its process is gone from the machine on which both run, or when the one that watches has seen the
 counter stand still for the lease of its own monotonic time while the database answered every
 question: no clock is compared with another, and a database that was away kills nobody. Half the
 lease is enough for one of the home whose driver lock the watcher holds: such a driver is dead
 unless the disk was cloned, and a clone beats.
 
-A driver that was given up may come back, say after SIGSTOP. From the moment at which its row
-ended it commits nothing: every transaction of its engine looks at the row before it commits.
+A driver that was given up may come back, for example after SIGSTOP. From the moment at which its
+row ended it commits nothing: every transaction of its engine looks at the row before it commits.
 """
 
 import math

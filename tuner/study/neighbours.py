@@ -1,4 +1,4 @@
-"""The other drivers of a study, as one driver sees them: whoever dies is given up."""
+"""The other drivers of a study, as one driver sees them: dead ones are given up."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -27,7 +27,7 @@ class Neighbours:
     ) -> None:
         """Looks at every driver of the study `but` the one of that uid.
 
-        Whoever makes one holds the home's driver lock.
+        The caller holds the home's driver lock.
         """
         self._home = home
         self._database = database

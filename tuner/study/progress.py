@@ -1,4 +1,4 @@
-"""What a driver tells whoever watches: frozen events, in order, to one callback."""
+"""What a driver tells its observer: frozen events, in order, to one callback."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -91,4 +91,4 @@ Notify = Callable[[ProgressEvent], None]
 
 
 def ignore(_event: ProgressEvent) -> None:
-    """For whoever does not watch."""
+    """For callers that do not watch."""

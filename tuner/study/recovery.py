@@ -1,7 +1,7 @@
-"""Finishes what dead drivers left open: their trials go on with whoever lives.
+"""Finishes what dead drivers left open: their trials go on with living ones.
 
 Everything about a dead driver changes in one transaction: its membership ends, which fences
-it, and its attempts are closed, which frees their slots. Whoever does this and dies in the
+it, and its attempts are closed, which frees their slots. A driver that dies in the
 middle of it has done nothing.
 """
 
@@ -45,7 +45,7 @@ def close_spools(
 ) -> None:
     """Ends the spools that were left open in this home, as the ledger says.
 
-    Whoever calls holds the home's driver lock, so nobody else writes them. The spool of a driver
+    The caller holds the home's driver lock, so nobody else writes them. The spool of a driver
     that is not among the home's `own` came here with a copy of its home: it is ended without a word
     of what it does not know, since another one tells all.
     """

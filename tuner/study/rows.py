@@ -194,7 +194,7 @@ class Rows(StudyStorage):
         return True
 
     def _changing(self, trial_id: int) -> FrozenTrial:
-        """A copy of the row, in its place: whoever was given the row sees no change."""
+        """A copy of the row, in its place: callers that were given the row see no change."""
         before = self.get_trial(trial_id)
         self.check_trial_is_updatable(trial_id, before.state)
         row = copy.copy(before)

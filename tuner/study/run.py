@@ -114,7 +114,7 @@ def join_study(
 ) -> StudySummary:
     """Helps with a study that others began, until it has no trial to give, or until `stopped`.
 
-    What whoever began it decides stays as it is: its file, its budget, where its code lies,
+    What its first driver decided stays as it is: its file, its budget, where its code lies,
     whether it is to go on.
 
     Raises:
@@ -138,7 +138,7 @@ def begin_study(
     notify: Notify = ignore,
     stopped: Callable[[], bool] = lambda: False,
 ) -> StudySummary:
-    """Begins a study that was submitted, or joins whoever was quicker.
+    """Begins a study that was submitted, or joins it where another driver was quicker.
 
     Raises:
         TunerError: as `run_study`; a `RefusedError` also when it was withdrawn meanwhile.

@@ -32,7 +32,7 @@ class Shipment:
     def look(self) -> None:
         """Writes the run ids that have come to be known into the ledger.
 
-        A shipper that has died, for want of memory, say, is started again.
+        A shipper that has died, for example for want of memory, is started again.
 
         Raises:
             UnavailableError: MLflow turns every run down until a person has mended something.

@@ -1,4 +1,4 @@
-"""A study that exists, for whoever reads or changes it without driving it."""
+"""A study that exists, for callers that read or change it without driving it."""
 
 import os
 import time

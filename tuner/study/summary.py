@@ -98,7 +98,7 @@ def best_of(spec: StudySpec, rows: Sequence[FrozenTrial]) -> PointSummary | None
 
 
 def plan_of(summary: StudySummary, epochs: int, trainers: int, epoch_s: float | None) -> Planned:
-    """What is still to be done, for whoever watches."""
+    """What is still to be done, for observers."""
     return Planned(
         study=summary.study,
         metric=summary.metric,

@@ -19,7 +19,7 @@ from tuner.training import plan as training
 from tuner.training.plan import EpochReport, TrialResult
 
 _IMPORTANCE = "importance"
-"""The study's attribute that keeps what was last assessed, for whoever must be quick."""
+"""The study's attribute that keeps what was last assessed, for readers that must be quick."""
 
 LATELY_S = 1.0
 """How old the reports that drivers see of one another may be, besides the time to write them."""
@@ -33,7 +33,7 @@ _STATES = {
 
 @dataclass(frozen=True)
 class OpenTrial:
-    """A row in state RUNNING, held by whoever claimed its slot."""
+    """A row in state RUNNING, held by the driver that claimed its slot."""
 
     trial: Trial
     params: dict[str, Scalar]
@@ -50,7 +50,7 @@ class OpenTrial:
 class Trials:
     """The rows of one study.
 
-    Whoever drives it reads and changes them in memory; what changed is in the database when a
+    Its driver reads and changes them in memory; what changed is in the database when a
     trial was opened, told or handed back, and else when `keep_up` is called often enough.
     """
 

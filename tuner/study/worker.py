@@ -202,7 +202,7 @@ class Worker:
             self._turn_down(job, error, _AGAIN_S)
         except TunerError as error:
             self._turn_down(job, error, inf)
-        except OSError as error:  # a full disk, say
+        except OSError as error:  # for example a full disk
             self._turn_down(job, UnavailableError(said_by(error)), _AGAIN_S)
 
     def _turn_down(self, job: Job, error: TunerError, pause_s: float) -> None:

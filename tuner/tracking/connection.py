@@ -1,4 +1,4 @@
-"""A connection to MLflow for whoever needs its answer, as promotion and deletion do.
+"""A connection to MLflow for callers that need its answer, as promotion and deletion do.
 
 Parts of MLflow that log and load models know only a process-wide tracking address. It is
 set here for the length of a block and put back after, for the sake of a caller's notebook.

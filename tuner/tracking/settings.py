@@ -104,7 +104,7 @@ def prepare_mlflow_environment() -> None:
     """Sets what MLflow reads from the environment; to be called before it is imported.
 
     MLflow must not send a request twice by itself: a create-run whose answer was lost would
-    make a second run. Whoever calls asks again, after looking for what is there already.
+    make a second run. The caller asks again, after looking for what is there already.
     A time-out that the environment already states is kept.
     """
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"

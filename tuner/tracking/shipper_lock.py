@@ -62,7 +62,7 @@ class ShippingLock:
 
 @contextmanager
 def nobody_ships(study_folder: Path) -> Iterator[None]:
-    """Dismisses whoever ships spools below `study_folder`, and lets nobody in for the block.
+    """Dismisses the processes that ship spools below `study_folder`; none starts in the block.
 
     Raises:
         RefusedError: a process that ships does not let go.

@@ -44,7 +44,7 @@ class Listener(Protocol):
         ...
 
     def stops_after(self, report: EpochReport) -> bool:
-        """Whether the trial is to stop here; waits a moment for whoever decides."""
+        """Whether the trial is to stop here; waits a moment for the driver to decide."""
         ...
 
     def pruned(self) -> bool:

@@ -1,4 +1,4 @@
-"""The pool protocol: what a driver needs of whoever trains its plans.
+"""The pool protocol: what a driver needs of the trainers of its plans.
 
 A pool owns trainers and their devices. The driver submits a plan when a trainer is free and
 hears of everything that happens through one stream of events, in order for each plan.

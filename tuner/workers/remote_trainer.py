@@ -68,7 +68,7 @@ class RemoteTrainer:
         """Passes a request on, with the paths of this node in it."""
         try:
             self._trainer.send(self._translated(request, checkpoint, arrays))
-        except OSError as error:  # no room for the data, say; nobody waits for this call's answer
+        except OSError as error:  # no room for the data; nobody waits for this call's answer
             self._trainer.kill(f"could not be given its work: {error}")
 
     def end(self) -> None:

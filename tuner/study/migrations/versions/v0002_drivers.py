@@ -13,7 +13,7 @@ _attempts = sa.table("tuner_attempts", *map(sa.column, ("study", "outcome", "dri
 
 
 def upgrade() -> None:
-    """Whoever had attempts becomes a driver; those with open ones may still be given up."""
+    """The owner of attempts becomes a driver; those with open ones may still be given up."""
     drivers = op.create_table(
         "tuner_drivers",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
