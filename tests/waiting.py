@@ -3,8 +3,11 @@
 import time
 from collections.abc import Callable
 
+LONGEST_S = 600.0
+"""What takes longer hangs, on a machine that is busy with other work too."""
 
-def wait_until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
+
+def wait_until(condition: Callable[[], object], timeout_s: float = LONGEST_S) -> None:
     """Returns once the condition holds; fails when it never does."""
     deadline = time.monotonic() + timeout_s
     while not condition():

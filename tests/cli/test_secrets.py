@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.waiting import LONGEST_S
 from tuner.errors import TunerError, masked
 
 SECRET = "hunter2"  # noqa: S105 - nobody has it
@@ -128,7 +129,7 @@ def test_no_command_shows_the_password_of_a_server_that_refuses(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=LONGEST_S,
     )
     assert ran.returncode in (2, 3)
     assert "error: " in ran.stderr

@@ -11,7 +11,6 @@ from pathlib import Path
 from mlflow.entities import Run
 
 from tests.faults import champion
-from tests.faults.conftest import LONGEST_S
 from tests.faults.misfortunes import SURVIVOR
 from tests.faults.world import World
 from tests.waiting import wait_until
@@ -134,7 +133,7 @@ def _look_at_homes(world: World, found: Aftermath) -> None:
             if study in world.trials and (waiting := survey(home.devoted(study)).pending):
                 found.stuck.append(f"{folder.name}: {waiting} events of {study} wait")
     try:
-        wait_until(lambda: not world.place.left_over(), LONGEST_S)
+        wait_until(lambda: not world.place.left_over())
     except AssertionError:
         found.stuck += [f"process {each.pid}: {each.cmdline()}" for each in world.place.left_over()]
     found.stuck += [str(path) for path in world.place.folder.rglob("partial-*")]

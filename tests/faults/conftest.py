@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 from sklearn.datasets import load_digits
 
 from tests.study.conftest import postgresql  # noqa: F401 - a fixture
-from tests.waiting import wait_until
+from tests.waiting import LONGEST_S, wait_until
 from tuner.home import Home
 from tuner.study.catalog import Catalog
 from tuner.study.ledger import Attempt, Ledger
@@ -48,7 +48,6 @@ STUDY: dict[str, Any] = {
     "validation": 300,
     "lease_s": 2,
 }
-LONGEST_S = 120
 KEPT = 3
 """How many models a study keeps unless it says otherwise."""
 RUN = ("run-study", "study.yaml")
@@ -172,7 +171,7 @@ class Place:
         assert all(each.outcome is not None for each in attempts)
         assert Counter(each.slot for each in attempts if each.final) == Counter(range(trials))
         self._check_runs(attempts)
-        wait_until(lambda: not self.left_over(), LONGEST_S)
+        wait_until(lambda: not self.left_over())
         assert not list(self.folder.rglob("partial-*"))
 
     def _check_runs(self, attempts: list[Attempt]) -> None:
@@ -280,4 +279,4 @@ def python_path() -> str:
 
 
 def eventually(condition: Callable[[], object]) -> None:
-    wait_until(condition, LONGEST_S)
+    wait_until(condition)

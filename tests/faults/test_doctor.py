@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from tests.faults.conftest import LONGEST_S, Place, eventually, reached
+from tests.faults.conftest import Place, eventually, reached
 
 ENDED_APART_MS = 1000
 """The spool and the ledger each say when an attempt ended, one after the other."""
@@ -148,7 +148,7 @@ def test_damage_to_a_spools_beginning_or_end_costs_its_run_neither_epochs_nor_it
     driver = place.start()
     eventually(reached(place, epoch=2, slot=1))
     damage(place.folder, "1-0", "attempt-started")
-    assert driver.wait(LONGEST_S) == 0
+    assert driver.wait() == 0
     damage(place.folder, "2-0", "attempt-started")
     damage(place.folder, "0-0", "attempt-ended")
     client = MlflowClient(place.tracking_uri)

@@ -41,8 +41,8 @@ def test_a_stopped_driver_is_fenced_and_joins_again(shared_place: Place) -> None
     second = shared_place.start("other")
     eventually(lambda: "took over 1 trial of a driver" in shared_place.said("other"))
     first.send_signal(signal.SIGCONT)
-    assert second.wait(120) == 0
-    assert first.wait(120) == 0
+    assert second.wait() == 0
+    assert first.wait() == 0
 
     assert "others went on with its trials; joining them" in shared_place.said("one")
     shared_place.check(trials=4)
@@ -63,7 +63,7 @@ def test_a_driver_that_is_stopped_inside_a_transaction_holds_nobody_up(
     eventually(lambda: psutil.Process(first.pid).status() == psutil.STATUS_STOPPED)
     assert place.run("other") == 0
     first.send_signal(signal.SIGCONT)
-    assert first.wait(120) == 0
+    assert first.wait() == 0
     place.check(trials=2)
     assert {attempt.outcome for attempt in place.attempts()} == {"completed"}
 

