@@ -11,7 +11,7 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from tests.waiting import wait_until
+from tests.waiting import LONGEST_S, wait_until
 from tests.workers.conftest import is_gone
 from tuner.children import Child
 
@@ -36,8 +36,8 @@ def child(code: str) -> Child:
 @pytest.mark.parametrize("leave", ["pass", "os.setsid()"])
 def test_its_last_words_are_heard_though_what_it_forked_holds_the_pipe(leave: str) -> None:
     process = child(FORKS.format(leave=leave) + "os._exit(7)")
-    (line,) = process.lines(first_within_s=60)
-    assert process.wait(60) == 7
+    (line,) = process.lines(first_within_s=LONGEST_S)
+    assert process.wait(LONGEST_S) == 7
     if leave == "pass":
         wait_until(lambda: is_gone(int(line)))
     else:
@@ -53,7 +53,7 @@ def test_one_that_says_nothing_is_late_and_is_ended_by_the_wait() -> None:
 
 def test_one_that_is_gone_hears_nothing() -> None:
     process = child("")
-    assert process.wait(60) == 0
+    assert process.wait(LONGEST_S) == 0
     process.send("anything")
     assert list(process.lines(first_within_s=0)) == []
 
@@ -66,8 +66,8 @@ def test_no_system_call_is_needed_that_older_kernels_and_some_containers_lack(
 
     monkeypatch.setattr(os, "pidfd_open", lacking)
     process = child(FORKS.format(leave="pass") + "os._exit(7)")
-    (line,) = process.lines(first_within_s=60)
-    assert process.wait(60) == 7
+    (line,) = process.lines(first_within_s=LONGEST_S)
+    assert process.wait(LONGEST_S) == 7
     wait_until(lambda: is_gone(int(line)))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import psutil
 
 from tests.cli.conftest import Workshop
+from tests.waiting import LONGEST_S
 
 
 def test_ctrl_c_hands_trials_back_and_the_study_still_ends_exact(
@@ -20,7 +21,7 @@ def test_ctrl_c_hands_trials_back_and_the_study_still_ends_exact(
     running.send_signal(signal.SIGINT)
     running.communicate()
     assert running.returncode == 130
-    _, alive = psutil.wait_procs(trainers, timeout=60)
+    _, alive = psutil.wait_procs(trainers, timeout=LONGEST_S)
     assert not alive
     assert workshop.shown()["counts"]["waiting"] == 2
 

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from tests.waiting import LONGEST_S
 from tuner.tracking.lanes import Lanes, Task
 
 
@@ -17,7 +18,7 @@ def test_every_task_is_done_once() -> None:
 
 
 def test_tasks_are_done_side_by_side() -> None:
-    together = threading.Barrier(3, timeout=60)
+    together = threading.Barrier(3, timeout=LONGEST_S)
 
     def task() -> int:
         together.wait()

@@ -4,6 +4,7 @@ import queue
 
 import pytest
 
+from tests.waiting import LONGEST_S
 from tuner.training.plan import SystemSample
 from tuner.workers import system
 from tuner.workers.system import SystemSampler
@@ -27,6 +28,6 @@ def test_the_machine_is_measured_all_along(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(system, "INTERVAL_S", 0.01)
     samples: queue.SimpleQueue[SystemSample] = queue.SimpleQueue()
     with SystemSampler(samples.put):
-        during = [samples.get(timeout=60).at_ms for _ in range(3)]
+        during = [samples.get(timeout=LONGEST_S).at_ms for _ in range(3)]
     assert during == sorted(during)
     assert samples.get_nowait().at_ms >= during[-1]
