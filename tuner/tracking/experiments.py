@@ -1,8 +1,5 @@
 """Finds or creates the store and the experiment that runs go to."""
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,12 +7,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, LifecycleStage
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from tuner.errors import RefusedError
+from tuner.tracking.local_store import made
 from tuner.tracking.mlflow_errors import translated
-from tuner.tracking.settings import TrackingSettings, is_server, sqlite_file
+from tuner.tracking.settings import TrackingSettings
 
 _KIND_TAG, _KIND = "mlflow.experimentKind", "custom_model_development"
 """Opens the experiment in the UI's view for model training, not for generative AI."""
@@ -26,19 +23,12 @@ class ExperimentError(RefusedError):
 
 
 def open_store(uri: str) -> MlflowClient:
-    """Returns a client of the store at `uri`, with its tables created if it is local.
-
-    MLflow creates the tables of a SQLite file without a lock; here one process at a time
-    does, so `mlflow ui` is safe to start on the file afterwards.
+    """Returns a client of the store at `uri`, with its tables made if it is local.
 
     Raises:
         UnavailableError: the store does not answer.
     """
-    with _alone(uri) as database, translated("open the store"):
-        if database is not None:
-            # Its first experiment lies below the working folder otherwise, whose name, put into
-            # SQL as it is, may hold a quote.
-            SqlAlchemyStore(uri, database.with_name("mlruns").as_uri())
+    with translated("open the store"), made(uri):
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     return client
@@ -109,17 +99,3 @@ def _create(client: MlflowClient, name: str, artifact_root: str) -> None:
         # Another driver was faster.
         if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
             raise
-
-
-@contextmanager
-def _alone(uri: str) -> Iterator[Path | None]:
-    """One process at a time on a SQLite file, which is given."""
-    database = None if is_server(uri) else sqlite_file(uri)
-    if database is None:
-        yield None
-        return
-    database = database.absolute()
-    database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # the state folder, most often
-    with database.with_name(f"{database.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield database
