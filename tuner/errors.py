@@ -27,7 +27,7 @@ _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,40})(://?)(\S+)")
 _NAMED_BY = ("TUNER_STORAGE_URL", "MLFLOW_TRACKING_URI")
 """Of these addresses libraries speak too, who may cut them at another `@`."""
 _SECRET_NAME = "pass|pwd|pw|auth|jwt|otp|token|secret|key|sig|credential"  # noqa: S105
-_QUERY = re.compile(r"(?:\w://|\?)\S+")
+_QUERY = re.compile(r"(?:\w://|\?|/[^\s;]{0,200};)\S+")
 """An address, or what follows a path: a client that fails may tell of that alone."""
 _SECRET_IN_QUERY = re.compile(
     rf"([?&;#](?:code|[^=&?#\s]{{0,80}}(?:{_SECRET_NAME})[^=&?#\s]{{0,80}})=)[^&\s]+",

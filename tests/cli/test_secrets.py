@@ -60,6 +60,7 @@ def test_what_is_secret_in_an_address_and_what_is_not(address: str, shown: str) 
     ("text", "shown"),
     [
         ("with url: /?token=hunter2 (Caused by X)", "with url: /?token=*** (Caused by X)"),
+        ("url: /path;key=hunter2 (Caused by X)", "url: /path;key=*** (Caused by X)"),
         ("url: /api/x?a=1&access_token=hunter2&b=2 (", "url: /api/x?a=1&access_token=***&b=2 ("),
         ("h:5000/x?api_key=hunter2", "h:5000/x?api_key=***"),
         ("host=h password=hunter2 dbname=d", "host=h password=*** dbname=d"),

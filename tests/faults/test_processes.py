@@ -102,7 +102,7 @@ def test_a_trainer_that_dies_is_missed_while_processes_live_that_it_has_forked(
     """In probing, where the study is refused, and in a trial, which goes on."""
     place.write_study(trials=1, space={"misfortune": "survived", "strikes_in": 1})
     assert place.run() == 3
-    assert "a trainer died of a question about the model: killed by SIGKILL" in place.said()
+    assert "a trainer ended while it built or timed the model: killed by SIGKILL" in place.said()
     place.write_study(trials=1, space={"misfortune": "survived", "strikes_in": 3})
     assert place.run() == 0
     assert place.outcomes() == ["lost", "completed"]

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import insert, text, update
 
 from tests.study.conftest import Bench
 from tuner.errors import UsageError
 from tuner.spec.study import StudySpec
 from tuner.spec.writer import to_yaml
 from tuner.study.catalog import Catalog
+from tuner.study.code_versions import CodeVersions
 from tuner.study.submissions import Submissions
 from tuner.study.sync import sync
 from tuner.study.tables import studies, submissions
@@ -44,3 +45,48 @@ def test_a_submission_under_another_name_than_its_files_is_not_begun(
     (submission,) = Submissions(bench.database).all()
     with pytest.raises(UsageError, match=r"holds the file of .* tuner delete"):
         submission.read()
+
+
+def damage(bench: Bench, table: str, column: str) -> None:
+    """Eight bytes of all rows are zero, as after a power cut."""
+    change = f"UPDATE {table} SET {column} = :zeroes || substr({column}, 9)"  # noqa: S608
+    with bench.database.engine.begin() as connection:
+        connection.execute(text(change), {"zeroes": "\0" * 8})
+
+
+@pytest.mark.parametrize("column", ["overrides", "code_path", "dataset", "epoch_s", "spec"])
+def test_a_damaged_row_keeps_no_other_study_from_being_read(
+    bench: Bench, study_spec: Callable[..., StudySpec], column: str
+) -> None:
+    bench.record(study_spec())
+    with bench.database.engine.begin() as connection:
+        connection.execute(text("UPDATE tuner_studies SET epoch_s = '{}'"))
+    damage(bench, "tuner_studies", column)
+    bench.record(study_spec(name="sound"))
+    records, unreadable = Catalog(bench.database).readable()
+    assert [record.name for record in records] == ["sound"]
+    assert unreadable.keys() == {"small"}
+
+
+def test_damaged_code_is_named(bench: Bench, study_spec: Callable[..., StudySpec]) -> None:
+    bench.record(study_spec())
+    CodeVersions(bench.database, "small").settle({"net.py": "x"}, trials=0, accepts=False)
+    damage(bench, "tuner_code", "files")
+    with pytest.raises(UsageError, match="its code in the database is no JSON"):
+        CodeVersions(bench.database, "small").all()
+
+
+@pytest.mark.parametrize("column", ["overrides", "code_path"])
+def test_a_damaged_submission_keeps_no_other_one_from_being_read(
+    bench: Bench, study_spec: Callable[..., StudySpec], column: str
+) -> None:
+    row = {"spec": to_yaml(study_spec()), "source": "", "code_path": [], "submitted_ms": 0}
+    with bench.database.engine.begin() as connection:
+        connection.execute(insert(submissions).values(name="small", refusal="", **row))
+    damage(bench, "tuner_submissions", column)
+    with bench.database.engine.begin() as connection:
+        connection.execute(insert(submissions).values(name="other", refusal="", **row))
+    found = {each.name: each for each in Submissions(bench.database).all()}
+    with pytest.raises(UsageError, match=rf"its {column} in the database is no JSON"):
+        found["small"].read()
+    assert found["other"].overrides == ()

@@ -124,7 +124,7 @@ def test_a_trainer_that_answers_no_question_is_ended_and_the_models_error(
     place = Place(Trainer(LOST, ready=True, stays=True, deaf=True), good())
     with (
         closing(HandlePool([place.berth], probes=1)) as pool,
-        pytest.raises(ModelError, match=r"about the model: it did not answer within 0.1 s"),
+        pytest.raises(ModelError, match=r"built or timed the model: that took longer than 0.1 s"),
     ):
         pool.describe(ModelPlan(name="dense", params={}), "digits")
 

@@ -47,21 +47,22 @@ def doctor(
         for name, error in unreadable.items():
             typer.echo(f"{name}: cannot be read: {error}")
         doctors = [Doctor(home, database, record, tracking) for record in records] if fix else []
-        unhealed = [each.study for each in doctors if not _is_healed(each)]
+        unhealed = {each.study: why for each in doctors if (why := _healed(each))}
         examined = examine(home, database, records, tracking)
     differing = [name for name, differences in examined.items() if not _agree(name, differences)]
-    if wrong := list(dict.fromkeys([*unreadable, *unhealed, *differing])):
+    for name in unhealed.keys() & set(differing):
+        typer.echo(f"{name}: cannot be healed now: {unhealed[name]}")
+    if wrong := [*unreadable, *differing]:
         raise RefusedError(f"not everything is in order: {', '.join(wrong)}")
 
 
-def _is_healed(doctor: "Doctor") -> bool:
-    """Whether the study could be treated."""
+def _healed(doctor: "Doctor") -> str:
+    """Treats the study; why that could not be done, empty if it was."""
     try:
         doctor.heal(lambda text: typer.echo(text, err=True))
     except (RefusedError, UsageError) as error:  # it is driven, or was deleted or changed just now
-        typer.echo(f"{doctor.study}: cannot be healed now: {error}")
-        return False
-    return True
+        return str(error)
+    return ""
 
 
 def _agree(study: str, differences: "Sequence[Finding]") -> bool:

@@ -23,7 +23,7 @@ from tuner.spec.resume import resume_problems, settled
 from tuner.spec.study import StudySpec
 from tuner.spec.writer import to_stored
 from tuner.study.database import Database
-from tuner.study.tables import code, studies, submissions
+from tuner.study.tables import code, intact, studies, submissions
 from tuner.training.plan import Precision
 
 Wish = Literal["run", "pause", "stop"]
@@ -281,16 +281,20 @@ def _record(row: Any) -> StudyRecord:
             f"file of {spec.name!r}, is not what tuner wrote there; restore the database, or "
             f"remove the row from the table {studies.name}"
         )
+
+    def column(name: str) -> Any:
+        return intact(row[name], f"study {spec.name!r}: its {name}")
+
     return StudyRecord(
         uid=row["uid"],
         spec=spec,
         source=row["source"],
-        overrides=tuple(row["overrides"]),
-        code_path=tuple(Path(folder) for folder in row["code_path"]),
-        dataset=_dataset(row["dataset"], row["name"]),
+        overrides=tuple(column("overrides")),
+        code_path=tuple(Path(folder) for folder in column("code_path")),
+        dataset=_dataset(column("dataset"), spec.name),
         created_ms=row["created_ms"],
         wish=_wish(row["wish"]),
-        epoch_s=row["epoch_s"] or NOTHING_MEASURED,
+        epoch_s=column("epoch_s") or NOTHING_MEASURED,
     )
 
 

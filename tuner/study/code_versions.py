@@ -15,7 +15,7 @@ from tuner.code import difference, digest
 from tuner.errors import UsageError
 from tuner.paths import stays_below
 from tuner.study.database import Database
-from tuner.study.tables import code
+from tuner.study.tables import code, intact
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ class CodeVersions:
 
     def _checked(self, files: Mapping[str, str], told: str) -> Mapping[str, str]:
         """The files, which MLflow gets as artifacts, if they are what tuner wrote there."""
+        files = intact(files, f"study {self._study!r}: its code")
         if all(map(stays_below, files)) and digest(files) == told:
             return files
         raise UsageError(

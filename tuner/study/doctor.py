@@ -15,6 +15,7 @@ from tuner.study.ledger import Attempt, Ledger
 from tuner.study.lock import only_driver
 from tuner.study.provenance import Provenance
 from tuner.study.shipment import shipping
+from tuner.study.submissions import Submissions
 from tuner.study.summary import summarise
 from tuner.study.trials import Trials
 from tuner.tracking.progress import forget_progress
@@ -28,6 +29,8 @@ def patients(
     database: Database, study: str | None = None
 ) -> tuple[list[StudyRecord], dict[str, UsageError]]:
     """The studies that are what tuner wrote, the newest last, and what others are not, by name.
+
+    Among those others are studies that were submitted and that no worker has begun.
 
     Args:
         database: theirs.
@@ -45,6 +48,11 @@ def patients(
             CodeVersions(database, record.name).all()
         except UsageError as error:
             unreadable[record.name] = error
+    for submission in Submissions(database).all():
+        try:
+            submission.read()
+        except UsageError as error:
+            unreadable[submission.name] = error
     return [record for record in records if record.name not in unreadable], unreadable
 
 

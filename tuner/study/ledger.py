@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from tuner.errors import RefusedError
 from tuner.spec.search_space import Scalar
 from tuner.study.database import Database
-from tuner.study.tables import attempts, queued_points, studies
+from tuner.study.tables import attempts, intact, queued_points, studies
 from tuner.tracking.events import Outcome
 
 HANDED_BACK: tuple[Outcome, ...] = ("interrupted", "lost")
@@ -230,7 +230,8 @@ class Ledger:
         statement = select(queued_points.c.params).where(
             queued_points.c.study == self._study, queued_points.c.slot == slot
         )
-        return connection.execute(statement).scalar() or {}
+        point = connection.execute(statement).scalar()
+        return intact(point, f"study {self._study!r}: the point queued for slot {slot}") or {}
 
 
 def attempts_by_study(

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 
 from tuner.study.database import Database
-from tuner.study.tables import looks
+from tuner.study.tables import intact, looks
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,14 @@ class Looks:
         with self._engine.begin() as connection:
             rows = connection.execute(statement).all()
         return [
-            Look(row.trial, row.command, row.at_ms, row.evidence, row.dataset, row.model_sha256)
+            Look(
+                row.trial,
+                row.command,
+                row.at_ms,
+                _intact(row.evidence),
+                row.dataset,
+                row.model_sha256,
+            )
             for row in rows
         ]
 
@@ -77,4 +84,9 @@ class Looks:
         )
         with self._engine.begin() as connection:
             told = connection.execute(statement).scalars().all()
-        return next((evidence for evidence in told if evidence), None)
+        return next((_intact(evidence) for evidence in told if evidence), None)
+
+
+def _intact(evidence: Any) -> dict[str, float] | None:
+    found: dict[str, float] | None = intact(evidence, "what a look at a test set told")
+    return found

@@ -18,7 +18,7 @@ from tuner.study.catalog import Catalog
 from tuner.study.database import Database
 from tuner.study.opening import open_database
 from tuner.study.study_file import StudyFile
-from tuner.study.tables import studies, submissions
+from tuner.study.tables import Damaged, studies, submissions
 
 _LOOK_S = 1.0
 
@@ -38,14 +38,21 @@ class Submission:
     submitted_ms: int
     refusal: str
     """Why the worker that tried last could not begin it; empty before one did."""
+    damaged: str = ""
+    """What of it a disk has damaged; empty if nothing."""
 
     def read(self) -> StudySpec:
         """The study.
 
         Raises:
             SpecError: another version of tuner wrote it.
-            UsageError: it is the file of a study with another name.
+            UsageError: it is the file of a study with another name, or damaged.
         """
+        if self.damaged:
+            raise UsageError(
+                f"submission {self.name!r}: its {self.damaged} in the database is no JSON, so not "
+                f"what tuner wrote there; withdraw it with: tuner delete {quote(self.name)}"
+            )
         spec = parse_stored(self.text, self.name)
         if spec.name != self.name:
             raise UsageError(
@@ -130,12 +137,15 @@ def wait_begun(home: Home, name: str, say: Callable[[str], None]) -> None:
 
 
 def _submission(row: Any) -> Submission:
+    damaged = [name for name in ("overrides", "code_path") if isinstance(row[name], Damaged)]
+    overrides, code_path = ((), ()) if damaged else (row["overrides"], row["code_path"])
     return Submission(
         name=row["name"],
         text=row["spec"],
         source=row["source"],
-        overrides=tuple(row["overrides"]),
-        code_path=tuple(Path(folder) for folder in row["code_path"]),
+        overrides=tuple(overrides),
+        code_path=tuple(map(Path, code_path)),
         submitted_ms=row["submitted_ms"],
         refusal=row["refusal"],
+        damaged=" and ".join(damaged),
     )

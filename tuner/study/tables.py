@@ -6,10 +6,14 @@ points that wait in line, every look at a test set, and study files that wait fo
 driver.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
+    Dialect,
     Float,
     ForeignKey,
     ForeignKeyConstraint,
@@ -18,9 +22,54 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
 )
 
+from tuner.errors import UsageError
+
 metadata = MetaData()
+
+
+class Damaged(str):
+    """What stands in a JSON column and is no JSON: a disk has damaged it."""
+
+
+class Json(TypeDecorator[Any]):
+    """JSON that is read row by row: one that is damaged keeps nobody from reading the others."""
+
+    impl = JSON
+    cache_ok = True
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
+        """As JSON's, but for damage."""
+        read = super().result_processor(dialect, coltype)
+
+        def tolerant(value: Any) -> Any:
+            try:
+                return read(value) if read is not None else value
+            except ValueError:
+                return Damaged(value)
+
+        return tolerant
+
+
+def intact(value: Any, where: str) -> Any:
+    """The value of a JSON column.
+
+    Args:
+        value: as it was read.
+        where: what it is, for the message.
+
+    Raises:
+        UsageError: it is damaged.
+    """
+    if isinstance(value, Damaged):
+        raise UsageError(
+            f"{where} in the database is no JSON, so not what tuner wrote there; restore the "
+            "database"
+        )
+    return value
+
 
 studies = Table(
     "tuner_studies",
@@ -29,13 +78,13 @@ studies = Table(
     Column("uid", String(32), nullable=False, unique=True),
     Column("spec", Text, nullable=False),  # JSON, of earlier versions YAML
     Column("source", Text, nullable=False),  # the study file's path
-    Column("overrides", JSON, nullable=False, server_default="[]"),  # of the file, as typed
-    Column("code_path", JSON, nullable=False),  # folders of the user's modules
-    Column("dataset", JSON, nullable=False),  # DatasetInfo
+    Column("overrides", Json, nullable=False, server_default="[]"),  # of the file, as typed
+    Column("code_path", Json, nullable=False),  # folders of the user's modules
+    Column("dataset", Json, nullable=False),  # DatasetInfo
     Column("backend", String(20), nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("wish", String(10), nullable=False, default="run", server_default="run"),
-    Column("epoch_s", JSON),  # seconds by precision, where it was chosen by measuring
+    Column("epoch_s", Json),  # seconds by precision, where it was chosen by measuring
 )
 
 code = Table(
@@ -44,7 +93,7 @@ code = Table(
     Column("study", ForeignKey("tuner_studies.name", ondelete="CASCADE"), primary_key=True),
     Column("from_trial", Integer, primary_key=True),  # the first that it trained
     Column("digest", String(64), nullable=False),
-    Column("files", JSON, nullable=False),  # text by path
+    Column("files", Json, nullable=False),  # text by path
     Column("at_ms", BigInteger, nullable=False),
 )
 
@@ -54,8 +103,8 @@ submissions = Table(
     Column("name", String(250), primary_key=True),
     Column("spec", Text, nullable=False),  # JSON, of earlier versions YAML
     Column("source", Text, nullable=False),
-    Column("overrides", JSON, nullable=False, server_default="[]"),
-    Column("code_path", JSON, nullable=False),
+    Column("overrides", Json, nullable=False, server_default="[]"),
+    Column("code_path", Json, nullable=False),
     Column("submitted_ms", BigInteger, nullable=False),
     Column("refusal", Text, nullable=False),  # why the last worker could not begin it
 )
@@ -97,7 +146,7 @@ queued_points = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("study", ForeignKey("tuner_studies.name", ondelete="CASCADE"), nullable=False),
-    Column("params", JSON, nullable=False),
+    Column("params", Json, nullable=False),
     Column("slot", Integer),  # null while it waits
 )
 
@@ -109,7 +158,7 @@ looks = Table(
     Column("trial", Integer, nullable=False),
     Column("command", String(20), nullable=False),
     Column("at_ms", BigInteger, nullable=False),
-    Column("evidence", JSON),  # null until the look has told something
+    Column("evidence", Json),  # null until the look has told something
     Column("dataset", String(64)),  # digest; this and the next are null in the oldest rows
     Column("model_sha256", String(64)),
     ForeignKeyConstraint(["study"], ["tuner_studies.name"], ondelete="CASCADE"),

@@ -173,7 +173,9 @@ class HandlePool:
         while silent:
             late = time.monotonic() > deadline
             for trainer in silent if late else ():
-                trainer.handle.kill(f"it did not answer within {limit_s:g} s")
+                trainer.handle.kill(
+                    f"that took longer than {limit_s:g} s; make the model's function quicker"
+                )
             heard = self._heard(_LOOK_S)
             if heard is None:
                 continue
@@ -193,7 +195,7 @@ class HandlePool:
     def _death(self, trainer: "_Trainer", *, late: bool) -> Exception:
         """The error that a death over a question is; the model's code is at fault for a hang."""
         error = ModelError if late else UnavailableError
-        return error(f"a trainer died of a question about the model: {self._restart(trainer)}")
+        return error(f"a trainer ended while it built or timed the model: {self._restart(trainer)}")
 
     def _heard(self, timeout_s: float) -> "tuple[_Trainer, Answer | None] | None":
         """What some trainer said, or None for the trainer's end; nothing when none did in time."""
