@@ -134,7 +134,9 @@ def test_a_module_that_ends_its_trainer_is_refused_and_a_busy_pool_closes(
     model = ModelPlan(name="exits_when_imported:network", params={}, code_path=(NETWORKS,))
     before = set(psutil.Process().children())
     with closing(LocalPool([one_core()], tmp_path / "logs")) as pool:
-        with pytest.raises(UnavailableError, match=r"timed the model: exit status 3; its log") as died:
+        with pytest.raises(
+            UnavailableError, match=r"timed the model: exit status 3; its log"
+        ) as died:
             pool.describe(model, "digits")
         assert str(died.value).endswith("leaving for good")
         when_idle(pool, 1)
