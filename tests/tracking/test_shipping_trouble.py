@@ -20,6 +20,7 @@ from tuner.tracking.shipper_lock import nobody_ships
 from tuner.tracking.spool import attempt_folder, parent_folder
 from tuner.tracking.store_repair import mend, troubles
 from tuner.tracking.study_shipper import StudyShipper
+from tuner.tracking.updates import RunOpening
 
 STUDY = "sweep@test"
 
@@ -190,6 +191,20 @@ def test_a_run_that_a_home_and_its_copy_made_at_once_is_one(
     for slot in range(6):
         assert store.runs[f"trial {slot}"].info.status == "FINISHED"
         assert len(store.points(f"trial {slot}", "val_accuracy")) == 3
+
+
+def test_all_who_remove_doubles_leave_the_same_run(
+    local: TrackingSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that made a run at the same moment look for doubles at the same moment too."""
+    store, opening = MlflowStore(local, tmp_path), RunOpening(uid="one", name="one", started_ms=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowStore, "_find", lambda *_: None)
+        made = {store.find_or_create(opening, None).run_id for _ in range(3)}
+    left = {store.remove_doubles("one") for _ in made}
+    assert len(made) == 3
+    assert len(left) == 1
+    assert {store.find("one")} == left < made
 
 
 def test_a_deleted_experiment_is_left_alone(recorder: Recorder, local: TrackingSettings) -> None:
