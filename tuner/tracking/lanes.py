@@ -1,6 +1,6 @@
-"""Tasks done side by side, each lane taking the next one as soon as it is free.
+"""Threads that share one queue of tasks: a lane takes the next task as soon as it is free.
 
-What waits for a server's answers mostly is quicker so; MLflow has no call for many runs at once.
+MLflow has no call that updates many runs, so several lanes wait for its answers side by side.
 """
 
 import threading
@@ -47,7 +47,7 @@ class _Queue:
         while (task := self._next()) is not None:
             try:
                 done += task()
-            except BaseException:
+            except Exception:
                 self._over = True
                 raise
         return done
