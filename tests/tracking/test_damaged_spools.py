@@ -8,8 +8,10 @@ import pytest
 from tests.damage import damage
 from tests.tracking.recorder import Recorder, summary
 from tests.tracking.store import Store, ship
+from tuner.tracking.inspection import look_into
 from tuner.tracking.progress import forget_progress
 from tuner.tracking.settings import TrackingSettings
+from tuner.tracking.spool import FILE_NAME as SPOOL
 from tuner.tracking.spool import parent_folder
 
 
@@ -58,3 +60,37 @@ def test_a_beginning_that_was_written_again_stands_for_the_damaged_one(
     assert [step for step, _, _ in store.points("trial 0", "loss")] == [1, 2]
     told = [run.data.tags["tuner.refused_events"] for run in store.runs.values()]
     assert told == ["1", "1"]
+
+
+def test_a_line_is_seen_to_be_damaged_before_and_after_it_was_shipped(
+    recorder: Recorder, local: TrackingSettings
+) -> None:
+    recorder.parent(recorder.opened())
+    folder = recorder.attempt(0, 0, recorder.started(0), recorder.epoch(1), recorder.ended())
+    with (folder / SPOOL).open("ab") as spool:
+        spool.write(b'{"kind":"epoch-ended","report":{}}\n')
+    waiting = look_into(folder)
+    ship(recorder.folder, local)
+    shipped = look_into(folder)
+    damage(folder, "attempt-ended")
+    damaged = look_into(folder)
+
+    assert (waiting.damaged, waiting.pending) == (1, 4)
+    assert (shipped.damaged, shipped.pending, shipped.refused) == (1, 0, ())
+    assert (damaged.damaged, damaged.pending) == (2, 0)
+    assert (shipped.is_evaluated, damaged.is_evaluated) == (True, False)
+
+
+def test_damage_is_seen_in_a_spool_that_was_shipped_whole(
+    recorder: Recorder, local: TrackingSettings
+) -> None:
+    recorder.parent(recorder.opened())
+    folder = recorder.attempt(0, 0, recorder.started(0), recorder.epoch(1), recorder.ended())
+    waiting = look_into(folder)
+    ship(recorder.folder, local)
+    shipped = look_into(folder)
+    damage(folder, "epoch-ended")
+
+    assert waiting.told == shipped.told == ("attempt-started", "epoch-ended", "attempt-ended")
+    assert (waiting.is_evaluated, shipped.is_evaluated) == (True, True)
+    assert (shipped.damaged, look_into(folder).damaged) == (0, 1)

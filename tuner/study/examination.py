@@ -211,7 +211,7 @@ class _Chart:
         if refused:
             yield Finding(Kind.REFUSED, "the study", _refusals(refused))
         for state in ("completed", "pruned", "failed"):
-            shown = run.metrics.get(f"trials_{state}", 0)
+            shown = run.counts.get(f"trials_{state}", 0)
             if shown != counts[state]:
                 text = f"its run counts {shown:g} {state} trials of {counts[state]}"
                 yield Finding(Kind.INCOMPLETE, "the study", text)

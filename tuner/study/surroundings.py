@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from tuner.errors import masked
 from tuner.home import Home
-from tuner.tracking.connection import connected
 from tuner.tracking.settings import TrackingSettings
+from tuner.tracking.store_reader import reading
 from tuner.workers.container import free_memory, processor_quota
 from tuner.workers.devices import usable_cores, visible_gpus
 
@@ -32,8 +32,9 @@ def surroundings(home: Home, tracking: TrackingSettings) -> Iterator[tuple[str, 
     yield "GPUs", ", ".join(visible_gpus(os.environ)) or "none"
     url = os.environ.get("TUNER_STORAGE_URL")
     yield "database", masked(url) if url else str(home.database)
-    with connected(tracking):
-        yield "MLflow", f"{tracking.shown_uri} answers, experiment {tracking.experiment!r}"
+    with reading(tracking) as store:
+        found = "" if store.experiment() else ", which has no study yet"
+    yield "MLflow", f"{tracking.shown_uri} answers, experiment {tracking.experiment!r}{found}"
 
 
 def _version(package: str) -> str:

@@ -1,13 +1,11 @@
 """Finds or creates the store and the experiment that runs go to."""
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, LifecycleStage
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
-from mlflow.utils.file_utils import local_file_uri_to_path
 
 from tuner.errors import RefusedError
 from tuner.tracking.local_store import made
@@ -48,7 +46,7 @@ def find_or_create_experiment(client: MlflowClient, settings: TrackingSettings) 
             _create(client, name, settings.artifact_root)
             experiment = client.get_experiment_by_name(name)
         check_not_deleted(experiment)
-        if elsewhere := misplaced(experiment, settings):
+        if elsewhere := settings.misplaced(experiment.artifact_location):
             raise ExperimentError(
                 f"MLflow: artifacts of experiment {name!r} go to {elsewhere}, since the state "
                 "folder was moved; mend that with: tuner doctor --fix"
@@ -74,21 +72,6 @@ def check_not_deleted(experiment: Experiment) -> None:
 def is_deleted(experiment: Experiment) -> bool:
     """Whether it takes no runs."""
     return bool(experiment.lifecycle_stage != LifecycleStage.ACTIVE)
-
-
-def misplaced(experiment: Experiment, settings: TrackingSettings) -> str:
-    """Where the artifacts of a moved state folder go: to its former place; else empty.
-
-    Artifacts of an experiment that was given a location of its own stay there.
-    """
-    location, right = experiment.artifact_location, Path(settings.artifact_root)
-    if not settings.is_in_home or urlsplit(location).scheme not in ("", "file"):
-        return ""
-    found = Path(local_file_uri_to_path(location))
-    is_right = found.resolve() == right or (
-        found.exists() and right.exists() and found.samefile(right)  # mounted twice
-    )
-    return "" if found.name != right.name or is_right else str(found)
 
 
 def _create(client: MlflowClient, name: str, artifact_root: str) -> None:

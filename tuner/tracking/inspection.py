@@ -2,51 +2,32 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from http import HTTPStatus
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
-from tuner.tracking.connection import connected
 from tuner.tracking.events import AttemptEnded, Event
 from tuner.tracking.progress import FILE_NAME as PROGRESS
-from tuner.tracking.progress import load_progress
-from tuner.tracking.settings import TrackingSettings
-from tuner.tracking.spool import OF_OTHERS, OPENINGS, read_lines
+from tuner.tracking.progress import Progress, load_progress
+from tuner.tracking.settings import TrackingSettings, local_path
+from tuner.tracking.spool import OF_OTHERS, OPENINGS, SpoolLine, read_lines
+from tuner.tracking.store_reader import StoredRun, reading
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
-    from mlflow.store.tracking.rest_store import RestStore
-
-_STUDY_TAG = "tuner.study_uid"
-_HISTORIES = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
-_RUNS_A_CALL, _POINTS_A_CALL = 100, 25_000
-"""That call's limits (mlflow/server/handlers.py)."""
+_MODEL = "model"
 _LISTED_AT_ONCE = 8
 """Runs whose files are listed side by side, since a server takes a call for each."""
 
 
 @dataclass(frozen=True)
-class SeenRun:
-    """A run as MLflow tells of it."""
+class SeenRun(StoredRun):
+    """A run and its files."""
 
-    run_id: str
-    status: str
-    epochs: frozenset[int]
-    """The steps at which it has the objective."""
-    refused: int
-    """How many parts of its events MLflow turned down."""
-    state: str
-    """The tag `tuner.state`."""
-    metrics: Mapping[str, float]
-    """The newest value of each."""
     artifacts: Mapping[str, int]
     """The files and folders at its top, and the files below `model`, with the files' bytes."""
 
@@ -99,23 +80,44 @@ class SeenSpool:
 
 def look_into(folder: Path) -> SeenSpool:
     """Reads the spool in `folder`, which may be missing."""
-    progress = load_progress(folder)
-    offset = progress.offset if progress else 0
+    progress = load_progress(folder) or Progress(destination="")
     lines = list(read_lines(folder, 0))
-    read = [line.event_or_error() for line in lines]
-    events = [event for event in read if not isinstance(event, ValidationError)]
+    # What was shipped had been events then, which takes longer to see than that it is JSON still.
+    seen_as_events = progress.offset if progress.turned_down == progress.refused else 0
+    read = [_read(line, seen_as_events) for line in lines]
+    told = [each for each in read if each is not None]
     return SeenSpool(
         folder=folder,
         kinds=tuple(line.kind for line in lines),
-        told=tuple(event.kind for event in events),
-        pending=sum(line.end > offset for line in lines),
-        refused=progress.turned_down if progress else (),
-        is_evaluated=any(map(_is_evaluated, events)),
+        told=tuple(each.kind for each in told),
+        pending=sum(line.end > progress.offset for line in lines),
+        refused=progress.turned_down,
+        is_evaluated=any(each.is_evaluated for each in told),
     )
 
 
-def _is_evaluated(event: Event) -> bool:
-    return isinstance(event, AttemptEnded) and bool(event.result and event.result.evaluation)
+@dataclass(frozen=True)
+class _Told:
+    kind: str
+    is_evaluated: bool
+
+
+def _read(line: SpoolLine, seen_as_events: int) -> _Told | None:
+    """What the line tells, None if it cannot be read."""
+    if line.end > seen_as_events:
+        event = line.event_or_error()
+        return None if isinstance(event, ValidationError) else _told(event)
+    try:
+        mapping = from_json(line.text)
+    except ValueError:
+        return None
+    result = mapping.get("result") if line.kind == "attempt-ended" else None
+    return _Told(line.kind, is_evaluated=bool(result and result.get("evaluation")))
+
+
+def _told(event: Event) -> _Told:
+    result = event.result if isinstance(event, AttemptEnded) else None
+    return _Told(event.kind, is_evaluated=bool(result and result.evaluation))
 
 
 def look_at(settings: TrackingSettings, studies: Mapping[str, str]) -> dict[str, SeenStudy]:
@@ -132,13 +134,12 @@ def look_at(settings: TrackingSettings, studies: Mapping[str, str]) -> dict[str,
         UnavailableError: MLflow does not answer.
     """
     found: dict[str, dict[str, list[SeenRun]]] = {uid: defaultdict(list) for uid in studies}
-    with connected(settings) as client:
-        for page in _pages(client, settings.experiment, studies):
-            epochs = _epochs(client, page, studies)
-            for run, artifacts in zip(page, _listed(settings.uri, page), strict=True):
-                seen = _seen(run, epochs[run.info.run_id], artifacts)
-                uid = unquote(run.data.tags.get("tuner.uid", ""))
-                found[run.data.tags[_STUDY_TAG]][uid].append(seen)
+    with reading(settings) as store:
+        for page in store.runs(studies):
+            artifacts = _artifacts(settings.uri, [run.artifact_uri for run in page])
+            for run in page:
+                seen = SeenRun(**vars(run), artifacts=artifacts[run.artifact_uri])
+                found[run.study][run.uid].append(seen)
     return {uid: _study(uid, runs) for uid, runs in found.items()}
 
 
@@ -147,120 +148,34 @@ def _study(uid: str, runs: Mapping[str, Sequence[SeenRun]]) -> SeenStudy:
     return SeenStudy(parents=attempts.pop(uid, ()), attempts=attempts)
 
 
-def _pages(
-    client: "MlflowClient", experiment_name: str, studies: Collection[str]
-) -> Iterator[list["Run"]]:
-    """The runs of the studies, a thousand at a time; of several studies out of all that are ours.
-
-    MLflow knows no "one of these tags".
-    """
-    experiment = client.get_experiment_by_name(experiment_name)
-    if experiment is None or not studies:
-        return
-    ours = f"= '{next(iter(studies))}'" if len(studies) == 1 else "LIKE '%'"
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment.experiment_id], f"tags.`{_STUDY_TAG}` {ours}", page_token=token
-        )
-        yield [run for run in page if run.data.tags[_STUDY_TAG] in studies]
-        token = page.token
-        if not token:
-            return
-
-
-def _epochs(
-    client: "MlflowClient", runs: Sequence["Run"], studies: Mapping[str, str]
-) -> Mapping[str, set[int]]:
-    """The steps at which each run has its study's metric, by the run's id."""
-    logged = defaultdict[str, list[str]](list)
-    for run in runs:
-        metric = studies[run.data.tags[_STUDY_TAG]]
-        if metric in run.data.metrics:
-            logged[metric].append(run.info.run_id)
-    found = defaultdict[str, set[int]](set)
-    for metric, run_ids in logged.items():
-        for run_id, step in _history(client, run_ids, metric):
-            found[run_id].add(step)
-    return found
-
-
-def _history(
-    client: "MlflowClient", run_ids: Sequence[str], metric: str
-) -> Iterator[tuple[str, int]]:
-    """Run and step of every point; a store's interface knows one run at a time, the store many."""
-    from mlflow.store.tracking.rest_store import RestStore
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    store = client._tracking_client.store
-    if isinstance(store, SqlAlchemyStore):
-        points = store.get_metric_history_bulk(run_ids, metric, max_results=None)
-        yield from ((point.run_id, point.step) for point in points)
-        return
-    for start in range(0, len(run_ids), _RUNS_A_CALL):
-        some = run_ids[start : start + _RUNS_A_CALL]
-        told = _told(store, some, metric) if isinstance(store, RestStore) else None
-        if told is not None:
-            yield from told
-            continue
-        for run_id in some:
-            points = client.get_metric_history(run_id, metric)
-            yield from ((run_id, point.step) for point in points)
-
-
-def _told(store: "RestStore", run_ids: Sequence[str], metric: str) -> list[tuple[str, int]] | None:
-    """What a server tells its own pages; None where it does not, or might not tell all."""
-    from mlflow.utils.rest_utils import http_request
-
-    asked = {"run_id": list(run_ids), "metric_key": metric}
-    answer = http_request(store.get_host_creds(), _HISTORIES, "GET", params=asked)
-    if answer.status_code != HTTPStatus.OK:
-        return None
-    points = answer.json()["metrics"]
-    if len(points) >= _POINTS_A_CALL:
-        return None
-    return [(point["run_id"], point["step"]) for point in points]
-
-
-def _seen(run: "Run", epochs: Collection[int], artifacts: Mapping[str, int]) -> SeenRun:
-    return SeenRun(
-        run_id=run.info.run_id,
-        status=run.info.status,
-        epochs=frozenset(epochs),
-        refused=int(run.data.tags.get("tuner.refused_events", 0)),
-        state=run.data.tags.get("tuner.state", ""),
-        metrics=run.data.metrics,
-        artifacts=artifacts,
-    )
-
-
-def _listed(uri: str, runs: Sequence["Run"]) -> list[Mapping[str, int]]:
-    """The artifacts of each run."""
+def _artifacts(uri: str, addresses: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
+    """What lies at each address; MLflow is asked for what is not on this machine's disk."""
+    folders = {address: local_path(address) for address in addresses}
+    here = {address: _on_disk(folder) for address, folder in folders.items() if folder}
+    elsewhere = [address for address in addresses if address not in here]
     with ThreadPoolExecutor(_LISTED_AT_ONCE) as pool:
-        return list(pool.map(lambda run: dict(_artifacts(uri, run.info.artifact_uri)), runs))
+        answers = pool.map(partial(_from_mlflow, uri), elsewhere)
+        return here | dict(zip(elsewhere, answers, strict=True))
 
 
-def _artifacts(uri: str, address: str) -> Iterator[tuple[str, int]]:
-    """Looked for on the disk itself where they lie there, which is much quicker."""
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-    from mlflow.utils.file_utils import local_file_uri_to_path
-
-    from tuner.tracking.mlflow_errors import of_artifacts
-
-    if urlsplit(address).scheme in ("", "file"):
-        folder = local_file_uri_to_path(address)
-        yield from _files(folder, "")
-        yield from _files(f"{folder}/model", "model/")
-        return
-    with of_artifacts("list a run's files"):
-        files = get_artifact_repository(address, tracking_uri=uri)
-        top = {each.path: each.file_size or 0 for each in files.list_artifacts()}
-        below = files.list_artifacts("model") if "model" in top else []
-    yield from top.items()
-    yield from ((each.path, each.file_size or 0) for each in below)
+def _on_disk(folder: Path) -> Mapping[str, int]:
+    return dict([*_entries(f"{folder}", ""), *_entries(f"{folder}/{_MODEL}", f"{_MODEL}/")])
 
 
-def _files(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
+def _entries(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             yield prefix + entry.name, 0 if entry.is_dir() else entry.stat().st_size
+
+
+def _from_mlflow(uri: str, address: str) -> Mapping[str, int]:
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    from tuner.tracking.mlflow_errors import of_artifacts
+
+    with of_artifacts("list a run's files"):
+        files = get_artifact_repository(address, tracking_uri=uri)
+        top = files.list_artifacts()
+        is_there = any(each.path == _MODEL for each in top)
+        below = files.list_artifacts(_MODEL) if is_there else []
+    return {each.path: each.file_size or 0 for each in (*top, *below)}

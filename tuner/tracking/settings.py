@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tuner.errors import UsageError, masked
 
@@ -57,6 +57,20 @@ class TrackingSettings:
         beside = sqlite_url(Path(self.artifact_root).parent / "mlflow.db")
         return bool(self.artifact_root) and self.uri == beside
 
+    def misplaced(self, location: str) -> str:
+        """Where the artifacts of a moved state folder go: to its former place; else empty.
+
+        Args:
+            location: the experiment's; artifacts that were put elsewhere on purpose stay there.
+        """
+        found, right = local_path(location), Path(self.artifact_root)
+        if not self.is_in_home or found is None:
+            return ""
+        is_right = found.resolve() == right or (
+            found.exists() and right.exists() and found.samefile(right)  # mounted twice
+        )
+        return "" if found.name != right.name or is_right else str(found)
+
     @property
     def server_url(self) -> str | None:
         """The address of the MLflow server, None when there is none."""
@@ -89,6 +103,14 @@ def sqlite_file(uri: str) -> Path | None:
     url = make_url(uri)
     named = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
     return Path(str(url.database)) if named else None
+
+
+def local_path(uri: str) -> Path | None:
+    """The folder or file at an address of MLflow's, None where it lies elsewhere."""
+    parts = urlsplit(uri)
+    if parts.scheme not in ("", "file"):
+        return None
+    return Path(unquote(parts.path if parts.scheme else uri))
 
 
 def is_server(uri: str) -> bool:

@@ -15,8 +15,9 @@ from sqlalchemy import Column, create_engine, func, literal, or_, select, update
 from tuner.errors import RefusedError
 from tuner.tracking.connection import connected
 from tuner.tracking.deletion import discard_again
-from tuner.tracking.settings import TrackingSettings
+from tuner.tracking.settings import TrackingSettings, local_path
 from tuner.tracking.shipper_lock import no_shipper
+from tuner.tracking.store_reader import reading
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
@@ -36,16 +37,14 @@ def troubles(settings: TrackingSettings) -> list[Trouble]:
     Raises:
         UnavailableError: MLflow does not answer.
     """
-    from tuner.tracking.experiments import is_deleted, misplaced
-
-    with connected(settings) as client:
-        experiment = client.get_experiment_by_name(settings.experiment)
+    with reading(settings) as store:
+        experiment = store.experiment()
     if experiment is None:
         return []
     found = []
-    if is_deleted(experiment):
+    if experiment.is_deleted:
         found.append(Trouble(f"experiment {settings.experiment!r} is deleted", "is restored"))
-    if elsewhere := misplaced(experiment, settings):
+    if elsewhere := settings.misplaced(experiment.artifact_location):
         text = f"new artifacts go to {elsewhere}, not to {settings.artifact_root}"
         found.append(Trouble(text, "is mended: what is there is copied here"))
     return found
@@ -65,15 +64,16 @@ def mend(settings: TrackingSettings, driven: Sequence[str], folders: Iterable[Pa
         UnavailableError: MLflow does not answer.
         RefusedError: artifacts must be moved while a driver or a shipper works, or are nowhere.
     """
-    from tuner.tracking.experiments import is_deleted, misplaced
+    from tuner.tracking.experiments import is_deleted
 
     with connected(settings) as client:
         experiment = client.get_experiment_by_name(settings.experiment)
-        if experiment is not None and is_deleted(experiment):
+        if experiment is None:
+            return
+        if is_deleted(experiment):
             client.restore_experiment(experiment.experiment_id)
-        if experiment is not None:
-            discard_again(client, experiment.experiment_id)
-        if experiment is not None and (elsewhere := misplaced(experiment, settings)):
+        discard_again(client, experiment.experiment_id)
+        if elsewhere := settings.misplaced(experiment.artifact_location):
             _check_movable(Path(elsewhere), Path(settings.artifact_root), driven)
             with no_shipper(folders):
                 _move(experiment, settings)
@@ -94,8 +94,6 @@ def _check_movable(source: Path, target: Path, driven: Sequence[str]) -> None:
 
 def _move(experiment: "Experiment", settings: TrackingSettings) -> None:
     """The files come first: addresses that hold again are the last thing to change."""
-    from mlflow.utils.file_utils import local_file_uri_to_path
-
     old, new = experiment.artifact_location, Path(settings.artifact_root).as_uri()
     engine = create_engine(settings.uri)
     try:
@@ -103,8 +101,7 @@ def _move(experiment: "Experiment", settings: TrackingSettings) -> None:
             for column in _addresses():
                 below = or_(column == old, func.substr(column, 1, len(old) + 1) == f"{old}/")
                 for address in connection.execute(select(column).where(below)).scalars().all():
-                    source = Path(local_file_uri_to_path(address))
-                    _copy(source, Path(local_file_uri_to_path(new + address[len(old) :])))
+                    _copy(address, new + address[len(old) :])
                 moved = literal(new).concat(func.substr(column, len(old) + 1))
                 connection.execute(update(column.table).where(below).values({column.name: moved}))
     finally:
@@ -123,9 +120,10 @@ def _addresses() -> Iterator[Column[Any]]:
     yield SqlExperiment.__table__.c.artifact_location
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(source_uri: str, target_uri: str) -> None:
     """What the target lacks; of a file that is in both, the newer one."""
-    if source.is_dir():
+    source, target = local_path(source_uri), local_path(target_uri)
+    if source is not None and target is not None and source.is_dir():
         shutil.copytree(source, target, copy_function=_copy_newer, dirs_exist_ok=True)
 
 
