@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.inference.predictor import Predictor
 from tuner.models import paper_cnn
 from tuner.models.model_file import load_verified, sha256_of
-from tuner.promotion.predictor import Predictor
 
 if TYPE_CHECKING:
     import keras

@@ -100,7 +100,13 @@ def _studied(home: Path, trials: int) -> Place:
     """Drives a study without training it, and ships it."""
     run_process(python("drive", "tuner", "tpe", trials), _environment(home))
     (study,) = (home / "studies").iterdir()
-    command = [sys.executable, "-m", "tuner.tracking.shipper", str(study), "--experiment=tuner"]
+    command = [
+        sys.executable,
+        "-m",
+        "tuner.tracking.shipping.shipper_process",
+        str(study),
+        "--experiment=tuner",
+    ]
     store = [f"--tracking-uri=sqlite:///{home}/mlflow.db", f"--artifact-root={home}/mlartifacts"]
     run_process([*command, *store], _environment(home))
     return Place(home, study.name)

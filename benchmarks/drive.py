@@ -25,20 +25,20 @@ import optuna
 from benchmarks.instant_pool import InstantPool
 from benchmarks.overhead import EPOCHS, WORKERS, Sample
 from tuner.datasets.store import DatasetInfo
+from tuner.driver.loop import Driver
+from tuner.driver.plans import Planner
 from tuner.home import Home
+from tuner.recording.journal import Journal
+from tuner.recording.provenance import Provenance
+from tuner.search import importance, optuna_samplers, trials
+from tuner.search.trials import Trials
 from tuner.spec.study import StudySpec
-from tuner.study import importance, search, trials
-from tuner.study.catalog import Catalog
-from tuner.study.database import Database
-from tuner.study.driver import Driver
-from tuner.study.journal import Journal
-from tuner.study.ledger import Ledger
-from tuner.study.members import Membership
-from tuner.study.opening import open_database
-from tuner.study.planning import Planner
-from tuner.study.progress import ignore
-from tuner.study.provenance import Provenance
-from tuner.study.trials import Trials
+from tuner.storage.attempts import Ledger
+from tuner.storage.database import Database
+from tuner.storage.drivers import Membership
+from tuner.storage.opening import open_database
+from tuner.storage.studies import Catalog
+from tuner.study.events import ignore
 from tuner.training.plan import ModelPlan
 
 _logger = logging.getLogger(__name__)
@@ -112,10 +112,10 @@ def stock(home: Home, spec: StudySpec) -> Sample:
         study_name=spec.name,
         storage=url or f"sqlite:///{home.root}/stock.db",
         direction=spec.objective.direction,
-        sampler=search.sampler(spec, seed=0),
-        pruner=search.pruner(spec),
+        sampler=optuna_samplers.sampler(spec, seed=0),
+        pruner=optuna_samplers.pruner(spec),
     )
-    space = search.distributions(spec)
+    space = optuna_samplers.distributions(spec)
     waiting: deque[tuple[optuna.Trial, int]] = deque()
     asked = 0
     with Loop() as loop:

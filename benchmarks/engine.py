@@ -27,7 +27,7 @@ from benchmarks.harness import Result, add_time_limit, interleaved, parser
 from benchmarks.machine import computes_on
 from benchmarks.process import python, run_process, run_together
 from tuner.datasets.store import DatasetInfo
-from tuner.spec.backend import Backend
+from tuner.spec.recipe import Backend
 
 _FIT = {"float32": "model.fit float32", "bfloat16": "model.fit mixed_bfloat16"}
 _OURS = {"float32": "tuner float32", "bfloat16": "tuner bfloat16"}

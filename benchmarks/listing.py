@@ -54,7 +54,7 @@ def _fill(folder: Path, trials: Sequence[int]) -> None:
     os.environ |= _environment(folder)
     from benchmarks.drive import driven, study_spec
     from tuner.home import Home
-    from tuner.study.opening import open_database
+    from tuner.storage.opening import open_database
 
     home = Home.from_environment()
     with open_database(home) as database:

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 import psutil
 
 from benchmarks.process import run_process
-from tuner.spec.backend import Backend
+from tuner.spec.recipe import Backend
 from tuner.training.engines import backends
 from tuner.workers.devices import visible_gpus
 

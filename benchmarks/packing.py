@@ -22,10 +22,10 @@ from typing import Literal, get_args
 from benchmarks import workload
 from benchmarks.harness import Result, add_time_limit, interleaved, parser
 from tuner.datasets.store import DatasetInfo
-from tuner.spec.backend import Backend
+from tuner.spec.recipe import Backend
 from tuner.training.plan import TrialPlan, TrialState
 from tuner.workers.devices import Device, visible_gpus
-from tuner.workers.local import LocalPool
+from tuner.workers.local_pool import LocalPool
 from tuner.workers.pool import Finished, Lost, Reported
 
 _POLL_S = 1.0

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from tuner.training import rounding
-from tuner.training.engines.precisions import POLICIES
+from tuner.training.engines.recipes import POLICIES
 from tuner.training.plan import Precision
 from tuner.training.scores import cross_entropy
 

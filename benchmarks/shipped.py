@@ -48,8 +48,10 @@ def main() -> None:
 
 def _shipped(home: Path, settings: TrackingSettings, trials: int) -> dict[str, float]:
     prepare_mlflow_environment()
-    from tuner.tracking.drawing_process import DrawingProcess
-    from tuner.tracking.study_shipper import StudyShipper  # MLflow reads the environment first
+    from tuner.tracking.runs.drawing_process import DrawingProcess
+    from tuner.tracking.shipping.study_shipper import (
+        StudyShipper,  # MLflow reads the environment first
+    )
 
     (folder,) = (path.parent for path in home.glob("studies/*/*/parent"))
     calls = _counted()

@@ -24,7 +24,7 @@ from typing import get_args
 from benchmarks import workload
 from benchmarks.harness import Result, interleaved, parser
 from benchmarks.sweeps import RIVALS, Sample, Sweeps, not_installed
-from tuner.spec.backend import Backend
+from tuner.spec.recipe import Backend
 
 _OURS = "tuner run-study"
 _LEFT_OUT = ("TUNER_STORAGE_URL", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")

@@ -18,7 +18,7 @@ from tuner.api import load_study
 from tuner.datasets.store import DatasetInfo
 from tuner.home import Home
 from tuner.study.summary import StudySummary
-from tuner.tracking.progress import survey
+from tuner.tracking.spool.shipped import survey
 
 AUTOLOG = "Optuna, fit, MLflow autolog"
 _STOCK = ("optuna_mlflow", "--tracking")

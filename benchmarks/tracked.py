@@ -17,12 +17,12 @@ from statistics import median
 from typing import Any
 from unittest.mock import patch
 
+from tuner.driver import session
 from tuner.home import Home
-from tuner.spec.reader import read_study
-from tuner.study import run
-from tuner.study.progress import EpochDone, ProgressEvent, TrialBegan, TrialDone
+from tuner.spec.text.reader import read_study
+from tuner.study.events import EpochDone, ProgressEvent, TrialBegan, TrialDone
 from tuner.study.study_file import StudyFile
-from tuner.tracking.progress import survey
+from tuner.tracking.spool.shipped import survey
 
 _PATIENCE_S = 30.0
 """How long what is left may take to be shipped; it is not part of the sample."""
@@ -99,11 +99,11 @@ def main() -> None:
     file = StudyFile(read_study(asked.file), str(asked.file), (asked.file.parent,))
     watch = Watch()
     with ExitStack() as changed:
-        changed.enter_context(patch.object(run, "_SHIPPING_S", _PATIENCE_S))
+        changed.enter_context(patch.object(session, "_SHIPPING_S", _PATIENCE_S))
         if asked.untracked:
-            changed.enter_context(patch.object(run, "shipping", _nothing_shipped))
+            changed.enter_context(patch.object(session, "shipping", _nothing_shipped))
         home = Home.from_environment()
-        summary = run.run_study(file, home, notify=watch.take)
+        summary = session.run_study(file, home, notify=watch.take)
     if summary.counts["completed"] != summary.slots:
         raise SystemExit(f"not every trial trained all its epochs: {summary.counts}")
     if asked.complete and survey(home.devoted(summary.study)).pending:

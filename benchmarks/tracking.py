@@ -120,7 +120,7 @@ def _shipped(trials: int) -> float:
         )
         run_process([sys.executable, "-c", tables, store])
         before = _processor_s()
-        command = [sys.executable, "-m", "tuner.tracking.shipper", str(study)]
+        command = [sys.executable, "-m", "tuner.tracking.shipping.shipper_process", str(study)]
         options = ["--experiment=tuner", f"--tracking-uri={store}", f"--artifact-root={home}/files"]
         run_process([*command, *options])
         return _processor_s() - before

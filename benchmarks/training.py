@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks import workload
 from tuner.datasets.store import read_arrays, read_info
 from tuner.models import paper_cnn
-from tuner.spec.backend import Backend
+from tuner.spec.recipe import Backend
 from tuner.training import loop
 from tuner.training.data import TrainingData, load
 from tuner.training.engines import backends

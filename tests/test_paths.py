@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.errors import UsageError
+from tuner.files import is_folder_name, stays_below
 from tuner.home import Home
-from tuner.paths import is_folder_name, stays_below
 
 parts = st.one_of(st.sampled_from(["", ".", "..", "a", "\0", "..a"]), st.text(max_size=3))
 paths = st.lists(parts, max_size=5).map("/".join)

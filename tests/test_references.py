@@ -38,7 +38,9 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 
 def named(name: str) -> Callable[..., Any]:
-    return resolve(name, {"digits": "tuner.datasets.digits:load"}, "tuner.datasets", DataError)
+    return resolve(
+        name, {"digits": "tuner.datasets.builtin.digits:load"}, "tuner.datasets", DataError
+    )
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,7 @@ def test_a_registered_function_may_be_named_either_way(monkeypatch: pytest.Monke
     point = EntryPoint("written", "sklearn.datasets:load_digits", "tuner.datasets")
     monkeypatch.setattr(references, "entry_points", lambda **_: EntryPoints([point]))
     assert named("written") is named("sklearn.datasets:load_digits")
-    assert named("digits") is named("tuner.datasets.digits:load")
+    assert named("digits") is named("tuner.datasets.builtin.digits:load")
     with pytest.raises(DataError, match="none of the study's own"):
         named("sklearn.datasets:load_iris")
 

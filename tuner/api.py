@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.home import Home
-from tuner.spec.reader import read_study
-from tuner.study.progress import Notify, ignore
+from tuner.spec.text.reader import read_study
+from tuner.study.events import Notify, ignore
 from tuner.study.study import load_study
 from tuner.study.summary import StudySummary
 from tuner.tracking.settings import TrackingSettings
@@ -46,7 +46,7 @@ def run_study(
     Raises:
         TunerError: as `tuner.errors` lays out.
     """
-    from tuner.study.run import run_study as run
+    from tuner.driver.session import run_study as run
     from tuner.study.study_file import StudyFile
 
     path = Path(file)

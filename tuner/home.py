@@ -24,9 +24,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tuner.atomic import exclusive, replacing
 from tuner.errors import UnavailableError, UsageError, check_text
-from tuner.paths import is_folder_name
+from tuner.files import exclusive, is_folder_name, replacing
 
 _UID = re.compile("[0-9a-f]{32}")
 _PARTS = ("parent", "attempts")

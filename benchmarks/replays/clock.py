@@ -1,7 +1,7 @@
 """One study replayed: its own sampler and pruner, with recorded curves for trainers.
 
 Sampler, pruner, seeds and stated points are those that `tuner.study` makes of a study file;
-what is reported, when a trial is pruned and what is told follows `tuner.study.trials`, which
+what is reported, when a trial is pruned and what is told follows `tuner.search.trials`, which
 a test holds this module against. In place of processes there are trainers on a simulated
 clock, and Optuna's storage in memory in place of a database. The clock counts what training
 costs; the driver's own work takes no time on it.
@@ -18,9 +18,9 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import Trial, TrialState
 
 from benchmarks.replays.curves import METRICS, Curves, Table
+from tuner.search import optuna_samplers, points
 from tuner.spec.search_space import Scalar
 from tuner.spec.study import StudySpec
-from tuner.study import points, search
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,11 @@ class _Replay:
     def __init__(self, spec: StudySpec, table: Table) -> None:
         self._spec, self._table = spec, table
         self._metric = METRICS.index(spec.objective.metric)
-        self._distributions = search.distributions(spec)
+        self._distributions = optuna_samplers.distributions(spec)
         self._study = optuna.create_study(
             study_name=spec.name,
             storage=InMemoryStorage(),
-            pruner=search.pruner(spec),
+            pruner=optuna_samplers.pruner(spec),
             direction=spec.objective.direction,
         )
         self._events: list[tuple[float, int, _Attempt]] = []
@@ -127,7 +127,9 @@ class _Replay:
         """The slot's point: what the study file states of it, the rest from the sampler."""
         if stated := points.stated_point(self._spec, slot, {}):
             self._study.enqueue_trial(stated)
-        self._study.sampler = search.sampler(self._spec, points.sampler_seed(self._spec, slot))
+        self._study.sampler = optuna_samplers.sampler(
+            self._spec, points.sampler_seed(self._spec, slot)
+        )
         return self._study.ask(self._distributions)
 
     def _report(self, attempt: _Attempt, now: float) -> None:

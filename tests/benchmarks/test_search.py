@@ -17,14 +17,14 @@ from benchmarks.search import preferred
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import RefusedError
 from tuner.home import Home
+from tuner.search.trials import Trials
 from tuner.spec.study import StudySpec
-from tuner.study.catalog import Catalog
-from tuner.study.database import Database
-from tuner.study.ledger import Claim
-from tuner.study.members import Membership
-from tuner.study.opening import open_database
+from tuner.storage.attempts import Claim
+from tuner.storage.database import Database
+from tuner.storage.drivers import Membership
+from tuner.storage.opening import open_database
+from tuner.storage.studies import Catalog
 from tuner.study.summary import StudySummary
-from tuner.study.trials import Trials
 from tuner.training import plan as training
 from tuner.training.plan import EpochReport, Timings, TrialResult
 

@@ -16,7 +16,7 @@ from tests.study.conftest import Bench, ScriptedPool
 from tuner.datasets.store import DatasetInfo
 from tuner.home import Home
 from tuner.spec.study import StudySpec
-from tuner.study.opening import open_database
+from tuner.storage.opening import open_database
 
 STUDY = """
 name: shapes
@@ -43,7 +43,7 @@ SHAPES = '''
 import numpy as np
 
 from tuner.datasets.dataset import Dataset, Split
-from tuner.datasets.transform import Reading
+from tuner.datasets.pictures.transform import Reading
 
 
 def load():

@@ -8,9 +8,9 @@ from sqlalchemy import insert
 
 from tests.cli.conftest import study_without_training
 from tuner.home import Home
-from tuner.study.lock import only_driver
-from tuner.study.opening import open_database
-from tuner.study.tables import code
+from tuner.storage.opening import open_database
+from tuner.storage.tables import code
+from tuner.study.driver_lock import only_driver
 
 
 def doctor(home: Home, *arguments: str, code: int) -> str:

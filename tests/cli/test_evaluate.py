@@ -3,8 +3,8 @@
 import numpy as np
 
 from tests.tracking.recorder import summary
-from tuner.cli.evaluate import rows_by_point
-from tuner.study.ranking import PointSummary
+from tuner.cli.results.evaluate import rows_by_point
+from tuner.search.ranking import PointSummary
 from tuner.training.plan import Evaluation
 from tuner.training.scores import evaluate_predictions
 

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from tests.cli.conftest import Workshop
-from tuner.training.engines.precisions import processor_precisions
+from tuner.training.engines.recipes import processor_precisions
 
 FAULTY_SITE = Path(__file__).parents[1] / "faults" / "site"
 
@@ -94,7 +94,7 @@ def test_a_promotion_that_is_killed_is_finished_by_others_of_which_one_wins(
     store = f"sqlite:///{copy.folder}/.tuner/mlflow.db"
     client = MlflowClient(store)
 
-    before_the_alias = "tuner.promotion.publication:_register:after"
+    before_the_alias = "tuner.promotion.registry.publication:_register:after"
     killed = copy.start(
         "promote", "best", also={"PYTHONPATH": str(FAULTY_SITE), "FAULT_DIES_AT": before_the_alias}
     )

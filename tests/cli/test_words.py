@@ -2,11 +2,11 @@
 
 import pytest
 
-from tuner.cli.progress import line
-from tuner.cli.show import check_some_completed
-from tuner.cli.tables import duration, number, score
+from tuner.cli.results.show import check_some_completed
+from tuner.cli.terminal.live_view import line
+from tuner.cli.terminal.tables import duration, number, score
 from tuner.errors import RefusedError
-from tuner.study.progress import EpochDone, Planned
+from tuner.study.events import EpochDone, Planned
 from tuner.study.summary import StudySummary
 
 

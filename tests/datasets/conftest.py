@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tuner.datasets.idx import sha256
-from tuner.datasets.mnist import DIGESTS, MnistWheel
-from tuner.datasets.published import Digests, Published
-from tuner.datasets.sources import Arrays, Source
+from tuner.datasets.builtin.mnist import DIGESTS, MnistWheel
+from tuner.datasets.published.idx import sha256
+from tuner.datasets.published.published_dataset import Digests, Published
+from tuner.datasets.published.sources import Arrays, Source
 
 
 @pytest.fixture(scope="session")

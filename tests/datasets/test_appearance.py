@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.datasets import digits, mnist
-from tuner.datasets.appearance import measure
+from tuner.datasets.builtin import digits, mnist
+from tuner.datasets.pictures.appearance import measure
 
 
 def test_mnist_is_dark_and_fills_twenty_of_twenty_eight_pixels(

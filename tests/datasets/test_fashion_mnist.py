@@ -4,9 +4,9 @@ import subprocess
 import numpy as np
 import pytest
 
-from tuner.datasets import fashion_mnist
-from tuner.datasets.published import Published
-from tuner.datasets.sources import DebianPackage
+from tuner.datasets.builtin import fashion_mnist
+from tuner.datasets.published.published_dataset import Published
+from tuner.datasets.published.sources import DebianPackage
 
 
 def debian_has_it() -> bool:

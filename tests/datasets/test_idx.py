@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tuner.datasets.idx import decode, encode, sha256
+from tuner.datasets.published.idx import decode, encode, sha256
 from tuner.errors import DataError
 
 byte_arrays = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=4, min_side=0))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tuner.datasets import mnist
+from tuner.datasets.builtin import mnist
 from tuner.errors import DataError
 
 

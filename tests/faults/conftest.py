@@ -24,10 +24,10 @@ from sklearn.datasets import load_digits
 from tests.study.conftest import postgresql  # noqa: F401 - a fixture
 from tests.waiting import LONGEST_S, wait_until
 from tuner.home import Home
-from tuner.study.catalog import Catalog
-from tuner.study.ledger import Attempt, Ledger
-from tuner.study.opening import open_database
-from tuner.tracking.experiments import open_store
+from tuner.storage.attempts import Attempt, Ledger
+from tuner.storage.opening import open_database
+from tuner.storage.studies import Catalog
+from tuner.tracking.mlflow.experiments import open_store
 
 TESTS = Path(__file__).parents[1]
 STUDY: dict[str, Any] = {

@@ -7,17 +7,17 @@ import subprocess
 import psutil
 
 from tests.faults.conftest import Place, eventually, reached
-from tuner.tracking.events import AttemptEnded
-from tuner.tracking.spool import read_events
+from tuner.tracking.spool.events import AttemptEnded
+from tuner.tracking.spool.spool import read_events
 
 KILLED = -signal.SIGKILL
 MOMENTS = (
-    "tuner.study.ledger:Ledger.claim:after",
-    "tuner.study.trials:Trials.open:after",
-    "tuner.study.journal:Journal.attempt_started:after",
-    "tuner.study.trials:Trials.tell:after",
-    "tuner.study.journal:Journal.attempt_ended:after",
-    "tuner.study.ledger:Ledger.close:after",
+    "tuner.storage.attempts:Ledger.claim:after",
+    "tuner.search.trials:Trials.open:after",
+    "tuner.recording.journal:Journal.attempt_started:after",
+    "tuner.search.trials:Trials.tell:after",
+    "tuner.recording.journal:Journal.attempt_ended:after",
+    "tuner.storage.attempts:Ledger.close:after",
 )
 """Where drivers are killed: three with the trial to be tried again, three once it is told."""
 
@@ -59,7 +59,7 @@ def test_a_driver_that_is_stopped_inside_a_transaction_holds_nobody_up(
     place = shared_place
     place.write_study(trials=2, epochs=4)
     place.storage_url += "&options=-c idle_in_transaction_session_timeout%3D5s"
-    first = place.start("one", dies_at="tuner.study.ledger:Ledger._insert:after:SIGSTOP")
+    first = place.start("one", dies_at="tuner.storage.attempts:Ledger._insert:after:SIGSTOP")
     eventually(lambda: psutil.Process(first.pid).status() == psutil.STATUS_STOPPED)
     assert place.run("other") == 0
     first.send_signal(signal.SIGCONT)
@@ -91,7 +91,7 @@ def test_a_driver_may_die_while_it_takes_over(place: Place) -> None:
     first.kill()
     first.wait()
     for when in ("before", "after"):
-        assert place.run(dies_at=f"tuner.study.leftovers:close_attempts:{when}") == KILLED
+        assert place.run(dies_at=f"tuner.storage.drivers:close_attempts:{when}") == KILLED
     assert place.run() == 0
     place.check(trials=2)
 

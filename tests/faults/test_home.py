@@ -9,8 +9,8 @@ from mlflow import MlflowClient
 from tests.faults.conftest import Place
 from tests.faults.test_doctor import doctor
 from tuner.home import Home
-from tuner.promotion.registry import fetch
-from tuner.tracking.connection import connected
+from tuner.promotion.registry.versions import fetch
+from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
 PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "/")
@@ -85,5 +85,5 @@ def check_downloads(home: Path, trials: int) -> None:
             source = f"{run.info.artifact_uri}/model"
             version = client.create_model_version(name, source, run.info.run_id)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("tuner.promotion.registry.PACKED_FILE", "model.keras")
+                patch.setattr("tuner.promotion.registry.versions.PACKED_FILE", "model.keras")
                 assert fetch(client, version, target).read_bytes() == Path(found).read_bytes()

@@ -7,10 +7,10 @@ from mlflow import MlflowClient
 from tests.faults.conftest import TESTS, Place, eventually, reached
 from tuner.code import digest
 from tuner.home import Home
-from tuner.study.catalog import Catalog
-from tuner.study.code_versions import CodeVersions
-from tuner.tracking.events import AttemptStarted
-from tuner.tracking.spool import read_events
+from tuner.storage.code_versions import CodeVersions
+from tuner.storage.studies import Catalog
+from tuner.tracking.spool.events import AttemptStarted
+from tuner.tracking.spool.spool import read_events
 
 HELPER = '"""What the model is made with."""\n\nACTIVATION = "relu"\n'
 TANH = HELPER.replace("relu", "tanh")

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from tests.faults.conftest import STUDY, Place, eventually, reached
 from tests.proxy import before_postgresql
 from tests.waiting import LONGEST_S
-from tuner.tracking.attempt_run import TRIAL_ARTIFACT
+from tuner.tracking.runs.attempt_run import TRIAL_ARTIFACT
 
 WORKER = ("worker", "--until-done")
 ONE_TRAINER = (*WORKER, "--workers", "1")
@@ -76,7 +76,9 @@ def test_a_worker_ships_what_the_one_before_it_left(place: Place) -> None:
     """Its study has ended, so that nobody will drive it again."""
     place.write_study(trials=1, epochs=4, space={"pause_s": 0.05})
     submit(place)
-    killed = place.start("alpha", dies_at="tuner.study.ledger:Ledger.close:after", command=WORKER)
+    killed = place.start(
+        "alpha", dies_at="tuner.storage.attempts:Ledger.close:after", command=WORKER
+    )
     assert killed.wait() == -signal.SIGKILL
     assert place.run("beta", command=WORKER) == 0
     assert ended(place) == 1

@@ -19,16 +19,15 @@ from tuner.datasets.store import DatasetInfo
 from tuner.home import Home
 from tuner.models.model_file import sha256_of
 from tuner.promotion.candidate import Candidate, Validated
-from tuner.promotion.kept_model import load_kept
-from tuner.promotion.publication import pack, publish
+from tuner.promotion.judging.kept_model import load_kept
+from tuner.promotion.registry.publication import pack, publish
 from tuner.spec.study import Promotion, StudySpec
-from tuner.study import tables
-from tuner.study.catalog import Catalog
-from tuner.study.database import Database
-from tuner.study.looks import Looks
-from tuner.study.opening import open_database
-from tuner.study.registrations import Registrations
-from tuner.tracking.connection import connected
+from tuner.storage import tables
+from tuner.storage.database import Database
+from tuner.storage.opening import open_database
+from tuner.storage.studies import Catalog, Registrations
+from tuner.storage.test_set_accesses import Looks
+from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
 from tuner.training.plan import ModelPlan
 

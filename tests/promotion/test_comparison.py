@@ -10,17 +10,16 @@ from tests.promotion.conftest import stored_file
 from tuner.errors import ModelError, RefusedError
 from tuner.home import Home
 from tuner.promotion.candidate import Candidate
-from tuner.promotion.champion import load_champion
-from tuner.promotion.comparison import Incumbent, find_incumbent
-from tuner.promotion.evidence import HeldOut
+from tuner.promotion.judging.comparison import Incumbent, find_incumbent
+from tuner.promotion.judging.evidence import HeldOut
 from tuner.promotion.promote import promote
+from tuner.promotion.registry.champion import load_champion
 from tuner.spec.study import StudySpec
-from tuner.study.catalog import Catalog
-from tuner.study.code_versions import CodeVersions
-from tuner.study.looks import Looks
-from tuner.study.opening import open_database
-from tuner.study.registrations import Registrations
-from tuner.tracking.connection import connected
+from tuner.storage.code_versions import CodeVersions
+from tuner.storage.opening import open_database
+from tuner.storage.studies import Catalog, Registrations
+from tuner.storage.test_set_accesses import Looks
+from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
 MakeCandidate = Callable[..., Candidate]

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import DataError
+from tuner.inference.predictor import Predictor
 from tuner.models.model_file import load_verified, sha256_of
-from tuner.promotion.evidence import HeldOut
-from tuner.promotion.predictor import Predictor
-from tuner.study.looks import Looks
+from tuner.promotion.judging.evidence import HeldOut
+from tuner.storage.test_set_accesses import Looks
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.promotion.evidence import Evidence, wilson_interval
+from tuner.inference.latency import Latency
 from tuner.promotion.gates import check
-from tuner.promotion.latency import Latency
+from tuner.promotion.judging.evidence import Evidence, wilson_interval
 from tuner.spec.study import Gates
 from tuner.training.plan import ClassScores, Evaluation
 

@@ -11,7 +11,7 @@ import os, sys
 from pathlib import Path
 for missing in sys.argv[3:]:
     sys.modules[missing] = None
-from tuner.promotion.keras_start import start_keras
+from tuner.inference.keras_start import start_keras
 start_keras(Path(sys.argv[1]), sys.argv[2])
 import keras
 print(keras.backend.backend(), os.environ["KERAS_BACKEND"])

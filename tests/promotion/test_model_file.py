@@ -8,7 +8,7 @@ import pytest
 
 from tuner.errors import ExitCode, ModelError
 from tuner.models.model_file import load_verified, sha256_of
-from tuner.promotion.model_cache import cached
+from tuner.promotion.registry.model_cache import cached
 
 # Keras reads TensorFlow's variables in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -10,10 +10,10 @@ import pytest
 from keras import layers
 from numpy.typing import NDArray
 
+from tuner.inference.predictor import Predictor
 from tuner.models.model_file import load_verified, sha256_of
-from tuner.promotion.package import servable
-from tuner.promotion.predictor import Predictor
-from tuner.spec.pixels import Pixels
+from tuner.promotion.registry.package import servable
+from tuner.spec.recipe import Pixels
 
 SHAPE = (8, 8, 1)
 

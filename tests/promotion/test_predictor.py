@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tuner.errors import DataError, ModelError
+from tuner.inference.latency import measure
+from tuner.inference.predictor import Predictor
 from tuner.models.model_file import load_verified, sha256_of
-from tuner.promotion.latency import measure
-from tuner.promotion.predictor import Predictor
 from tuner.training.plan import ModelPlan
 
 

@@ -11,13 +11,13 @@ from tuner.datasets.store import DatasetInfo
 from tuner.errors import ModelError, RefusedError, UnavailableError
 from tuner.home import Home
 from tuner.promotion.candidate import Candidate
-from tuner.promotion.champion import load_champion
-from tuner.promotion.kept_model import fetch_kept
+from tuner.promotion.judging.kept_model import fetch_kept
 from tuner.promotion.promote import promote
+from tuner.promotion.registry.champion import load_champion
 from tuner.promotion.report import PromotionReport
-from tuner.study.looks import Looks
-from tuner.study.registrations import Registrations
-from tuner.tracking.connection import connected
+from tuner.storage.studies import Registrations
+from tuner.storage.test_set_accesses import Looks
+from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
 pytestmark = [

@@ -11,20 +11,20 @@ from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
 from tests.promotion.conftest import stored_file
-from tuner.datasets.transform import DRAWINGS
+from tuner.datasets.pictures.transform import DRAWINGS
 from tuner.errors import ModelError, RefusedError, UnavailableError
 from tuner.home import Home
+from tuner.inference.predictor import Predictor
 from tuner.models.model_file import load_verified, sha256_of
 from tuner.promotion.candidate import Candidate
-from tuner.promotion.champion import load_champion
-from tuner.promotion.kept_model import load_kept
-from tuner.promotion.package import log_package
-from tuner.promotion.predictor import Predictor
-from tuner.promotion.publication import check_unmoved, pack
-from tuner.promotion.registry import create_version, crown, version_tags
-from tuner.spec.pixels import Pixels
+from tuner.promotion.judging.kept_model import load_kept
+from tuner.promotion.registry.champion import load_champion
+from tuner.promotion.registry.package import log_package
+from tuner.promotion.registry.publication import check_unmoved, pack
+from tuner.promotion.registry.versions import create_version, crown, version_tags
+from tuner.spec.recipe import Pixels
 from tuner.spec.study import Promotion
-from tuner.tracking.connection import connected
+from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
 pytestmark = [

@@ -14,20 +14,19 @@ from tuner.datasets.store import DatasetInfo
 from tuner.errors import ModelError, RefusedError
 from tuner.home import Home
 from tuner.models.model_file import sha256_of
-from tuner.promotion.asking import Asking
 from tuner.promotion.candidate import Candidate
-from tuner.promotion.comparison import find_incumbent
-from tuner.promotion.evidence import HeldOut
-from tuner.promotion.kept_model import load_kept
-from tuner.promotion.package import log_package
-from tuner.promotion.publication import pack
-from tuner.promotion.registry import create_version, crown, digest, version_tags
+from tuner.promotion.judging.comparison import find_incumbent
+from tuner.promotion.judging.evidence import HeldOut
+from tuner.promotion.judging.kept_model import load_kept
+from tuner.promotion.registry.asking import Asking
+from tuner.promotion.registry.package import log_package
+from tuner.promotion.registry.publication import pack
+from tuner.promotion.registry.versions import create_version, crown, digest, version_tags
 from tuner.spec.study import StudySpec
-from tuner.study.catalog import Catalog
-from tuner.study.looks import Looks
-from tuner.study.opening import open_database
-from tuner.study.registrations import Registrations
-from tuner.tracking.connection import connected
+from tuner.storage.opening import open_database
+from tuner.storage.studies import Catalog, Registrations
+from tuner.storage.test_set_accesses import Looks
+from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
 pytestmark = [

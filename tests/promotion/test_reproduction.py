@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from tuner.promotion.candidate import Validated
-from tuner.promotion.reproduction import hold_against
+from tuner.promotion.judging.reproduction import hold_against
 from tuner.training.plan import Precision
 from tuner.training.scores import accuracy, confusion_matrix, cross_entropy
 

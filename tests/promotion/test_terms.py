@@ -9,8 +9,8 @@ import pytest
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import RefusedError, SpecError, UsageError
 from tuner.promotion.terms import terms
-from tuner.spec.reader import read_study
-from tuner.study.catalog import StudyRecord
+from tuner.spec.text.reader import read_study
+from tuner.storage.studies import StudyRecord
 
 FILE = """
 name: small

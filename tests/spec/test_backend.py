@@ -3,9 +3,9 @@
 import pytest
 
 from tuner.errors import SpecError
-from tuner.spec.reader import parse_study, to_yaml
 from tuner.spec.resume import resume_problems
 from tuner.spec.study import StudySpec
+from tuner.spec.text.reader import parse_study, to_yaml
 
 STUDY = """
 name: first

@@ -3,10 +3,10 @@
 import pytest
 
 from tuner.errors import UsageError
-from tuner.spec.points import point_from_text
-from tuner.spec.reader import parse_study
 from tuner.spec.resume import resume_problems, settled
 from tuner.spec.study import StudySpec
+from tuner.spec.text.overrides import point_from_text
+from tuner.spec.text.reader import parse_study
 
 STUDY = """\
 name: a

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.errors import ExitCode, SpecError
-from tuner.spec.reader import parse_study, read_study
 from tuner.spec.study import StudySpec
+from tuner.spec.text.reader import parse_study, read_study
 
 MINIMAL = "name: a\ndataset: mnist\nmodel: paper-cnn\nepochs: 1\nvalidation: 10\n"
 ALIAS_BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
@@ -186,7 +186,7 @@ def test_whatever_the_text_only_spec_errors_come_out(text: str) -> None:
 
 def test_reading_a_study_imports_no_heavy_library() -> None:
     heavy = ["numpy", "optuna", "mlflow", "tensorflow", "keras", "sqlalchemy", "matplotlib"]
-    code = f"import sys, tuner.spec.reader; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, tuner.spec.text.reader; print([m for m in {heavy} if m in sys.modules])"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import pytest
 
 from tuner.errors import SpecError
-from tuner.spec.reader import parse_study
 from tuner.spec.samplers import NoPruner, SuccessiveHalving
+from tuner.spec.text.reader import parse_study
 
 STUDY = {
     "name": "paper",

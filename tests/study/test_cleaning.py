@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.study.conftest import Bench, ScriptedPool
+from tuner.recovery.cleaning import KEPT_S, clean
 from tuner.spec.study import StudySpec
-from tuner.study.catalog import Catalog
-from tuner.study.cleaning import KEPT_S, clean
-from tuner.tracking.progress import Progress, save_progress
-from tuner.tracking.spool import spool_folders
+from tuner.storage.studies import Catalog
+from tuner.tracking.spool.shipped import Progress, save_progress
+from tuner.tracking.spool.spool import spool_folders
 from tuner.training.plan import CHECKPOINT
 
 Spec = Callable[..., StudySpec]

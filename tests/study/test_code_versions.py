@@ -9,11 +9,11 @@ from sqlalchemy import insert, update
 from tests.study.conftest import Bench
 from tuner.code import digest
 from tuner.errors import UsageError
+from tuner.recovery.sync import sync
 from tuner.spec.study import StudySpec
-from tuner.study.catalog import Catalog
-from tuner.study.code_versions import CodeVersions
-from tuner.study.sync import sync
-from tuner.study.tables import code
+from tuner.storage.code_versions import CodeVersions
+from tuner.storage.studies import Catalog
+from tuner.storage.tables import code
 
 OLD, NEW, NEWER = ({"networks.py": f"units = {number}\n"} for number in (1, 2, 3))
 

@@ -14,8 +14,8 @@ from tuner.datasets.store import DatasetInfo
 from tuner.errors import UnavailableError
 from tuner.home import Home
 from tuner.spec.study import StudySpec
-from tuner.study.catalog import Catalog
-from tuner.study.opening import open_database
+from tuner.storage.opening import open_database
+from tuner.storage.studies import Catalog
 from tuner.training.plan import TrialPlan
 
 Spec = Callable[..., StudySpec]

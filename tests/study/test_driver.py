@@ -10,7 +10,7 @@ from sqlalchemy import event
 
 from tests.study.conftest import Bench, Curve, ScriptedPool
 from tuner.spec.study import StudySpec
-from tuner.study.progress import ProgressEvent, Step, TrialDone, TrialHandedBack
+from tuner.study.events import ProgressEvent, Step, TrialDone, TrialHandedBack
 from tuner.study.summary import StudySummary
 from tuner.training.plan import TrainerInfo
 

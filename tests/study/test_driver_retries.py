@@ -6,7 +6,7 @@ from optuna.trial import TrialState as RowState
 
 from tests.study.conftest import Bench, ScriptedPool, first_told
 from tuner.spec.study import StudySpec
-from tuner.tracking.events import AttemptEnded, AttemptStarted
+from tuner.tracking.spool.events import AttemptEnded, AttemptStarted
 from tuner.training.plan import CHECKPOINT, TrialPlan
 
 Spec = Callable[..., StudySpec]

@@ -8,13 +8,13 @@ from sqlalchemy import insert, text, update
 
 from tests.study.conftest import Bench
 from tuner.errors import UsageError
+from tuner.recovery.sync import sync
 from tuner.spec.study import StudySpec
-from tuner.spec.writer import to_yaml
-from tuner.study.catalog import Catalog
-from tuner.study.code_versions import CodeVersions
+from tuner.spec.text.writer import to_yaml
+from tuner.storage.code_versions import CodeVersions
+from tuner.storage.studies import Catalog
+from tuner.storage.tables import studies, submissions
 from tuner.study.submissions import Submissions
-from tuner.study.sync import sync
-from tuner.study.tables import studies, submissions
 
 OUTSIDE = "../../../outside"
 

@@ -1,4 +1,4 @@
-from tuner.study.importance import Importance, PacedImportance
+from tuner.search.importance import Importance, PacedImportance
 
 
 def test_what_was_answered_lately_is_not_asked_again() -> None:

@@ -6,9 +6,9 @@ from dataclasses import replace
 from tests.study.conftest import Bench
 from tuner.home import Home
 from tuner.spec.study import StudySpec
-from tuner.study.ledger import Claim, Ledger
-from tuner.study.opening import open_database
-from tuner.study.processes import this_process
+from tuner.storage.attempts import Claim, Ledger
+from tuner.storage.drivers import this_process
+from tuner.storage.opening import open_database
 
 Spec = Callable[..., StudySpec]
 

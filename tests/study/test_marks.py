@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.study.conftest import Bench, ScriptedPool
-from tuner.cli.run_study import _say_what_is_next
-from tuner.cli.show import print_summary
+from tuner.cli.results.show import print_summary
+from tuner.cli.running.run_study import _say_what_is_next
 from tuner.code import digest
 from tuner.spec.study import StudySpec
 from tuner.study.study import load_study

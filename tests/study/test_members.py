@@ -19,19 +19,17 @@ from tests.study.conftest import Bench, ScriptedPool
 from tests.waiting import wait_until
 from tuner.errors import RefusedError, SupersededError
 from tuner.home import Home
+from tuner.recovery.takeover import give_up
+from tuner.search.trials import Trials
 from tuner.spec.study import StudySpec
-from tuner.study import members
-from tuner.study.catalog import Catalog
-from tuner.study.database import Database
-from tuner.study.ledger import Claim, Ledger
-from tuner.study.members import Member, Members, Membership, Watch
-from tuner.study.opening import open_database
-from tuner.study.processes import this_process
-from tuner.study.recovery import give_up
-from tuner.study.tables import drivers
-from tuner.study.trials import Trials
-from tuner.tracking.events import AttemptAbandoned
-from tuner.tracking.spool import read_events
+from tuner.storage.attempts import Claim, Ledger
+from tuner.storage.database import Database
+from tuner.storage.drivers import Member, Members, Membership, Watch, this_process
+from tuner.storage.opening import open_database
+from tuner.storage.studies import Catalog
+from tuner.storage.tables import drivers
+from tuner.tracking.spool.events import AttemptAbandoned
+from tuner.tracking.spool.spool import read_events
 
 Spec = Callable[..., StudySpec]
 LEASE_S = 0.6
@@ -124,7 +122,7 @@ def test_a_driver_that_comes_between_two_questions_is_waited_for(
 ) -> None:
     """The first finds nobody, the second finds it before it has beaten."""
     bench.record(study_spec())
-    monkeypatch.setattr(members, "_LONGEST_PACE_S", 0.05, raising=False)
+    monkeypatch.setattr("tuner.storage.drivers._LONGEST_PACE_S", 0.05)
     with ExitStack() as stack:
 
         class Crowd(Members):
@@ -155,8 +153,8 @@ def test_a_killed_driver_of_this_machine_is_dead_at_once(
 import sys, time
 from pathlib import Path
 from tuner.home import Home
-from tuner.study.opening import open_database
-from tuner.study.members import Membership
+from tuner.storage.opening import open_database
+from tuner.storage.drivers import Membership
 with open_database(Home(Path(sys.argv[1]))) as database:
     with Membership(database, "small", "another home", lease_s=3600) as member:
         print(member.uid, flush=True)
@@ -366,6 +364,6 @@ def test_a_process_that_proc_hides_is_not_taken_for_dead(monkeypatch: pytest.Mon
     def hidden(_pid: int) -> int:
         raise FileNotFoundError
 
-    monkeypatch.setattr("tuner.study.processes._start_ticks", hidden)
+    monkeypatch.setattr("tuner.storage.drivers._start_ticks", hidden)
     assert not living.is_gone()
     assert dead.is_gone()

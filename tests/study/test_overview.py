@@ -9,12 +9,12 @@ from sqlalchemy import select, update
 
 from tests.study.conftest import Bench, ScriptedPool
 from tuner.spec.study import StudySpec
-from tuner.spec.writer import to_yaml
-from tuner.study.catalog import Catalog
-from tuner.study.lock import only_driver
+from tuner.spec.text.writer import to_yaml
+from tuner.storage.studies import Catalog
+from tuner.storage.tables import studies
+from tuner.study.driver_lock import only_driver
 from tuner.study.overview import StudyOverview, overview
 from tuner.study.study import Study
-from tuner.study.tables import studies
 
 Spec = Callable[..., StudySpec]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tuner.study.provenance import provenance
+from tuner.recording.provenance import provenance
 
 PROGRAMS = {
     "core.fsmonitor": "{program}",

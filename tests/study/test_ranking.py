@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.study.conftest import Bench, ScriptedPool
+from tuner.search.ranking import Training, in_order, rank
 from tuner.spec.study import StudySpec
-from tuner.study.progress import ProgressEvent, TrialDone
-from tuner.study.ranking import Training, in_order, rank
-from tuner.tracking.events import StudyProgressed
-from tuner.tracking.spool import read_events
+from tuner.study.events import ProgressEvent, TrialDone
+from tuner.tracking.spool.events import StudyProgressed
+from tuner.tracking.spool.spool import read_events
 
 Spec = Callable[..., StudySpec]
 

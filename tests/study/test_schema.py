@@ -12,11 +12,11 @@ from sqlalchemy import Boolean, column, table, text, update
 from tests.study.conftest import Bench
 from tuner.errors import SpecError, UnavailableError
 from tuner.home import Home
-from tuner.spec.reader import parse_study, to_yaml
 from tuner.spec.study import StudySpec
-from tuner.study import schema, tables
-from tuner.study.catalog import Catalog
-from tuner.study.opening import open_database, upgrade_database
+from tuner.spec.text.reader import parse_study, to_yaml
+from tuner.storage import schema_version, tables
+from tuner.storage.opening import open_database, upgrade_database
+from tuner.storage.studies import Catalog
 from tuner.study.study import load_study
 
 OURS = (
@@ -37,10 +37,10 @@ DONE = (1, 0, "b" * 32, "completed")
 def as_the_first_version_left_it(bench: Bench) -> None:
     with bench.database.engine.begin() as connection:
         study = connection.execute(text("SELECT * FROM tuner_studies")).mappings().one()
-        for name in (*OURS, schema.VERSION_TABLE):
+        for name in (*OURS, schema_version.VERSION_TABLE):
             connection.execute(text(f"DROP TABLE {name}"))
-        command.upgrade(schema._config(connection), "0001")
-        connection.execute(text(f"DROP TABLE {schema.VERSION_TABLE}"))
+        command.upgrade(schema_version._config(connection), "0001")
+        connection.execute(text(f"DROP TABLE {schema_version.VERSION_TABLE}"))
         kept = [column(each.name, each.type) for each in tables.studies.c if each.name not in LATER]
         studies = table("tuner_studies", *kept, column("stop_requested", Boolean))
         row = {name: value for name, value in study.items() if name not in LATER}
@@ -59,9 +59,9 @@ def as_the_first_version_left_it(bench: Bench) -> None:
 
 def test_the_newest_version_is_the_last_step(each_bench: Bench) -> None:
     with each_bench.database.engine.begin() as connection:
-        assert schema.current(connection) == schema.NEWEST
-        steps = ScriptDirectory.from_config(schema._config(connection))
-    assert steps.get_current_head() == schema.NEWEST
+        assert schema_version.current(connection) == schema_version.NEWEST
+        steps = ScriptDirectory.from_config(schema_version._config(connection))
+    assert steps.get_current_head() == schema_version.NEWEST
 
 
 def test_an_older_database_is_refused_until_it_is_upgraded(
@@ -88,7 +88,7 @@ def test_an_older_database_is_refused_until_it_is_upgraded(
 
 
 def _concerns_us(change: object) -> bool:
-    return "tuner_" in repr(change) and schema.VERSION_TABLE not in repr(change)
+    return "tuner_" in repr(change) and schema_version.VERSION_TABLE not in repr(change)
 
 
 def test_a_newer_database_is_refused(each_bench: Bench) -> None:
@@ -99,7 +99,7 @@ def test_a_newer_database_is_refused(each_bench: Bench) -> None:
     set_version("9999")
     with pytest.raises(UnavailableError, match="newer than"):
         open_database(each_bench.home)
-    set_version(schema.NEWEST)
+    set_version(schema_version.NEWEST)
 
 
 def test_a_study_that_broke_no_rule_when_it_was_made_stays_within_reach(

@@ -12,25 +12,23 @@ from sqlalchemy import update
 
 from tests.study.conftest import Bench, ScriptedPool
 from tests.waiting import wait_until
+from tuner.driver.session import run_study
 from tuner.errors import DataError, RefusedError, SpecError, UnavailableError, UsageError
 from tuner.home import Home
+from tuner.recording.provenance import provenance
+from tuner.search import optuna_samplers, points
 from tuner.spec.study import StudySpec
-from tuner.spec.writer import to_yaml
-from tuner.study import points, search
-from tuner.study.catalog import Catalog
-from tuner.study.ledger import Ledger
-from tuner.study.lock import only_driver
-from tuner.study.opening import open_database
-from tuner.study.parameters import check_parameters
-from tuner.study.provenance import provenance
-from tuner.study.run import run_study
+from tuner.spec.text.writer import to_yaml
+from tuner.storage.attempts import Ledger
+from tuner.storage.opening import open_database
+from tuner.storage.studies import Catalog
+from tuner.storage.tables import drivers, studies
+from tuner.study.driver_lock import only_driver
 from tuner.study.study import Study, load_study
-from tuner.study.study_file import StudyFile
-from tuner.study.submissions import Submissions
-from tuner.study.submit import submit_study
-from tuner.study.tables import drivers, studies
+from tuner.study.study_file import StudyFile, check_parameters
+from tuner.study.submissions import Submissions, submit_study
 from tuner.tracking.settings import TrackingSettings
-from tuner.tracking.shipping import Shipper
+from tuner.tracking.shipping.shipper import Shipper
 
 Spec = Callable[..., StudySpec]
 
@@ -279,7 +277,7 @@ def test_every_slot_has_one_point_and_a_seed_of_its_own(trials: int, seeds: int,
 
 def test_a_gaussian_process_without_pytorch_says_what_to_install(study_spec: Spec) -> None:
     with pytest.raises(UnavailableError, match=r"pip install 'tuner\[gp\]'"):
-        search.sampler(study_spec(sampler="gp"), seed=0)
+        optuna_samplers.sampler(study_spec(sampler="gp"), seed=0)
 
 
 def test_a_parameter_that_nothing_takes_is_refused(study_spec: Spec) -> None:

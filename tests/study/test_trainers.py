@@ -9,14 +9,14 @@ from typing import cast
 import pytest
 
 from tests.study.conftest import Bench
+from tuner.driver import trainers
+from tuner.driver.plans import Planner
+from tuner.driver.trainers import Trainers
 from tuner.spec.study import StudySpec
-from tuner.study import trainers
-from tuner.study.planning import Planner
-from tuner.study.trainers import Trainers
 from tuner.training.plan import Precision, TrialPlan
 from tuner.training.timing import EpochTimes
 from tuner.workers.cluster import Cluster
-from tuner.workers.local import LocalPool
+from tuner.workers.local_pool import LocalPool
 from tuner.workers.messages import Described
 from tuner.workers.pool import NOTHING_KNOWN
 

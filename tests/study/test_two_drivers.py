@@ -9,8 +9,8 @@ from pathlib import Path
 from tests.study.conftest import Bench
 from tuner.home import Home
 from tuner.spec.study import StudySpec
-from tuner.tracking.events import StudyProgressed
-from tuner.tracking.spool import read_events
+from tuner.tracking.spool.events import StudyProgressed
+from tuner.tracking.spool.spool import read_events
 
 TRIALS = 24
 PROGRAM = """
@@ -20,7 +20,7 @@ from tests.study.conftest import Bench, ScriptedPool, rising
 from tuner.datasets.store import DatasetInfo
 from tuner.home import Home
 from tuner.spec.study import StudySpec
-from tuner.study.opening import open_database
+from tuner.storage.opening import open_database
 
 home, spec, dataset = Home(Path(sys.argv[1])), sys.argv[2], sys.argv[3]
 

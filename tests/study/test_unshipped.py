@@ -14,26 +14,26 @@ from sqlalchemy import select, update
 from tests.damage import damage
 from tests.study.conftest import Bench, ScriptedPool
 from tests.waiting import wait_until
+from tuner.driver.session import run_study
 from tuner.errors import UnavailableError
 from tuner.home import Home
+from tuner.recording.shipping import Shipment, tell_elsewhere, tell_lacking
+from tuner.recovery.clearing import clear_home
+from tuner.recovery.doctor import Doctor
+from tuner.recovery.examination import Kind
+from tuner.recovery.unshipped import Unshipped
 from tuner.spec.study import StudySpec
-from tuner.study.clearing import clear_home
-from tuner.study.doctor import Doctor
-from tuner.study.examination import Kind
-from tuner.study.ledger import Ledger
-from tuner.study.members import Membership
-from tuner.study.opening import open_database
-from tuner.study.progress import EpochDone, ProgressEvent, Step, TrialDone
-from tuner.study.run import run_study
-from tuner.study.shipment import Shipment, tell_elsewhere, tell_lacking
+from tuner.storage.attempts import Ledger
+from tuner.storage.drivers import Membership
+from tuner.storage.opening import open_database
+from tuner.storage.tables import drivers, studies
+from tuner.study.events import EpochDone, ProgressEvent, Step, TrialDone
 from tuner.study.study_file import StudyFile
-from tuner.study.tables import drivers, studies
-from tuner.study.unshipped import Unshipped
-from tuner.tracking.events import ModelDisplaced, ModelKept, StudyClosed, StudyProgressed
-from tuner.tracking.experiments import open_store
-from tuner.tracking.progress import Progress, load_progress, save_progress, survey
+from tuner.tracking.mlflow.experiments import open_store
 from tuner.tracking.settings import TrackingSettings
-from tuner.tracking.spool import read_events
+from tuner.tracking.spool.events import ModelDisplaced, ModelKept, StudyClosed, StudyProgressed
+from tuner.tracking.spool.shipped import Progress, load_progress, save_progress, survey
+from tuner.tracking.spool.spool import read_events
 from tuner.training.plan import MODEL, TrialPlan
 
 Spec = Callable[..., StudySpec]
@@ -118,7 +118,7 @@ def test_mlflow_away_keeps_a_worker_waiting_for_one_study_alone_and_then_for_ano
     for name in names:
         bench.run(study_spec(name=name, trials=1), scripted())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    monkeypatch.setattr("tuner.study.unshipped._SHIPPING_S", 0.1)
+    monkeypatch.setattr("tuner.recovery.unshipped._SHIPPING_S", 0.1)
     tried: list[str] = []
     unshipped = Unshipped(bench.home, lambda _: None)
     ship = unshipped._ship
@@ -164,7 +164,7 @@ def test_a_shipper_that_dies_is_started_again(
 ) -> None:
     spec = study_spec(trials=1)
     bench.run(spec, scripted())
-    monkeypatch.setattr("tuner.study.shipment._AGAIN_S", 0)
+    monkeypatch.setattr("tuner.recording.shipping._AGAIN_S", 0)
     tracking = TrackingSettings.from_environment(bench.home.root)
     shipment = Shipment(bench.home.devoted("small"), tracking, bench.ledger(spec))
     shipment._shipper._process.kill()

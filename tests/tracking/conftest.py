@@ -33,7 +33,10 @@ def recorder(tmp_path: Path) -> Recorder:
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file with MLflow's tables, made once: that takes two seconds."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    code = "import sys; from tuner.tracking.experiments import open_store; open_store(sys.argv[1])"
+    code = (
+        "import sys; from tuner.tracking.mlflow.experiments import open_store;"
+        "open_store(sys.argv[1])"
+    )
     subprocess.run([sys.executable, "-c", code, f"sqlite:///{path}"], check=True)
     return path
 

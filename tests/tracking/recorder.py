@@ -6,7 +6,7 @@ from typing import Any
 from tuner.datasets.store import DatasetInfo
 from tuner.spec.recipe import Recipe
 from tuner.spec.study import Objective
-from tuner.tracking.events import (
+from tuner.tracking.spool.events import (
     AttemptEnded,
     AttemptStarted,
     EpochEnded,
@@ -20,7 +20,7 @@ from tuner.tracking.events import (
     SystemSampled,
     TrialSummary,
 )
-from tuner.tracking.spool import SpoolWriter, attempt_folder, parent_folder
+from tuner.tracking.spool.spool import SpoolWriter, attempt_folder, parent_folder
 from tuner.training.plan import (
     ClassScores,
     EpochReport,

@@ -7,7 +7,7 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts, list_artifacts
 
 from tuner.tracking.settings import TrackingSettings
-from tuner.tracking.study_shipper import StudyShipper
+from tuner.tracking.shipping.study_shipper import StudyShipper
 
 
 def ship(folder: Path, settings: TrackingSettings, batches: int = 1_000_000) -> int:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.disks import fill, small_disk
-from tuner.tracking.backlog import Backlog
-from tuner.tracking.events import Event, ModelDisplaced, ModelKept
-from tuner.tracking.spool import read_events
+from tuner.tracking.spool.backlog import Backlog
+from tuner.tracking.spool.events import Event, ModelDisplaced, ModelKept
+from tuner.tracking.spool.spool import read_events
 
 
 @pytest.fixture

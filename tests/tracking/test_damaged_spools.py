@@ -9,10 +9,10 @@ from tests.damage import damage
 from tests.tracking.recorder import Recorder, summary
 from tests.tracking.store import Store, ship
 from tuner.tracking.inspection import look_into
-from tuner.tracking.progress import forget_progress
 from tuner.tracking.settings import TrackingSettings
-from tuner.tracking.spool import FILE_NAME as SPOOL
-from tuner.tracking.spool import parent_folder
+from tuner.tracking.spool.shipped import forget_progress
+from tuner.tracking.spool.spool import FILE_NAME as SPOOL
+from tuner.tracking.spool.spool import parent_folder
 
 
 @pytest.mark.parametrize("meanwhile", [lambda _folder: None, forget_progress])

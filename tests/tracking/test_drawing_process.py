@@ -13,8 +13,8 @@ import pytest
 from tests.tracking.recorder import evaluation, report
 from tests.waiting import wait_until
 from tests.workers.conftest import is_gone
-from tuner.tracking.drawing_process import DrawingProcess
-from tuner.tracking.figures import ConfusionFigure, CurvesFigure, Figure
+from tuner.tracking.runs.drawing_process import DrawingProcess
+from tuner.tracking.runs.figures import ConfusionFigure, CurvesFigure, Figure
 
 FIGURES: list[Figure] = [
     CurvesFigure([report(1), report(2)], 2, "trial 0"),
@@ -50,7 +50,7 @@ def test_it_ends_when_its_parent_is_killed() -> None:
         import sys
         from multiprocessing import active_children
         from tests.tracking.test_drawing_process import FIGURES
-        from tuner.tracking.drawing_process import DrawingProcess
+        from tuner.tracking.runs.drawing_process import DrawingProcess
 
         if __name__ == "__main__":
             drawing = DrawingProcess()

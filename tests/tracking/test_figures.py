@@ -4,14 +4,14 @@ import pytest
 from PIL import Image
 
 from tests.tracking.recorder import evaluation, report, summary
-from tuner.tracking.events import TrialSummary
-from tuner.tracking.figures import (
+from tuner.tracking.runs.exports import optimization_history, summary_csv
+from tuner.tracking.runs.figures import (
     ConfusionFigure,
     CurvesFigure,
     HistoryFigure,
     ImportanceFigure,
 )
-from tuner.tracking.tables import optimization_history, summary_csv
+from tuner.tracking.spool.events import TrialSummary
 
 
 def size(png: bytes) -> tuple[int, int]:

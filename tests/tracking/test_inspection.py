@@ -10,11 +10,11 @@ from sqlalchemy import create_engine, text
 
 from tests.tracking.servers import Server
 from tuner.errors import UnavailableError
-from tuner.tracking import store_reader
-from tuner.tracking.experiments import find_or_create_experiment, open_store
 from tuner.tracking.inspection import SeenStudy, look_at
+from tuner.tracking.mlflow import store_reader
+from tuner.tracking.mlflow.experiments import find_or_create_experiment, open_store
+from tuner.tracking.mlflow.store_reader import StoredExperiment, reading
 from tuner.tracking.settings import TrackingSettings
-from tuner.tracking.store_reader import StoredExperiment, reading
 
 METRICS = {"first@test": "val_accuracy", "other@test": "val_loss"}
 

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from tests.waiting import LONGEST_S
-from tuner.tracking.lanes import Lanes, Task
+from tuner.tracking.shipping.lanes import Lanes, Task
 
 
 def test_every_task_is_done_once() -> None:

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tuner.errors import UnavailableError
-from tuner.tracking.experiments import open_store
+from tuner.tracking.mlflow.experiments import open_store
 from tuner.tracking.settings import sqlite_url
 
 HALF_MADE = "_alembic_tmp_experiments"
@@ -27,7 +27,7 @@ def die(connection, cursor, statement, *rest):
         os.kill(os.getpid(), signal.SIGKILL)
 
 """
-BY_TUNER = "from tuner.tracking.experiments import open_store; open_store(sys.argv[1])"
+BY_TUNER = "from tuner.tracking.mlflow.experiments import open_store; open_store(sys.argv[1])"
 BY_MLFLOW = """
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 SqlAlchemyStore(sys.argv[1], "files")

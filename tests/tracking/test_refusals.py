@@ -16,16 +16,16 @@ from tests.tracking.servers import Server
 from tests.tracking.store import Store, ship
 from tests.waiting import wait_until
 from tuner.errors import ExitCode, UnavailableError
-from tuner.tracking.deletion import A_DOUBLE, DELETED_TAG, delete_runs, discard
-from tuner.tracking.events import EpochEnded
-from tuner.tracking.experiments import open_store
 from tuner.tracking.inspection import look_at
-from tuner.tracking.progress import load_progress, survey
+from tuner.tracking.mlflow.experiments import open_store
+from tuner.tracking.mlflow.run_deletion import A_DOUBLE, DELETED_TAG, delete_runs, discard
+from tuner.tracking.mlflow.store_repair import mend
 from tuner.tracking.settings import TrackingSettings
-from tuner.tracking.shipping import Shipper
-from tuner.tracking.spool import attempt_folder, parent_folder
-from tuner.tracking.store_repair import mend
-from tuner.tracking.study_shipper import StudyShipper
+from tuner.tracking.shipping.shipper import Shipper
+from tuner.tracking.shipping.study_shipper import StudyShipper
+from tuner.tracking.spool.events import EpochEnded
+from tuner.tracking.spool.shipped import load_progress, survey
+from tuner.tracking.spool.spool import attempt_folder, parent_folder
 
 PROXYS_LIMIT = 1_000_000
 TOO_LARGE = b"<html><head><title>413 Request Entity Too Large</title></head></html>"

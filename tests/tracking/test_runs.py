@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from tests.tracking.recorder import START_MS, Recorder, summary
 from tuner.errors import RefusedError
 from tuner.spec.recipe import Recipe
-from tuner.tracking.attempt_run import AttemptRun, attempt_params
-from tuner.tracking.events import EpochEnded, Outcome
-from tuner.tracking.study_run import StudyRun
-from tuner.tracking.tables import summary_csv
-from tuner.tracking.updates import RunUpdate
+from tuner.tracking.runs.attempt_run import AttemptRun, attempt_params
+from tuner.tracking.runs.exports import summary_csv
+from tuner.tracking.runs.run_update import RunUpdate
+from tuner.tracking.runs.study_run import StudyRun
+from tuner.tracking.spool.events import EpochEnded, Outcome
 from tuner.training.scores import evaluate_predictions
 
 

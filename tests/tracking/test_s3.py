@@ -16,8 +16,8 @@ from tests.tracking.recorder import Recorder
 from tests.tracking.servers import Server, free_port
 from tests.waiting import wait_until
 from tuner.errors import ExitCode
-from tuner.tracking.attempt_run import MODEL_ARTIFACT
-from tuner.tracking.shipping import Shipper
+from tuner.tracking.runs.attempt_run import MODEL_ARTIFACT
+from tuner.tracking.shipping.shipper import Shipper
 
 BUCKET = "experiments"
 MODEL = os.urandom(300_000)

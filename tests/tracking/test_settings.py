@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tuner.errors import UsageError
-from tuner.tracking.experiments import open_store
+from tuner.tracking.mlflow.experiments import open_store
 from tuner.tracking.settings import TrackingSettings
 
 

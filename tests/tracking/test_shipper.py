@@ -20,11 +20,11 @@ from tests.tracking.recorder import Recorder, summary
 from tests.tracking.servers import Server
 from tests.waiting import wait_until
 from tuner.errors import ExitCode
-from tuner.tracking.progress import load_progress, survey
 from tuner.tracking.settings import TrackingSettings
-from tuner.tracking.shipping import Shipper
-from tuner.tracking.spool import spool_folders
-from tuner.tracking.study_shipper import StudyShipper
+from tuner.tracking.shipping.shipper import Shipper
+from tuner.tracking.shipping.study_shipper import StudyShipper
+from tuner.tracking.spool.shipped import load_progress, survey
+from tuner.tracking.spool.spool import spool_folders
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_a_driver_that_dies_leaves_nothing_behind(
     recorder.parent(recorder.opened(), recorder.closed())
     code = (
         "import os, sys; from pathlib import Path; from tuner.tracking.settings import *;"
-        "from tuner.tracking.shipping import Shipper;"
+        "from tuner.tracking.shipping.shipper import Shipper;"
         "settings = TrackingSettings.from_environment(Path(sys.argv[2]), {});"
         "print(Shipper(Path(sys.argv[1]), settings).pid, flush=True); os._exit(9)"
     )
@@ -234,7 +234,8 @@ def test_it_never_imports_a_training_library(recorder: Recorder, local: Tracking
     recorder.parent(recorder.opened())
     recorder.trial(0)
     code = (
-        "import sys; from tuner.tracking.shipper import main; code = main(sys.argv[1:]);"
+        "import sys; from tuner.tracking.shipping.shipper_process import main;"
+        "code = main(sys.argv[1:]);"
         "found = {'keras', 'tensorflow', 'jax', 'optuna'} & sys.modules.keys();"
         "sys.exit(f'found {found}' if found else code)"
     )
@@ -251,7 +252,8 @@ def test_it_never_imports_a_training_library(recorder: Recorder, local: Tracking
 
 def test_the_drivers_end_never_imports_mlflow() -> None:
     code = (
-        "import sys, tuner.tracking.shipping, tuner.tracking.spool; print('mlflow' in sys.modules)"
+        "import sys, tuner.tracking.shipping.shipper, tuner.tracking.spool.spool;"
+        "print('mlflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

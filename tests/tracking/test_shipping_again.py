@@ -13,7 +13,7 @@ from tests.tracking.recorder import Recorder
 from tests.tracking.servers import Server
 from tests.tracking.store import Store, forget_progress, ship
 from tuner.tracking.settings import TrackingSettings
-from tuner.tracking.spool import attempt_folder
+from tuner.tracking.spool.spool import attempt_folder
 
 
 def forget_nothing(_folder: Path) -> None:

@@ -12,14 +12,14 @@ from mlflow import MlflowClient
 from tests.tracking.recorder import Recorder, summary
 from tests.tracking.store import Store, forget_progress, ship
 from tuner.errors import RefusedError
-from tuner.tracking.mlflow_store import MlflowStore
-from tuner.tracking.progress import load_progress
+from tuner.tracking.mlflow.mlflow_store import MlflowStore
+from tuner.tracking.mlflow.store_repair import mend, troubles
+from tuner.tracking.runs.run_update import RunOpening
 from tuner.tracking.settings import TrackingSettings
-from tuner.tracking.shipper_lock import nobody_ships
-from tuner.tracking.spool import attempt_folder, parent_folder
-from tuner.tracking.store_repair import mend, troubles
-from tuner.tracking.study_shipper import StudyShipper
-from tuner.tracking.updates import RunOpening
+from tuner.tracking.shipping.shipper_lock import nobody_ships
+from tuner.tracking.shipping.study_shipper import StudyShipper
+from tuner.tracking.spool.shipped import load_progress
+from tuner.tracking.spool.spool import attempt_folder, parent_folder
 
 STUDY = "sweep@test"
 

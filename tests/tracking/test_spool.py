@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tracking.recorder import Recorder, report
-from tuner.tracking.events import EpochEnded, SystemSampled, TrialSummary, event_adapter
-from tuner.tracking.spool import (
+from tuner.tracking.spool.events import EpochEnded, SystemSampled, TrialSummary, event_adapter
+from tuner.tracking.spool.spool import (
     SpoolWriter,
     attempt_folder,
     encode,

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tracking.recorder import Recorder, summary
-from tuner.tracking.spool import SpoolLine, parent_folder, read_lines
-from tuner.tracking.steps import Run, Step, steps
-from tuner.tracking.updates import RunUpdate
+from tuner.tracking.runs.run_update import RunUpdate
+from tuner.tracking.shipping.steps import Run, Step, steps
+from tuner.tracking.spool.spool import SpoolLine, parent_folder, read_lines
 
 
 @pytest.fixture(scope="module")

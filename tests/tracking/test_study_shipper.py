@@ -8,10 +8,10 @@ from pathlib import Path
 
 from tests.tracking.recorder import START_MS, Recorder, summary
 from tests.tracking.store import Store, ship
-from tuner.tracking.figures import Figure
-from tuner.tracking.progress import survey
+from tuner.tracking.runs.figures import Figure
 from tuner.tracking.settings import TrackingSettings
-from tuner.tracking.study_shipper import StudyShipper
+from tuner.tracking.shipping.study_shipper import StudyShipper
+from tuner.tracking.spool.shipped import survey
 
 
 def test_a_study_becomes_its_runs(recorder: Recorder, local: TrackingSettings) -> None:

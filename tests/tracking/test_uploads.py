@@ -15,9 +15,9 @@ from tests.tracking.recorder import Recorder
 from tests.tracking.servers import Server
 from tests.waiting import wait_until
 from tuner.errors import ExitCode
-from tuner.tracking.attempt_run import MODEL_ARTIFACT
+from tuner.tracking.runs.attempt_run import MODEL_ARTIFACT
 from tuner.tracking.settings import TrackingSettings
-from tuner.tracking.shipping import Shipper
+from tuner.tracking.shipping.shipper import Shipper
 
 MODEL = os.urandom(3_000_000)
 

@@ -16,7 +16,7 @@ from tuner.spec.recipe import Recipe
 from tuner.spec.study import DatasetReference
 from tuner.training.plan import ModelPlan, TrialPlan
 from tuner.workers.devices import layout
-from tuner.workers.local import LocalPool
+from tuner.workers.local_pool import LocalPool
 from tuner.workers.pool import Finished, Lost, PoolEvent, Reported, TrainerPool
 
 NETWORKS = Path(__file__).parent / "networks"

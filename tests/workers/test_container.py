@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tuner.workers.container import free_memory, processor_quota
+from tuner.workers.devices import free_memory, processor_quota
 
 
 def written(root: Path, files: dict[str, str]) -> Path:

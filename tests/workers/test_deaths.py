@@ -24,9 +24,8 @@ from tests.workers.conftest import (
 from tuner.errors import UnavailableError
 from tuner.training.plan import CHECKPOINT, ModelPlan, TrialState
 from tuner.workers.devices import Device
-from tuner.workers.local import LocalPool
+from tuner.workers.local_pool import LocalPool, TrainerProcess
 from tuner.workers.pool import Finished, Lost, Reported
-from tuner.workers.process import TrainerProcess
 
 FOREVER = 1_000_000
 """Epochs that nobody waits for."""
@@ -37,7 +36,7 @@ from pathlib import Path
 import psutil
 from tuner.training.plan import CHECKPOINT, TrialPlan
 from tuner.workers.devices import layout
-from tuner.workers.local import LocalPool
+from tuner.workers.local_pool import LocalPool
 from tuner.workers.pool import Reported
 
 plan = TrialPlan.model_validate_json(sys.argv[1])
@@ -189,8 +188,8 @@ def test_a_trainer_that_says_nothing_more_and_does_not_go_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deaf = "import os, time; os.close(1); time.sleep(600)"
-    monkeypatch.setattr("tuner.workers.process._COMMAND", (sys.executable, "-c", deaf))
-    monkeypatch.setattr("tuner.workers.process._PARTING_S", 0.1)
+    monkeypatch.setattr("tuner.workers.local_pool._COMMAND", (sys.executable, "-c", deaf))
+    monkeypatch.setattr("tuner.workers.local_pool._PARTING_S", 0.1)
     trainer = TrainerProcess(Device("cpu", (0,), None, 1), "tensorflow", tmp_path / "log")
     assert list(trainer.answers()) == []
     assert trainer.ending(None).reason == "it did not end"
@@ -200,8 +199,8 @@ def test_a_trainer_that_never_gets_ready_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mute = "import time; time.sleep(600)"
-    monkeypatch.setattr("tuner.workers.process._COMMAND", (sys.executable, "-c", mute))
-    monkeypatch.setattr("tuner.workers.process._START_S", 0.1)
+    monkeypatch.setattr("tuner.workers.local_pool._COMMAND", (sys.executable, "-c", mute))
+    monkeypatch.setattr("tuner.workers.local_pool._START_S", 0.1)
     trainer = TrainerProcess(Device("cpu", (0,), None, 1), "tensorflow", tmp_path / "log")
     assert list(trainer.answers()) == []
     assert trainer.ending(None).reason == "it was not ready within 0.1 s"

@@ -159,7 +159,7 @@ def test_this_machine_has_a_device() -> None:
 def test_devices_are_chosen_without_tensorflow() -> None:
     code = (
         "import sys; from tuner.workers.devices import layout; layout(1, 1)\n"
-        "import tuner.workers.local\n"
+        "import tuner.workers.local_pool\n"
         "print({'tensorflow', 'keras', 'optuna', 'mlflow', 'sqlalchemy'} & set(sys.modules))"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"

@@ -10,10 +10,9 @@ import pytest
 from tests.workers.conftest import PlanMaker, next_event
 from tuner.errors import ModelError, UnavailableError
 from tuner.training.plan import ModelPlan, TrainerInfo
-from tuner.workers.handle import Ending
 from tuner.workers.handle_pool import Berth, HandlePool
 from tuner.workers.messages import Answer, Ready, Request
-from tuner.workers.pool import GivenUp, Lost, TrainerReady
+from tuner.workers.pool import Ending, GivenUp, Lost, TrainerReady
 
 LOST = Ending("its machine is gone", machine_lost=True)
 BROKEN = Ending("no engine")

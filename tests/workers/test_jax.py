@@ -12,7 +12,7 @@ from tests.workers.conftest import PlanMaker, follow, when_idle
 from tuner.spec.recipe import Recipe
 from tuner.training.plan import TrialPlan, TrialState
 from tuner.workers.devices import layout
-from tuner.workers.local import LocalPool
+from tuner.workers.local_pool import LocalPool
 from tuner.workers.messages import OUTPUT_LOG
 from tuner.workers.pool import Finished
 

@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.workers.conftest import PlanMaker, follow, is_gone
+from tuner.driver.packing import Memory, Packed, Packings, fastest
 from tuner.workers.devices import Device, layouts
-from tuner.workers.local import LocalPool
-from tuner.workers.memory import Memory
-from tuner.workers.packing import Packed, Packings, fastest
+from tuner.workers.local_pool import LocalPool
 from tuner.workers.pool import Finished
 
 NUMPY_ENGINE = Path(__file__).parents[1] / "faults" / "site"

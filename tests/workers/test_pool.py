@@ -17,9 +17,9 @@ from tuner.code import digest
 from tuner.errors import DataError, ModelError
 from tuner.models.model_file import sha256_of
 from tuner.spec.recipe import Recipe
-from tuner.training.engines.precisions import processor_precisions
+from tuner.training.engines.recipes import processor_precisions
 from tuner.training.plan import ModelPlan, Precision, TrialPlan, TrialResult, TrialState
-from tuner.workers.local import LocalPool
+from tuner.workers.local_pool import LocalPool
 from tuner.workers.pool import Finished, Measured, PoolEvent, Reported
 
 FOREVER = 1_000_000

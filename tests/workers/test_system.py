@@ -6,8 +6,8 @@ import pytest
 
 from tests.waiting import LONGEST_S
 from tuner.training.plan import SystemSample
-from tuner.workers import system
-from tuner.workers.system import SystemSampler
+from tuner.workers import system_metrics
+from tuner.workers.system_metrics import SystemSampler
 
 
 def test_the_machine_is_measured_at_the_end_however_short_it_was() -> None:
@@ -25,7 +25,7 @@ def test_the_machine_is_measured_at_the_end_however_short_it_was() -> None:
 
 
 def test_the_machine_is_measured_all_along(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(system, "INTERVAL_S", 0.01)
+    monkeypatch.setattr(system_metrics, "INTERVAL_S", 0.01)
     samples: queue.SimpleQueue[SystemSample] = queue.SimpleQueue()
     with SystemSampler(samples.put):
         during = [samples.get(timeout=LONGEST_S).at_ms for _ in range(3)]

@@ -6,7 +6,7 @@ import pytest
 
 from tests.workers.conftest import LONGEST_S, PlanMaker
 from tuner.workers.messages import Proceed, Prune
-from tuner.workers.verdicts import Verdicts
+from tuner.workers.trainer import Verdicts
 
 
 @pytest.mark.parametrize("pruned", [True, False], ids=["prune", "proceed"])

@@ -1,1 +1,1 @@
-"""The commands: parse, one library call, print."""
+"""The commands: each file parses, makes one library call and prints."""

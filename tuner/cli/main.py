@@ -14,27 +14,10 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from tuner.cli import (
-    datasets,
-    db,
-    delete,
-    doctor,
-    enqueue,
-    evaluate,
-    models,
-    pause,
-    predict,
-    promote,
-    run_study,
-    schema,
-    show,
-    stop,
-    studies,
-    sync,
-    ui,
-    watch,
-    worker,
-)
+from tuner.cli.catalogue import datasets, models, schema
+from tuner.cli.results import evaluate, predict, promote, show, studies
+from tuner.cli.running import enqueue, pause, run_study, stop, watch, worker
+from tuner.cli.upkeep import db, delete, doctor, sync, ui
 from tuner.errors import ExitCode, TunerError, masked, said_by
 from tuner.startup import settle
 

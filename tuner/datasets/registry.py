@@ -20,11 +20,11 @@ GROUP = "tuner.datasets"
 """The entry point group under which a package registers data set functions."""
 
 BUILTIN = {
-    "mnist": "tuner.datasets.mnist:load",
-    "fashion-mnist": "tuner.datasets.fashion_mnist:load",
-    "digits": "tuner.datasets.digits:load",
-    "npz": "tuner.datasets.npz:load",
-    "image-folder": "tuner.datasets.image_folder:load",
+    "mnist": "tuner.datasets.builtin.mnist:load",
+    "fashion-mnist": "tuner.datasets.builtin.fashion_mnist:load",
+    "digits": "tuner.datasets.builtin.digits:load",
+    "npz": "tuner.datasets.builtin.npz:load",
+    "image-folder": "tuner.datasets.builtin.image_folder:load",
 }
 
 _DESCRIPTIONS = {

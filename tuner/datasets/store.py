@@ -17,12 +17,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from tuner.atomic import durable, exclusive
-from tuner.datasets.appearance import Background, measure
 from tuner.datasets.dataset import Dataset, Split
+from tuner.datasets.pictures.appearance import Background, measure
+from tuner.datasets.pictures.transform import InputTransform, Reading, unstated
 from tuner.datasets.registry import load
-from tuner.datasets.transform import InputTransform, Reading, unstated
 from tuner.errors import DataError, UnavailableError
+from tuner.files import durable, exclusive
 from tuner.spec.search_space import Frozen
 from tuner.spec.section import Text
 from tuner.spec.study import DatasetReference

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from tuner.errors import ModelError
-from tuner.spec.pixels import HIGHEST, Pixels
+from tuner.spec.recipe import HIGHEST, Pixels
 
 _FAINT = 0.05
 """Closer together than this, black and white are nearly the same to a layer with fresh weights."""

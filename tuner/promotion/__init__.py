@@ -1,1 +1,4 @@
-"""Judges candidates on held-out data and moves the registry alias, or says why not."""
+"""Promotion: nominates a trial, judges it on held-out rows, makes it the champion or says why not.
+
+Trains nothing. Start at `promote.promote` and `evaluation.evaluate_trials`.
+"""

@@ -1,11 +1,10 @@
 """The trial that stands for promotion, as data."""
 
 from tuner.datasets.store import DatasetInfo
-from tuner.spec.backend import Backend
-from tuner.spec.pixels import Pixels
+from tuner.search.ranking import PointSummary
+from tuner.spec.recipe import Backend, Pixels
 from tuner.spec.search_space import Frozen, Scalar
 from tuner.spec.study import Promotion
-from tuner.study.ranking import PointSummary
 from tuner.training.plan import ModelPlan, Precision
 
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from tuner.errors import ModelError, RefusedError, TunerError
 from tuner.home import Home
+from tuner.inference.keras_start import start_keras
+from tuner.inference.predictor import Predictor
 from tuner.promotion.candidate import Candidate
-from tuner.promotion.evidence import HeldOut
-from tuner.promotion.kept_model import fetch_kept, load_kept, load_model
-from tuner.promotion.keras_start import start_keras
+from tuner.promotion.judging.evidence import HeldOut
+from tuner.promotion.judging.kept_model import fetch_kept, load_kept, load_model
 from tuner.promotion.nomination import nominate
-from tuner.promotion.predictor import Predictor
 from tuner.study.study import Study
-from tuner.tracking.connection import connected
+from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
 from tuner.training.plan import Evaluation
 

@@ -6,16 +6,16 @@ from typing import Any
 from tuner.errors import RefusedError, UsageError
 from tuner.home import Home
 from tuner.promotion.candidate import Candidate, Validated
-from tuner.study.catalog import Catalog, StudyRecord
+from tuner.search.ranking import in_order, rank, trainings
+from tuner.search.trials import Trials
+from tuner.storage.code_versions import CodeVersions
+from tuner.storage.database import Database
+from tuner.storage.opening import open_database
+from tuner.storage.studies import Catalog, StudyRecord
 from tuner.study.code_folders import folders_here
-from tuner.study.code_versions import CodeVersions
-from tuner.study.database import Database
-from tuner.study.opening import open_database
-from tuner.study.ranking import in_order, rank, trainings
 from tuner.study.study import Study
 from tuner.study.summary import StudySummary
-from tuner.study.trials import Trials
-from tuner.tracking.events import TrialSummary
+from tuner.tracking.spool.events import TrialSummary
 from tuner.training.plan import ModelPlan
 
 

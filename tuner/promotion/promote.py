@@ -5,23 +5,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from tuner.atomic import exclusive
 from tuner.errors import RefusedError, TunerError
+from tuner.files import exclusive
 from tuner.home import Home
+from tuner.inference.keras_start import start_keras
 from tuner.promotion.candidate import Candidate
-from tuner.promotion.comparison import Incumbent, find_incumbent
-from tuner.promotion.evidence import HeldOut, complete, prepare
 from tuner.promotion.gates import check
-from tuner.promotion.kept_model import fetch_kept, load_kept
-from tuner.promotion.keras_start import start_keras
-from tuner.promotion.publication import Packed, check_unmoved, pack, publish
-from tuner.promotion.record import check_recordable, record_evidence
-from tuner.promotion.registry import ALIAS, champion_version, check_name, trial_sha256
+from tuner.promotion.judging.comparison import Incumbent, find_incumbent
+from tuner.promotion.judging.evidence import HeldOut, complete, prepare
+from tuner.promotion.judging.kept_model import fetch_kept, load_kept
+from tuner.promotion.judging.reproduction import Reproduction
+from tuner.promotion.registry.publication import Packed, check_unmoved, pack, publish
+from tuner.promotion.registry.record import check_recordable, record_evidence
+from tuner.promotion.registry.versions import ALIAS, champion_version, check_name, trial_sha256
 from tuner.promotion.report import PromotionReport
-from tuner.promotion.reproduction import Reproduction
-from tuner.study.looks import Looks
-from tuner.study.registrations import Registrations
-from tuner.tracking.connection import connected
+from tuner.storage.studies import Registrations
+from tuner.storage.test_set_accesses import Looks
+from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
 if TYPE_CHECKING:

@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from tuner.promotion.comparison import Comparison
-from tuner.promotion.evidence import Evidence
 from tuner.promotion.gates import GateResult
-from tuner.promotion.reproduction import Reproduction
+from tuner.promotion.judging.comparison import Comparison
+from tuner.promotion.judging.evidence import Evidence
+from tuner.promotion.judging.reproduction import Reproduction
 from tuner.spec.search_space import Frozen
 
 

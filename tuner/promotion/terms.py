@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tuner.errors import RefusedError, UsageError
-from tuner.spec.reader import read_study
 from tuner.spec.study import Promotion, StudySpec
-from tuner.study.catalog import StudyRecord
+from tuner.spec.text.reader import read_study
+from tuner.storage.studies import StudyRecord
 
 _SECTION = "promotion"
 

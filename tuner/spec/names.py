@@ -5,8 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, ValidationInfo
 
-from tuner.spec.problems import Problem, broken, shown
-from tuner.spec.stored import is_stored
+from tuner.spec.section import Problem, broken, is_stored, shown
 
 LONGEST_PARAMETER_NAME = 250
 """MLflow's MAX_ENTITY_KEY_LENGTH, in characters: it refuses a run's event with a longer one."""

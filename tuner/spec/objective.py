@@ -4,8 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tuner.spec.problems import Problem, broken
-from tuner.spec.section import Section
+from tuner.spec.section import Problem, Section, broken
 
 Metric = Literal["val_accuracy", "val_macro_f1", "val_loss", "accuracy", "macro_f1", "loss"]
 Direction = Literal["maximize", "minimize"]

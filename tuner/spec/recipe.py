@@ -4,13 +4,44 @@ A search space names these and the model function's own parameters. The defaults
 paper's recipe; everything the paper does not mention is off.
 """
 
-from typing import Literal
+import os
+from typing import Literal, get_args
 
 from pydantic import Field, ValidationError
 
-from tuner.spec.problems import problems_in
 from tuner.spec.search_space import Scalar
-from tuner.spec.section import Real, Section, Whole
+from tuner.spec.section import Problem, Real, Section, Whole, broken, problems_in, shown
+
+Pixels = Literal["unit", "bytes"]
+"""`unit`: floats in [0, 1]; `bytes`: floats in [0, 255], for networks that scale them."""
+
+HIGHEST: dict[Pixels, float] = {"unit": 1.0, "bytes": 255.0}
+"""What a white pixel is to the network."""
+
+
+def scale(pixels: Pixels, stored: str) -> float:
+    """What stored pixels are multiplied by: `uint8` ones lie in [0, 255], others in [0, 1]."""
+    return HIGHEST[pixels] / (255 if stored == "uint8" else 1)
+
+
+Backend = Literal["tensorflow", "jax"]
+
+VARIABLE = "KERAS_BACKEND"
+"""Keras' own environment variable."""
+
+
+def implied_backend() -> Backend:
+    """What `KERAS_BACKEND` names, TensorFlow where it is not set or empty.
+
+    Raises:
+        ValidationError: it names none that tuner trains on.
+    """
+    stated = os.environ.get(VARIABLE) or "tensorflow"
+    for backend in get_args(Backend):
+        if stated == backend:
+            return backend  # type: ignore[no-any-return]  # `get_args` forgets the type
+    rule = f"must be tensorflow or jax, but {VARIABLE} is {shown(stated)}; name one in the file"
+    raise broken(Problem(("backend",), rule))
 
 
 class Recipe(Section):

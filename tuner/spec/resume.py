@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 
-from tuner.spec.backend import VARIABLE
-from tuner.spec.emitter import flow
+from tuner.spec.recipe import VARIABLE
 from tuner.spec.study import StudySpec
-from tuner.spec.writer import study_document
+from tuner.spec.text.writer import study_document
+from tuner.spec.text.yaml import flow
 
 MAY_CHANGE = frozenset(
     {

@@ -13,11 +13,10 @@ from pydantic import ValidationInfo
 
 from tuner.spec.names import LONGEST_PARAMETER_NAME, is_parameter_name
 from tuner.spec.objective import SELECTION_METRICS, TRAINING_METRICS
-from tuner.spec.problems import Problem, broken, shown
 from tuner.spec.recipe import recipe_problem
 from tuner.spec.samplers import Grid, SuccessiveHalving
 from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, IntDomain, Scalar
-from tuner.spec.stored import is_stored
+from tuner.spec.section import Problem, broken, is_stored, shown
 
 if TYPE_CHECKING:
     from tuner.spec.study import StudySpec

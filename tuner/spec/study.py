@@ -17,18 +17,55 @@ from pydantic import (
 )
 
 from tuner.errors import unknown
-from tuner.spec.backend import Backend, implied_backend
-from tuner.spec.dataset import DatasetEntry, DatasetReference
-from tuner.spec.names import FunctionName, StudyName, address_problem
+from tuner.spec.names import FunctionName, RegistryName, StudyName, address_problem
 from tuner.spec.objective import SELECTION_METRICS, TRAINING_METRICS, Objective, ObjectiveEntry
-from tuner.spec.pixels import Pixels
-from tuner.spec.problems import Problem, broken, shown
-from tuner.spec.promotion import Gates, Promotion
+from tuner.spec.recipe import Backend, Pixels, implied_backend
 from tuner.spec.rules import checked_space, study_problems
 from tuner.spec.samplers import Grid, NoPruner, Pruner, Sampler, SuccessiveHalving, Tpe
 from tuner.spec.search_space import Domain, Entry, Scalar, Value, grid_size
-from tuner.spec.section import Section, Whole
-from tuner.spec.stored import is_stored
+from tuner.spec.section import Problem, Real, Section, Whole, broken, is_stored, shown
+
+
+class DatasetReference(Section):
+    """The data set's name, and what its function is called with."""
+
+    name: FunctionName
+    """A known data set, or `package.module:function`."""
+    args: Mapping[str, Value] = Field(default_factory=dict)
+    """What the data set's function is called with."""
+
+
+def _from_name(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+DatasetEntry = Annotated[
+    DatasetReference, BeforeValidator(_from_name, json_schema_input_type=str | DatasetReference)
+]
+"""A data set as a study file writes it: the name alone will do."""
+
+
+class Gates(Section):
+    """What a candidate must reach to be promoted; a gate left out is not checked."""
+
+    test_accuracy: Real | None = Field(default=None, ge=0, le=1)
+    """Accuracy on the test set, at least."""
+    train_test_gap: Real | None = Field(default=None, ge=0, le=1)
+    """Training accuracy without dropout minus test accuracy, at most."""
+    latency_p95_ms: Real | None = Field(default=None, gt=0)
+    """Milliseconds that 95 of 100 calls with one image take, at most."""
+    train_time_s: Real | None = Field(default=None, gt=0)
+    """Seconds that the trial's training took, at most."""
+
+
+class Promotion(Section):
+    """The registered model that a champion becomes a version of, and what it takes."""
+
+    model: RegistryName = Field(default_factory=str)
+    """Name in the registry; left out, the study's name."""
+    gates: Gates = Gates()
+    """What a candidate must reach."""
+
 
 __all__ = [
     "SELECTION_METRICS",

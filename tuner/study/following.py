@@ -5,14 +5,14 @@ from collections.abc import Callable
 
 from optuna.trial import FrozenTrial
 
+from tuner.search.ranking import PointSummary
+from tuner.search.trials import Trials
 from tuner.spec.study import StudySpec
-from tuner.study.ledger import Attempt, Ledger
-from tuner.study.members import Members
-from tuner.study.points import SLOT
-from tuner.study.progress import EpochDone, Notify, TrialBegan, TrialDone, TrialHandedBack
-from tuner.study.ranking import PointSummary
+from tuner.storage.attempts import Attempt, Ledger
+from tuner.storage.drivers import Members
+from tuner.storage.tables import SLOT
+from tuner.study.events import EpochDone, Notify, TrialBegan, TrialDone, TrialHandedBack
 from tuner.study.summary import STATE_NAMES, StudySummary, best_of, plan_of, summarise
-from tuner.study.trials import Trials
 
 _EVERY_S = 1.0
 _NAP_S = 0.2

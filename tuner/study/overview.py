@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tuner.home import Home
+from tuner.search.outlines import Outline, outlines
+from tuner.search.ranking import RankedPoint, rank
 from tuner.spec.study import StudySpec
-from tuner.study.catalog import StudyRecord
-from tuner.study.database import Database
-from tuner.study.ledger import Attempt, attempts_by_study
-from tuner.study.members import present_by_study
-from tuner.study.outlines import Outline, outlines
-from tuner.study.ranking import RankedPoint, rank
+from tuner.storage.attempts import Attempt, attempts_by_study
+from tuner.storage.database import Database
+from tuner.storage.drivers import present_by_study
+from tuner.storage.studies import StudyRecord
 from tuner.study.study import is_driven, state_of
 from tuner.study.summary import Tally, state_name, tally
 

@@ -9,24 +9,23 @@ from tuner.datasets.prepare import prepare_apart
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import DataError, RefusedError, UsageError
 from tuner.home import Home
+from tuner.search import points
+from tuner.search.trials import Trials
 from tuner.spec.samplers import Grid
 from tuner.spec.search_space import Scalar
 from tuner.spec.study import StudySpec
-from tuner.study import points
-from tuner.study.catalog import Catalog, StudyRecord, Wish
+from tuner.storage.attempts import Ledger
+from tuner.storage.database import Database
+from tuner.storage.drivers import Member, Members, Watch
+from tuner.storage.opening import open_database
+from tuner.storage.studies import Catalog, Registrations, StudyRecord, Wish
+from tuner.storage.test_set_accesses import Looks
 from tuner.study.code_folders import folders_here
-from tuner.study.database import Database
+from tuner.study.driver_lock import is_driven_here, only_driver
+from tuner.study.events import Notify, Step
 from tuner.study.following import Follower
-from tuner.study.ledger import Ledger
-from tuner.study.lock import is_driven_here, only_driver
-from tuner.study.looks import Looks
-from tuner.study.members import Member, Members, Watch
-from tuner.study.opening import open_database
-from tuner.study.progress import Notify, Step
-from tuner.study.registrations import Registrations
 from tuner.study.summary import StudySummary, Tally, summarise
-from tuner.study.trials import Trials
-from tuner.tracking.shipper_lock import nobody_ships
+from tuner.tracking.shipping.shipper_lock import nobody_ships
 
 
 class Study:

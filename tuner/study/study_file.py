@@ -1,13 +1,43 @@
 """A study file that may be run: what it says, and where it and the user's modules lie."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner.errors import check_text
+from tuner.errors import SpecError, check_text, unknown
 from tuner.models import registry
+from tuner.search import optuna_samplers
+from tuner.spec.recipe import Recipe
+from tuner.spec.search_space import Scalar
 from tuner.spec.study import StudySpec
-from tuner.study import search
-from tuner.study.parameters import check_parameters
+
+
+def check_parameters(
+    spec: StudySpec, source: str, hyperparameters: Mapping[str, Scalar | None]
+) -> None:
+    """Compares the search space with the model function's own parameters and the recipe's.
+
+    Args:
+        spec: the study.
+        source: the study file, for messages.
+        hyperparameters: the model's parameters and their defaults, None where it has none.
+
+    Raises:
+        SpecError: a name belongs to neither, or the model needs one that is not given.
+    """
+    known = {*hyperparameters, *Recipe.model_fields}
+    problems = [
+        f"search_space.{name}: {unknown('parameter', name, known)}"
+        for name in spec.search_space
+        if name not in known
+    ]
+    problems += [
+        f"search_space: {spec.model} needs {name!r}, which has no default; add it"
+        for name, default in hyperparameters.items()
+        if default is None and name not in spec.search_space
+    ]
+    if problems:
+        raise SpecError(source, problems)
 
 
 @dataclass(frozen=True)
@@ -37,7 +67,7 @@ class StudyFile:
         """
         for folder in self.code_path:
             check_text(folder, "rename the folder, or run the study from another one")
-        search.sampler(self.spec, seed=0)
+        optuna_samplers.sampler(self.spec, seed=0)
         registry.check_name(self.spec.model)
         if self.spec.model in registry.BUILTIN:
             check_parameters(self.spec, self.source, registry.hyperparameters(self.spec.model))

@@ -11,14 +11,34 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from tuner.errors import UsageError
 from tuner.home import Home
-from tuner.spec.reader import parse_stored
 from tuner.spec.study import StudySpec
-from tuner.spec.writer import to_stored
-from tuner.study.catalog import Catalog
-from tuner.study.database import Database
-from tuner.study.opening import open_database
+from tuner.spec.text.reader import parse_stored
+from tuner.spec.text.writer import to_stored
+from tuner.storage.database import Database
+from tuner.storage.opening import open_database
+from tuner.storage.studies import Catalog
+from tuner.storage.tables import Damaged, studies, submissions
 from tuner.study.study_file import StudyFile
-from tuner.study.tables import Damaged, studies, submissions
+
+
+def submit_study(file: StudyFile, home: Home) -> bool:
+    """Submits the study, or lets one that has begun go on; whether it is new.
+
+    Its data and its network are first looked at by the worker that begins it, where they are.
+
+    Raises:
+        SpecError: the file cannot be run, or differs from the study of that name.
+        UnavailableError: the database does not answer.
+    """
+    file.check()
+    with open_database(home) as database:
+        if Submissions(database).put(file):
+            return True
+        catalog = Catalog(database)
+        catalog.resume(file.spec, file.source, file.code_path, file.overrides)
+        catalog.ask(file.spec.name, "run")
+        return False
+
 
 _LOOK_S = 1.0
 

@@ -6,14 +6,14 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner.search.ranking import PointSummary, rank, summary_of, trainings
+from tuner.search.trials import Trials
 from tuner.spec.search_space import Frozen
 from tuner.spec.study import StudySpec
-from tuner.study.ledger import Attempt, Ledger
-from tuner.study.points import SLOT
-from tuner.study.progress import Planned
-from tuner.study.ranking import PointSummary, rank, summary_of, trainings
-from tuner.study.trials import Trials
-from tuner.tracking.events import TrialSummary
+from tuner.storage.attempts import Attempt, Ledger
+from tuner.storage.tables import SLOT
+from tuner.study.events import Planned
+from tuner.tracking.spool.events import TrialSummary
 
 STATE_NAMES = {
     TrialState.COMPLETE: "completed",

@@ -12,12 +12,12 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from tuner.tracking.events import AttemptEnded, Event
-from tuner.tracking.progress import FILE_NAME as PROGRESS
-from tuner.tracking.progress import Progress, load_progress
+from tuner.tracking.mlflow.store_reader import StoredRun, reading
 from tuner.tracking.settings import TrackingSettings, local_path
-from tuner.tracking.spool import OF_OTHERS, OPENINGS, SpoolLine, read_lines
-from tuner.tracking.store_reader import StoredRun, reading
+from tuner.tracking.spool.events import AttemptEnded, Event
+from tuner.tracking.spool.shipped import FILE_NAME as PROGRESS
+from tuner.tracking.spool.shipped import Progress, load_progress
+from tuner.tracking.spool.spool import OF_OTHERS, OPENINGS, SpoolLine, read_lines
 
 _MODEL = "model"
 _LISTED_AT_ONCE = 8
@@ -171,7 +171,7 @@ def _entries(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
 def _from_mlflow(uri: str, address: str) -> Mapping[str, int]:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    from tuner.tracking.mlflow_errors import of_artifacts
+    from tuner.tracking.mlflow.mlflow_errors import of_artifacts
 
     with of_artifacts("list a run's files"):
         files = get_artifact_repository(address, tracking_uri=uri)

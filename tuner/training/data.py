@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from tuner.datasets.split import stratified_split
 from tuner.datasets.store import read_arrays
-from tuner.spec.pixels import Pixels, scale
+from tuner.spec.recipe import Pixels, scale
 from tuner.training.plan import TrialPlan
 
 Images = NDArray[np.uint8] | NDArray[np.float32]

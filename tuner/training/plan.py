@@ -8,8 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from tuner.spec.pixels import Pixels
-from tuner.spec.recipe import Recipe
+from tuner.spec.recipe import Pixels, Recipe
 from tuner.spec.search_space import Frozen, Scalar
 from tuner.spec.section import Text
 from tuner.spec.study import Objective

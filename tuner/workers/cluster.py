@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from tuner.errors import UnavailableError, UsageError
-from tuner.spec.backend import Backend
+from tuner.spec.recipe import Backend
 from tuner.spec.study import AutoOrCount
 from tuner.workers.handle_pool import HandlePool
 

@@ -11,7 +11,6 @@ from tuner import errors
 from tuner.errors import ModelError, UnavailableError
 from tuner.training.plan import ModelPlan, Precision, TrainerInfo, TrialPlan
 from tuner.training.timing import EpochTimes
-from tuner.workers.handle import TrainerHandle
 from tuner.workers.messages import (
     OUTPUT_LOG,
     Answer,
@@ -37,6 +36,7 @@ from tuner.workers.pool import (
     Measured,
     PoolEvent,
     Reported,
+    TrainerHandle,
     TrainerReady,
 )
 

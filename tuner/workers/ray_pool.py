@@ -20,12 +20,12 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from tuner.errors import UnavailableError, UsageError
-from tuner.spec.backend import Backend
+from tuner.spec.recipe import Backend
 from tuner.spec.study import AutoOrCount
 from tuner.training.plan import TrialPlan, TrialResult
-from tuner.workers.handle import Ending
 from tuner.workers.handle_pool import Berth, HandlePool
 from tuner.workers.messages import Answer, Ended, Probe, Request, Train
+from tuner.workers.pool import Ending
 from tuner.workers.remote_trainer import Files, RemoteTrainer, Said
 
 if TYPE_CHECKING:

@@ -3,8 +3,10 @@
 Knows nothing of Ray, which makes an actor of it (`ray_pool`).
 """
 
+import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.spec.backend import Backend
+from tuner.spec.recipe import Backend
 from tuner.training.output import excerpt
 from tuner.training.plan import CHECKPOINT, ModelPlan, TrialPlan
 from tuner.workers.devices import Device, usable_cores, visible_gpus
-from tuner.workers.handle import Ending
+from tuner.workers.local_pool import TrainerProcess
 from tuner.workers.messages import (
     OUTPUT_LOG,
     Answer,
@@ -27,8 +29,37 @@ from tuner.workers.messages import (
     Request,
     Train,
 )
-from tuner.workers.process import TrainerProcess
-from tuner.workers.scratch import Scratch
+from tuner.workers.pool import Ending
+
+_LOCK = "in-use"
+
+
+class Scratch:
+    """A folder among the machine's temporary ones."""
+
+    def __init__(self, prefix: str) -> None:
+        """Makes it, and removes those of this prefix whose owners are dead."""
+        for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+            _remove_if_abandoned(folder)
+        made = Path(tempfile.mkdtemp(prefix=f"new-{prefix}"))
+        self._lock = (made / _LOCK).open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self.folder = made.rename(made.with_name(made.name.removeprefix("new-")))
+
+    def remove(self) -> None:
+        """Removes it with all that is in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._lock.close()
+
+
+def _remove_if_abandoned(folder: Path) -> None:
+    try:
+        with (folder / _LOCK).open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError:  # in use, another user's, or gone by now
+        return
+
 
 Files = dict[str, bytes]
 """By name, in an attempt's folder."""

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from tuner.errors import UnavailableError
-from tuner.spec.backend import Backend
+from tuner.spec.recipe import Backend
 
 if TYPE_CHECKING:
     from tuner.training.engines.base import Engine

@@ -16,7 +16,7 @@ from tuner.training.data import TrainingData
 from tuner.training.engines import recipes
 from tuner.training.engines.base import TrainedEpoch
 from tuner.training.engines.keras_session import KerasSession
-from tuner.training.engines.precisions import POLICIES, gpu_precisions
+from tuner.training.engines.recipes import POLICIES, gpu_precisions
 from tuner.training.plan import Precision, TrialPlan
 
 if TYPE_CHECKING:

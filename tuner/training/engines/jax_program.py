@@ -24,7 +24,7 @@ from jax import lax
 from numpy.typing import NDArray
 
 from tuner.models.contract import mode
-from tuner.spec.pixels import Pixels, scale
+from tuner.spec.recipe import Pixels, scale
 from tuner.training.data import Rows, TrainingData
 from tuner.training.engines.network import Network, without_rates
 

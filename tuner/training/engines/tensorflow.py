@@ -12,8 +12,14 @@ from tuner.models.contract import check_probabilities
 from tuner.training.data import TrainingData
 from tuner.training.engines.base import TrainedEpoch
 from tuner.training.engines.keras_session import KerasSession
-from tuner.training.engines.precisions import POLICIES, gpu_precisions, processor_precisions
-from tuner.training.engines.recipes import augmentation, compiled_part, rates
+from tuner.training.engines.recipes import (
+    POLICIES,
+    augmentation,
+    compiled_part,
+    gpu_precisions,
+    processor_precisions,
+    rates,
+)
 from tuner.training.plan import Precision, TrialPlan
 
 if TYPE_CHECKING:

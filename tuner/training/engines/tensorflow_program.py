@@ -16,8 +16,7 @@ from keras.src.random.seed_generator import global_seed_generator  # Keras expor
 from numpy.typing import NDArray
 
 from tuner.models.contract import mode
-from tuner.spec.pixels import Pixels, scale
-from tuner.spec.recipe import Recipe
+from tuner.spec.recipe import Pixels, Recipe, scale
 from tuner.training.data import Rows
 from tuner.training.engines.base import TrainedEpoch
 from tuner.training.engines.network import Network, without_rates

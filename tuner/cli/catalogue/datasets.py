@@ -1,0 +1,10 @@
+"""`tuner datasets`: what a study file may name as its data set."""
+
+from tuner.cli.terminal.tables import print_table
+
+
+def datasets() -> None:
+    """List the data sets that studies can name."""
+    from tuner.datasets.registry import names
+
+    print_table(["data set", ""], names().items())

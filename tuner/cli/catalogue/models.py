@@ -1,0 +1,28 @@
+"""`tuner models`: what a study file may name as its model."""
+
+from tuner.cli.terminal.tables import params, print_table
+
+
+def models() -> None:
+    """List the models that studies can name, with their own hyperparameters."""
+    from tuner.models.registry import BUILTIN, GROUP, hyperparameters
+    from tuner.references import known_names
+
+    rows = [
+        (
+            name,
+            params(
+                {
+                    key: "required" if value is None else value
+                    for key, value in hyperparameters(name).items()
+                }
+            ),
+        )
+        for name in BUILTIN
+    ]
+    rows += [
+        (name, "registered by an installed package")
+        for name in known_names(BUILTIN, GROUP)
+        if name not in BUILTIN
+    ]
+    print_table(["model", "hyperparameters and defaults"], rows)

@@ -1,0 +1,1 @@
+"""Commands that show, judge and use results."""

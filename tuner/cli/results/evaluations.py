@@ -1,0 +1,28 @@
+"""Test-set scores as a terminal shows them."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from tuner.cli.terminal.tables import print_table, score
+
+if TYPE_CHECKING:
+    from tuner.training.plan import Evaluation
+
+
+def print_evaluation(evaluation: "Evaluation") -> None:
+    """Prints precision, recall and F1 by class, the absent classes, and the confusion matrix."""
+    rows = [
+        (each.label, score(each.precision), score(each.recall), score(each.f1), str(each.support))
+        for each in (*evaluation.classes, evaluation.macro)
+    ]
+    print_table(["class", "precision", "recall", "F1", "images"], rows, title="test set")
+    if evaluation.absent:
+        from tuner.tracking.runs.exports import absent_note
+
+        typer.echo(absent_note(evaluation.absent))
+    labels = [each.label for each in evaluation.classes]
+    counts = [
+        (label, *map(str, row)) for label, row in zip(labels, evaluation.confusion, strict=True)
+    ]
+    print_table(["true \\ predicted", *labels], counts, title="confusion matrix")

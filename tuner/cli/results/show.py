@@ -1,0 +1,138 @@
+"""`tuner show`: one study's trials, points, best one and importance."""
+
+import json
+from typing import TYPE_CHECKING
+
+import typer
+
+from tuner.cli.terminal.options import AsJson, StudyName
+from tuner.cli.terminal.tables import best_point, duration, number, params, print_table, score
+from tuner.errors import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tuner.search.ranking import PointSummary
+    from tuner.study.study import Study
+    from tuner.study.summary import StudySummary
+
+
+_SHORT = 12
+"""So many digits of a code's digest are shown, as in MLflow."""
+
+
+def show(study: StudyName, as_json: AsJson = False) -> None:
+    """Show a study: its trials and points, the best one, and which parameters matter."""
+    from tuner.study.study import load_study
+
+    with load_study(study) as opened:
+        summary = opened.summary()
+        if as_json:
+            fields = {"study", "metric", "counts", "trials", "points", "best"}
+            content = summary.model_dump(mode="json", include=fields)
+            content["precision"] = {
+                "chosen": opened.spec.precision,
+                "epoch_s": dict(opened.record.epoch_s),
+            }
+            typer.echo(json.dumps(content, indent=2))
+            return
+        print_summary(summary)
+        _print_importance(opened)
+        typer.echo(f"looks at the test set: {len(opened.looks.all())}")
+
+
+def print_summary(summary: "StudySummary") -> None:
+    """Prints the trials, the points where there are several seeds, and the best one."""
+    from tuner.tracking.runs.exports import column
+
+    versions = {trial.code for trial in summary.trials if trial.code}
+    marked = len(versions) > 1
+    searched = sorted({name for trial in summary.trials for name in trial.params})
+    rows = [
+        (
+            str(trial.number),
+            f"{trial.state} *" if trial.unpromotable else trial.state,
+            *(number(trial.params.get(name)) for name in searched),
+            score(trial.value),
+            str(trial.epochs),
+            duration(trial.duration_s),
+            *([trial.code[:_SHORT] or "-"] if marked else []),
+            trial.run_id or "-",
+        )
+        for trial in summary.trials
+    ]
+    head, tail = (
+        ["trial", "state"],
+        [summary.metric, "epochs", "time", *["code"] * marked, "MLflow run"],
+    )
+    names = [column(name, (*head, *tail)) for name in searched]
+    print_table([*head, *names, *tail], rows)
+    for why, trials in _unpromotable(summary).items():
+        typer.echo(f"* cannot be promoted: {why} ({_trials(trials)})")
+    counts = ", ".join(f"{count} {state}" for state, count in summary.counts.items() if count)
+    if summary.seeds > 1:
+        _print_points(summary)
+    typer.echo(f"{summary.study}: {counts}")
+    if summary.best is not None:
+        best = summary.best
+        typer.echo(f"best: {best_point(best, summary.metric)}, {_named(best)}")
+        if summary.seeds > 1:
+            typer.echo(
+                f"trial {best.trial.number}, {summary.metric} {score(best.trial.value)}, "
+                "is in the middle of its seeds and stands for it"
+            )
+
+
+def _unpromotable(summary: "StudySummary") -> dict[str, list[int]]:
+    """The numbers of the trials that cannot be promoted, by why."""
+    found: dict[str, list[int]] = {}
+    for trial in summary.trials:
+        if trial.unpromotable:
+            found.setdefault(trial.unpromotable, []).append(trial.number)
+    return found
+
+
+def _trials(numbers: "Sequence[int]") -> str:
+    return f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+
+
+def _named(point: "PointSummary") -> str:
+    return params(point.params) or "the fixed parameters"
+
+
+def check_some_completed(summary: "StudySummary") -> None:
+    """Raises `RefusedError` for a study whose every trial failed."""
+    if summary.all_failed:
+        raise RefusedError(
+            f"study {summary.study!r}: every trial failed; error.txt of each run in "
+            "MLflow tells why"
+        )
+
+
+def _print_points(summary: "StudySummary") -> None:
+    """The mean and spread of each point over its seeds, the best first.
+
+    Points that lack a training, because it was pruned or failed, come last.
+    """
+    rows = [
+        (
+            str(each.point),
+            _named(each),
+            f"{each.completed} of {each.seeds}",
+            score(each.mean),
+            score(each.std),
+            " ".join(map(str, sorted(each.trials))),
+        )
+        for each in summary.points
+    ]
+    mean = f"mean {summary.metric}"
+    print_table(["point", "parameters", "seeds", mean, "standard deviation", "trials"], rows)
+
+
+def _print_importance(opened: "Study") -> None:
+    importance = opened.importance()
+    if importance:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in importance.items())
+        typer.echo(f"importance: {shares}")
+    elif opened.spec.domains:
+        typer.echo(f"importance: not known; {opened.importance_lacks() or 'a driver assesses it'}")

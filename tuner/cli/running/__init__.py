@@ -1,0 +1,1 @@
+"""Commands that run a study or steer its drivers."""

@@ -1,0 +1,27 @@
+"""`tuner watch`: follows a study that is trained elsewhere."""
+
+import typer
+
+from tuner.cli.terminal.options import StudyName
+
+
+def watch(study: StudyName) -> None:
+    """Follow a study to its end, wherever it is trained; Ctrl-C ends this command alone."""
+    from rich.console import Console
+
+    from tuner.cli.results.show import check_some_completed, print_summary
+    from tuner.cli.terminal.live_view import view
+    from tuner.home import Home
+    from tuner.study.events import Step
+    from tuner.study.study import load_study
+    from tuner.study.submissions import wait_begun
+
+    home = Home.from_environment()
+    with view(Console(stderr=True)) as shown:
+        wait_begun(home, study, lambda text: shown.show(Step(text)))
+        with load_study(study, home) as opened:
+            summary = opened.follow(shown.show, stopped=lambda: False)
+    print_summary(summary)
+    check_some_completed(summary)
+    if not summary.done:
+        typer.echo(f"{study} was stopped; it goes on with: tuner resume {study}", err=True)

@@ -1,0 +1,1 @@
+"""What commands share: tables, the live view, options, signals, and commands to type next."""

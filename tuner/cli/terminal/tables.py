@@ -1,0 +1,68 @@
+"""Tables and numbers as a terminal shows them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from tuner.words import count
+from tuner.words import seconds as short
+
+if TYPE_CHECKING:
+    from tuner.search.ranking import PointSummary
+    from tuner.spec.search_space import Scalar
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
+    """Prints a table to standard output; the columns keep their whole text when piped."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    table = Table(*columns, title=title or None, title_justify="left", box=SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def number(value: "Scalar | None") -> str:
+    """A parameter or metric in as few digits as tell it apart; a dash for none."""
+    if value is None:
+        return "-"
+    return f"{value:z.4g}" if isinstance(value, float) else str(value)
+
+
+def score(value: float | None) -> str:
+    """A metric to four decimals, no zero with a sign; a dash for none."""
+    return "-" if value is None else f"{value:z.4f}"
+
+
+def params(values: "Mapping[str, Scalar]") -> str:
+    """Parameters as `name=value`, separated by spaces."""
+    return " ".join(f"{name}={number(value)}" for name, value in values.items())
+
+
+def best_point(best: "PointSummary", metric: str) -> str:
+    """The best point's trial and value; over several seeds its mean, spread and their number."""
+    if best.seeds == 1:
+        return f"trial {best.trial.number}, {metric} {score(best.mean)}"
+    lacks = f"{best.completed} of " if best.completed < best.seeds else ""
+    return (
+        f"point {best.point}, mean {metric} {score(best.mean)} "
+        f"(standard deviation {score(best.std)}, {lacks}{count(best.seeds, 'seed')})"
+    )
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them: `45 s`, `3 min 20 s`, `2 h 5 min`; a dash for none."""
+    if seconds is None:
+        return "-"
+    whole = round(seconds)
+    if whole < 1:
+        return short(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,1 @@
+"""Commands that keep the database, MLflow and the state folder in order."""

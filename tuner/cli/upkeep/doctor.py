@@ -1,0 +1,75 @@
+"""`tuner doctor`: whether everything is where it should be."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tuner.cli.terminal.tables import print_table
+from tuner.errors import RefusedError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tuner.recovery.doctor import Doctor
+    from tuner.recovery.examination import Finding
+
+
+def doctor(
+    study: Annotated[
+        str | None, typer.Argument(metavar="[STUDY]", help="The study's name; all if left out.")
+    ] = None,
+    fix: Annotated[bool, typer.Option("--fix", help="Heal what can be healed from here.")] = False,
+) -> None:
+    """Check the surroundings, MLflow's store, and each study's database, spools and runs."""
+    from tuner.home import Home
+    from tuner.recovery.doctor import Doctor, patients
+    from tuner.recovery.environment import surroundings
+    from tuner.recovery.examination import examine
+    from tuner.storage.opening import open_database
+    from tuner.study.driver_lock import is_driven_here
+    from tuner.tracking.mlflow.store_repair import mend, troubles
+    from tuner.tracking.settings import TrackingSettings
+
+    home = Home.from_environment()
+    tracking = TrackingSettings.from_environment(home.root)
+    print_table(["what", "found"], surroundings(home, tracking))
+    if fix:
+        names = home.studies()
+        folders = [each for name in names for each in (home.devoted(name), *home.formers(name))]
+        mend(tracking, [name for name in names if is_driven_here(home, name)], folders)
+    found = troubles(tracking)
+    for trouble in found:
+        typer.echo(f"MLflow: {trouble.text}; with --fix it {trouble.remedy}")
+    if found:  # what MLflow says of a study would be no news
+        raise RefusedError("not everything is in order: MLflow")
+    with open_database(home) as database:
+        records, unreadable = patients(database, study)
+        for name, error in unreadable.items():
+            typer.echo(f"{name}: cannot be read: {error}")
+        doctors = [Doctor(home, database, record, tracking) for record in records] if fix else []
+        unhealed = {each.study: why for each in doctors if (why := _healed(each))}
+        examined = examine(home, database, records, tracking)
+    differing = [name for name, differences in examined.items() if not _agree(name, differences)]
+    for name in unhealed.keys() & set(differing):
+        typer.echo(f"{name}: cannot be healed now: {unhealed[name]}")
+    if wrong := [*unreadable, *differing]:
+        raise RefusedError(f"not everything is in order: {', '.join(wrong)}")
+
+
+def _healed(doctor: "Doctor") -> str:
+    """Treats the study; why that could not be done, empty if it was."""
+    try:
+        doctor.heal(lambda text: typer.echo(text, err=True))
+    except (RefusedError, UsageError) as error:  # it is driven, or was deleted or changed just now
+        return str(error)
+    return ""
+
+
+def _agree(study: str, differences: "Sequence[Finding]") -> bool:
+    """Says what is wrong with the study, and whether nothing is."""
+    for each in differences:
+        remedy = f"; with --fix it {each.remedy}" if each.remedy else ""
+        typer.echo(f"{study}: {each.about}: {each.text}{remedy}")
+    if not differences:
+        typer.echo(f"{study}: the database, the spools here and MLflow agree")
+    return not differences

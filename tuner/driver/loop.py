@@ -1,0 +1,355 @@
+"""The driver: claims slots, asks, hands plans to trainers, reports, prunes and tells.
+
+It keeps a fixed order where an end is written: Optuna's row, then the spool, then the
+ledger. A driver that dies in between leaves an open attempt, and `recovery` finishes what
+the row and the spool already say.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tuner.code import digest
+from tuner.driver.plans import Planner
+from tuner.errors import SupersededError, UnavailableError
+from tuner.recording.journal import Journal
+from tuner.recovery.retention import BestModels, remove_checkpoints
+from tuner.search import points
+from tuner.search.importance import PacedImportance
+from tuner.search.trials import OpenTrial, Trials
+from tuner.storage.attempts import HANDED_BACK, Claim, Ledger
+from tuner.study.events import (
+    EpochDone,
+    Notify,
+    Step,
+    TrialBegan,
+    TrialDone,
+    TrialHandedBack,
+)
+from tuner.study.summary import Standing, StudySummary, ended_summary, standing_of, summarise
+from tuner.tracking.spool.events import Outcome
+from tuner.training.plan import EpochReport, TrainerInfo, TrialPlan, TrialResult, TrialState
+from tuner.words import count
+from tuner.workers.pool import (
+    Finished,
+    GivenUp,
+    Lost,
+    Measured,
+    Reported,
+    TrainerPool,
+    TrainerReady,
+)
+
+_PULSE_S = 0.5
+"""How long the driver waits for an event before it looks around."""
+
+
+@dataclass
+class _Active:
+    """An attempt in a trainer's hands."""
+
+    claim: Claim
+    opened: OpenTrial
+    plan: TrialPlan
+    started: float = field(default_factory=time.perf_counter)
+
+    heard: float = field(default_factory=time.monotonic)
+    """When the trainer last told of an epoch."""
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+
+class Driver:
+    """Runs the free slots of one study on one pool."""
+
+    def __init__(
+        self,
+        *,
+        planner: Planner,
+        trials: Trials,
+        ledger: Ledger,
+        pool: TrainerPool,
+        journal: Journal,
+        notify: Notify,
+        epoch_limit_s: float = math.inf,
+        stays: bool = True,
+    ) -> None:
+        """Drives with what the others own.
+
+        Args:
+            planner: makes the plans.
+            trials: Optuna's rows.
+            ledger: claims slots.
+            pool: trains.
+            journal: writes the spools.
+            notify: hears of everything.
+            epoch_limit_s: a trainer that tells of no epoch for so long is killed.
+            stays: whether a driver with nothing in hand waits for what others still try, who
+                may die or hand it back, and for the end of a pause.
+        """
+        self._planner = planner
+        self._spec = planner.spec
+        self._trials = trials
+        self._ledger = ledger
+        self._pool = pool
+        self._journal = journal
+        self._notify = notify
+        self._epoch_limit_s = epoch_limit_s
+        self._stays = stays
+        self._models = BestModels(planner.home, self._spec, ledger, journal, trials.all())
+        self._importance = PacedImportance(trials.assess_importance)
+        self._active: dict[tuple[int, int], _Active] = {}
+        self._listened = 0.0
+        self._remarks: set[str] = set()
+        self._code = digest(planner.described.code)
+
+    def run(
+        self,
+        stopped: Callable[[], bool],
+        paused: Callable[[], bool] = lambda: False,
+        trials: Callable[[], int] | None = None,
+    ) -> StudySummary:
+        """Trains until no slot is free, or until `stopped`; what is in progress is handed back.
+
+        While `paused`, what is in progress goes on and nothing begins; `trials` is the study's
+        budget as it is now. All are asked at least every half second.
+        """
+        self._listened = time.monotonic()
+        try:
+            while not stopped():
+                if trials is not None and trials() != self._spec.trials:
+                    self._spec = self._spec.model_copy(update={"trials": trials()})
+                on_hold = paused()
+                if not on_hold:
+                    self._fill()
+                if not self._active and (self._nothing_left() or (on_hold and not self._stays)):
+                    break
+                self._hear()
+                self._kill_hung()
+                self._trials.keep_up()
+        except SupersededError:
+            self._let_go("others took it over")
+            raise
+        finally:
+            self._hand_back("the driver stopped")
+        self._models.consider(self._trials.all())  # others' trials may have ended since
+        self._models.leave()
+        summary = self.summary()
+        self._journal.study_progressed(summary, summary.trials, self._trials.assess_importance())
+        return summary
+
+    def summary(self) -> StudySummary:
+        """Where the study stands, other drivers' trials included."""
+        return summarise(self._spec, self._trials, self._ledger)
+
+    def _nothing_left(self) -> bool:
+        """In this order: a slot that is handed back in between is seen to be free."""
+        if self._stays and self._ledger.open_attempts():
+            return False
+        return not self._ledger.has_free(self._spec.slots)
+
+    def _fill(self) -> None:
+        while self._pool.idle and (claim := self._claim()):
+            self._begin(claim)
+
+    def _claim(self) -> Claim | None:
+        """A replicate waits until the first slot of its point has a whole point to copy."""
+        opened = self._trials.by_slot() if self._spec.seeds > 1 else {}
+        known = {
+            slot for slot, row in opened.items() if row.params.keys() >= self._spec.domains.keys()
+        }
+        return self._ledger.claim(
+            self._spec.slots,
+            ready=lambda slot: (
+                points.leads(self._spec, slot) or points.leader(self._spec, slot) in known
+            ),
+            takes_queued=lambda slot: points.takes_queued(self._spec, slot),
+        )
+
+    def _begin(self, claim: Claim) -> None:
+        # The folder comes first: by it `recovery` knows whose attempt this is.
+        folder = self._planner.home.attempt(self._spec.name, claim.slot, claim.number)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UnavailableError(f"{folder}: cannot be made: {error.strerror}") from error
+        opened = self._trials.open(claim)
+        plan = self._planner.plan(claim.slot, claim.number, opened.params)
+        self._active[plan.key] = _Active(claim, opened, plan)
+        trainer = self._pool.submit(plan)
+        self._journal.attempt_started(
+            uid=claim.uid,
+            number=opened.number,
+            plan=plan,
+            trainer=trainer,
+            source=self._planner.described.source,
+            predecessor=claim.predecessor,
+        )
+        self._notify(
+            TrialBegan(opened.number, claim.number, opened.params, trainer.device, plan.epochs)
+        )
+
+    def _hear(self) -> None:
+        match self._pool.next_event(_PULSE_S):
+            case (
+                Reported(plan=plan) | Measured(plan=plan) | Finished(plan=plan) | Lost(plan=plan)
+            ) if plan.key not in self._active:
+                pass  # of a plan that this driver has let go
+            case Reported(plan=plan, report=report):
+                self._report(self._active[plan.key], report)
+            case Measured(plan=plan, sample=sample):
+                self._journal.system_sampled(plan, sample)
+            case Finished(plan=plan, result=result):
+                self._finish(self._active.pop(plan.key), result)
+            case Lost(plan=plan, reason=reason):
+                self._lose(self._active.pop(plan.key), reason)
+            case TrainerReady(trainer=trainer) if trainer.device != trainer.assigned:
+                self._notify(Step(_without_its_gpu(trainer)))
+            case GivenUp(reason=reason):
+                self._notify(Step(f"going on with {count(self._pool.size, 'trainer')}: {reason}"))
+            case TrainerReady() | None:
+                pass
+
+    def _kill_hung(self) -> None:
+        """A trainer that hangs is killed; `Lost` follows, and with it another attempt.
+
+        Time in which the driver itself listened to nobody, because the database was away, is
+        nobody's fault.
+        """
+        now = time.monotonic()
+        deaf_s, self._listened = max(0.0, now - self._listened - _PULSE_S), now
+        for active in self._active.values():
+            active.heard += deaf_s
+            if now - active.heard > self._epoch_limit_s:
+                limit = f"{self._epoch_limit_s:g} s"
+                self._pool.kill(active.plan, f"no epoch came to an end within {limit}")
+
+    def _remark(self, text: str) -> None:
+        """Says a thing once, however many trials it is true of."""
+        if text not in self._remarks:
+            self._remarks.add(text)
+            self._notify(Step(f"{self._spec.model}: {text}"))
+
+    def _report(self, active: _Active, report: EpochReport) -> None:
+        active.heard = time.monotonic()
+        self._journal.epoch_ended(active.plan, report)
+        self._notify(
+            EpochDone(
+                active.opened.number,
+                report.epoch,
+                active.plan.epochs,
+                report.metrics,
+                report.train_s + report.validation_s,
+            )
+        )
+        if self._trials.report(active.opened, report) and report.epoch < active.plan.epochs:
+            self._pool.prune(active.plan)
+        else:
+            self._pool.proceed(active.plan, report.epoch)
+
+    def _finish(self, active: _Active, result: TrialResult) -> None:
+        for remark in result.remarks:
+            self._remark(remark)
+        self._trials.tell(active.opened, result, self._code)
+        outcome: Outcome = result.state.value
+        self._end(active, outcome, result)
+        if result.state is TrialState.COMPLETED:
+            self._models.consider(self._trials.known())
+            self._models.attempt_ended(active.plan.folder)
+        standing = self._progressed()
+        self._notify(
+            TrialDone(
+                number=active.opened.number,
+                state=result.state,
+                value=result.value(self._spec.objective),
+                best_epoch=result.best_epoch,
+                seconds=result.timings.total_s,
+                reason=_first_line(f"{result.error.type}: {result.error.message}")
+                if result.error
+                else "",
+                best=standing.best,
+            )
+        )
+
+    def _lose(self, active: _Active, reason: str) -> None:
+        """The trainer died: another attempt follows, unless this slot has had its share."""
+        earlier = [
+            attempt
+            for attempt in self._ledger.attempts()
+            if attempt.slot == active.claim.slot and attempt.outcome == "lost"
+        ]
+        if len(earlier) < self._spec.max_retries:
+            self._trials.hand_back(active.opened)
+            self._end(active, "lost", None, reason)
+            self._notify(TrialHandedBack(active.opened.number, _first_line(reason)))
+            return
+        told = f"its trainer died in each of {len(earlier) + 1} attempts: {reason}"
+        self._trials.fail(active.opened, told)
+        self._end(active, "failed", None, told)
+        standing = self._progressed()
+        self._notify(
+            TrialDone(
+                number=active.opened.number,
+                state=TrialState.FAILED,
+                value=None,
+                best_epoch=None,
+                seconds=active.seconds,
+                reason=_first_line(told),
+                best=standing.best,
+            )
+        )
+
+    def _hand_back(self, reason: str) -> None:
+        """The spools come first: they can be written without a database too."""
+        active, self._active = list(self._active.values()), {}
+        for each in active:
+            self._journal.attempt_ended(each.plan.folder, "interrupted", None, reason)
+        for each in active:
+            self._trials.hand_back(each.opened)
+            self._ledger.close(each.claim.uid, "interrupted")
+            self._notify(TrialHandedBack(each.opened.number, reason))
+
+    def _let_go(self, reason: str) -> None:
+        """Rows and ledger belong to others now, who have closed these attempts as interrupted.
+
+        The spools tell how far they came.
+        """
+        for active in self._active.values():
+            self._pool.kill(active.plan, reason)
+            self._journal.attempt_ended(active.plan.folder, "interrupted", None, reason)
+        self._active.clear()
+
+    def _end(
+        self, active: _Active, outcome: Outcome, result: TrialResult | None, reason: str = ""
+    ) -> None:
+        plan = active.plan
+        self._journal.attempt_ended(plan.folder, outcome, result, reason)
+        self._ledger.close(active.claim.uid, outcome)
+        if outcome != "completed":
+            self._models.attempt_ended(plan.folder)
+        if outcome not in HANDED_BACK:
+            remove_checkpoints(self._planner.home, plan.study, plan.slot, until=plan.attempt)
+
+    def _progressed(self) -> Standing:
+        """Tells what has ended since; `run` tells of all trials once more when it leaves."""
+        rows = self._trials.known()
+        standing = standing_of(self._spec, rows, self._ledger.open_attempts())
+        ended = (row for row in rows if row.state.is_finished())
+        news = [ended_summary(row) for row in ended if not self._journal.knows(row.number)]
+        self._journal.study_progressed(standing, news, self._importance.if_due())
+        return standing
+
+
+def _without_its_gpu(trainer: TrainerInfo) -> str:
+    extra = "cuda" if trainer.backend == "tensorflow" else f"{trainer.backend}-cuda"
+    return (
+        f"{trainer.assigned}: {trainer.backend} found no GPU there and trains on {trainer.device}; "
+        f"pip install 'tuner[{extra}]' brings what it needs"
+    )
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0] if text.strip() else ""

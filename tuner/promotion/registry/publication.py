@@ -1,0 +1,151 @@
+"""Makes a judged candidate the champion: register, fetch back, compare, crown.
+
+A process killed in between leaves the old champion in place; the next promotion of the same
+trial finds the version that is there and goes on from it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tuner.datasets.store import read_arrays
+from tuner.errors import ModelError, RefusedError
+from tuner.inference.predictor import Predictor, given
+from tuner.models.model_file import check_hash, load_verified, sha256_of
+from tuner.promotion.candidate import Candidate
+from tuner.promotion.judging.kept_model import KeptModel
+from tuner.promotion.registry.package import log_package, servable
+from tuner.promotion.registry.versions import (
+    ALIAS,
+    champion_version,
+    create_version,
+    crown,
+    digest,
+    discard,
+    fetch,
+    find_version,
+    version_tags,
+)
+from tuner.storage.studies import Registrations
+from tuner.tracking.runs.attempt_run import MODEL_SHA256_TAG
+from tuner.training.rounding import distance, within_noise
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+_SAMPLE = 64
+"""How many training images the packed model must answer as the trial's own does."""
+
+
+def check_unmoved(
+    client: "MlflowClient", candidate: Candidate, before: "ModelVersion | None"
+) -> None:
+    """Refuses when another trial became champion while this one was judged.
+
+    Args:
+        client: connected to the registry.
+        candidate: the trial that was judged.
+        before: the champion when the judging began.
+
+    Raises:
+        RefusedError: the champion is another one now, and not this trial either.
+    """
+    now = champion_version(client, candidate.promotion.model)
+    if now is None or now.run_id == candidate.run_id:
+        return
+    if before is None or before.version != now.version:
+        raise RefusedError(
+            f"{now.name}@{ALIAS}: another promotion made version {now.version} the champion "
+            "meanwhile; promote again if this trial is to replace it"
+        )
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A candidate's network as it will be registered: it takes pixels from 0 to 255."""
+
+    file: Path
+    sha256: str
+    predictor: Predictor
+
+
+def pack(candidate: Candidate, kept: KeptModel, folder: Path) -> Packed:
+    """Saves the network behind a layer that takes raw pixels, and loads it again.
+
+    Raises:
+        ModelError: Keras does not load what it has saved, or it answers 64 training images
+            otherwise than the trial's own model, but for rounding.
+    """
+    file = folder / "model.keras"
+    servable(kept.model, candidate.dataset.image_shape, candidate.pixels).save(file)
+    sha256 = sha256_of(file)
+    packed = Packed(file, sha256, Predictor(load_verified(file, sha256), "bytes"))
+    sample = read_arrays(candidate.dataset.train)[0][:_SAMPLE]
+    expected = kept.predictor.probabilities(sample)
+    apart = distance(packed.predictor.probabilities(sample), expected)
+    if not within_noise(apart, expected, candidate.precision):
+        raise ModelError(
+            f"trial {candidate.number} of {candidate.study}: packed for the registry, its "
+            f"network gives probabilities that are {apart:.2g} off"
+        )
+    return packed
+
+
+def publish(
+    client: "MlflowClient",
+    candidate: Candidate,
+    packed: Packed,
+    figures: Mapping[str, float],
+    registrations: Registrations,
+) -> int:
+    """Registers the packed model, or finds its version, and moves the alias to it.
+
+    The caller holds the promotion lock. The version's tags hold the `figures`. What predicting goes
+    by is written into `registrations` before the registry has it, and a version that is not there
+    is none.
+
+    Returns:
+        The version that the alias names now.
+
+    Raises:
+        ModelError: the registry gives back another file; the alias has not moved, and the next
+            promotion makes a new version.
+        RefusedError: another machine moved the alias at the same moment.
+    """
+    version = find_version(client, candidate, registrations) or _register(
+        client, candidate, packed, figures, registrations
+    )
+    try:
+        _check_kept(client, version)
+    except ModelError:
+        discard(client, version)
+        raise
+    crown(client, version)
+    return int(version.version)
+
+
+def _register(
+    client: "MlflowClient",
+    candidate: Candidate,
+    packed: Packed,
+    figures: Mapping[str, float],
+    registrations: Registrations,
+) -> "ModelVersion":
+    name, classes = candidate.promotion.model, len(candidate.dataset.classes)
+    example = given(read_arrays(candidate.dataset.train)[0][:1], "bytes").round().astype(np.uint8)
+    model_id = log_package(client, candidate.run_id, name, packed.file, example, classes)
+    tags = version_tags(candidate, figures, packed.sha256)
+    registrations.add(digest(name, tags))
+    return create_version(client, candidate, model_id, tags)
+
+
+def _check_kept(client: "MlflowClient", version: "ModelVersion") -> None:
+    """Fetches the version from where its registry says it lies, and compares its hash."""
+    origin = f"models:/{version.name}/{version.version}"
+    with TemporaryDirectory() as folder:
+        check_hash(fetch(client, version, Path(folder)), version.tags[MODEL_SHA256_TAG], origin)

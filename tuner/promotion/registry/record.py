@@ -1,0 +1,114 @@
+"""Writes a promotion's evidence into the run of its trial, once that is known to be possible."""
+
+import json
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from tuner.errors import RefusedError
+from tuner.promotion.candidate import Candidate
+from tuner.promotion.report import PromotionReport
+from tuner.tracking.runs.figures import ConfusionFigure
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+FOLDER = "promotion"
+"""Where the evidence lies among the run's artifacts."""
+_DELETED = "deleted"
+"""MLflow's word for a run or an experiment in its bin."""
+
+
+def check_recordable(client: "MlflowClient", candidate: Candidate, *, trial_write: bool) -> None:
+    """Refuses a run into which nothing can be written, before there is anything to write.
+
+    Args:
+        client: connected to the store of the run.
+        candidate: the trial.
+        trial_write: whether to write a file among the run's artifacts and take it away again.
+
+    Raises:
+        RefusedError: MLflow has no such run, or the run or its experiment is deleted.
+        UnavailableError: the artifact store takes no file.
+    """
+    run = _present(client, candidate)
+    if not trial_write:
+        return
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    store = get_artifact_repository(run.info.artifact_uri)
+    with TemporaryDirectory() as folder:
+        probe = Path(folder) / f"{FOLDER}-probe"
+        probe.touch()
+        store.log_artifact(str(probe))
+    store.delete_artifacts(probe.name)
+
+
+def _present(client: "MlflowClient", candidate: Candidate) -> "Run":
+    from mlflow.exceptions import MlflowException
+
+    where = f"trial {candidate.number} of {candidate.study}"
+    try:
+        run = client.get_run(candidate.run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise RefusedError(
+            f"{where}: MLflow has no run {candidate.run_id}: is it another MLflow than the study's "
+            "own, or was the run removed for good?"
+        ) from error
+    experiment = client.get_experiment(run.info.experiment_id)
+    if experiment.lifecycle_stage == _DELETED:
+        raise RefusedError(
+            f"{where}: its MLflow experiment {experiment.name!r} is deleted; restore it with: "
+            f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
+        )
+    if run.info.lifecycle_stage == _DELETED:
+        raise RefusedError(
+            f"{where}: its MLflow run is deleted; restore it with: "
+            f"mlflow runs restore --run-id {candidate.run_id}"
+        )
+    return run
+
+
+def record_evidence(
+    client: "MlflowClient",
+    candidate: Candidate,
+    report: PromotionReport,
+) -> None:
+    """Logs metrics, the evidence as JSON and the confusion matrix; status and times stay.
+
+    A metric gets another point only where its value differs, so that the newest one and the
+    artifacts are those of the newest promotion.
+    """
+    from mlflow.entities import Metric
+
+    logged = client.get_run(candidate.run_id).data.metrics
+    now_ms = time.time_ns() // 1_000_000
+    metrics = [
+        Metric(name, value, now_ms, 0)
+        for name, value in report.metrics.items()
+        if logged.get(name) != value
+    ]
+    client.log_batch(candidate.run_id, metrics=metrics)
+    with TemporaryDirectory() as folder:
+        _write(Path(folder), candidate, report)
+        client.log_artifacts(candidate.run_id, folder, FOLDER)
+
+
+def _write(folder: Path, candidate: Candidate, report: PromotionReport) -> None:
+    assert report.evidence is not None
+    document = {
+        "study": candidate.study,
+        "trial": candidate.number,
+        "model_sha256": candidate.model_sha256,
+        "dataset": {"name": candidate.dataset.name, "digest": candidate.dataset.digest},
+        **report.model_dump(mode="json", include={"metrics", "gates", "validation", "champion"}),
+        "test": report.evidence.test.model_dump(mode="json"),
+    }
+    (folder / "evidence.json").write_text(json.dumps(document, indent=2))
+    title = f"{candidate.study}, trial {candidate.number}"
+    confusion = ConfusionFigure(report.evidence.test, title, rows="test")
+    (folder / "confusion_matrix.png").write_bytes(confusion.png())

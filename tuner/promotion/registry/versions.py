@@ -1,0 +1,223 @@
+"""The model registry: one version a promoted trial, and one alias that names the champion.
+
+The alias moves only to a version that is READY and was fetched back and found the same.
+The caller holds the promotion lock, so that on one machine two never interleave; between
+machines the alias is read back after it was set.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuner.errors import ModelError, RefusedError
+from tuner.promotion.candidate import Candidate
+from tuner.promotion.registry.package import PACKED_FILE
+from tuner.storage.studies import Registrations
+from tuner.tracking.runs.attempt_run import MODEL_SHA256_TAG
+from tuner.tracking.runs.study_run import STUDY_UID_TAG
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+ALIAS = "champion"
+PIXELS_TAG = "tuner.pixels"
+_TRIAL_SHA256_TAG = "tuner.trial.model.sha256"
+"""Of the file that the registered one was made from."""
+_DAMAGED_TAG = "tuner.damaged"
+_PREDICTED_BY = (
+    "tuner.study",
+    "tuner.trial",
+    "tuner.run_id",
+    MODEL_SHA256_TAG,
+    _TRIAL_SHA256_TAG,
+    "tuner.classes",
+    "tuner.transform",
+    PIXELS_TAG,
+)
+"""The tags that say which file answers, for whom, and what its answers mean."""
+_STATED_LATER = (STUDY_UID_TAG,)
+"""More of these tags, which versions of an earlier time lack."""
+_READY_WITHIN_S = 120
+
+
+def champion_version(client: "MlflowClient", name: str) -> "ModelVersion | None":
+    """The version that the alias names, None when there is no such model or alias."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(name, ALIAS)
+    except MlflowException as error:
+        if _is_missing(error.error_code, error.message):
+            return None
+        raise
+
+
+def check_name(client: "MlflowClient", name: str) -> None:
+    """Refuses a name under which nothing can be registered, since a prompt has it.
+
+    Raises:
+        RefusedError: the registry has a prompt of that name.
+    """
+    if client.get_prompt(name) is not None:
+        raise RefusedError(
+            f"promotion.model {name!r}: MLflow has a prompt of this name, so no model can be "
+            "registered under it; give the model another name in the study file"
+        )
+
+
+def find_version(
+    client: "MlflowClient", candidate: Candidate, registrations: Registrations
+) -> "ModelVersion | None":
+    """The newest READY version that an earlier promotion made of the candidate's model.
+
+    One that says anything else of the candidate, as before raw pictures could be served, or that
+    the study has not registered, is none.
+    """
+    found = [
+        version
+        for version in client.search_model_versions(f"run_id = '{candidate.run_id}'")
+        if version.name == candidate.promotion.model
+        and version.status == "READY"
+        and _origin_tags(candidate).items() <= version.tags.items()
+        and _DAMAGED_TAG not in version.tags
+        and registrations.has(digest(version.name, version.tags))
+    ]
+    return max(found, key=lambda version: int(version.version), default=None)
+
+
+def trial_sha256(version: "ModelVersion") -> str | None:
+    """The hash of the trial's file, which was registered itself before there were two."""
+    tags: dict[str, str] = version.tags
+    return tags.get(_TRIAL_SHA256_TAG, tags.get(MODEL_SHA256_TAG))
+
+
+def digest(model: str, tags: Mapping[str, str]) -> str:
+    """SHA-256 of a model's name and of those of a version's tags that predicting goes by, in hex.
+
+    The file's own hash is among them. The study's database keeps this digest, so that a change of
+    them in the registry is noticed.
+    """
+    stated = {name: tags.get(name) for name in _PREDICTED_BY}
+    stated |= {name: tags[name] for name in _STATED_LATER if name in tags}
+    return hashlib.sha256(json.dumps([model, stated]).encode()).hexdigest()
+
+
+def create_version(
+    client: "MlflowClient", candidate: Candidate, model_id: str, tags: Mapping[str, str]
+) -> "ModelVersion":
+    """Registers a logged model as a new version and waits until it is READY."""
+    name = candidate.promotion.model
+    _ensure_registered(client, name)
+    version = client.create_model_version(
+        name,
+        source=f"models:/{model_id}",
+        run_id=candidate.run_id,
+        tags=dict(tags),
+        model_id=model_id,
+        description=(
+            f"Trial {candidate.number} of study {candidate.study}. "
+            "Takes pixels from 0 to 255 as they are, gives class probabilities."
+        ),
+        await_creation_for=_READY_WITHIN_S,
+    )
+    return client.get_model_version(name, version.version)
+
+
+def version_tags(candidate: Candidate, results: Mapping[str, float], sha256: str) -> dict[str, str]:
+    """What leads from a version back to its origin, and what predicting with it takes.
+
+    Args:
+        candidate: the trial.
+        results: the figures of its evidence.
+        sha256: of the registered file, which takes pixels in [0, 255].
+    """
+    return {
+        **_origin_tags(candidate),
+        MODEL_SHA256_TAG: sha256,
+        "tuner.dataset": candidate.dataset.name,
+        "tuner.dataset.digest": candidate.dataset.digest,
+        "tuner.gates": candidate.promotion.gates.model_dump_json(exclude_none=True),
+        **{f"tuner.{name}": repr(value) for name, value in results.items()},
+    }
+
+
+def _origin_tags(candidate: Candidate) -> dict[str, str]:
+    """What is known of a version before its file is made."""
+    return {
+        "tuner.study": candidate.study,
+        STUDY_UID_TAG: candidate.study_uid,
+        "tuner.trial": str(candidate.number),
+        "tuner.run_id": candidate.run_id,
+        _TRIAL_SHA256_TAG: candidate.model_sha256,
+        "tuner.classes": json.dumps(candidate.dataset.classes),
+        "tuner.transform": candidate.dataset.transform.model_dump_json(),
+        PIXELS_TAG: "bytes",
+    }
+
+
+def fetch(client: "MlflowClient", version: "ModelVersion", folder: Path) -> Path:
+    """Downloads a version's model file from the registry that is MLflow's default now.
+
+    From where the registry says that it lies: an address with the model's name in it would
+    break on a name with a question mark.
+    """
+    import mlflow
+
+    place = client.get_model_version_download_uri(version.name, version.version)
+    uri = f"{place}/{PACKED_FILE}"
+    return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+
+
+def crown(client: "MlflowClient", version: "ModelVersion") -> None:
+    """Moves the alias to a READY version and reads it back.
+
+    Raises:
+        ModelError: the version is not READY; the alias has not moved.
+        RefusedError: another machine moved the alias at the same moment.
+    """
+    from mlflow.exceptions import MlflowException
+
+    where = f"models:/{version.name}/{version.version}"
+    if version.status != "READY":
+        raise ModelError(f"{where}: must be READY, got {version.status}")
+    try:
+        client.set_registered_model_alias(version.name, ALIAS, version.version)
+    except MlflowException as error:
+        # Two first settings at once: the database admits one, the other is a bad request.
+        if error.error_code != "BAD_REQUEST":
+            raise
+    champion = champion_version(client, version.name)
+    if champion is None or int(champion.version) != int(version.version):
+        got = f"version {champion.version}" if champion else "nothing"
+        raise RefusedError(
+            f"{where}: another promotion moved {version.name}@{ALIAS} to {got} at the same "
+            "moment; promote again if this one is to replace it"
+        )
+
+
+def discard(client: "MlflowClient", version: "ModelVersion") -> None:
+    """Deletes a version that cannot be trusted; one that an alias names is marked instead."""
+    current = client.get_model_version(version.name, version.version)
+    if current.aliases:
+        client.set_model_version_tag(version.name, version.version, _DAMAGED_TAG, "true")
+    else:
+        client.delete_model_version(version.name, version.version)
+
+
+def _ensure_registered(client: "MlflowClient", name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _is_missing(error_code: str, message: str) -> bool:
+    # A missing alias of an existing model is an invalid parameter to MLflow.
+    missing_alias = error_code == "INVALID_PARAMETER_VALUE" and "alias" in message.lower()
+    return error_code == "RESOURCE_DOES_NOT_EXIST" or missing_alias

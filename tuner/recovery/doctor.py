@@ -1,0 +1,130 @@
+"""Heals what an examination finds of a study, in steps that may be taken twice."""
+
+from collections.abc import Callable
+from contextlib import closing
+
+from tuner.errors import UsageError
+from tuner.home import Home
+from tuner.recording.journal import Journal
+from tuner.recording.provenance import Provenance
+from tuner.recording.shipping import shipping
+from tuner.recovery.clearing import clear_home
+from tuner.recovery.examination import Finding, Kind, examine, living_drivers
+from tuner.search.trials import Trials
+from tuner.storage.attempts import Attempt, Ledger
+from tuner.storage.code_versions import CodeVersions
+from tuner.storage.database import Database
+from tuner.storage.studies import Catalog, StudyRecord
+from tuner.study.driver_lock import only_driver
+from tuner.study.submissions import Submissions
+from tuner.study.summary import summarise
+from tuner.tracking.settings import TrackingSettings
+from tuner.tracking.spool.shipped import forget_progress
+from tuner.tracking.spool.spool import is_own
+
+_SHIPPING_S = 300.0
+
+
+def patients(
+    database: Database, study: str | None = None
+) -> tuple[list[StudyRecord], dict[str, UsageError]]:
+    """The studies that are what tuner wrote, the newest last, and what others are not, by name.
+
+    Among those others are studies that were submitted and that no worker has begun.
+
+    Args:
+        database: theirs.
+        study: the only one that is asked for.
+
+    Raises:
+        UsageError: there is no such study, or something else than tuner has changed it.
+    """
+    if study is not None:
+        CodeVersions(database, study).all()
+        return [Catalog(database).get(study)], {}
+    records, unreadable = Catalog(database).readable()
+    for record in records:
+        try:
+            CodeVersions(database, record.name).all()
+        except UsageError as error:
+            unreadable[record.name] = error
+    for submission in Submissions(database).all():
+        try:
+            submission.read()
+        except UsageError as error:
+            unreadable[submission.name] = error
+    return [record for record in records if record.name not in unreadable], unreadable
+
+
+class Doctor:
+    """Heals one study."""
+
+    def __init__(
+        self, home: Home, database: Database, record: StudyRecord, tracking: TrackingSettings
+    ) -> None:
+        self._home = home
+        self._database = database
+        self._record = record
+        self._tracking = tracking
+        self._ledger = Ledger(database, record.name)
+
+    @property
+    def study(self) -> str:
+        """The study's name."""
+        return self._record.name
+
+    def findings(self) -> list[Finding]:
+        """Every difference, by trial.
+
+        Raises:
+            UnavailableError: the database or MLflow does not answer.
+        """
+        found = examine(self._home, self._database, [self._record], self._tracking)
+        return found[self._record.name]
+
+    def heal(self, say: Callable[[str], None]) -> None:
+        """Does what can be done from here; beside a driver of this home that is the driver's.
+
+        Raises:
+            RefusedError: a driver of this home is at work.
+        """
+        with only_driver(self._home, self._record.name):
+            clear_home(self._home, self._database, self._record, say, patient=True)
+            found = self._heal_once(say)
+            if any(finding.kind is Kind.UNSHIPPED for finding in found):
+                self._heal_once(say)  # what its run lacks beside that shows once it is shipped
+
+    def _heal_once(self, say: Callable[[str], None]) -> list[Finding]:
+        nowhere = Provenance("", "", dirty=False)
+        with closing(Journal(self._home, self._record, nowhere, say=say)) as journal:
+            found = self.findings()
+            for finding in found:
+                self._prepare(finding, journal)
+        folder = self._home.devoted(self._record.name)
+        with shipping(folder, self._tracking, self._ledger, lambda: _SHIPPING_S, say):
+            pass
+        return found
+
+    def _prepare(self, finding: Finding, journal: Journal) -> None:
+        """Makes the next shipping do what is missing."""
+        attempt = finding.attempt
+        again = (Kind.MISSING, Kind.INCOMPLETE, Kind.REFUSED)
+        if finding.kind in (*again, Kind.RUNNING) and attempt is not None:
+            if finding.kind is not Kind.RUNNING or self._has_spool(attempt):
+                journal.attempt_named(attempt)
+                forget_progress(self._home.attempt(self._record.name, attempt.slot, attempt.number))
+            elif attempt.outcome is not None:
+                journal.attempt_abandoned(
+                    attempt.slot, attempt.number, attempt.uid, attempt.outcome
+                )
+        elif finding.kind is Kind.UNNAMED and attempt is not None:
+            self._ledger.name_run(attempt.uid, finding.run_id)
+        elif finding.kind in (*again, Kind.RUNNING):
+            forget_progress(self._home.parent(self._record.name))
+            if not living_drivers(self._home, self._database, self._record.name):
+                trials = Trials(self._database, self._record.spec)
+                journal.retell(summarise(self._record.spec, trials, self._ledger))
+
+    def _has_spool(self, attempt: Attempt) -> bool:
+        folder = self._home.attempt(self._record.name, attempt.slot, attempt.number)
+        return is_own(folder)

@@ -1,0 +1,312 @@
+"""A study's Optuna rows in memory, and their way into the database.
+
+Optuna's storages ask the database at every step: ten epochs of a trial cost dozens of queries
+and commits, more with every trainer. Here samplers and pruners read memory. What this process
+changes is written in few transactions; what other drivers changed is read by `refresh`.
+"""
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage, get_storage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection, MetaData, String, Table, case, cast, func, insert, select, update
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.orm import scoped_session, sessionmaker
+
+from tuner.search.optuna_samplers import exact
+from tuner.search.study_storage import StudyStorage
+from tuner.storage.database import Database
+from tuner.storage.tables import TRIALS, drivers
+
+PARAMS = "trial_params"
+REPORTS = "trial_intermediate_values"
+USER_ATTRIBUTES = "trial_user_attributes"
+SYSTEM_ATTRIBUTES = "trial_system_attributes"
+
+
+class RowWriter:
+    """Changes that wait to be written, in the order in which they were made.
+
+    Each transaction counts the driver's `writes` up. So one whose answer was lost, when the
+    database went away, is not written twice.
+    """
+
+    def __init__(self, database: Database, driver: str | None) -> None:
+        self._database = database
+        self._storage = database.storage
+        self._driver = driver
+        self._written = 0
+        self._inserts: dict[str, list[dict[str, Any]]] = {}
+        self._changes: list[Callable[[], object]] = []
+        self._since: float | None = None
+        self._described = MetaData()
+
+    def insert(self, table: str, **values: object) -> None:
+        """Adds a row to one of Optuna's tables, which is known not to have it."""
+        self._inserts.setdefault(table, []).append(values)
+        self._since = self._since or time.monotonic()
+
+    def change(self, change: Callable[[], object]) -> None:
+        """Lets Optuna's storage change something, once everything is inserted."""
+        self._changes.append(change)
+        self._since = self._since or time.monotonic()
+
+    def write(self, max_age_s: float = 0.0) -> None:
+        """Writes all or nothing, unless all of it has waited for less than `max_age_s`."""
+        if self._since is None or time.monotonic() - self._since < max_age_s:
+            return
+        self._database.transact(self._write_once)
+        self._written += 1
+        self._inserts.clear()
+        self._changes.clear()
+        self._since = None
+
+    def _write_once(self, connection: Connection) -> None:
+        assert self._driver is not None, "only a member changes rows"
+        if not self._count(connection):
+            return
+        for table, rows in self._inserts.items():
+            connection.execute(insert(self._table(table, connection)), rows)
+        with _joined(self._storage, connection):
+            try:
+                for change in self._changes:
+                    change()
+            except StorageInternalError as error:
+                if (
+                    connection.invalidated or not connection.in_transaction()
+                ):  # Optuna has tried again on what was gone
+                    raise DisconnectionError("the connection was lost") from error
+                raise
+
+    def _count(self, connection: Connection) -> bool:
+        """Whether this transaction is the first to write what waits."""
+        statement = (
+            update(drivers)
+            .where(drivers.c.uid == self._driver, drivers.c.writes == self._written)
+            .values(writes=self._written + 1)
+        )
+        return connection.execute(statement).rowcount == 1
+
+    def _table(self, name: str, connection: Connection) -> Table:
+        if name not in self._described.tables:
+            self._described.reflect(connection, only=[name], resolve_fks=False)
+        return self._described.tables[name]
+
+
+@contextmanager
+def _joined(storage: RDBStorage, connection: Connection) -> Iterator[None]:
+    """Makes what `storage` does in the block a part of the connection's transaction.
+
+    Its sessions leave the commit to that transaction, see "Joining a Session into an External
+    Transaction" in SQLAlchemy's documentation.
+    """
+    own = storage.scoped_session
+    joined = sessionmaker(bind=connection, join_transaction_mode="rollback_only")
+    storage.scoped_session = scoped_session(joined)
+    try:
+        yield
+    finally:
+        storage.scoped_session.remove()
+        storage.scoped_session = own
+
+
+class Rows(StudyStorage):
+    """The rows of one study, as a storage for Optuna.
+
+    A row that this process changes is *held*: memory has its newest state, and nobody else
+    may change it until it is told or released. Changes of held rows reach the database when
+    `write` is called, at the latest when a row is told; a process that is killed loses the
+    ones it had not written. One thread uses it.
+    """
+
+    def __init__(self, database: Database, study: str, driver: str | None) -> None:
+        """Rows for a driver to change, or for others to read where `driver` is None."""
+        super().__init__(database, study)
+        self._read = get_storage(database.storage)  # asks for unfinished and new rows alone
+        self._rows: dict[int, FrozenTrial] = {}
+        self._held: set[int] = set()
+        self._hidden: frozenset[int] = frozenset()
+        self._writer = RowWriter(database, driver)
+        self._refreshed = float("-inf")
+
+    def all(self) -> list[FrozenTrial]:
+        """Every row as memory has it, by number."""
+        return sorted(self._rows.values(), key=lambda row: row.number)
+
+    def refresh(self, max_age_s: float = 0.0) -> None:
+        """Reads what other drivers changed, unless that was done `max_age_s` ago or less."""
+        if time.monotonic() - self._refreshed < max_age_s:
+            return
+        self.database.persevere(self._refresh)
+        self._refreshed = time.monotonic()
+
+    def _refresh(self) -> None:
+        if self._others_may_have_written():
+            for row in self._read.get_all_trials(self.study_id, deepcopy=False):
+                if row._trial_id not in self._held:
+                    self._rows[row._trial_id] = row
+
+    def write(self, max_age_s: float = 0.0) -> None:
+        """Writes what was changed, all or nothing, unless all of it is newer than `max_age_s`."""
+        self._writer.write(max_age_s)
+
+    @contextmanager
+    def hiding(self, trial_ids: Iterable[int]) -> Iterator[None]:
+        """Leaves these rows out of what Optuna is told of."""
+        self._hidden = frozenset(trial_ids)
+        try:
+            yield
+        finally:
+            self._hidden = frozenset()
+
+    def release(self, trial_id: int) -> None:
+        """Writes the row and lets other drivers change it."""
+        self.write()
+        self._held.discard(trial_id)
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """The row as memory has it, else as the database does."""
+        if trial_id not in self._rows:
+            self.refresh()
+        if trial_id not in self._rows:
+            return self.database.persevere(lambda: self._read.get_trial(trial_id))
+        return self._rows[trial_id]
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        """Every row as memory has it but the hidden ones, by number."""
+        assert study_id == self.study_id
+        rows = [
+            row
+            for row in self.all()
+            if (states is None or row.state in states) and row._trial_id not in self._hidden
+        ]
+        return copy.deepcopy(rows) if deepcopy else rows
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """Makes a held row in one transaction."""
+        assert template_trial is not None
+        made: list[int] = []
+        create = self.database.storage.create_new_trial
+        self._writer.change(lambda: made.append(create(study_id, template_trial)))
+        self._writer.write()
+        trial_id = made[-1]  # the one that was committed, if it took more than one try
+        row = copy.copy(template_trial)
+        row.number, row._trial_id = self._number(trial_id), trial_id
+        self._rows[trial_id] = row
+        self._held.add(trial_id)
+        return trial_id
+
+    def set_trial_param(
+        self,
+        trial_id: int,
+        param_name: str,
+        param_value_internal: float,
+        distribution: BaseDistribution,
+    ) -> None:
+        """Adds a parameter to a held row, a stepped one as the decimal that was meant."""
+        row = self._changing(trial_id)
+        param_value_internal = exact(distribution, param_value_internal)
+        assert param_name not in row.params
+        row.params[param_name] = distribution.to_external_repr(param_value_internal)
+        row.distributions[param_name] = distribution
+        self._writer.insert(
+            PARAMS,
+            trial_id=trial_id,
+            param_name=param_name,
+            param_value=param_value_internal,
+            distribution_json=distribution_to_json(distribution),
+        )
+
+    def set_trial_intermediate_value(
+        self, trial_id: int, step: int, intermediate_value: float
+    ) -> None:
+        """Adds a report to a held row."""
+        intermediate_value += 0.0  # SQLite forgets the sign of a zero
+        values = self._changing(trial_id).intermediate_values
+        if step in values or not math.isfinite(intermediate_value):
+            self._writer.change(
+                lambda: self._read.set_trial_intermediate_value(trial_id, step, intermediate_value)
+            )
+        else:
+            self._writer.insert(
+                REPORTS,
+                trial_id=trial_id,
+                step=step,
+                intermediate_value=intermediate_value,
+                intermediate_value_type="FINITE",
+            )
+        values[step] = intermediate_value
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Sets an attribute of ours on a held row."""
+        attributes = self._changing(trial_id).user_attrs
+        if key in attributes:
+            self._writer.change(lambda: self._read.set_trial_user_attr(trial_id, key, value))
+        else:
+            self._insert_attribute(USER_ATTRIBUTES, trial_id, key, value)
+        attributes[key] = value
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Sets an attribute of a sampler or pruner on a held row."""
+        attributes = self._changing(trial_id).system_attrs
+        if key in attributes:
+            self._writer.change(lambda: self._read.set_trial_system_attr(trial_id, key, value))
+        else:
+            self._insert_attribute(SYSTEM_ATTRIBUTES, trial_id, key, value)
+        attributes[key] = value
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """Tells a held row and writes everything that was changed."""
+        row = self._changing(trial_id)
+        row.state, row.values = state, values
+        row.datetime_complete = datetime.now()  # noqa: DTZ005 - Optuna's are local and naive
+        self._writer.change(lambda: self._read.set_trial_state_values(trial_id, state, values))
+        self.release(trial_id)
+        return True
+
+    def _changing(self, trial_id: int) -> FrozenTrial:
+        """A copy of the row, in its place: callers that were given the row see no change."""
+        before = self.get_trial(trial_id)
+        self.check_trial_is_updatable(trial_id, before.state)
+        row = copy.copy(before)
+        row.params, row.distributions = dict(row.params), dict(row.distributions)
+        row.user_attrs, row.system_attrs = dict(row.user_attrs), dict(row.system_attrs)
+        row.intermediate_values = dict(row.intermediate_values)
+        self._rows[trial_id] = row
+        self._held.add(trial_id)
+        return row
+
+    def _others_may_have_written(self) -> bool:
+        """Whether a row is new, or unfinished and not held: finished ones never change."""
+        open_ids = {key for key, row in self._rows.items() if not row.state.is_finished()}
+        unfinished = cast(TRIALS.c.state, String).in_(("RUNNING", "WAITING"))
+        statement = select(
+            func.max(TRIALS.c.trial_id), func.sum(case((unfinished, 1), else_=0))
+        ).where(TRIALS.c.study_id == self.study_id)
+        with self.database.engine.begin() as connection:
+            newest, open_rows = connection.execute(statement).one()
+        nothing_new = newest == max(self._rows, default=None) and (open_rows or 0) == len(open_ids)
+        return not (nothing_new and open_ids <= self._held)
+
+    def _number(self, trial_id: int) -> int:
+        statement = select(TRIALS.c.number).where(TRIALS.c.trial_id == trial_id)
+        return self.database.transact(lambda one: int(one.execute(statement).scalar_one()))
+
+    def _insert_attribute(self, into: str, trial_id: int, key: str, value: Any) -> None:
+        self._writer.insert(into, trial_id=trial_id, key=key, value_json=json.dumps(value))

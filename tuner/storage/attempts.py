@@ -1,0 +1,263 @@
+"""The ledger of attempts: who tries which slot, so that N slots give exactly N trials.
+
+A slot is claimed by inserting its next attempt; the primary key lets one claimant win. A
+slot is done when an attempt at it ended for good, and free again when one handed it back.
+"""
+
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, insert, select, true, update
+from sqlalchemy.exc import IntegrityError
+
+from tuner.errors import RefusedError
+from tuner.spec.search_space import Scalar
+from tuner.storage.database import Database
+from tuner.storage.tables import attempts, intact, queued_points, studies
+from tuner.tracking.spool.events import Outcome
+
+HANDED_BACK: tuple[Outcome, ...] = ("interrupted", "lost")
+"""Outcomes after which another attempt follows."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One row of the ledger."""
+
+    slot: int
+    number: int
+    uid: str
+    driver: str
+    """The uid of the driver that makes it."""
+    outcome: Outcome | None
+    run_id: str | None
+    started_ms: int
+    ended_ms: int | None
+
+    @property
+    def handed_back(self) -> bool:
+        """Whether the slot is free again."""
+        return self.outcome in HANDED_BACK
+
+    @property
+    def final(self) -> bool:
+        """Whether the slot is done."""
+        return self.outcome is not None and not self.handed_back
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A slot that is ours to try."""
+
+    slot: int
+    number: int
+    uid: str
+    predecessor: str | None
+    """The uid of the attempt before."""
+    queued: dict[str, Scalar] = field(default_factory=dict)
+    """The point that was waiting in line for this slot; may be partial or empty."""
+
+
+class Ledger:
+    """The attempts of one study."""
+
+    def __init__(self, database: Database, study: str, driver: str | None = None) -> None:
+        """For a driver to claim from, or for others to read where `driver` is None."""
+        self._database = database
+        self._study = study
+        self._driver = driver
+        self._settled = 0
+        """Every slot below is known to be done, so nobody needs to look at it again."""
+
+    def attempts(self) -> list[Attempt]:
+        """Every attempt, by slot and number."""
+        return self._database.transact(self._attempts)
+
+    def latest(self) -> dict[int, Attempt]:
+        """The newest attempt of each slot that has one."""
+        return {attempt.slot: attempt for attempt in self.attempts()}
+
+    def latest_of(self, slot: int) -> Attempt | None:
+        """The newest attempt of one slot."""
+        where = attempts.c.slot == slot
+        tried = self._database.transact(lambda connection: self._attempts(connection, where))
+        return tried[-1] if tried else None
+
+    def open_attempts(self) -> int:
+        """How many attempts are in progress, wherever."""
+        statement = (
+            select(func.count())
+            .select_from(attempts)
+            .where(attempts.c.study == self._study, attempts.c.outcome.is_(None))
+        )
+        return self._database.transact(lambda one: int(one.execute(statement).scalar_one()))
+
+    def has_free(self, slots: int) -> bool:
+        """Whether a slot could be claimed: one in [0, `slots`), or one that was begun."""
+        latest = self._database.transact(self._unsettled)
+        return next(self._free(slots, latest), None) is not None
+
+    def claim(
+        self, slots: int, ready: Callable[[int], bool], takes_queued: Callable[[int], bool]
+    ) -> Claim | None:
+        """Claims the first free slot, or None when there is none.
+
+        Args:
+            slots: how many logical trials the study has.
+            ready: whether a slot may be tried yet.
+            takes_queued: whether a slot that is tried for the first time takes the first
+                point in line.
+        """
+        uid = uuid.uuid4().hex
+
+        def claim_once(connection: Connection) -> Claim | None:
+            latest = self._unsettled(connection)
+            if mine := next((each for each in latest.values() if each.uid == uid), None):
+                return self._claimed(connection, mine)  # it was made, and the answer lost
+            free = self._free(slots, latest)
+            slot = next((slot for slot in free if ready(slot)), None)
+            if slot is None:
+                return None
+            self._insert(connection, slot, latest.get(slot), uid, takes_queued(slot))
+            return self._claimed(connection, self._attempts(connection, attempts.c.uid == uid)[0])
+
+        while True:
+            try:
+                return self._database.transact(claim_once)
+            except IntegrityError:  # another driver was quicker: look again
+                self._check_study()
+
+    def close(self, uid: str, outcome: Outcome) -> bool:
+        """Writes how an attempt ended; False when someone else had closed it."""
+        statement = (
+            update(attempts)
+            .where(attempts.c.uid == uid, attempts.c.outcome.is_(None))
+            .values(outcome=outcome, ended_ms=_now_ms())
+        )
+        return self._database.transact(lambda one: one.execute(statement).rowcount == 1)
+
+    def name_run(self, uid: str, run_id: str) -> None:
+        """Writes which MLflow run shows an attempt."""
+        statement = update(attempts).where(attempts.c.uid == uid).values(run_id=run_id)
+        self._database.transact(lambda connection: connection.execute(statement))
+
+    def enqueue(self, params: dict[str, Scalar]) -> None:
+        """Puts a point in line; the next slot that is tried for the first time takes it."""
+        statement = insert(queued_points).values(study=self._study, params=params)
+        self._database.transact(lambda connection: connection.execute(statement))
+
+    def queued(self) -> int:
+        """How many points wait in line."""
+        return len(self._database.transact(lambda one: one.execute(self._waiting()).all()))
+
+    def _check_study(self) -> None:
+        statement = select(studies.c.name).where(studies.c.name == self._study)
+        if self._database.transact(lambda one: one.execute(statement).first()) is None:
+            raise RefusedError(f"study {self._study!r} was deleted while it ran")
+
+    def _attempts(
+        self, connection: Connection, where: ColumnElement[bool] | None = None
+    ) -> list[Attempt]:
+        statement = (
+            select(attempts)
+            .where(attempts.c.study == self._study, true() if where is None else where)
+            .order_by(attempts.c.slot, attempts.c.number)
+        )
+        return [_attempt(row._mapping) for row in connection.execute(statement)]
+
+    def _unsettled(self, connection: Connection) -> dict[int, Attempt]:
+        """The newest attempts of the slots that may still change, however many are done."""
+        rows = self._attempts(connection, attempts.c.slot >= self._settled)
+        latest = {attempt.slot: attempt for attempt in rows}
+        while (first := latest.get(self._settled)) and first.final:
+            self._settled += 1
+        return latest
+
+    def _free(self, slots: int, latest: dict[int, Attempt]) -> Iterator[int]:
+        """A slot that was begun is tried to its end, also where the budget was lowered since."""
+        begun = max(latest, default=-1) + 1
+        for slot in range(self._settled, max(slots, begun)):
+            tried = latest.get(slot)
+            if tried.handed_back if tried else slot < slots:
+                yield slot
+
+    def _insert(
+        self,
+        connection: Connection,
+        slot: int,
+        before: Attempt | None,
+        uid: str,
+        takes_queued: bool,
+    ) -> None:
+        assert self._driver is not None, "only a member claims"
+        number = 0 if before is None else before.number + 1
+        values = {"study": self._study, "slot": slot, "number": number, "uid": uid}
+        values |= {"driver": self._driver, "started_ms": _now_ms()}
+        connection.execute(insert(attempts).values(values))
+        if takes_queued and before is None:
+            self._assign_queued(connection, slot)
+
+    def _claimed(self, connection: Connection, attempt: Attempt) -> Claim:
+        tried = self._attempts(connection, attempts.c.slot == attempt.slot)
+        before = next((each for each in tried if each.number == attempt.number - 1), None)
+        return Claim(
+            slot=attempt.slot,
+            number=attempt.number,
+            uid=attempt.uid,
+            predecessor=None if before is None else before.uid,
+            queued=self._assigned(connection, attempt.slot),
+        )
+
+    def _waiting(self) -> Any:
+        return (
+            select(queued_points.c.id)
+            .where(queued_points.c.study == self._study, queued_points.c.slot.is_(None))
+            .order_by(queued_points.c.id)
+            .with_for_update()
+        )
+
+    def _assign_queued(self, connection: Connection, slot: int) -> None:
+        first: Sequence[Any] | None = connection.execute(self._waiting()).first()
+        if first is not None:
+            where = queued_points.c.id == first[0]
+            connection.execute(update(queued_points).where(where).values(slot=slot))
+
+    def _assigned(self, connection: Connection, slot: int) -> dict[str, Scalar]:
+        statement = select(queued_points.c.params).where(
+            queued_points.c.study == self._study, queued_points.c.slot == slot
+        )
+        point = connection.execute(statement).scalar()
+        return intact(point, f"study {self._study!r}: the point queued for slot {slot}") or {}
+
+
+def attempts_by_study(
+    connection: Connection, names: Collection[str]
+) -> Mapping[str, list[Attempt]]:
+    """What `Ledger.attempts` tells of each of the studies that has any."""
+    statement = select(attempts).where(attempts.c.study.in_(names))
+    ordered = statement.order_by(attempts.c.slot, attempts.c.number)
+    found = defaultdict[str, list[Attempt]](list)
+    for row in connection.execute(ordered):
+        found[row.study].append(_attempt(row._mapping))
+    return found
+
+
+def _attempt(row: Any) -> Attempt:
+    return Attempt(
+        slot=row["slot"],
+        number=row["number"],
+        uid=row["uid"],
+        driver=row["driver"],
+        outcome=row["outcome"],
+        run_id=row["run_id"],
+        started_ms=row["started_ms"],
+        ended_ms=row["ended_ms"],
+    )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,57 @@
+"""A connection to MLflow for callers that need its answer, as promotion and deletion do.
+
+Parts of MLflow that log and load models know only a process-wide tracking address. It is
+set here for the length of a block and put back after, for the sake of a caller's notebook.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tuner.errors import UnavailableError
+from tuner.tracking.settings import TrackingSettings, prepare_mlflow_environment
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+@contextmanager
+def connected(settings: TrackingSettings) -> Iterator["MlflowClient"]:
+    """A client of the store that `settings` names; within the block, MLflow's default too.
+
+    Raises:
+        UnavailableError: the store does not answer; names the address, passwords masked.
+        RefusedError: the store understood and turned something down.
+    """
+    _prepare_environment()
+    import mlflow
+
+    from tuner.tracking.mlflow.experiments import open_store
+    from tuner.tracking.mlflow.mlflow_errors import translated
+
+    previous = os.environ.get("MLFLOW_TRACKING_URI")
+    with _named(settings), translated("go on"):
+        client = open_store(settings.uri)
+        mlflow.set_tracking_uri(settings.uri)
+        try:
+            yield client
+        finally:
+            mlflow.set_tracking_uri(previous)
+
+
+@contextmanager
+def _named(settings: TrackingSettings) -> Iterator[None]:
+    try:
+        yield
+    except UnavailableError as error:
+        # MLflow puts the address into its messages as it was given, password included, so the
+        # original must not show up in a traceback either.
+        raise UnavailableError(f"{settings.shown_uri}: {error}") from None
+
+
+def _prepare_environment() -> None:
+    """What MLflow reads when it is imported, and what keeps it quiet and safe after."""
+    prepare_mlflow_environment()
+    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"

@@ -1,0 +1,445 @@
+"""The one gateway to MLflow's tracking store: what it does twice, it does once.
+
+Runs are found by the tag `tuner.uid` before they are created, points and parameters are
+sent with what they were stamped with, artifacts replace themselves. Every failure comes out
+as one of two errors: `UnavailableError` (try again later) or `RefusedError` (never will). Of an
+update, what the store turns down is left out and named, and the rest is done.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice, zip_longest
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag, ViewType
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from tuner.datasets.store import DatasetInfo
+from tuner.errors import RefusedError, UnavailableError, encodable
+from tuner.files import stays_below
+from tuner.spec.rules import LONGEST_VALUE
+from tuner.tracking.mlflow.dataset_input import dataset_input
+from tuner.tracking.mlflow.experiments import (
+    check_not_deleted,
+    find_or_create_experiment,
+    open_store,
+)
+from tuner.tracking.mlflow.mlflow_errors import of_artifacts, translated
+from tuner.tracking.mlflow.run_deletion import A_DOUBLE, DELETED_TAG, WITH_ITS_STUDY, discard
+from tuner.tracking.runs.figures import Figure
+from tuner.tracking.runs.run_update import Artifact, Point, RunOpening, RunStatus, RunUpdate
+from tuner.tracking.runs.study_run import STUDY_UID_TAG
+from tuner.tracking.settings import TrackingSettings
+
+UID_TAG = "tuner.uid"
+REFUSED_TAG = "tuner.refused_events"
+"""On a run that misses something: how many parts of its events MLflow turned down."""
+
+# MLflow's limits (mlflow/utils/validation.py): 1,000 entities, 100 params, 100 tags and 1 MB
+# a call. Half the params and tags at full length leave room in the megabyte.
+_POINTS_A_CALL, _PAIRS_A_CALL = 800, 50
+_TAG_LENGTH = 8000
+_RUNS_A_CALL = 100
+
+_logger = logging.getLogger(__name__)
+
+
+class RunGoneError(UnavailableError):
+    """The run was deleted or purged since it was found; find it again, which may restore it."""
+
+
+class OpenRun(NamedTuple):
+    """A run that is there."""
+
+    run_id: str
+    is_new: bool = False
+    """Whether it was created just now, so that it has nothing yet."""
+    artifact_uri: str = ""
+    """Where its artifacts go; empty: MLflow has to be asked."""
+
+
+class MlflowStore:
+    """One experiment of one MLflow store.
+
+    The constructor finds the experiment or creates it; it raises UnavailableError when the
+    store does not answer, RefusedError when a person has to mend the experiment first.
+    Artifacts are gathered in the folder `scratch` before they go.
+    """
+
+    def __init__(self, settings: TrackingSettings, scratch: Path) -> None:
+        self._scratch = scratch
+        self._client = open_store(settings.uri)
+        found = find_or_create_experiment(self._client, settings)
+        self._uri = settings.uri
+        self._parents: dict[str, str | None] = {}
+        self._found: dict[str, list[Run]] = {}
+        """What `look_for` found, until it is asked for."""
+        self._experiment_id = found.experiment_id
+        self.destination = f"{found.experiment_id}/{found.creation_time}"
+        """Tells this experiment from any other, and from one recreated under its name."""
+
+    def find(self, uid: str) -> str | None:
+        """Returns the id of the run with this uid, the same for all who ask; None without one.
+
+        One that somebody deleted by hand is restored.
+
+        Raises:
+            RefusedError: it was deleted with its study.
+        """
+        run = self._find(uid)
+        return None if run is None else str(run.info.run_id)
+
+    def look_for(self, openings: Sequence[RunOpening]) -> None:
+        """Finds the runs of a study's attempts with one question; `find_or_create` asks no more.
+
+        What another shipper makes between the two becomes a double.
+        """
+        self._found |= self._among(openings)
+
+    def forget_found(self) -> None:
+        """Lets `find_or_create` ask again, since what `look_for` found is of some time ago."""
+        self._found = {}
+
+    def doubled(self, openings: Sequence[RunOpening]) -> set[str]:
+        """The uids that several runs have, or may have, with one question for all."""
+        single = {
+            uid
+            for uid, runs in self._among(openings).items()
+            if len([*filter(_is_active, runs)]) <= 1
+        }
+        return {each.uid for each in openings} - single
+
+    def _among(self, openings: Sequence[RunOpening]) -> dict[str, list[Run]]:
+        """All runs of a study's attempts by uid, where the time of their start finds them.
+
+        MLflow's filters ask for one tag at a time.
+        """
+        began = [each for each in openings if each.parent_uid is not None and not each.again]
+        study = began[0].parent_uid if began else None
+        if study is None or study != _quoted(study):
+            return {}
+        starts = [each.started_ms for each in began]
+        period = f"start_time >= {min(starts)} and start_time <= {max(starts)}"
+        with translated("search runs by their start"):
+            runs = self._client.search_runs(
+                [self._experiment_id],
+                f"tags.`{STUDY_UID_TAG}` = '{study}' and {period}",
+                ViewType.ALL,
+                _RUNS_A_CALL,
+            )
+        if runs.token:
+            return {}
+        found: dict[str, list[Run]] = {each.uid: [] for each in began}
+        by_tag = {_quoted(uid): uid for uid in found}
+        for run in sorted(runs, key=_first_begun):
+            if (uid := by_tag.get(run.data.tags.get(UID_TAG, ""))) is not None:
+                found[uid].append(run)
+        return found
+
+    def _find(self, uid: str, known: Sequence[Run] | None = None) -> Run | None:
+        runs = self._runs(uid) if known is None else known
+        if active := next(filter(_is_active, runs), None):
+            return active
+        if any(run.data.tags.get(DELETED_TAG) == WITH_ITS_STUDY for run in runs):
+            raise RefusedError(f"MLflow: the run of {uid!r} was deleted with its study")
+        deleted = next((run for run in runs if DELETED_TAG not in run.data.tags), None)
+        if deleted is not None:
+            self._restore(deleted.info.run_id)
+        return deleted
+
+    def _restore(self, run_id: str) -> None:
+        with translated(f"restore run {run_id}"):
+            check_not_deleted(self._client.get_experiment(self._experiment_id))
+            self._client.restore_run(run_id)
+        _logger.warning("restored run %s, which was deleted and has more to show", run_id)
+
+    def find_parent(self, uid: str) -> str | None:
+        """As `find`, for many runs below the same one: asked once between two `check_parents`."""
+        if uid not in self._parents:
+            self._parents[uid] = self.find(uid)
+        return self._parents[uid]
+
+    def check_parents(self) -> bool:
+        """Whether the parents that were found since the last call are there still.
+
+        Those that somebody deleted meanwhile are restored.
+        """
+        parents, self._parents = self._parents, {}
+        return all(self.find(uid) == run_id for uid, run_id in parents.items())
+
+    def find_or_create(self, opening: RunOpening, parent_id: str | None) -> OpenRun:
+        """The run that `opening` asks for; what it was refused is tried again."""
+        existing = self._find(opening.uid, self._found.pop(opening.uid, None))
+        if existing is not None:
+            if REFUSED_TAG in existing.data.tags:
+                with translated(f"update run {existing.info.run_id}"):
+                    self._client.delete_tag(existing.info.run_id, REFUSED_TAG)
+            return OpenRun(existing.info.run_id, artifact_uri=existing.info.artifact_uri)
+        tags = {**_storable(opening.tags), UID_TAG: _quoted(opening.uid)}
+        if parent_id is not None:
+            tags[MLFLOW_PARENT_RUN_ID] = parent_id
+        with translated(f"create run {opening.name!r}"):
+            run = self._client.create_run(
+                self._experiment_id, opening.started_ms, _cut(tags, _TAG_LENGTH), opening.name
+            )
+        return OpenRun(run.info.run_id, is_new=True, artifact_uri=run.info.artifact_uri)
+
+    def remove_doubles(self, uid: str) -> str | None:
+        """Deletes every run with this uid but one, which gets what lies below them.
+
+        A double appears when a server creates a run after the client stopped waiting, or when
+        two shippers create a run at the same moment: those of two machines a study's, those of
+        a state folder and its copy an attempt's.
+
+        Returns:
+            The id of the run that stays, the same for all who ask; None without one.
+        """
+        first, *doubles = [*filter(_is_active, self._runs(uid))] or [None]
+        for run in doubles:
+            self.adopt(first.info.run_id, run.info.run_id)
+            _logger.warning("deleting run %s: a double of %s", run.info.run_id, first.info.run_id)
+            with translated(f"delete run {run.info.run_id}"):
+                discard(self._client, run.info.run_id, A_DOUBLE)
+        return first and str(first.info.run_id)
+
+    def adopt(self, parent_id: str, former_id: str) -> None:
+        """Gives to one run what lies below another, which may have been purged."""
+        with translated(f"search runs below {former_id}"):
+            below = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{former_id}'"
+            while runs := self._client.search_runs([self._experiment_id], below):
+                for run in runs:
+                    self._client.set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, parent_id)
+
+    def apply(self, run: OpenRun, update: RunUpdate) -> list[str]:
+        """Does to the run what `update` says; its status changes last.
+
+        Returns:
+            What the store turned down, part by part; everything else is done.
+
+        Raises:
+            UnavailableError: the store does not answer; the same update may be tried again.
+            RunGoneError: somebody deleted the run.
+            RefusedError: the run was deleted with its study.
+        """
+        run_id = run.run_id
+        datasets = () if update.dataset is None else (update.dataset,)
+        statuses = () if update.status is None else (update.status,)
+        values = self._values(run, update)
+        parts: list[tuple[Sequence[Any], Callable[[Sequence[Any]], None]]] = [
+            (datasets, partial(self._log_datasets, run_id)),
+            *((rows, partial(self._log_rows, run_id)) for rows in values),
+            (update.artifacts, partial(self._log_artifacts, run)),
+            (update.removed_artifacts, partial(self._remove_artifacts, run)),
+            (update.removed_tags, partial(self._remove_tags, run_id)),
+            (statuses, partial(self._set_status, run_id, update.ended_ms)),
+        ]
+        return [refusal for rows, act in parts for refusal in self._in_parts(run_id, rows, act)]
+
+    def _in_parts(
+        self, run_id: str, rows: Sequence[Any], act: Callable[[Sequence[Any]], None]
+    ) -> list[str]:
+        """Does it with all rows, or with halves of them down to the ones that are refused."""
+        if not rows:
+            return []
+        try:
+            with translated(f"update run {run_id}"):
+                act(rows)
+        except RefusedError as error:
+            self._check_run(run_id)
+            if len(rows) == 1:
+                return self._once_more(run_id, rows, act, error)
+            middle = len(rows) // 2
+            halves = rows[:middle], rows[middle:]
+            return [text for half in halves for text in self._in_parts(run_id, half, act)]
+        return []
+
+    def _once_more(
+        self,
+        run_id: str,
+        rows: Sequence[Any],
+        act: Callable[[Sequence[Any]], None],
+        refusal: RefusedError,
+    ) -> list[str]:
+        """Another writer's insert in the same instant can look like a refusal."""
+        try:
+            with translated(f"update run {run_id}"):
+                act(rows)
+        except RefusedError:
+            return [f"{_named(rows[0])}: {refusal}"]
+        return []
+
+    def _check_run(self, run_id: str) -> None:
+        """A run that is not there refuses everything, whatever it is."""
+        try:
+            with translated(f"look at run {run_id}"):
+                run = self._client.get_run(run_id)
+        except RefusedError as error:
+            raise RunGoneError(str(error)) from error
+        if run.data.tags.get(DELETED_TAG) == WITH_ITS_STUDY:
+            raise RefusedError(f"MLflow: run {run_id} was deleted with its study")
+        if not _is_active(run):
+            raise RunGoneError(f"MLflow: run {run_id} was deleted")
+
+    def ping(self) -> None:
+        """Raises UnavailableError when the store does not answer."""
+        with translated("reach the store"):
+            self._client.get_experiment(self._experiment_id)
+
+    def _runs(self, uid: str) -> list[Run]:
+        """Active and deleted ones, in the same order for all who ask."""
+        with translated(f"search run {uid!r}"):
+            runs = self._client.search_runs(
+                [self._experiment_id], f"tags.`{UID_TAG}` = '{_quoted(uid)}'", ViewType.ALL
+            )
+        return sorted(runs, key=_first_begun)
+
+    def _values(self, run: OpenRun, update: RunUpdate) -> list[list[Metric | Param | RunTag]]:
+        """Points, params and tags, each list for one call."""
+        params, tags = _storable(update.params), _storable(update.tags)
+        if params and not run.is_new:
+            with translated(f"look at run {run.run_id}"):
+                params, changed = self._new_params(run.run_id, params)
+            tags |= {f"tuner.changed.{key}": value for key, value in changed.items()}
+        metrics = [_metric(point) for point in update.points]
+        param_rows = [Param(*pair) for pair in _cut(params, LONGEST_VALUE).items()]
+        tag_rows = [RunTag(*pair) for pair in _cut(tags, _TAG_LENGTH).items()]
+        calls = zip_longest(
+            _chunks(metrics, _POINTS_A_CALL),
+            _chunks(param_rows, _PAIRS_A_CALL),
+            _chunks(tag_rows, _PAIRS_A_CALL),
+            fillvalue=(),
+        )
+        return [[row for rows in call for row in rows] for call in calls]
+
+    def _log_rows(self, run_id: str, rows: Sequence[Metric | Param | RunTag]) -> None:
+        kinds = ([row for row in rows if isinstance(row, kind)] for kind in (Metric, Param, RunTag))
+        self._client.log_batch(run_id, *kinds)
+
+    def _log_datasets(self, run_id: str, datasets: Sequence[DatasetInfo]) -> None:
+        self._client.log_inputs(run_id, [dataset_input(each) for each in datasets])
+
+    def _new_params(
+        self, run_id: str, params: dict[str, str]
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """The params the run lacks, and those it has with another value.
+
+        MLflow's params never change; a study that goes on with more trials has a new one.
+        """
+        logged = self._client.get_run(run_id).data.params
+        new = {key: value for key, value in params.items() if key not in logged}
+        changed = {
+            key: value
+            for key, value in _cut(params, LONGEST_VALUE).items()
+            if logged.get(key, value) != value
+        }
+        return new, changed
+
+    def _log_artifacts(self, run: OpenRun, artifacts: Sequence[Artifact]) -> None:
+        with TemporaryDirectory(dir=self._scratch) as folder:
+            for artifact in artifacts:
+                _stage(Path(folder), artifact)
+            with of_artifacts(f"update run {run.run_id}"):
+                self._artifacts_of(run).log_artifacts(folder)
+
+    def _remove_artifacts(self, run: OpenRun, paths: Sequence[str]) -> None:
+        with of_artifacts(f"update run {run.run_id}"):
+            repository = self._artifacts_of(run)
+            for path in paths:
+                repository.delete_artifacts(path)
+
+    def _artifacts_of(self, run: OpenRun) -> ArtifactRepository:
+        """MLflow's client would ask for the run once more."""
+        uri = run.artifact_uri or self._client.get_run(run.run_id).info.artifact_uri
+        return get_artifact_repository(uri, tracking_uri=self._uri)
+
+    def _remove_tags(self, run_id: str, keys: Sequence[str]) -> None:
+        there = self._client.get_run(run_id).data.tags
+        for key in keys:
+            if key in there:
+                self._client.delete_tag(run_id, key)
+
+    def _set_status(self, run_id: str, ended_ms: int | None, statuses: Sequence[RunStatus]) -> None:
+        for status in statuses:
+            if status == "RUNNING":
+                self._client.update_run(run_id, status)
+            else:
+                self._client.set_terminated(run_id, status, ended_ms)
+
+
+def _first_begun(run: Run) -> tuple[int, str]:
+    return run.info.start_time, run.info.run_id
+
+
+def _is_active(run: Run) -> bool:
+    return bool(run.info.lifecycle_stage == LifecycleStage.ACTIVE)
+
+
+def _named(row: object) -> str:
+    """What a person calls the part of an update."""
+    match row:
+        case Metric():
+            return f"metric {row.key!r} at step {row.step}"
+        case Param() | RunTag():
+            return f"{type(row).__name__.lower()} {row.key!r}"
+        case Artifact():
+            return f"artifact {row.path!r}"
+        case DatasetInfo():
+            return f"data set {row.name!r}"
+    return str(row)
+
+
+def _storable(pairs: Mapping[str, str]) -> dict[str, str]:
+    return {key: encodable(value) for key, value in pairs.items()}
+
+
+def _metric(point: Point) -> Metric:
+    # MLflow stores infinity as 1.8e308, which flattens every chart it appears in.
+    value = math.nan if math.isinf(point.value) else point.value
+    return Metric(point.key, value, point.at_ms, point.step)
+
+
+def _stage(folder: Path, artifact: Artifact) -> None:
+    if not stays_below(artifact.path):
+        raise RefusedError("must lie below the folder of the run's artifacts")
+    target = folder / artifact.path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(artifact.content, Path):
+        if not artifact.content.exists():
+            raise RefusedError(f"{artifact.content}: is gone; it was to be {artifact.path}")
+        target.symlink_to(artifact.content.resolve())
+    elif isinstance(artifact.content, bytes):
+        target.write_bytes(artifact.content)
+    elif isinstance(artifact.content, str):
+        target.write_text(artifact.content, errors="backslashreplace")
+    else:
+        target.write_bytes(_drawn(artifact.content))
+
+
+def _drawn(figure: Figure) -> bytes:
+    """The figure's picture. matplotlib may fail in many ways over what people call things."""
+    try:
+        return figure.png()
+    except Exception as error:
+        raise RefusedError(f"cannot be drawn: {error!r}") from error
+
+
+def _chunks(rows: Sequence[Any], size: int) -> Iterator[list[Any]]:
+    rest = iter(rows)
+    while chunk := list(islice(rest, size)):
+        yield chunk
+
+
+def _cut(pairs: Mapping[str, str], length: int) -> dict[str, str]:
+    return {key: value[:length] for key, value in pairs.items()}
+
+
+def _quoted(uid: str) -> str:
+    """The uid without the characters that MLflow's filter strings cannot hold."""
+    return quote(uid, safe=" !#$&()*+,-./:;=?@[]^_{|}~")

@@ -1,0 +1,247 @@
+"""What an attempt's events mean for its child run.
+
+MLflow knows five statuses and a study six outcomes. Completed and pruned trials are
+FINISHED, failed ones FAILED, attempts whose trial was handed back (interrupted or lost) are
+KILLED; the tag `tuner.state` names the outcome itself.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Final, Self
+
+from tuner.errors import RefusedError
+from tuner.tracking.runs.attempt_ending import ending_artifacts, ending_points, ending_tags
+from tuner.tracking.runs.exports import as_json, column, evaluation_json
+from tuner.tracking.runs.run_update import Artifact, Point, RunOpening, RunStatus, RunUpdate
+from tuner.tracking.runs.study_run import STUDY_UID_TAG
+from tuner.tracking.spool.events import (
+    AttemptAbandoned,
+    AttemptEnded,
+    AttemptStarted,
+    EpochEnded,
+    Event,
+    ModelDisplaced,
+    ModelKept,
+    Outcome,
+    SystemSampled,
+)
+from tuner.training.plan import EpochReport, SystemSample, TrialResult
+
+TRIAL_ARTIFACT = "trial.json"
+MODEL_ARTIFACT = "model/model.keras"
+MODEL_SHA256_TAG = "tuner.model.sha256"
+_MODEL_MISSING_TAG: Final = "tuner.model.missing"
+
+_STATUS: dict[Outcome, RunStatus] = {
+    "completed": "FINISHED",
+    "pruned": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+    "lost": "KILLED",
+}
+
+
+@dataclass(frozen=True)
+class AttemptRun:
+    """The run of an attempt, as far as its spool has been read."""
+
+    opening: RunOpening
+    """The child run."""
+    started: AttemptStarted | None = None
+    """How the attempt was started, where its spool tells that."""
+    epochs: tuple[EpochReport, ...] = ()
+    samples: int = 0
+
+    @classmethod
+    def of(cls, started: AttemptStarted) -> Self:
+        """The run of an attempt that starts."""
+        return cls(_opening(started), started)
+
+    @classmethod
+    def foreign(cls, uid: str, at_ms: int = 0) -> Self:
+        """The run of an attempt that another home began, or whose spool has lost its beginning."""
+        return cls(RunOpening(uid=uid, name="", started_ms=at_ms, foreign=True))
+
+    def after(self, event: Event) -> Self:
+        """The attempt once `event` has been read too."""
+        match event:
+            case EpochEnded(report=report) if not self._knows(report):
+                return replace(self, epochs=(*self.epochs, report))
+            case SystemSampled():
+                return replace(self, samples=self.samples + 1)
+        return self
+
+    def update(self, event: Event) -> RunUpdate:
+        """What `event` changes."""
+        match event:
+            case AttemptStarted():
+                return _started(event)
+            case EpochEnded(report=report):
+                return RunUpdate(points=() if self._knows(report) else _epoch_points(report))
+            case SystemSampled(sample=sample):
+                return RunUpdate(points=_sample_points(sample, self.samples))
+            case ModelKept():
+                return _kept(event)
+            case ModelDisplaced():
+                return _displaced()
+            case AttemptEnded():
+                return self._ended(event)
+            case AttemptAbandoned():
+                return _abandoned(event)
+        raise RefusedError(f"{event.kind}: must stand in the parent's spool, not in an attempt's")
+
+    def _knows(self, report: EpochReport) -> bool:
+        return any(known.epoch == report.epoch for known in self.epochs)
+
+    def _ended(self, event: AttemptEnded) -> RunUpdate:
+        missed = [
+            report
+            for report in (event.result.epochs if event.result else ())
+            if not self._knows(report)
+        ]
+        points = [point for report in missed for point in _epoch_points(report)]
+        epochs = sorted((*self.epochs, *missed), key=lambda report: report.epoch)
+        record = [_trial_json(self.started, epochs, event.result)] if self.started else []
+        return RunUpdate(
+            points=(*points, *ending_points(event)),
+            tags=ending_tags(event),
+            artifacts=(*record, *ending_artifacts(event, epochs, self.opening.name)),
+            status=_STATUS[event.outcome],
+            ended_ms=event.at_ms,
+        )
+
+
+def _opening(started: AttemptStarted) -> RunOpening:
+    plan = started.plan
+    name = f"trial {started.number}"
+    return RunOpening(
+        uid=started.uid,
+        name=f"{name} attempt {plan.attempt}" if plan.attempt else name,
+        started_ms=started.at_ms,
+        tags=started.tags,
+        parent_uid=started.tags.get(STUDY_UID_TAG),
+        predecessor_uid=started.predecessor,
+        again=started.again,
+    )
+
+
+def _abandoned(event: AttemptAbandoned) -> RunUpdate:
+    reason = {"tuner.reason": event.reason} if event.reason else {}
+    return RunUpdate(
+        tags={"tuner.state": event.outcome, **reason},
+        status=_STATUS[event.outcome],
+        ended_ms=event.at_ms,
+    )
+
+
+def _started(event: AttemptStarted) -> RunUpdate:
+    return RunUpdate(
+        params=attempt_params(event),
+        tags=_attempt_tags(event),
+        artifacts=(
+            _trial_json(event),
+            *(Artifact(_source_path(name), text) for name, text in event.source.items()),
+        ),
+        dataset=event.dataset,
+    )
+
+
+def _trial_json(
+    started: AttemptStarted,
+    epochs: Sequence[EpochReport] = (),
+    result: TrialResult | None = None,
+) -> Artifact:
+    """All that is known of the attempt, for programs; the end replaces what the start said."""
+    content = {
+        "plan": started.plan.model_dump(mode="json"),
+        "epochs": [_epoch_row(report) for report in epochs],
+        "best_epoch": result.best_epoch if result else None,
+        "evaluation": evaluation_json(result.evaluation) if result and result.evaluation else None,
+    }
+    return Artifact(TRIAL_ARTIFACT, as_json(content))
+
+
+def attempt_params(event: AttemptStarted) -> dict[str, str]:
+    """The params of a child run: the same names in every run of a study, for comparing.
+
+    A hyperparameter that is called like one of our own stands under `search_space.` + its name.
+    """
+    plan = event.plan
+    own = {
+        "dataset": event.dataset.name,
+        "model": plan.model.name,
+        "epochs": plan.epochs,
+        "precision": plan.precision,
+        "validation": plan.validation,
+        "seed": plan.seed,
+    }
+    theirs = {**plan.params, **plan.model.params, **plan.recipe.model_dump()}
+    apart = {column(name, own): value for name, value in theirs.items()}
+    return {key: str(value) for key, value in {**apart, **own}.items()}
+
+
+def _attempt_tags(event: AttemptStarted) -> dict[str, str]:
+    plan, trainer = event.plan, event.trainer
+    versions = {f"tuner.version.{name}": text for name, text in trainer.versions.items()}
+    tags = {
+        "tuner.kind": "trial",
+        "tuner.state": "running",
+        "tuner.study": plan.study,
+        "tuner.trial": str(event.number),
+        "tuner.slot": str(plan.slot),
+        "tuner.attempt": str(plan.attempt),
+        "tuner.seed": str(plan.seed),
+        "tuner.host": trainer.host,
+        "tuner.pid": str(trainer.pid),
+        "tuner.device": trainer.device,
+        "tuner.backend": trainer.backend,
+        "tuner.dataset_digest": event.dataset.digest,
+    }
+    predecessor = {"tuner.predecessor": event.predecessor} if event.predecessor else {}
+    return {**event.tags, **versions, **tags, **predecessor}
+
+
+def _source_path(name: str) -> str:
+    parts = [part for part in PurePosixPath(name).parts if part not in ("/", "..")]
+    return str(PurePosixPath("source", *parts))
+
+
+def _epoch_row(report: EpochReport) -> dict[str, float]:
+    return {"epoch": report.epoch, **_epoch_values(report)}
+
+
+def _epoch_points(report: EpochReport) -> tuple[Point, ...]:
+    return tuple(
+        Point(key, value, report.finished_ms, report.epoch)
+        for key, value in _epoch_values(report).items()
+    )
+
+
+def _epoch_values(report: EpochReport) -> dict[str, float]:
+    seconds = {"epoch_train_s": report.train_s, "epoch_validation_s": report.validation_s}
+    return {**report.metrics, **seconds}
+
+
+def _sample_points(sample: SystemSample, ordinal: int) -> tuple[Point, ...]:
+    """Named and counted as MLflow's own system metrics are, so that its UI finds them."""
+    return tuple(
+        Point(f"system/{key.removeprefix('system/')}", value, sample.at_ms, ordinal)
+        for key, value in sample.values.items()
+    )
+
+
+def _kept(event: ModelKept) -> RunUpdate:
+    if not event.path.exists():
+        return RunUpdate(tags={_MODEL_MISSING_TAG: str(event.path)})
+    return RunUpdate(
+        tags={MODEL_SHA256_TAG: event.sha256},
+        artifacts=(Artifact(MODEL_ARTIFACT, event.path),),
+    )
+
+
+def _displaced() -> RunUpdate:
+    return RunUpdate(
+        removed_tags=(MODEL_SHA256_TAG, _MODEL_MISSING_TAG),
+        removed_artifacts=(PurePosixPath(MODEL_ARTIFACT).parts[0],),
+    )

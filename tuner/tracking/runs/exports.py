@@ -1,0 +1,93 @@
+"""Results as text for people and programs: CSV and JSON."""
+
+import csv
+import io
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from statistics import fmean
+from typing import Any
+
+from tuner.spec.search_space import Frozen
+from tuner.tracking.spool.events import TrialSummary
+from tuner.training.plan import Evaluation
+
+
+def as_json(value: object) -> str:
+    """Readable JSON with a newline at its end; null where JSON has no number, as for NaN."""
+    finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
+    return json.dumps(finite, indent=2, ensure_ascii=False) + "\n"
+
+
+def as_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Comma-separated rows under `header`; None is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def column(name: str, own: Collection[str]) -> str:
+    """What a hyperparameter is called beside columns of our `own`: no value hides another."""
+    return f"search_space.{name}" if name in own else name
+
+
+def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
+    """Accuracy, loss, confusion matrix, the scores of each class, their means, absent classes."""
+    return {**evaluation.model_dump(mode="json"), "absent": evaluation.absent}
+
+
+def absent_note(classes: Sequence[str]) -> str:
+    """What macro averages leave out, in a sentence."""
+    return (
+        "macro averages leave out the classes that neither occur nor are predicted: "
+        f"{', '.join(classes)}"
+    )
+
+
+def summary_csv(trials: Sequence[TrialSummary], seeds: int) -> str:
+    """One row a trial, one column a parameter; trials of one point differ in their seed alone."""
+    names = sorted({name for trial in trials for name in trial.params})
+    head, tail = ["number", "slot", "point", "state"], ["value", "epochs", "duration_s", "run_id"]
+    columns = [column(name, (*head, *tail)) for name in names]
+    rows = (
+        [trial.number, trial.slot, trial.slot // seeds, trial.state]
+        + [trial.params.get(name) for name in names]
+        + [trial.value, trial.epochs, trial.duration_s, trial.run_id]
+        for trial in trials
+    )
+    return as_csv([*head, *columns, *tail], rows)
+
+
+class TrialPoint(Frozen):
+    """A trial with a value, and the best mean of the points that were complete by then."""
+
+    number: int
+    state: str
+    value: float
+    best: float | None
+
+
+def optimization_history(
+    trials: Sequence[TrialSummary], direction: str, seeds: int
+) -> list[TrialPoint]:
+    """Every trial with a value, in order of number.
+
+    A point counts once each of its `seeds` trainings has completed, with their mean.
+    """
+    pick = max if direction == "maximize" else min
+    values: dict[int, list[float]] = defaultdict(list)
+    best: float | None = None
+    history = []
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        if trial.value is None:
+            continue
+        own = values[trial.slot // seeds]
+        if trial.state == "completed":
+            own.append(trial.value)
+            if len(own) == seeds:
+                best = fmean(own) if best is None else pick(best, fmean(own))
+        point = TrialPoint(number=trial.number, state=trial.state, value=trial.value, best=best)
+        history.append(point)
+    return history

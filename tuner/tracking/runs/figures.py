@@ -1,0 +1,79 @@
+"""What figures show, as data: drawn when they are needed, here or in another process.
+
+The modules that draw are imported then: matplotlib costs a second and 60 MB.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tuner.tracking.runs.exports import TrialPoint
+from tuner.tracking.spool.events import TrialSummary
+from tuner.training.plan import EpochReport, Evaluation
+
+
+class Figure(Protocol):
+    """A figure that can be drawn."""
+
+    def png(self) -> bytes:
+        """The picture; the same bytes for the same figure."""
+        ...
+
+
+@dataclass(frozen=True)
+class CurvesFigure:
+    """Accuracy and loss over epochs side by side, training and validation, best marked."""
+
+    epochs: Sequence[EpochReport]
+    best_epoch: int | None
+    title: str
+
+    def png(self) -> bytes:
+        """The picture; the same bytes for the same figure."""
+        from tuner.tracking.runs.attempt_drawing import draw_curves
+
+        return draw_curves(self)
+
+
+@dataclass(frozen=True)
+class ConfusionFigure:
+    """The confusion matrix: colour is the share of the true class, numbers are images."""
+
+    evaluation: Evaluation
+    title: str
+    rows: str = "validation"
+    """Which rows of the data were predicted."""
+
+    def png(self) -> bytes:
+        """The picture; the same bytes for the same figure."""
+        from tuner.tracking.runs.attempt_drawing import draw_confusion
+
+        return draw_confusion(self)
+
+
+@dataclass(frozen=True)
+class HistoryFigure:
+    """Every trial's value and the best point's mean so far; states told by marker."""
+
+    trials: Sequence[TrialSummary]
+    history: Sequence[TrialPoint]
+    metric: str
+
+    def png(self) -> bytes:
+        """The picture; the same bytes for the same figure."""
+        from tuner.tracking.runs.study_drawing import draw_history
+
+        return draw_history(self)
+
+
+@dataclass(frozen=True)
+class ImportanceFigure:
+    """One bar a parameter, the most important on top."""
+
+    importance: Mapping[str, float]
+
+    def png(self) -> bytes:
+        """The picture; the same bytes for the same figure."""
+        from tuner.tracking.runs.study_drawing import draw_importance
+
+        return draw_importance(self)

@@ -1,0 +1,155 @@
+"""What a study's events mean for its parent run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from tuner.errors import RefusedError
+from tuner.tracking.runs.exports import as_json, optimization_history, summary_csv
+from tuner.tracking.runs.figures import Figure, HistoryFigure, ImportanceFigure
+from tuner.tracking.runs.run_update import Artifact, Point, RunOpening, RunStatus, RunUpdate
+from tuner.tracking.spool.events import (
+    Event,
+    StudyClosed,
+    StudyOpened,
+    StudyProgressed,
+    TrialSummary,
+)
+
+STUDY_UID_TAG = "tuner.study_uid"
+"""On the parent and on every child: what names the study among all studies."""
+
+TABLES = (
+    "summary.csv",
+    "summary.json",
+    "optimization_history.json",
+    "optimization_history.png",
+)
+"""What the run holds of its trials once one has ended, beside importances."""
+
+_ENDED = ("completed", "pruned", "failed")
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """A study as far as its spool has been read."""
+
+    opened: StudyOpened
+    last_step: int = -1
+    """The step of the newest metrics: how many trials had ended."""
+    progress: StudyProgressed | None = None
+    """The newest."""
+    trials: Mapping[int, TrialSummary] = field(default_factory=dict)
+    runs: Mapping[str, str] = field(default_factory=dict)
+    """Which run shows which attempt, by uid, as far as it is known."""
+    importance: Mapping[str, float] = field(default_factory=dict)
+    undrawn: bool = False
+    """Whether tables and figures would show something new."""
+
+    @property
+    def opening(self) -> RunOpening:
+        """The parent run."""
+        return RunOpening(
+            uid=self.opened.tags.get(STUDY_UID_TAG, f"study:{self.opened.study}"),
+            name=self.opened.study,
+            started_ms=self.opened.at_ms,
+            tags=self.opened.tags,
+        )
+
+    def after(self, event: Event) -> Self:
+        """The study once `event` has been read too."""
+        match event:
+            case StudyOpened():
+                return replace(self, opened=event)
+            case StudyProgressed():
+                told = {trial.number: _with_run(trial, self.runs) for trial in event.trials}
+                return replace(
+                    self,
+                    last_step=max(self.last_step, _step(event)),
+                    progress=event,
+                    trials={**self.trials, **told},
+                    importance=event.importance or self.importance,
+                    undrawn=True,
+                )
+            case StudyClosed():
+                return replace(self, undrawn=False)
+        return self
+
+    def knowing(self, runs: Mapping[str, str]) -> Self:
+        """The study once it is known which run shows which attempt, by uid."""
+        trials = {number: _with_run(trial, runs) for number, trial in self.trials.items()}
+        return replace(
+            self, runs=runs, trials=trials, undrawn=self.undrawn or trials != self.trials
+        )
+
+    def update(self, event: Event) -> RunUpdate:
+        """What `event` changes. The end brings the tables and figures with it."""
+        match event:
+            case StudyOpened():
+                return _opened(event)
+            case StudyProgressed():
+                return RunUpdate(points=self._points(event))
+            case StudyClosed():
+                return replace(_closed(event), artifacts=self.artifacts() if self.undrawn else ())
+        raise RefusedError(f"{event.kind}: must stand in an attempt's spool, not in the parent's")
+
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """Tables and figures of all trials that the spool has told of."""
+        if self.progress is None:
+            return ()
+        trials = [self.trials[number] for number in sorted(self.trials)]
+        metric, seeds = self.progress.metric, self.progress.seeds
+        history = optimization_history(trials, self.progress.direction, seeds)
+        contents: tuple[str | Figure, ...] = (
+            summary_csv(trials, seeds),
+            as_json([trial.model_dump(mode="json") for trial in trials]),
+            as_json([each.model_dump() for each in history]),
+            HistoryFigure(trials, history, metric),
+        )
+        artifacts = [Artifact(*table) for table in zip(TABLES, contents, strict=True)]
+        if self.importance:
+            artifacts += [
+                Artifact("parameter_importance.json", as_json(self.importance)),
+                Artifact("parameter_importance.png", ImportanceFigure(self.importance)),
+            ]
+        return tuple(artifacts)
+
+    def _points(self, event: StudyProgressed) -> tuple[Point, ...]:
+        """None when no trial has ended since: a metric has one point a step."""
+        step = _step(event)
+        if step <= self.last_step:
+            return ()
+        return tuple(Point(key, value, event.at_ms, step) for key, value in event.metrics.items())
+
+
+def _with_run(trial: TrialSummary, runs: Mapping[str, str]) -> TrialSummary:
+    run_id = runs.get(trial.uid or "", trial.run_id)
+    return trial if run_id == trial.run_id else trial.model_copy(update={"run_id": run_id})
+
+
+def _step(event: StudyProgressed) -> int:
+    return int(sum(event.metrics.get(f"trials_{state}", 0) for state in _ENDED))
+
+
+def _opened(event: StudyOpened) -> RunUpdate:
+    artifacts = [Artifact("study.yaml", event.study_file)]
+    artifacts += [Artifact(f"code/{path}", text) for path, text in event.code.items()]
+    if event.uncommitted:
+        artifacts.append(Artifact("uncommitted.diff", event.uncommitted))
+    return RunUpdate(
+        params=event.params,
+        tags={**event.tags, "tuner.kind": "study", "tuner.state": "running"},
+        artifacts=tuple(artifacts),
+        status="RUNNING",
+    )
+
+
+def _closed(event: StudyClosed) -> RunUpdate:
+    state, status = _ending(event)
+    return RunUpdate(tags={"tuner.state": state}, status=status, ended_ms=event.at_ms)
+
+
+def _ending(event: StudyClosed) -> tuple[str, RunStatus]:
+    if event.failed:
+        return "failed", "FAILED"
+    return ("completed", "FINISHED") if event.complete else ("interrupted", "KILLED")

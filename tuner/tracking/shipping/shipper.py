@@ -1,0 +1,140 @@
+"""The driver's end of the shipper process. Imports no MLflow.
+
+The driver appends to spools and goes on training; the process started here does the rest.
+"""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from tuner.tracking.settings import TrackingSettings
+
+_ENDING_S = 5.0
+"""How long a shipper that was told to end may take before it is killed."""
+_ASK_S = 0.5
+
+
+class Shipper:
+    """A running shipper process for one study folder.
+
+    It is a process group of its own, so that Ctrl-C ends the driver first, and it notices
+    by the pipe between them when the driver dies.
+    """
+
+    def __init__(
+        self, study_folder: Path, settings: TrackingSettings, drain_timeout_s: float = 60.0
+    ) -> None:
+        study_folder.mkdir(parents=True, exist_ok=True)
+        self.log = study_folder / "shipper.log"
+        """What the process has to say to people."""
+        self.refusal = ""
+        """Why nothing can be shipped until a person has mended something."""
+        self._pending: int | None = None
+        self._found: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+        self._process = _start(study_folder, settings, drain_timeout_s, self.log)
+        self._reader = threading.Thread(target=self._listen, name="shipper", daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """The process's id, which is its group's too."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs; it never ends by itself before `finish`."""
+        return self._process.poll() is None
+
+    @property
+    def pending(self) -> int | None:
+        """How many events are not in MLflow yet, None before the process has counted."""
+        return self._pending
+
+    def poll(self) -> list[tuple[str, str]]:
+        """Returns the uid and MLflow run id of every run that has come to be known."""
+        found = []
+        while True:
+            try:
+                found.append(self._found.get_nowait())
+            except queue.Empty:
+                return found
+
+    def finish(self, timeout_s: Callable[[], float]) -> int:
+        """Lets the process ship what is left and returns its exit code.
+
+        0: everything is in MLflow. 3: MLflow stayed away. 1: see `refusal`. 143 or negative: it
+        needed longer than `timeout_s`, asked again and again, and was ended. In all cases the
+        spools keep what is not shipped.
+        """
+        _stdin(self._process).close()
+        began = time.monotonic()
+        while self._process.poll() is None:
+            left = timeout_s() - (time.monotonic() - began)
+            if left <= 0:
+                self._end()
+                break
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(min(left, _ASK_S))
+        self._reader.join()
+        return self._process.returncode
+
+    def _end(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(_ENDING_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _listen(self) -> None:
+        stdout = self._process.stdout
+        assert stdout is not None
+        with stdout:
+            for line in stdout:
+                message = json.loads(line)
+                if "run_id" in message:
+                    self._found.put((message["uid"], message["run_id"]))
+                elif "refused" in message:
+                    self.refusal = message["refused"]
+                else:
+                    self._pending = message["pending"]
+
+
+def _start(
+    study_folder: Path, settings: TrackingSettings, drain_timeout_s: float, log: Path
+) -> "subprocess.Popen[bytes]":
+    # -P: a file in the working folder must not stand in for a module of the same name.
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "tuner.tracking.shipping.shipper_process",
+        str(study_folder),
+    ]
+    options = {
+        "--artifact-root": settings.artifact_root,
+        "--experiment": settings.experiment,
+        "--drain-timeout-s": str(drain_timeout_s),
+    }
+    with log.open("ab") as stderr:
+        return subprocess.Popen(
+            [*command, *(f"{key}={value}" for key, value in options.items())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env={**os.environ, "MLFLOW_TRACKING_URI": settings.uri},
+            process_group=0,
+        )
+
+
+def _stdin(process: "subprocess.Popen[bytes]") -> IO[bytes]:
+    assert process.stdin is not None
+    return process.stdin

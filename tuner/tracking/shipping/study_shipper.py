@@ -1,0 +1,232 @@
+"""All spools of one study folder on their way to MLflow, the parent's first.
+
+Attempts go to a server several at a time; the attempts of one slot go one after the other, since
+a later one names the run of the one before.
+"""
+
+import logging
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from tuner.errors import RefusedError, UnavailableError
+from tuner.tracking.mlflow.experiments import ExperimentError
+from tuner.tracking.mlflow.mlflow_store import MlflowStore
+from tuner.tracking.runs.figures import Figure
+from tuner.tracking.runs.run_update import RunOpening
+from tuner.tracking.settings import TrackingSettings
+from tuner.tracking.shipping.lanes import Lanes
+from tuner.tracking.shipping.shipper_lock import ShippingLock
+from tuner.tracking.shipping.spool_shipment import Shipment
+from tuner.tracking.spool.shipped import Survey, survey
+from tuner.tracking.spool.spool import parent_folder, slot_of, spool_folders
+
+_LOOK_S = 1.0
+"""How often new spools are looked for."""
+
+_LOOK_BACK_S = 10.0
+"""How often spools of ended attempts are looked at: a model may be displaced."""
+
+_LANES = 4
+"""How many attempts go to a server at once; a SQLite file has one writer."""
+
+_GROUP = 8
+"""How many slots are looked at together before their turn: one question to MLflow tells which of
+their runs there are, and their figures are drawn meanwhile."""
+
+_logger = logging.getLogger(__name__)
+
+
+class StudyShipper:
+    """Ships the spools of `folder`; of several shippers, the one that holds the lock.
+
+    Args:
+        folder: the study's.
+        settings: name the store.
+        go_on: asked before each step; False ends the shipping early.
+        begin: lets the drawing of a figure begin; left out, figures are drawn here when they go.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: TrackingSettings,
+        go_on: Callable[[], bool],
+        begin: Callable[[Figure], Figure] = lambda figure: figure,
+    ) -> None:
+        self._folder = folder
+        self._begin = begin
+        self._settings = settings
+        self._lock = ShippingLock(folder)
+        self._lanes = Lanes(1 if settings.is_local else _LANES)
+        self._wanted = go_on
+        self._store: MlflowStore | None = None
+        self._shipments: dict[Path, Shipment] = {}
+        self._looked_at: list[Shipment] = []
+        self._look_at = self._look_back_at = 0.0
+        self._held_up: set[Path] = set()
+        self._made: deque[tuple[Shipment, RunOpening]] = deque()
+        """Those whose runs were made and ended, and may be doubles of another shipper's."""
+        self._flows = True
+        """Whether the spool that was shipped last met with nothing to wait for."""
+        self._waited = False
+        """Whether attempts waited for the study's run at the last look."""
+
+    def ship(self, *, finishing: bool = False) -> int:
+        """Ships what is new, unless another shipper is at work; returns how many events.
+
+        Args:
+            finishing: the driver has gone; figures are drawn now.
+
+        Raises:
+            UnavailableError: MLflow does not answer.
+            RefusedError: a person has to mend the experiment first.
+        """
+        if not self._lock.take():
+            return 0
+        store = self._store = self._store or self._open_store()
+        self._look(store, finishing)
+        store.forget_found()
+        parents, attempts = self._slots()
+        shipped = self._ship_all(parents, store, finishing)
+        spools = self._in_order(attempts, store, finishing)
+        shipped += self._lanes.run(partial(self._ship_all, s, store, finishing) for s in spools)
+        self._leave_doubles(store)
+        if shipped and self._lock.held:
+            self._name_runs()
+        if self._lock.held:
+            self._open_the_way(store)
+        return shipped
+
+    def _go_on(self) -> bool:
+        return self._wanted() and self._lock.held
+
+    def _slots(self) -> tuple[list[Shipment], deque[list[Shipment]]]:
+        """The study's own spool, which comes first, and those of each slot, in order."""
+        parent = parent_folder(self._folder)
+        slots: dict[str, list[Shipment]] = {slot_of(parent): []}
+        for shipment in self._looked_at:
+            slots.setdefault(slot_of(shipment.folder), []).append(shipment)
+        first, *rest = slots.values()
+        return first, deque(rest)
+
+    def _in_order(
+        self, slots: deque[list[Shipment]], store: MlflowStore, finishing: bool
+    ) -> Iterator[list[Shipment]]:
+        """Each slot once those that follow have been looked at."""
+        ahead: deque[list[Shipment]] = deque()
+        self._flows = True
+        while slots or ahead:
+            if slots and len(ahead) <= _GROUP:
+                self._leave_doubles(store)
+                group = [slots.popleft() for _ in range(min(_GROUP, len(slots)))]
+                self._prepare([each for slot in group for each in slot], store, finishing)
+                ahead += group
+            yield ahead.popleft()
+
+    def _prepare(self, group: Sequence[Shipment], store: MlflowStore, finishing: bool) -> None:
+        """Looks at spools before their turn, unless they cannot go yet."""
+        if self._flows:
+            for shipment in group:
+                shipment.prepare(finishing=finishing)
+            store.look_for([run for each in group if (run := each.coming) is not None])
+
+    def _leave_doubles(self, store: MlflowStore) -> None:
+        """Asks for many runs at a time whether another shipper has made them too."""
+        made = [self._made.popleft() for _ in range(len(self._made))]
+        doubled = store.doubled([opening for _, opening in made])
+        for shipment, opening in made:
+            if opening.uid in doubled:
+                shipment.leave_double()
+
+    def _open_the_way(self, store: MlflowStore) -> None:
+        """Attempts may wait for a study's run that is shipped, and was deleted or purged since."""
+        try:
+            self._find_parents(store)
+        except ExperimentError:
+            raise
+        except RefusedError:  # it was deleted with its study, and is not brought back
+            return
+
+    def _find_parents(self, store: MlflowStore) -> None:
+        there = store.check_parents()
+        parent = self._shipments.get(parent_folder(self._folder))
+        waiting = any(each.waits_for_parent for each in self._looked_at)
+        if waiting and not self._waited:
+            _logger.warning("attempts wait for the study's run, which another home is to open")
+        self._waited = waiting
+        if parent is not None and (waiting or not there):
+            parent.find_again()
+
+    def _name_runs(self) -> None:
+        """The study's own spool is shipped first, before its attempts have their runs."""
+        parent = self._shipments.get(parent_folder(self._folder))
+        if parent is not None:
+            parent.know_runs(self._runs())
+
+    def _runs(self) -> dict[str, str]:
+        progress = [shipment.progress for shipment in self._shipments.values()]
+        return {each.uid: each.run_id for each in progress if each.run_id is not None}
+
+    def survey(self) -> Survey:
+        """The runs that are known, and how many events are left."""
+        if self._store is None:
+            return survey(self._folder)
+        return Survey(self._runs(), sum(shipment.pending for shipment in self._looked_at))
+
+    @property
+    def dismissed(self) -> bool:
+        """Whether the study was deleted, so that what lies there is another's to ship."""
+        return self._lock.dismissed
+
+    def close(self) -> None:
+        """Removes the scratch folder and lets the next shipper in."""
+        self._lanes.close()
+        if self._lock.held:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+        self._lock.close()
+
+    @property
+    def _scratch(self) -> Path:
+        return self._folder / "shipping"
+
+    def _look(self, store: MlflowStore, finishing: bool) -> None:
+        """Chooses the spools to look at: what grows dear with trials is done now and then."""
+        now = time.monotonic()
+        if finishing or now >= self._look_at:
+            for folder in spool_folders(self._folder, known=self._shipments):
+                self._shipments[folder] = Shipment(folder, store, self._begin)
+            self._look_at = now + _LOOK_S
+        back = finishing or now >= self._look_back_at
+        if back:
+            self._look_back_at = now + _LOOK_BACK_S
+        shipments = self._shipments.values()
+        self._looked_at = [each for each in shipments if back or not each.progress.ended]
+
+    def _ship_all(self, spools: Sequence[Shipment], store: MlflowStore, finishing: bool) -> int:
+        return sum(self._ship(each, store, finishing) for each in spools if self._go_on())
+
+    def _ship(self, shipment: Shipment, store: MlflowStore, finishing: bool) -> int:
+        """One run that cannot be updated holds up no other, unless MLflow itself is away."""
+        try:
+            shipped = shipment.ship(self._go_on, finishing=finishing)
+        except (UnavailableError, OSError) as error:  # MLflow's, or a full disk of ours
+            store.ping()
+            if shipment.folder not in self._held_up:
+                _logger.warning("%s is held up: %s", shipment.folder, error)
+                self._held_up.add(shipment.folder)
+            self._flows = False
+            return 0
+        self._held_up.discard(shipment.folder)
+        if shipment.made is not None:
+            self._made.append((shipment, shipment.made))
+        self._flows = not shipment.waits_for_parent
+        return shipped
+
+    def _open_store(self) -> MlflowStore:
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.mkdir()
+        return MlflowStore(self._settings, self._scratch)

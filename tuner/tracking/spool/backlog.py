@@ -1,0 +1,89 @@
+"""Spools on a disk that may be full: what it does not take waits in memory for a while."""
+
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from tuner.errors import UnavailableError
+from tuner.tracking.spool.events import Event
+from tuner.tracking.spool.spool import SpoolWriter, is_begun
+from tuner.words import count
+
+
+class Backlog:
+    """Writes events into spools, in each spool in order.
+
+    What a disk does not take is tried again with every event that follows. It lives as long
+    as this process: what still waits when the backlog is closed is lost, and told of.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._writers: dict[Path, SpoolWriter] = {}
+        self._waiting: dict[Path, deque[Event]] = {}
+        self._released: set[Path] = set()
+        self._complained = False
+
+    def append(self, folder: Path, event: Event) -> None:
+        """Writes the event into the spool in `folder`, now or as soon as the disk takes it."""
+        self._released.discard(folder)
+        self._waiting.setdefault(folder, deque()).append(event)
+        self._flush()
+
+    def has_lost(self, folder: Path) -> bool:
+        """Whether the spool was deleted, or its beginning damaged, since its last event.
+
+        The next event makes a new one of one that was deleted.
+        """
+        writer = self._writers.get(folder)
+        if writer is None:
+            return False
+        if writer.is_gone:
+            self._close(folder)
+            return True
+        return folder not in self._waiting and not is_begun(folder)
+
+    def release(self, folder: Path) -> None:
+        """Closes the spool once everything is written; another process may be its next writer."""
+        self._released.add(folder)
+        if folder not in self._waiting:
+            self._close(folder)
+
+    def close(self) -> None:
+        """Closes every spool, after a last try."""
+        self._flush()
+        for folder, events in self._waiting.items():
+            self._say(
+                f"{folder}: {count(len(events), 'event')} could not be written; MLflow misses them"
+            )
+        self._waiting.clear()
+        for folder in list(self._writers):
+            self._close(folder)
+
+    def _flush(self) -> None:
+        for folder in list(self._waiting):
+            try:
+                self._write(folder)
+            except (OSError, UnavailableError) as error:
+                if not self._complained:
+                    self._say(f"{error}; what happens is kept in memory until it can be written")
+                self._complained = True
+        if self._complained and not self._waiting:
+            self._say("everything that waited is written")
+            self._complained = False
+
+    def _write(self, folder: Path) -> None:
+        events = self._waiting[folder]
+        if folder not in self._writers:
+            self._writers[folder] = SpoolWriter(folder)
+        while events:
+            self._writers[folder].append(events[0])
+            events.popleft()
+        del self._waiting[folder]
+        if folder in self._released:
+            self._close(folder)
+
+    def _close(self, folder: Path) -> None:
+        self._released.discard(folder)
+        if writer := self._writers.pop(folder, None):
+            writer.close()
