@@ -24,7 +24,7 @@ from benchmarks.harness import Result, console, parser
 from benchmarks.process import ROOT, run_process
 from tuner.api import load_study
 from tuner.home import Home
-from tuner.tracking.spool.events import TrialSummary
+from tuner.tracking.spool.spool_events import TrialSummary
 
 BASE = "tensorflow/float32"
 _BASELINE = ROOT / "studies" / "paper-baseline.yaml"

@@ -25,20 +25,20 @@ import optuna
 from benchmarks.instant_pool import InstantPool
 from benchmarks.overhead import EPOCHS, WORKERS, Sample
 from tuner.datasets.store import DatasetInfo
-from tuner.driver.loop import Driver
+from tuner.driver.driver_loop import Driver
 from tuner.driver.plans import Planner
 from tuner.home import Home
 from tuner.recording.journal import Journal
 from tuner.recording.provenance import Provenance
 from tuner.search import importance, optuna_samplers, trials
 from tuner.search.trials import Trials
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Ledger
 from tuner.storage.database import Database
 from tuner.storage.drivers import Membership
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog
-from tuner.study.events import ignore
+from tuner.study.driver_events import ignore
 from tuner.training.plan import ModelPlan
 
 _logger = logging.getLogger(__name__)

@@ -19,8 +19,8 @@ from tuner.errors import RefusedError
 from tuner.home import Home
 from tuner.study.study import Study
 from tuner.study.summary import StudySummary
-from tuner.tracking.spool.events import AttemptEnded, TrialSummary
 from tuner.tracking.spool.spool import read_events
+from tuner.tracking.spool.spool_events import AttemptEnded, TrialSummary
 from tuner.training.plan import TrialResult
 
 TABLE = Path(__file__).parent / "data" / "search-table.csv"

@@ -20,7 +20,7 @@ from unittest.mock import patch
 from tuner.driver import session
 from tuner.home import Home
 from tuner.spec.text.reader import read_study
-from tuner.study.events import EpochDone, ProgressEvent, TrialBegan, TrialDone
+from tuner.study.driver_events import EpochDone, ProgressEvent, TrialBegan, TrialDone
 from tuner.study.study_file import StudyFile
 from tuner.tracking.spool.shipped import survey
 

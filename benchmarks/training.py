@@ -25,7 +25,7 @@ from benchmarks import workload
 from tuner.datasets.store import read_arrays, read_info
 from tuner.models import paper_cnn
 from tuner.spec.recipe import Backend
-from tuner.training import loop
+from tuner.training import training_loop
 from tuner.training.data import TrainingData, load
 from tuner.training.engines import backends
 from tuner.training.plan import EpochReport, TrialPlan, TrialState
@@ -105,7 +105,7 @@ def _ours(plan: TrialPlan, rows: TrainingData, clock: Clock, backend: Backend) -
     engine = backends.start(backend, threads=len(os.sched_getaffinity(0)))
     plan.folder.mkdir()
     clock.begin()
-    result = loop.train(plan, lambda _plan: rows, engine, clock)
+    result = training_loop.train(plan, lambda _plan: rows, engine, clock)
     if result.state is not TrialState.COMPLETED or result.model is None:
         raise RuntimeError(f"the training ended as {result.state}: {result.error}")
     import keras

@@ -17,8 +17,8 @@ from statistics import fmean, stdev
 import tuner
 from tuner.home import Home
 from tuner.study.study import Study
-from tuner.tracking.spool.events import EpochEnded
 from tuner.tracking.spool.spool import read_events
+from tuner.tracking.spool.spool_events import EpochEnded
 
 EPOCHS = range(1, 11)
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from tuner import references
-from tuner.datasets import registry as datasets
+from tuner.datasets import known_datasets as datasets
 from tuner.errors import DataError, ModelError, UsageError
-from tuner.models import registry as models
+from tuner.models import known_models as models
 from tuner.references import resolve
-from tuner.spec.study import DatasetReference
+from tuner.spec.study_spec import DatasetReference
 from tuner.study.code_folders import folders_here
 
 Write = Callable[..., Path]

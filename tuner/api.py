@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.home import Home
 from tuner.spec.text.reader import read_study
-from tuner.study.events import Notify, ignore
+from tuner.study.driver_events import Notify, ignore
 from tuner.study.study import load_study
 from tuner.study.summary import StudySummary
 from tuner.tracking.settings import TrackingSettings

@@ -20,7 +20,7 @@ from optuna.trial import Trial, TrialState
 from benchmarks.replays.curves import METRICS, Curves, Table
 from tuner.search import optuna_samplers, points
 from tuner.spec.search_space import Scalar
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 
 
 @dataclass(frozen=True)

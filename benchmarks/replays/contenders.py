@@ -9,7 +9,7 @@ from typing import Any
 from scipy.stats.qmc import Sobol  # type: ignore[import-untyped]
 
 from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, Scalar
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.reader import read_study
 
 SWEEP = Path(__file__).parents[2] / "studies" / "paper-sweep.yaml"

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.replays.contenders import REFERENCE, Contender, sweep
 from benchmarks.replays.curves import Row, Table
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 
 RATES = (1e-4, 1e-3, 1e-2)
 DROPOUTS = (0.2, 0.45, 0.7)

@@ -18,7 +18,7 @@ from tuner.datasets.store import DatasetInfo
 from tuner.errors import RefusedError
 from tuner.home import Home
 from tuner.search.trials import Trials
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Claim
 from tuner.storage.database import Database
 from tuner.storage.drivers import Membership

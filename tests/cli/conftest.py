@@ -15,7 +15,7 @@ import pytest
 from tests.study.conftest import Bench, ScriptedPool
 from tuner.datasets.store import DatasetInfo
 from tuner.home import Home
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.storage.opening import open_database
 
 STUDY = """
@@ -43,7 +43,7 @@ SHAPES = '''
 import numpy as np
 
 from tuner.datasets.dataset import Dataset, Split
-from tuner.datasets.pictures.transform import Reading
+from tuner.datasets.transform import Reading
 
 
 def load():

@@ -4,9 +4,9 @@ import pytest
 
 from tuner.cli.results.show import check_some_completed
 from tuner.cli.terminal.live_view import line
-from tuner.cli.terminal.tables import duration, number, score
+from tuner.cli.terminal.terminal_tables import duration, number, score
 from tuner.errors import RefusedError
-from tuner.study.events import EpochDone, Planned
+from tuner.study.driver_events import EpochDone, Planned
 from tuner.study.summary import StudySummary
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from tuner.datasets.pictures.picture_files import read
-from tuner.datasets.pictures.transform import DRAWINGS, Framing, InputTransform
+from tuner.datasets.transform import DRAWINGS, Framing, InputTransform
 from tuner.errors import DataError, ExitCode
 
 Pixels = NDArray[np.float32]

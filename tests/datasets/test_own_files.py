@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tuner.datasets.dataset import Dataset
+from tuner.datasets.known_datasets import load
 from tuner.datasets.published.sources import NpzFile
-from tuner.datasets.registry import load
 from tuner.errors import DataError, UsageError
-from tuner.spec.study import DatasetReference
+from tuner.spec.study_spec import DatasetReference
 
 
 def load_npz(path: Path | str) -> Dataset:

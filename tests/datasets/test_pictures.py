@@ -11,11 +11,11 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from tuner.datasets.known_datasets import load
 from tuner.datasets.pictures.picture_files import read
-from tuner.datasets.pictures.transform import Colour, Fit, InputTransform, Reading
-from tuner.datasets.registry import load
+from tuner.datasets.transform import Colour, Fit, InputTransform, Reading
 from tuner.errors import DataError
-from tuner.spec.study import DatasetReference
+from tuner.spec.study_spec import DatasetReference
 
 INK = np.zeros((6, 8), bool)
 INK[1:5, 2:4] = True

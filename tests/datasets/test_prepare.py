@@ -13,7 +13,7 @@ from tests.waiting import wait_until
 from tuner.datasets.prepare import Request, prepare_apart
 from tuner.datasets.store import prepare
 from tuner.errors import DataError, TunerError, UsageError
-from tuner.spec.study import DatasetReference
+from tuner.spec.study_spec import DatasetReference
 
 Write = Callable[[str, str], Path]
 
@@ -152,7 +152,7 @@ def test_a_killed_asker_takes_it_along(endless: Path, tmp_path: Path) -> None:
     code = (
         "from pathlib import Path\n"
         "from tuner.datasets.prepare import prepare_apart\n"
-        "from tuner.spec.study import DatasetReference\n"
+        "from tuner.spec.study_spec import DatasetReference\n"
         "prepare_apart(DatasetReference(name='endless:load'), "
         f"Path({str(tmp_path / 'root')!r}), [Path({str(endless)!r})], print)\n"
     )

@@ -7,24 +7,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tuner.datasets import registry
-from tuner.datasets.registry import load
+from tuner.datasets import known_datasets
+from tuner.datasets.known_datasets import load
 from tuner.errors import DataError, UsageError
-from tuner.spec.study import DatasetReference
+from tuner.spec.study_spec import DatasetReference
 
 Write = Callable[[str, str], Path]
 
 
 def test_every_shipped_name_has_a_function_and_a_line() -> None:
-    assert list(registry.names()) == sorted(registry.BUILTIN)
-    for path in registry.BUILTIN.values():
+    assert list(known_datasets.names()) == sorted(known_datasets.BUILTIN)
+    for path in known_datasets.BUILTIN.values():
         module, _, function = path.partition(":")
         assert callable(getattr(import_module(module), function))
 
 
 def test_listing_names_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from tuner.datasets.registry import names; names()\n"
+        "import sys; from tuner.datasets.known_datasets import names; names()\n"
         "print({'numpy', 'sklearn', 'pydantic', 'PIL', 'keras'} & set(sys.modules))"
     )
     said = subprocess.check_output([sys.executable, "-c", code], text=True)

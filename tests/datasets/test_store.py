@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tuner.datasets.pictures.transform import DRAWINGS, InputTransform
-from tuner.datasets.registry import load
+from tuner.datasets.known_datasets import load
 from tuner.datasets.store import DatasetInfo, prepare, read_arrays, read_info
+from tuner.datasets.transform import DRAWINGS, InputTransform
 from tuner.errors import DataError, UnavailableError
-from tuner.spec.study import DatasetReference
+from tuner.spec.study_spec import DatasetReference
 
 DIGITS = DatasetReference(name="digits")
 
@@ -90,7 +90,7 @@ def test_processes_at_once_share_one_folder(tmp_path: Path, arrays: Any) -> None
     code = (
         "from pathlib import Path\n"
         "from tuner.datasets.store import prepare\n"
-        "from tuner.spec.study import DatasetReference\n"
+        "from tuner.spec.study_spec import DatasetReference\n"
         f"reference = DatasetReference(name='npz', args={{'path': {str(file)!r}}})\n"
         f"print(prepare(reference, Path({str(root)!r})).folder.name)"
     )

@@ -7,8 +7,8 @@ import subprocess
 import psutil
 
 from tests.faults.conftest import Place, eventually, reached
-from tuner.tracking.spool.events import AttemptEnded
 from tuner.tracking.spool.spool import read_events
+from tuner.tracking.spool.spool_events import AttemptEnded
 
 KILLED = -signal.SIGKILL
 MOMENTS = (

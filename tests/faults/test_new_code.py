@@ -9,8 +9,8 @@ from tuner.code import digest
 from tuner.home import Home
 from tuner.storage.code_versions import CodeVersions
 from tuner.storage.studies import Catalog
-from tuner.tracking.spool.events import AttemptStarted
 from tuner.tracking.spool.spool import read_events
+from tuner.tracking.spool.spool_events import AttemptStarted
 
 HELPER = '"""What the model is made with."""\n\nACTIVATION = "relu"\n'
 TANH = HELPER.replace("relu", "tanh")

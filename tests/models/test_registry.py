@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tuner.errors import ModelError
-from tuner.models import registry
+from tuner.models import known_models
 from tuner.spec.search_space import Scalar
 
 SHAPE = (8, 8, 1)
@@ -27,7 +27,7 @@ WriteModule = Callable[[str], str]
 
 
 def test_the_shipped_hyperparameters_and_their_defaults() -> None:
-    assert registry.hyperparameters("paper-cnn") == {
+    assert known_models.hyperparameters("paper-cnn") == {
         "dropout_rate": 0.5,
         "filters": 32,
         "kernel_size": 3,
@@ -35,7 +35,7 @@ def test_the_shipped_hyperparameters_and_their_defaults() -> None:
         "dense_units": 128,
         "depth": 2,
     }
-    assert registry.hyperparameters("dense") == {
+    assert known_models.hyperparameters("dense") == {
         "dropout_rate": 0.5,
         "dense_units": 512,
         "depth": 2,
@@ -44,7 +44,7 @@ def test_the_shipped_hyperparameters_and_their_defaults() -> None:
 
 def test_the_registry_imports_no_keras() -> None:
     code = (
-        "import sys; from tuner.models.registry import hyperparameters as of\n"
+        "import sys; from tuner.models.known_models import hyperparameters as of\n"
         "of('paper-cnn'), of('dense')\n"
         "print({'keras', 'tensorflow', 'numpy'} & set(sys.modules))"
     )
@@ -53,8 +53,8 @@ def test_the_registry_imports_no_keras() -> None:
 
 def test_a_users_function_from_a_folder(user_module: WriteModule) -> None:
     name = f"{user_module(SOFTMAX)}:net"
-    assert registry.hyperparameters(name) == {"units": None, "rate": 0.25, "act": "relu"}
-    model = registry.build(name, {"units": 5, "act": "tanh"}, SHAPE, 4)
+    assert known_models.hyperparameters(name) == {"units": None, "rate": 0.25, "act": "relu"}
+    model = known_models.build(name, {"units": 5, "act": "tanh"}, SHAPE, 4)
     assert model.output_shape == (None, 4)
     assert model.count_params() == 65 * 5 + 6 * 4
 
@@ -67,7 +67,7 @@ def test_networks_that_cost_the_same_have_one_architecture(user_module: WriteMod
         {"units": 5, "act": "tanh"},
         {"units": 6},
     ]
-    built = [registry.architecture(registry.build(name, each, SHAPE, 4)) for each in points]
+    built = [known_models.architecture(known_models.build(name, each, SHAPE, 4)) for each in points]
     assert built[0] == built[1]
     assert len(set(built)) == 3
 
@@ -94,31 +94,31 @@ def test_rates_and_names_inside_a_network_make_no_other_architecture(
     user_module: WriteModule,
 ) -> None:
     name = f"{user_module(NESTED)}:net"
-    built = [registry.build(name, {"rate": rate}, SHAPE, 4) for rate in (0.1, 0.4)]
-    assert registry.architecture(built[0]) == registry.architecture(built[1])
+    built = [known_models.build(name, {"rate": rate}, SHAPE, 4) for rate in (0.1, 0.4)]
+    assert known_models.architecture(built[0]) == known_models.architecture(built[1])
 
 
 def test_the_module_of_a_users_function_and_of_no_other() -> None:
-    assert registry.module("not_there.networks:net") == {"not_there.networks"}
-    assert registry.module("paper-cnn") == set()
+    assert known_models.module("not_there.networks:net") == {"not_there.networks"}
+    assert known_models.module("paper-cnn") == set()
     with pytest.raises(ModelError, match="unknown model"):
-        registry.module("paper-cnm")
+        known_models.module("paper-cnm")
 
 
 def test_defaults_that_are_no_scalars_are_shown_as_text(user_module: WriteModule) -> None:
     code = "def net(*rest, input_shape, classes, kernel=(3, 3), act=None, **more): ..."
-    shown = registry.hyperparameters(f"{user_module(code)}:net")
+    shown = known_models.hyperparameters(f"{user_module(code)}:net")
     assert shown == {"kernel": "(3, 3)", "act": "None"}
 
 
 def test_a_default_that_is_no_text_is_shown_all_the_same(user_module: WriteModule) -> None:
     name = user_module(SOFTMAX.replace('act="relu"', r'act="\udce9"'))
-    assert registry.hyperparameters(f"{name}:net")["act"] == r"\udce9"
+    assert known_models.hyperparameters(f"{name}:net")["act"] == r"\udce9"
 
 
 def test_a_model_that_is_built_by_its_first_input(user_module: WriteModule) -> None:
     code = SOFTMAX.replace("keras.Input(input_shape), ", "")
-    model = registry.build(f"{user_module(code)}:net", {"units": 3}, SHAPE, 4)
+    model = known_models.build(f"{user_module(code)}:net", {"units": 3}, SHAPE, 4)
     assert model.count_params() == 65 * 3 + 4 * 4
 
 
@@ -127,7 +127,7 @@ def test_a_function_must_take_what_every_model_takes(user_module: WriteModule, g
     taken = {"input_shape", "classes"} - {given}
     name = user_module(f"def net(*, {taken.pop()}, units=3): ...")
     with pytest.raises(ModelError, match=f"{name}:net: must take the keyword '{given}'"):
-        registry.hyperparameters(f"{name}:net")
+        known_models.hyperparameters(f"{name}:net")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_what_is_no_classifier_of_these_classes_is_refused(
     assert was in SOFTMAX
     name = user_module(SOFTMAX.replace(was, becomes))
     with pytest.raises(ModelError, match=f"{name}:net: {message}"):
-        registry.build(f"{name}:net", {"units": 3}, SHAPE, 4)
+        known_models.build(f"{name}:net", {"units": 3}, SHAPE, 4)
 
 
 OWN_TRAINING = """
@@ -199,13 +199,13 @@ def test_what_a_study_would_not_train_as_written_is_refused(
 ) -> None:
     name = f"{user_module(code)}:net"
     with pytest.raises(ModelError, match=f"{name}: {message}"):
-        registry.build(name, {"units": 3}, SHAPE, 4)
+        known_models.build(name, {"units": 3}, SHAPE, 4)
 
 
 def test_a_hyperparameter_without_a_default_must_be_given(user_module: WriteModule) -> None:
     name = user_module(SOFTMAX)
     with pytest.raises(ModelError, match=r"missing 1 required .* 'units'"):
-        registry.build(f"{name}:net", {}, SHAPE, 4)
+        known_models.build(f"{name}:net", {}, SHAPE, 4)
 
 
 @pytest.mark.parametrize(
@@ -217,17 +217,17 @@ def test_a_hyperparameter_without_a_default_must_be_given(user_module: WriteModu
 )
 def test_an_unknown_function_names_the_known(name: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        registry.hyperparameters(name)
+        known_models.hyperparameters(name)
 
 
 def test_an_unknown_function_of_a_users_module_names_its_own(user_module: WriteModule) -> None:
     name = f"{user_module(SOFTMAX)}:nte"
     with pytest.raises(ModelError, match=r"'nte'; did you mean 'net'\?"):
-        registry.hyperparameters(name)
+        known_models.hyperparameters(name)
 
 
-@pytest.mark.parametrize("name", registry.BUILTIN)
+@pytest.mark.parametrize("name", known_models.BUILTIN)
 def test_shipped_models_take_keywords_alone(name: str) -> None:
-    function = registry._function(name)
+    function = known_models._function(name)
     kinds = {parameter.kind for parameter in inspect.signature(function).parameters.values()}
     assert kinds == {inspect.Parameter.KEYWORD_ONLY}

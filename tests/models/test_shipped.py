@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from tuner.errors import ModelError
-from tuner.models import registry
+from tuner.models import known_models
 from tuner.spec.search_space import Scalar
 
 MNIST = (28, 28, 1)
 
 
 def build(name: str, shape: tuple[int, int, int] = MNIST, **params: Scalar) -> Any:
-    return registry.build(name, params, shape, 10)
+    return known_models.build(name, params, shape, 10)
 
 
 def layers(model: Any) -> list[str]:
@@ -82,7 +82,7 @@ def test_the_dense_network_without_hidden_layers_is_logistic_regression() -> Non
     assert build("dense", depth=0).count_params() == 785 * 10
 
 
-@pytest.mark.parametrize("name", registry.BUILTIN)
+@pytest.mark.parametrize("name", known_models.BUILTIN)
 def test_outputs_are_probabilities_even_of_wild_pixels(name: str) -> None:
     pixels = np.random.default_rng(0).normal(0, 100, (7, *MNIST)).astype(np.float32)
     output = np.asarray(build(name)(pixels))

@@ -21,7 +21,7 @@ from tuner.models.model_file import sha256_of
 from tuner.promotion.candidate import Candidate, Validated
 from tuner.promotion.judging.kept_model import load_kept
 from tuner.promotion.registry.publication import pack, publish
-from tuner.spec.study import Promotion, StudySpec
+from tuner.spec.study_spec import Promotion, StudySpec
 from tuner.storage import tables
 from tuner.storage.database import Database
 from tuner.storage.opening import open_database

@@ -14,7 +14,7 @@ from tuner.promotion.judging.comparison import Incumbent, find_incumbent
 from tuner.promotion.judging.evidence import HeldOut
 from tuner.promotion.promote import promote
 from tuner.promotion.registry.champion import load_champion
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.storage.code_versions import CodeVersions
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog, Registrations

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tuner.inference.latency import Latency
 from tuner.promotion.gates import check
 from tuner.promotion.judging.evidence import Evidence, wilson_interval
-from tuner.spec.study import Gates
+from tuner.spec.study_spec import Gates
 from tuner.training.plan import ClassScores, Evaluation
 
 shares = st.floats(0, 1)

@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
 from tests.promotion.conftest import stored_file
-from tuner.datasets.pictures.transform import DRAWINGS
+from tuner.datasets.transform import DRAWINGS
 from tuner.errors import ModelError, RefusedError, UnavailableError
 from tuner.home import Home
 from tuner.inference.predictor import Predictor
@@ -23,7 +23,7 @@ from tuner.promotion.registry.package import log_package
 from tuner.promotion.registry.publication import check_unmoved, pack
 from tuner.promotion.registry.versions import create_version, crown, version_tags
 from tuner.spec.recipe import Pixels
-from tuner.spec.study import Promotion
+from tuner.spec.study_spec import Promotion
 from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
 

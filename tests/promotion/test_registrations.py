@@ -22,7 +22,7 @@ from tuner.promotion.registry.asking import Asking
 from tuner.promotion.registry.package import log_package
 from tuner.promotion.registry.publication import pack
 from tuner.promotion.registry.versions import create_version, crown, digest, version_tags
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog, Registrations
 from tuner.storage.test_set_accesses import Looks

@@ -4,7 +4,7 @@ import pytest
 
 from tuner.errors import SpecError
 from tuner.spec.resume import resume_problems
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.reader import parse_study, to_yaml
 
 STUDY = """

@@ -5,7 +5,7 @@ import pytest
 from tuner.errors import SpecError, UsageError
 from tuner.spec.objective import Objective
 from tuner.spec.samplers import Hyperband, Random, Tpe
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.reader import parse_study
 
 STUDY = """\

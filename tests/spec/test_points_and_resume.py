@@ -4,7 +4,7 @@ import pytest
 
 from tuner.errors import UsageError
 from tuner.spec.resume import resume_problems, settled
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.overrides import point_from_text
 from tuner.spec.text.reader import parse_study
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.errors import ExitCode, SpecError
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.reader import parse_study, read_study
 
 MINIMAL = "name: a\ndataset: mnist\nmodel: paper-cnn\nepochs: 1\nvalidation: 10\n"

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, IntDomain, Scalar
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.overrides import point_from_text
 from tuner.spec.text.reader import parse_stored, parse_study, to_yaml
 from tuner.spec.text.writer import to_stored

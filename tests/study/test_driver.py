@@ -9,8 +9,8 @@ from optuna.trial import TrialState as RowState
 from sqlalchemy import event
 
 from tests.study.conftest import Bench, Curve, ScriptedPool
-from tuner.spec.study import StudySpec
-from tuner.study.events import ProgressEvent, Step, TrialDone, TrialHandedBack
+from tuner.spec.study_spec import StudySpec
+from tuner.study.driver_events import ProgressEvent, Step, TrialDone, TrialHandedBack
 from tuner.study.summary import StudySummary
 from tuner.training.plan import TrainerInfo
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.study.conftest import Bench, ScriptedPool, small_study
 from tuner.search.points import stated_point
 from tuner.spec.search_space import Scalar
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 
 Spec = Callable[..., StudySpec]
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from optuna.trial import TrialState as RowState
 
 from tests.study.conftest import Bench, ScriptedPool, first_told
-from tuner.spec.study import StudySpec
-from tuner.tracking.spool.events import AttemptEnded, AttemptStarted
+from tuner.spec.study_spec import StudySpec
+from tuner.tracking.spool.spool_events import AttemptEnded, AttemptStarted
 from tuner.training.plan import CHECKPOINT, TrialPlan
 
 Spec = Callable[..., StudySpec]

@@ -6,16 +6,16 @@ from pathlib import Path
 
 from tests.study.conftest import Bench, ScriptedPool, first_told
 from tuner.home import Home
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.storage.studies import Catalog
-from tuner.study.events import ProgressEvent, TrialDone
-from tuner.tracking.spool.events import (
+from tuner.study.driver_events import ProgressEvent, TrialDone
+from tuner.tracking.spool.spool import read_events
+from tuner.tracking.spool.spool_events import (
     AttemptEnded,
     EpochEnded,
     ModelKept,
     StudyProgressed,
 )
-from tuner.tracking.spool.spool import read_events
 from tuner.training.plan import MODEL, TrialPlan
 
 Spec = Callable[..., StudySpec]

@@ -9,7 +9,7 @@ from sqlalchemy import insert, text, update
 from tests.study.conftest import Bench
 from tuner.errors import UsageError
 from tuner.recovery.sync import sync
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.writer import to_yaml
 from tuner.storage.code_versions import CodeVersions
 from tuner.storage.studies import Catalog

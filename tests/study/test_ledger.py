@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from tests.study.conftest import Bench
 from tuner.home import Home
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Claim, Ledger
 from tuner.storage.drivers import this_process
 from tuner.storage.opening import open_database

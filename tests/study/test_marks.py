@@ -8,7 +8,7 @@ from tests.study.conftest import Bench, ScriptedPool
 from tuner.cli.results.show import print_summary
 from tuner.cli.running.run_study import _say_what_is_next
 from tuner.code import digest
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.study.study import load_study
 from tuner.training.plan import ModelPlan
 from tuner.workers.messages import Described

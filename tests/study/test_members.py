@@ -21,15 +21,15 @@ from tuner.errors import RefusedError, SupersededError
 from tuner.home import Home
 from tuner.recovery.takeover import give_up
 from tuner.search.trials import Trials
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Claim, Ledger
 from tuner.storage.database import Database
 from tuner.storage.drivers import Member, Members, Membership, Watch, this_process
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog
 from tuner.storage.tables import drivers
-from tuner.tracking.spool.events import AttemptAbandoned
 from tuner.tracking.spool.spool import read_events
+from tuner.tracking.spool.spool_events import AttemptAbandoned
 
 Spec = Callable[..., StudySpec]
 LEASE_S = 0.6

@@ -8,7 +8,7 @@ from optuna.trial import TrialState, create_trial
 from sqlalchemy import select, update
 
 from tests.study.conftest import Bench, ScriptedPool
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.writer import to_yaml
 from tuner.storage.studies import Catalog
 from tuner.storage.tables import studies

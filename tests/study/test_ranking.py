@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from tests.study.conftest import Bench, ScriptedPool
 from tuner.search.ranking import Training, in_order, rank
-from tuner.spec.study import StudySpec
-from tuner.study.events import ProgressEvent, TrialDone
-from tuner.tracking.spool.events import StudyProgressed
+from tuner.spec.study_spec import StudySpec
+from tuner.study.driver_events import ProgressEvent, TrialDone
 from tuner.tracking.spool.spool import read_events
+from tuner.tracking.spool.spool_events import StudyProgressed
 
 Spec = Callable[..., StudySpec]
 

@@ -13,8 +13,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tests.study.conftest import Bench
-from tuner.search.rows import Rows
-from tuner.spec.study import StudySpec
+from tuner.search.optuna_rows import Rows
+from tuner.spec.study_spec import StudySpec
 
 Spec = Callable[..., StudySpec]
 RATE, SIZE = FloatDistribution(1e-4, 1e-1, log=True), CategoricalDistribution((16, 32))

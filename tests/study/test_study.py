@@ -17,7 +17,7 @@ from tuner.errors import DataError, RefusedError, SpecError, UnavailableError, U
 from tuner.home import Home
 from tuner.recording.provenance import provenance
 from tuner.search import optuna_samplers, points
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.writer import to_yaml
 from tuner.storage.attempts import Ledger
 from tuner.storage.opening import open_database

@@ -12,7 +12,7 @@ from tests.study.conftest import Bench
 from tuner.driver import trainers
 from tuner.driver.plans import Planner
 from tuner.driver.trainers import Trainers
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.training.plan import Precision, TrialPlan
 from tuner.training.timing import EpochTimes
 from tuner.workers.cluster import Cluster

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tests.study.conftest import Bench
 from tuner.home import Home
-from tuner.spec.study import StudySpec
-from tuner.tracking.spool.events import StudyProgressed
+from tuner.spec.study_spec import StudySpec
 from tuner.tracking.spool.spool import read_events
+from tuner.tracking.spool.spool_events import StudyProgressed
 
 TRIALS = 24
 PROGRAM = """
@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.study.conftest import Bench, ScriptedPool, rising
 from tuner.datasets.store import DatasetInfo
 from tuner.home import Home
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.storage.opening import open_database
 
 home, spec, dataset = Home(Path(sys.argv[1])), sys.argv[2], sys.argv[3]

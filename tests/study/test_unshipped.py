@@ -22,18 +22,23 @@ from tuner.recovery.clearing import clear_home
 from tuner.recovery.doctor import Doctor
 from tuner.recovery.examination import Kind
 from tuner.recovery.unshipped import Unshipped
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Ledger
 from tuner.storage.drivers import Membership
 from tuner.storage.opening import open_database
 from tuner.storage.tables import drivers, studies
-from tuner.study.events import EpochDone, ProgressEvent, Step, TrialDone
+from tuner.study.driver_events import EpochDone, ProgressEvent, Step, TrialDone
 from tuner.study.study_file import StudyFile
 from tuner.tracking.mlflow.experiments import open_store
 from tuner.tracking.settings import TrackingSettings
-from tuner.tracking.spool.events import ModelDisplaced, ModelKept, StudyClosed, StudyProgressed
 from tuner.tracking.spool.shipped import Progress, load_progress, save_progress, survey
 from tuner.tracking.spool.spool import read_events
+from tuner.tracking.spool.spool_events import (
+    ModelDisplaced,
+    ModelKept,
+    StudyClosed,
+    StudyProgressed,
+)
 from tuner.training.plan import MODEL, TrialPlan
 
 Spec = Callable[..., StudySpec]

@@ -5,8 +5,9 @@ from typing import Any
 
 from tuner.datasets.store import DatasetInfo
 from tuner.spec.recipe import Recipe
-from tuner.spec.study import Objective
-from tuner.tracking.spool.events import (
+from tuner.spec.study_spec import Objective
+from tuner.tracking.spool.spool import SpoolWriter, attempt_folder, parent_folder
+from tuner.tracking.spool.spool_events import (
     AttemptEnded,
     AttemptStarted,
     EpochEnded,
@@ -20,7 +21,6 @@ from tuner.tracking.spool.events import (
     SystemSampled,
     TrialSummary,
 )
-from tuner.tracking.spool.spool import SpoolWriter, attempt_folder, parent_folder
 from tuner.training.plan import (
     ClassScores,
     EpochReport,

@@ -7,8 +7,8 @@ import pytest
 
 from tests.disks import fill, small_disk
 from tuner.tracking.spool.backlog import Backlog
-from tuner.tracking.spool.events import Event, ModelDisplaced, ModelKept
 from tuner.tracking.spool.spool import read_events
+from tuner.tracking.spool.spool_events import Event, ModelDisplaced, ModelKept
 
 
 @pytest.fixture

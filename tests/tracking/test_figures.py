@@ -11,7 +11,7 @@ from tuner.tracking.runs.figures import (
     HistoryFigure,
     ImportanceFigure,
 )
-from tuner.tracking.spool.events import TrialSummary
+from tuner.tracking.spool.spool_events import TrialSummary
 
 
 def size(png: bytes) -> tuple[int, int]:

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tracking.recorder import Recorder, report
-from tuner.tracking.spool.events import EpochEnded, SystemSampled, TrialSummary, event_adapter
 from tuner.tracking.spool.spool import (
     SpoolWriter,
     attempt_folder,
@@ -17,6 +16,7 @@ from tuner.tracking.spool.spool import (
     read_events,
     spool_folders,
 )
+from tuner.tracking.spool.spool_events import EpochEnded, SystemSampled, TrialSummary, event_adapter
 from tuner.training.plan import EpochReport, SystemSample
 
 names = st.text(min_size=1, max_size=20)

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tuner.errors import ModelError
-from tuner.models import registry
+from tuner.models import known_models
 from tuner.models.model_file import sha256_of
-from tuner.training import loop
+from tuner.training import training_loop
 from tuner.training.data import Rows, TrainingData
 from tuner.training.engines.base import Engine, Session, TrainedEpoch
 from tuner.training.plan import KeptModel, TrialPlan
@@ -83,7 +83,7 @@ def trained_by_keras(plan: TrialPlan, data: TrainingData) -> tuple[Weights, list
 
     recipe, rows = plan.recipe, len(data.train)
     keras.utils.set_random_seed(plan.seed)
-    model = registry.build(plan.model.name, plan.model.params, data.image_shape, data.classes)
+    model = known_models.build(plan.model.name, plan.model.params, data.image_shape, data.classes)
     rate: Any = recipe.learning_rate
     if recipe.schedule == "cosine":
         steps = -(-rows // recipe.batch_size) * plan.epochs
@@ -471,7 +471,7 @@ def test_a_trial_on_it_ends_with_a_result(
     engine: Engine, make_plan: PlanMaker, make_data: DataMaker
 ) -> None:
     data = make_data()
-    result = loop.train(make_plan(), lambda _plan: data, engine, Ignored())
+    result = training_loop.train(make_plan(), lambda _plan: data, engine, Ignored())
     assert result.error is None
     assert result.model is not None
     assert result.model.parameters == 65 * 16 + 17 * 10
@@ -486,7 +486,7 @@ def test_a_network_that_keras_cannot_save_is_trained_and_says_so(
 ) -> None:
     data = make_data()
     plan = make_plan("own_networks:unsavable", epochs=1)
-    result = loop.train(plan, lambda _plan: data, engine, Ignored())
+    result = training_loop.train(plan, lambda _plan: data, engine, Ignored())
     assert result.error is None
     assert result.model is None
     (remark,) = [each for each in result.remarks if "could not be kept" in each]

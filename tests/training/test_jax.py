@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.training.conftest import BACKEND, OTHERWISE
-from tuner.training import loop
+from tuner.training import training_loop
 from tuner.training.data import TrainingData
 from tuner.training.engines.base import Engine
 from tuner.training.plan import EpochReport, TrialPlan
@@ -157,6 +157,6 @@ def test_a_network_that_jax_cannot_differentiate_fails_and_says_why(
             return False
 
     plan, data = make_plan("own_networks:uncompilable", {"hidden": True}), make_data()
-    result: Any = loop.train(plan, lambda _plan: data, engine, Ignored())
+    result: Any = training_loop.train(plan, lambda _plan: data, engine, Ignored())
     assert result.error is not None
     assert result.error.type == "TracerArrayConversionError"

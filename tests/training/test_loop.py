@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tuner.errors import ModelError
 from tuner.models.model_file import sha256_of
 from tuner.spec.objective import Objective
-from tuner.training import loop
+from tuner.training import training_loop
 from tuner.training.checkpoint import Checkpoint
 from tuner.training.data import Rows, TrainingData
 from tuner.training.engines.base import TrainedEpoch
@@ -141,7 +141,7 @@ def _rows() -> Rows:
 
 def train(plan: TrialPlan, engine: ScriptedEngine, listener: Listener | None = None) -> TrialResult:
     data = TrainingData(train=_rows(), validation=_rows(), classes=CLASSES)
-    return loop.train(plan, lambda _plan: data, engine, listener or Listener())
+    return training_loop.train(plan, lambda _plan: data, engine, listener or Listener())
 
 
 def kept_epoch(result: TrialResult) -> int:
@@ -348,7 +348,7 @@ def test_rows_that_cannot_be_had_are_a_failed_trial(make_plan: PlanMaker) -> Non
     def load(plan: TrialPlan) -> TrainingData:
         raise OSError(f"no {plan.dataset.name}")
 
-    result = loop.train(make_plan(), load, ScriptedEngine(()), Listener())
+    result = training_loop.train(make_plan(), load, ScriptedEngine(()), Listener())
     assert result.state is TrialState.FAILED
     assert result.error is not None
     assert result.error.message == "no no-data"
@@ -388,11 +388,11 @@ def test_an_epochs_seconds_are_measured_without_the_first_step_until_they_tell(
     }
     epochs |= {2 * turn + 2: partial(clock.advance, each) for turn, each in enumerate(taken)}
     script = ScriptedEngine((), during=epochs)
-    monkeypatch.setattr("tuner.training.loop.time.perf_counter", clock.now)
+    monkeypatch.setattr("tuner.training.training_loop.time.perf_counter", clock.now)
 
     data = TrainingData(train=_rows(), validation=_rows(), classes=CLASSES)
     plans = [make_plan(batch_size=4, precision=each) for each in ("float32", "bfloat16")]
-    times = loop.epoch_times(plans, data, script, {})
+    times = training_loop.epoch_times(plans, data, script, {})
 
     per_row = (ROWS + ROWS / 3) / 32
     assert times.rounds == {
@@ -410,11 +410,13 @@ def test_short_steps_are_repeated_and_a_known_network_is_measured_in_its_precisi
         number: partial(clock.advance, 0.04) for number in range(1, 5)
     }
     script = ScriptedEngine((), during=steps)
-    monkeypatch.setattr("tuner.training.loop.time.perf_counter", clock.now)
+    monkeypatch.setattr("tuner.training.training_loop.time.perf_counter", clock.now)
     data = TrainingData(train=_rows(), validation=_rows(), classes=CLASSES)
     plans = [make_plan(batch_size=4, precision=each) for each in ("float32", "bfloat16")]
 
-    times = loop.epoch_times(plans, data, script, {"scripted": "bfloat16", "other": "float32"})
+    times = training_loop.epoch_times(
+        plans, data, script, {"scripted": "bfloat16", "other": "float32"}
+    )
 
     assert times.rounds == {"bfloat16": pytest.approx([0.04 * (ROWS + ROWS / 3) / 32])}
     assert times.precision == "bfloat16"

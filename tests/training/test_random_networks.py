@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tuner.models import registry
+from tuner.models import known_models
 from tuner.training.data import TrainingData
 from tuner.training.engines.base import Engine
 from tuner.training.plan import TrialPlan
@@ -56,7 +56,7 @@ def by_keras(
     import keras
 
     keras.utils.set_random_seed(plan.seed)
-    model = registry.build(plan.model.name, plan.model.params, data.image_shape, data.classes)
+    model = known_models.build(plan.model.name, plan.model.params, data.image_shape, data.classes)
     optimizer = keras.optimizers.SGD(plan.recipe.learning_rate)
     model.compile(optimizer, "categorical_crossentropy", run_eagerly=True)
     labels = keras.utils.to_categorical(data.train.labels, data.classes)

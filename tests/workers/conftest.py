@@ -13,7 +13,7 @@ import pytest
 from tuner.datasets.store import DatasetInfo, prepare
 from tuner.spec.objective import Objective
 from tuner.spec.recipe import Recipe
-from tuner.spec.study import DatasetReference
+from tuner.spec.study_spec import DatasetReference
 from tuner.training.plan import ModelPlan, TrialPlan
 from tuner.workers.devices import layout
 from tuner.workers.local_pool import LocalPool

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from tuner.datasets.pictures.transform import PLAIN, Reading
+from tuner.datasets.transform import PLAIN, Reading
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from tuner.datasets.store import DatasetInfo, prepare
 from tuner.errors import DataError, TunerError, UnavailableError, UsageError, ending_of
 from tuner.references import make_importable
 from tuner.spec.search_space import Frozen
-from tuner.spec.study import DatasetReference
+from tuner.spec.study_spec import DatasetReference
 from tuner.startup import settle
 
 _COMMAND = (sys.executable, "-P", "-u", "-X", "faulthandler", "-m", "tuner.datasets.prepare")

@@ -18,14 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tuner.datasets.dataset import Dataset, Split
+from tuner.datasets.known_datasets import load
 from tuner.datasets.pictures.appearance import Background, measure
-from tuner.datasets.pictures.transform import InputTransform, Reading, unstated
-from tuner.datasets.registry import load
+from tuner.datasets.transform import InputTransform, Reading, unstated
 from tuner.errors import DataError, UnavailableError
 from tuner.files import durable, exclusive
 from tuner.spec.search_space import Frozen
 from tuner.spec.section import Text
-from tuner.spec.study import DatasetReference
+from tuner.spec.study_spec import DatasetReference
 
 Array = npt.NDArray[Any]
 

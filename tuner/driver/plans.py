@@ -11,7 +11,7 @@ from tuner.recovery.retention import latest_checkpoint
 from tuner.search import points
 from tuner.spec.recipe import Recipe
 from tuner.spec.search_space import ChoiceDomain, Scalar
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.training.plan import ModelPlan, Precision, TrialPlan
 from tuner.training.timing import EpochTimes
 from tuner.workers.messages import Described

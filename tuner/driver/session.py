@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from tuner.code import digest
 from tuner.datasets.prepare import prepare_apart
 from tuner.datasets.store import DatasetInfo
-from tuner.driver.loop import Driver
+from tuner.driver.driver_loop import Driver
 from tuner.driver.orders import Pulse
 from tuner.driver.packing import Packed
 from tuner.driver.plans import Planner
@@ -24,7 +24,7 @@ from tuner.recovery.takeover import Neighbours
 from tuner.search import importance
 from tuner.search.trials import Trials
 from tuner.spec.resume import settled
-from tuner.spec.study import AutoOrCount, StudySpec
+from tuner.spec.study_spec import AutoOrCount, StudySpec
 from tuner.storage.attempts import Ledger
 from tuner.storage.code_versions import CodeVersions
 from tuner.storage.database import Database
@@ -32,8 +32,8 @@ from tuner.storage.drivers import Membership
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog, StudyRecord
 from tuner.study.code_folders import folders_here
+from tuner.study.driver_events import Notify, Step, ignore
 from tuner.study.driver_lock import only_driver
-from tuner.study.events import Notify, Step, ignore
 from tuner.study.study_file import StudyFile, check_parameters
 from tuner.study.submissions import Submission
 from tuner.study.summary import StudySummary, plan_of, summarise

@@ -17,7 +17,7 @@ from tuner.driver.packing import Memory, Packed, Packings, fastest
 from tuner.driver.plans import Planner
 from tuner.errors import ModelError
 from tuner.home import Home
-from tuner.spec.study import AutoOrCount, StudySpec
+from tuner.spec.study_spec import AutoOrCount, StudySpec
 from tuner.training.plan import Precision
 from tuner.training.timing import EpochTimes
 from tuner.words import count, seconds

@@ -13,13 +13,13 @@ from tuner.driver.session import Terms, begin_study, join_study
 from tuner.errors import RefusedError, TunerError, UnavailableError, UsageError, said_by
 from tuner.home import Home
 from tuner.recovery.unshipped import Unshipped
-from tuner.spec.study import AutoOrCount
+from tuner.spec.study_spec import AutoOrCount
 from tuner.storage.attempts import Ledger
 from tuner.storage.database import Database
 from tuner.storage.drivers import Members, Watch
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog
-from tuner.study.events import Notify, Step
+from tuner.study.driver_events import Notify, Step
 from tuner.study.submissions import Submissions
 from tuner.study.summary import StudySummary
 

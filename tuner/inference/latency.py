@@ -16,8 +16,8 @@ import numpy as np
 
 from tuner.errors import ModelError, TunerError
 from tuner.inference.predictor import Predictor
+from tuner.models.known_models import register_classes
 from tuner.models.model_file import load_verified
-from tuner.models.registry import register_classes
 from tuner.spec.search_space import Frozen
 from tuner.training.plan import ModelPlan
 

@@ -4,7 +4,7 @@ from tuner.datasets.store import DatasetInfo
 from tuner.search.ranking import PointSummary
 from tuner.spec.recipe import Backend, Pixels
 from tuner.spec.search_space import Frozen, Scalar
-from tuner.spec.study import Promotion
+from tuner.spec.study_spec import Promotion
 from tuner.training.plan import ModelPlan, Precision
 
 

@@ -15,7 +15,7 @@ from tuner.storage.studies import Catalog, StudyRecord
 from tuner.study.code_folders import folders_here
 from tuner.study.study import Study
 from tuner.study.summary import StudySummary
-from tuner.tracking.spool.events import TrialSummary
+from tuner.tracking.spool.spool_events import TrialSummary
 from tuner.training.plan import ModelPlan
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tuner.errors import RefusedError, UsageError
-from tuner.spec.study import Promotion, StudySpec
+from tuner.spec.study_spec import Promotion, StudySpec
 from tuner.spec.text.reader import read_study
 from tuner.storage.studies import StudyRecord
 

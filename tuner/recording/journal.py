@@ -17,11 +17,11 @@ from tuner.storage.attempts import Attempt
 from tuner.storage.code_versions import CodeVersion
 from tuner.storage.studies import StudyRecord
 from tuner.study.summary import Standing, StudySummary
-from tuner.tracking.spool import events
+from tuner.tracking.spool import spool_events
 from tuner.tracking.spool.backlog import Backlog
-from tuner.tracking.spool.events import Outcome, TrialSummary
 from tuner.tracking.spool.shipped import survey
 from tuner.tracking.spool.spool import is_begun, is_own, read_events, read_lines
+from tuner.tracking.spool.spool_events import Outcome, TrialSummary
 from tuner.training.plan import EpochReport, SystemSample, TrainerInfo, TrialPlan, TrialResult
 
 _ENDS = ("attempt-ended", "attempt-abandoned")
@@ -55,7 +55,7 @@ class Journal:
         self._code = code
         self._versions = versions
         self._spools = Backlog(say)
-        self._openings: dict[Path, events.StudyOpened | events.AttemptStarted] = {}
+        self._openings: dict[Path, spool_events.StudyOpened | spool_events.AttemptStarted] = {}
         """What begins the spools that this journal has begun and not ended."""
         self._told: dict[int, TrialSummary] = {}
         """What the parent's spool says of each trial since this journal was opened."""
@@ -73,7 +73,7 @@ class Journal:
         spec = self._record.spec
         self._begin(
             folder,
-            events.StudyOpened(
+            spool_events.StudyOpened(
                 at_ms=now_ms(),
                 study=spec.name,
                 study_file=to_yaml(spec),
@@ -121,7 +121,7 @@ class Journal:
         direction: Literal["maximize", "minimize"] = self._record.spec.objective.direction
         self._append(
             self._home.parent(self._record.name),
-            events.StudyProgressed(
+            spool_events.StudyProgressed(
                 at_ms=now_ms(),
                 metric=standing.metric,
                 direction=direction,
@@ -164,7 +164,7 @@ class Journal:
             if not survey(self._home.devoted(self._record.name)).pending:
                 return
             self._open()
-        elif isinstance(last, events.StudyClosed) and last.complete == summary.done:
+        elif isinstance(last, spool_events.StudyClosed) and last.complete == summary.done:
             return
         self._progress(summary, summary.trials, {}, with_metrics=alone)
         self._close(ended_ms, summary)
@@ -178,7 +178,7 @@ class Journal:
 
     def _close(self, at_ms: int, summary: StudySummary | None) -> None:
         complete, failed = (summary.done, summary.all_failed) if summary else (False, False)
-        closed = events.StudyClosed(at_ms=at_ms, complete=complete, failed=failed)
+        closed = spool_events.StudyClosed(at_ms=at_ms, complete=complete, failed=failed)
         self._append(self._home.parent(self._record.name), closed)
 
     def attempt_started(
@@ -194,7 +194,7 @@ class Journal:
         """A trainer got a plan."""
         self._begin(
             plan.folder,
-            events.AttemptStarted(
+            spool_events.AttemptStarted(
                 at_ms=now_ms(),
                 uid=uid,
                 number=number,
@@ -209,11 +209,11 @@ class Journal:
 
     def epoch_ended(self, plan: TrialPlan, report: EpochReport) -> None:
         """A trainer reported an epoch."""
-        self._append(plan.folder, events.EpochEnded(report=report))
+        self._append(plan.folder, spool_events.EpochEnded(report=report))
 
     def system_sampled(self, plan: TrialPlan, sample: SystemSample) -> None:
         """A trainer measured its machine."""
-        self._append(plan.folder, events.SystemSampled(sample=sample))
+        self._append(plan.folder, spool_events.SystemSampled(sample=sample))
 
     def attempt_ended(
         self,
@@ -229,7 +229,7 @@ class Journal:
         log = folder / "output.log"
         self._append(
             folder,
-            events.AttemptEnded(
+            spool_events.AttemptEnded(
                 at_ms=ended_ms or now_ms(),
                 outcome=outcome,
                 reason=reason,
@@ -243,7 +243,7 @@ class Journal:
     def attempt_abandoned(self, slot: int, number: int, uid: str, outcome: Outcome) -> None:
         """A driver of another home died over an attempt."""
         folder = self._home.attempt(self._record.name, slot, number)
-        self._once(folder, events.AttemptAbandoned(at_ms=now_ms(), uid=uid, outcome=outcome))
+        self._once(folder, spool_events.AttemptAbandoned(at_ms=now_ms(), uid=uid, outcome=outcome))
 
     def attempt_ended_elsewhere(self, attempt: Attempt) -> None:
         """Ends a copy of another home's spool, if that was copied before its end."""
@@ -260,7 +260,7 @@ class Journal:
         if attempt.outcome is None:
             return
         ended_ms = attempt.ended_ms or now_ms()
-        told = events.AttemptAbandoned(
+        told = spool_events.AttemptAbandoned(
             at_ms=ended_ms, uid=attempt.uid, outcome=attempt.outcome, reason=""
         )
         self._once(self._home.attempt(self._record.name, attempt.slot, attempt.number), told)
@@ -271,18 +271,18 @@ class Journal:
 
     def model_kept(self, folder: Path, path: Path, sha256: str) -> None:
         """The model of an attempt that has ended is among the best."""
-        self._once(folder, events.ModelKept(at_ms=now_ms(), path=path, sha256=sha256))
+        self._once(folder, spool_events.ModelKept(at_ms=now_ms(), path=path, sha256=sha256))
 
     def model_displaced(self, folder: Path) -> None:
         """The model of an attempt that has ended is among the best no longer."""
-        self._once(folder, events.ModelDisplaced(at_ms=now_ms()))
+        self._once(folder, spool_events.ModelDisplaced(at_ms=now_ms()))
 
     def keeps_model(self, folder: Path) -> bool:
         """Whether an attempt's model was kept and has not been displaced since."""
         lines = (line for line in read_lines(folder, 0) if line.kind.startswith("model-"))
         read = (line.event_or_error() for line in lines)
         about_models = [each for each in read if not isinstance(each, ValidationError)]
-        return isinstance(about_models[-1] if about_models else None, events.ModelKept)
+        return isinstance(about_models[-1] if about_models else None, spool_events.ModelKept)
 
     def _tags(self) -> dict[str, str]:
         return {
@@ -295,11 +295,13 @@ class Journal:
     def _dataset(self) -> DatasetInfo:
         return self._record.dataset
 
-    def _begin(self, folder: Path, opening: events.StudyOpened | events.AttemptStarted) -> None:
+    def _begin(
+        self, folder: Path, opening: spool_events.StudyOpened | spool_events.AttemptStarted
+    ) -> None:
         self._openings[folder] = opening
         self._spools.append(folder, opening)
 
-    def _append(self, folder: Path, event: events.Event) -> None:
+    def _append(self, folder: Path, event: spool_events.Event) -> None:
         self._restore(folder)
         self._spools.append(folder, event)
 
@@ -313,7 +315,7 @@ class Journal:
             self._begin(folder, self._openings[folder].again_at(now_ms()))
         return is_lost
 
-    def _once(self, folder: Path, event: events.Event) -> None:
+    def _once(self, folder: Path, event: spool_events.Event) -> None:
         """Writes one event about an attempt that nobody is at work on."""
         self._spools.append(folder, event)
         self._spools.release(folder)

@@ -17,7 +17,7 @@ from tuner.models.model_file import sha256_of
 from tuner.recording.journal import Journal
 from tuner.search.points import point_of
 from tuner.search.ranking import in_order, rank, trainings
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Ledger
 from tuner.storage.tables import SLOT
 from tuner.training.plan import CHECKPOINT, MODEL

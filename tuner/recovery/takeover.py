@@ -12,7 +12,7 @@ from tuner.storage.attempts import HANDED_BACK, Attempt, Ledger
 from tuner.storage.database import Database
 from tuner.storage.drivers import Closed, Member, Members, Watch, close_attempts, closed_at
 from tuner.storage.tables import drivers
-from tuner.tracking.spool.events import DRIVER_DIED
+from tuner.tracking.spool.spool_events import DRIVER_DIED
 from tuner.words import count
 
 

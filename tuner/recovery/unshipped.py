@@ -10,8 +10,8 @@ from tuner.recovery.clearing import clear_home
 from tuner.storage.attempts import Ledger
 from tuner.storage.database import Database
 from tuner.storage.studies import Catalog
+from tuner.study.driver_events import Notify, Step
 from tuner.study.driver_lock import is_driven_here, only_driver
-from tuner.study.events import Notify, Step
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.spool.shipped import survey
 

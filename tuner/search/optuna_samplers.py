@@ -22,7 +22,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, QMCSampler, RandomSampler
 from tuner.errors import UnavailableError
 from tuner.spec import samplers
 from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, counted
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 
 
 def distributions(spec: StudySpec) -> dict[str, BaseDistribution]:

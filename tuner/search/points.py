@@ -11,7 +11,7 @@ import numpy as np
 
 from tuner.spec.samplers import Grid
 from tuner.spec.search_space import FloatDomain, Scalar
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 
 
 def point_of(spec: StudySpec, slot: int) -> int:

@@ -16,9 +16,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.search.points import point_of
 from tuner.spec.search_space import Frozen, Scalar
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.storage.tables import SLOT
-from tuner.tracking.spool.events import TrialSummary
+from tuner.tracking.spool.spool_events import TrialSummary
 
 
 class Training(NamedTuple):

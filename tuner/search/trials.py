@@ -8,10 +8,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from tuner.search import optuna_samplers, points
 from tuner.search.importance import Importance, importance_of, shortcoming, varied
+from tuner.search.optuna_rows import Rows
 from tuner.search.ranking import rank, trainings
-from tuner.search.rows import Rows
 from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, Scalar
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Claim
 from tuner.storage.database import Database
 from tuner.storage.tables import SLOT

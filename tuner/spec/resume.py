@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from tuner.spec.recipe import VARIABLE
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.writer import study_document
 from tuner.spec.text.yaml import flow
 

@@ -19,7 +19,7 @@ from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, IntDomain
 from tuner.spec.section import Problem, broken, is_stored, shown
 
 if TYPE_CHECKING:
-    from tuner.spec.study import StudySpec
+    from tuner.spec.study_spec import StudySpec
 
 LONGEST_VALUE = 6000
 """MLflow's MAX_PARAM_VAL_LENGTH: it cuts longer ones, and values that differ later are equal."""

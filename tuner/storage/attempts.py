@@ -18,7 +18,7 @@ from tuner.errors import RefusedError
 from tuner.spec.search_space import Scalar
 from tuner.storage.database import Database
 from tuner.storage.tables import attempts, intact, queued_points, studies
-from tuner.tracking.spool.events import Outcome
+from tuner.tracking.spool.spool_events import Outcome
 
 HANDED_BACK: tuple[Outcome, ...] = ("interrupted", "lost")
 """Outcomes after which another attempt follows."""

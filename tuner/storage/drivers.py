@@ -32,7 +32,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tuner.errors import RefusedError, SupersededError, TunerError
 from tuner.storage.database import Database
 from tuner.storage.tables import SLOT, attempts, drivers, studies
-from tuner.tracking.spool.events import Outcome
+from tuner.tracking.spool.spool_events import Outcome
 
 
 @dataclass(frozen=True)

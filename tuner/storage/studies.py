@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import RefusedError, SpecError, UsageError, unknown
 from tuner.spec.resume import resume_problems, settled
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.reader import parse_stored
 from tuner.spec.text.writer import to_stored
 from tuner.storage.database import Database

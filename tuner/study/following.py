@@ -7,11 +7,11 @@ from optuna.trial import FrozenTrial
 
 from tuner.search.ranking import PointSummary
 from tuner.search.trials import Trials
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Attempt, Ledger
 from tuner.storage.drivers import Members
 from tuner.storage.tables import SLOT
-from tuner.study.events import EpochDone, Notify, TrialBegan, TrialDone, TrialHandedBack
+from tuner.study.driver_events import EpochDone, Notify, TrialBegan, TrialDone, TrialHandedBack
 from tuner.study.summary import STATE_NAMES, StudySummary, best_of, plan_of, summarise
 
 _EVERY_S = 1.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tuner.home import Home
 from tuner.search.outlines import Outline, outlines
 from tuner.search.ranking import RankedPoint, rank
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Attempt, attempts_by_study
 from tuner.storage.database import Database
 from tuner.storage.drivers import present_by_study

@@ -13,7 +13,7 @@ from tuner.search import points
 from tuner.search.trials import Trials
 from tuner.spec.samplers import Grid
 from tuner.spec.search_space import Scalar
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Ledger
 from tuner.storage.database import Database
 from tuner.storage.drivers import Member, Members, Watch
@@ -21,8 +21,8 @@ from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog, Registrations, StudyRecord, Wish
 from tuner.storage.test_set_accesses import Looks
 from tuner.study.code_folders import folders_here
+from tuner.study.driver_events import Notify, Step
 from tuner.study.driver_lock import is_driven_here, only_driver
-from tuner.study.events import Notify, Step
 from tuner.study.following import Follower
 from tuner.study.summary import StudySummary, Tally, summarise
 from tuner.tracking.shipping.shipper_lock import nobody_ships

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.errors import SpecError, check_text, unknown
-from tuner.models import registry
+from tuner.models import known_models
 from tuner.search import optuna_samplers
 from tuner.spec.recipe import Recipe
 from tuner.spec.search_space import Scalar
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 
 
 def check_parameters(
@@ -68,6 +68,6 @@ class StudyFile:
         for folder in self.code_path:
             check_text(folder, "rename the folder, or run the study from another one")
         optuna_samplers.sampler(self.spec, seed=0)
-        registry.check_name(self.spec.model)
-        if self.spec.model in registry.BUILTIN:
-            check_parameters(self.spec, self.source, registry.hyperparameters(self.spec.model))
+        known_models.check_name(self.spec.model)
+        if self.spec.model in known_models.BUILTIN:
+            check_parameters(self.spec, self.source, known_models.hyperparameters(self.spec.model))

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from tuner.errors import UsageError
 from tuner.home import Home
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.reader import parse_stored
 from tuner.spec.text.writer import to_stored
 from tuner.storage.database import Database

@@ -9,11 +9,11 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner.search.ranking import PointSummary, rank, summary_of, trainings
 from tuner.search.trials import Trials
 from tuner.spec.search_space import Frozen
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Attempt, Ledger
 from tuner.storage.tables import SLOT
-from tuner.study.events import Planned
-from tuner.tracking.spool.events import TrialSummary
+from tuner.study.driver_events import Planned
+from tuner.tracking.spool.spool_events import TrialSummary
 
 STATE_NAMES = {
     TrialState.COMPLETE: "completed",

@@ -14,10 +14,10 @@ from pydantic_core import from_json
 
 from tuner.tracking.mlflow.store_reader import StoredRun, reading
 from tuner.tracking.settings import TrackingSettings, local_path
-from tuner.tracking.spool.events import AttemptEnded, Event
 from tuner.tracking.spool.shipped import FILE_NAME as PROGRESS
 from tuner.tracking.spool.shipped import Progress, load_progress
 from tuner.tracking.spool.spool import OF_OTHERS, OPENINGS, SpoolLine, read_lines
+from tuner.tracking.spool.spool_events import AttemptEnded, Event
 
 _MODEL = "model"
 _LISTED_AT_ONCE = 8

@@ -11,7 +11,7 @@ from typing import Literal
 from tuner.spec.recipe import Pixels, Recipe
 from tuner.spec.search_space import Frozen, Scalar
 from tuner.spec.section import Text
-from tuner.spec.study import Objective
+from tuner.spec.study_spec import Objective
 
 Precision = Literal["float32", "bfloat16"]
 

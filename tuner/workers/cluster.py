@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from tuner.errors import UnavailableError, UsageError
 from tuner.spec.recipe import Backend
-from tuner.spec.study import AutoOrCount
+from tuner.spec.study_spec import AutoOrCount
 from tuner.workers.handle_pool import HandlePool
 
 

@@ -21,7 +21,7 @@ from ray.exceptions import RayActorError, RayError
 
 from tuner.errors import UnavailableError, UsageError
 from tuner.spec.recipe import Backend
-from tuner.spec.study import AutoOrCount
+from tuner.spec.study_spec import AutoOrCount
 from tuner.training.plan import TrialPlan, TrialResult
 from tuner.workers.handle_pool import Berth, HandlePool
 from tuner.workers.messages import Answer, Ended, Probe, Request, Train

@@ -18,12 +18,12 @@ from typing import BinaryIO, Literal, TextIO
 
 from tuner.children import end_own_group
 from tuner.code import code_of, digest, of_modules
-from tuner.datasets import registry as datasets
+from tuner.datasets import known_datasets as datasets
 from tuner.errors import DataError, ModelError, UsageError, said_by_code
-from tuner.models import registry
+from tuner.models import known_models
 from tuner.references import make_importable
 from tuner.startup import settle
-from tuner.training import data, loop
+from tuner.training import data, training_loop
 from tuner.training.engines import backends
 from tuner.training.engines.base import Engine
 from tuner.training.output import output_to
@@ -192,7 +192,7 @@ class Trainer:
                 for each in native or request.precisions
             ]
             data = self._load(request.plan)
-            times = loop.epoch_times(plans, data, self._engine, request.known)
+            times = training_loop.epoch_times(plans, data, self._engine, request.known)
             return messages.Probed(times=times)
         return self._description(request)
 
@@ -204,7 +204,7 @@ class Trainer:
         """
         make_importable(model.code_path)
         if model.code and model.name not in self._imported:
-            found = code_of(registry.module(model.name), model.code_path)
+            found = code_of(known_models.module(model.name), model.code_path)
             if digest(found) != model.code:
                 raise UsageError(
                     f"{model.name}: its code on {socket.gethostname()} is not what the study's "
@@ -216,8 +216,8 @@ class Trainer:
     def _description(self, request: Describe) -> messages.Described:
         path = request.model.code_path
         make_importable(path)
-        hyperparameters = registry.hyperparameters(request.model.name)
-        network, images = registry.module(request.model.name), datasets.module(request.dataset)
+        hyperparameters = known_models.hyperparameters(request.model.name)
+        network, images = known_models.module(request.model.name), datasets.module(request.dataset)
         model = code_of(network, path)
         code = model | code_of(images, path)
         return messages.Described(
@@ -235,7 +235,7 @@ class Trainer:
             self._answer(_refusal(plan.model.name, error))
             return
         with output_to(plan.folder / OUTPUT_LOG), SystemSampler(self._sampled):
-            result = loop.train(plan, self._load, self._engine, _Follower(self, plan))
+            result = training_loop.train(plan, self._load, self._engine, _Follower(self, plan))
         self._answer(messages.Ended(result=result))
 
     def _load(self, plan: TrialPlan) -> data.TrainingData:

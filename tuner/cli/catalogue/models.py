@@ -1,11 +1,11 @@
 """`tuner models`: what a study file may name as its model."""
 
-from tuner.cli.terminal.tables import params, print_table
+from tuner.cli.terminal.terminal_tables import params, print_table
 
 
 def models() -> None:
     """List the models that studies can name, with their own hyperparameters."""
-    from tuner.models.registry import BUILTIN, GROUP, hyperparameters
+    from tuner.models.known_models import BUILTIN, GROUP, hyperparameters
     from tuner.references import known_names
 
     rows = [

@@ -5,6 +5,6 @@ import typer
 
 def schema() -> None:
     """Print the JSON Schema of study files, for completion in editors."""
-    from tuner.spec.text.schema import schema_text
+    from tuner.spec.text.json_schema import schema_text
 
     typer.echo(schema_text(), nl=False)

@@ -8,7 +8,7 @@ import typer
 
 from tuner.cli.results.evaluations import print_evaluation
 from tuner.cli.terminal.options import AsJson, StudyName
-from tuner.cli.terminal.tables import print_table, score
+from tuner.cli.terminal.terminal_tables import print_table, score
 from tuner.errors import UsageError
 from tuner.words import count
 

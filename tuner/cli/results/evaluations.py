@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from tuner.cli.terminal.tables import print_table, score
+from tuner.cli.terminal.terminal_tables import print_table, score
 
 if TYPE_CHECKING:
     from tuner.training.plan import Evaluation

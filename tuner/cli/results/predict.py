@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.cli.terminal.options import AsJson
-from tuner.cli.terminal.tables import print_table
+from tuner.cli.terminal.terminal_tables import print_table
 from tuner.errors import DataError, RefusedError
 
 if TYPE_CHECKING:

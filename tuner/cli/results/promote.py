@@ -9,7 +9,7 @@ import typer
 from tuner.cli.results.evaluations import print_evaluation
 from tuner.cli.terminal.options import AsJson
 from tuner.cli.terminal.shell import program
-from tuner.cli.terminal.tables import number, print_table, score
+from tuner.cli.terminal.terminal_tables import number, print_table, score
 from tuner.errors import RefusedError
 
 if TYPE_CHECKING:

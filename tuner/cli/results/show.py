@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from tuner.cli.terminal.options import AsJson, StudyName
-from tuner.cli.terminal.tables import best_point, duration, number, params, print_table, score
+from tuner.cli.terminal.terminal_tables import (
+    best_point,
+    duration,
+    number,
+    params,
+    print_table,
+    score,
+)
 from tuner.errors import RefusedError
 
 if TYPE_CHECKING:

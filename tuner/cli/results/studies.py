@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from tuner.cli.terminal.tables import print_table, score
+from tuner.cli.terminal.terminal_tables import print_table, score
 from tuner.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:

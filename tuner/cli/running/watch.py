@@ -12,7 +12,7 @@ def watch(study: StudyName) -> None:
     from tuner.cli.results.show import check_some_completed, print_summary
     from tuner.cli.terminal.live_view import view
     from tuner.home import Home
-    from tuner.study.events import Step
+    from tuner.study.driver_events import Step
     from tuner.study.study import load_study
     from tuner.study.submissions import wait_begun
 

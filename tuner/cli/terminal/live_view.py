@@ -10,9 +10,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from tuner.cli.terminal.tables import best_point, duration, params, score
+from tuner.cli.terminal.terminal_tables import best_point, duration, params, score
 from tuner.search.ranking import PointSummary
-from tuner.study.events import (
+from tuner.study.driver_events import (
     EpochDone,
     Planned,
     ProgressEvent,

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuner.cli.terminal.tables import print_table
+from tuner.cli.terminal.terminal_tables import print_table
 from tuner.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ E. Alpaydin, C. Kaynak, 1998: https://doi.org/10.24432/C50P49.
 import numpy as np
 
 from tuner.datasets.dataset import Dataset, Split
-from tuner.datasets.pictures.transform import DRAWINGS
 from tuner.datasets.split import stratified_split
+from tuner.datasets.transform import DRAWINGS
 
 TEST_ROWS = 360
 

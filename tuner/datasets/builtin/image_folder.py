@@ -9,7 +9,7 @@ from PIL import ImageColor
 
 from tuner.datasets.dataset import Dataset, Split
 from tuner.datasets.pictures.picture_files import decoded, pixels
-from tuner.datasets.pictures.transform import Fit, InputTransform, Reading
+from tuner.datasets.transform import Fit, InputTransform, Reading
 from tuner.errors import DataError, UsageError
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
-from tuner.datasets.pictures.transform import WHITE, Colour, InputTransform
+from tuner.datasets.transform import WHITE, Colour, InputTransform
 from tuner.errors import DataError
 
 Bytes = NDArray[np.uint8]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tuner.datasets.pictures.ground import Mask, Pixels, border, ground, otsu, spread
-from tuner.datasets.pictures.transform import Framing
+from tuner.datasets.transform import Framing
 
 _WORKING_SIDE = 1024
 """Larger pictures are made this many pixels on the larger side before the search."""

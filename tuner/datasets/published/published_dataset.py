@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from tuner.datasets.dataset import Dataset, Split
-from tuner.datasets.pictures.transform import DRAWINGS
 from tuner.datasets.published.idx import sha256
 from tuner.datasets.published.sources import Arrays, NpzFile, Source
+from tuner.datasets.transform import DRAWINGS
 from tuner.errors import DataError, UnavailableError
 from tuner.files import exclusive, replacing
 

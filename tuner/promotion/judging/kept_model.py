@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from tuner.errors import ModelError
 from tuner.inference.predictor import Predictor
 from tuner.models.contract import check_network
+from tuner.models.known_models import register_classes
 from tuner.models.model_file import load_verified
-from tuner.models.registry import register_classes
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.judging.reproduction import Reproduction, reproduce
 from tuner.promotion.registry.model_cache import cached

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Json, ValidationError
 
 from tuner.code import imported_otherwise
-from tuner.datasets.pictures.transform import InputTransform, unstated
+from tuner.datasets.transform import InputTransform, unstated
 from tuner.errors import ModelError, RefusedError
 from tuner.home import Home
 from tuner.inference.keras_start import start_keras
 from tuner.inference.predictor import Predictor
 from tuner.models.contract import gist
+from tuner.models.known_models import register_classes
 from tuner.models.model_file import load_verified
-from tuner.models.registry import register_classes
 from tuner.promotion.nomination import find_code, find_study
 from tuner.promotion.registry.model_cache import cached
 from tuner.promotion.registry.versions import ALIAS, champion_version, digest, fetch, trial_sha256

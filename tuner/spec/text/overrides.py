@@ -8,7 +8,7 @@ from typing import Any
 from tuner.errors import UsageError
 from tuner.spec.search_space import FloatDomain, Scalar
 from tuner.spec.section import Problem, shown
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.yaml import load
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from tuner.errors import SpecError
 from tuner.spec.section import STORED, Problem, problems_in
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.overrides import Override, overridden, parse_override
 from tuner.spec.text.writer import to_yaml
 from tuner.spec.text.yaml import MOST_BYTES, load

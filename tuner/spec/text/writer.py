@@ -4,7 +4,7 @@ import json
 
 from tuner.spec.search_space import Domain, Scalar
 from tuner.spec.section import Section
-from tuner.spec.study import DatasetReference, StudySpec
+from tuner.spec.study_spec import DatasetReference, StudySpec
 from tuner.spec.text.yaml import dump
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tuner.tracking.runs.figures import ConfusionFigure, CurvesFigure
 from tuner.tracking.runs.run_update import Artifact, Point
-from tuner.tracking.spool.events import AttemptEnded
+from tuner.tracking.spool.spool_events import AttemptEnded
 from tuner.training.output import excerpt
 from tuner.training.plan import EpochReport, Evaluation, TrialResult
 

@@ -15,7 +15,7 @@ from tuner.tracking.runs.attempt_ending import ending_artifacts, ending_points, 
 from tuner.tracking.runs.exports import as_json, column, evaluation_json
 from tuner.tracking.runs.run_update import Artifact, Point, RunOpening, RunStatus, RunUpdate
 from tuner.tracking.runs.study_run import STUDY_UID_TAG
-from tuner.tracking.spool.events import (
+from tuner.tracking.spool.spool_events import (
     AttemptAbandoned,
     AttemptEnded,
     AttemptStarted,

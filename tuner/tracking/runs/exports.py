@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from tuner.spec.search_space import Frozen
-from tuner.tracking.spool.events import TrialSummary
+from tuner.tracking.spool.spool_events import TrialSummary
 from tuner.training.plan import Evaluation
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tuner.tracking.runs.exports import TrialPoint
-from tuner.tracking.spool.events import TrialSummary
+from tuner.tracking.spool.spool_events import TrialSummary
 from tuner.training.plan import EpochReport, Evaluation
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from tuner.tracking.runs.exports import TrialPoint
 from tuner.tracking.runs.figures import HistoryFigure, ImportanceFigure
-from tuner.tracking.spool.events import TrialSummary
+from tuner.tracking.spool.spool_events import TrialSummary
 
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#767676"
 

@@ -8,7 +8,7 @@ from tuner.errors import RefusedError
 from tuner.tracking.runs.exports import as_json, optimization_history, summary_csv
 from tuner.tracking.runs.figures import Figure, HistoryFigure, ImportanceFigure
 from tuner.tracking.runs.run_update import Artifact, Point, RunOpening, RunStatus, RunUpdate
-from tuner.tracking.spool.events import (
+from tuner.tracking.spool.spool_events import (
     Event,
     StudyClosed,
     StudyOpened,

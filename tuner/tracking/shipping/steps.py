@@ -14,7 +14,8 @@ from tuner.errors import RefusedError
 from tuner.tracking.runs.attempt_run import TRIAL_ARTIFACT, AttemptRun
 from tuner.tracking.runs.run_update import RunUpdate, merged
 from tuner.tracking.runs.study_run import StudyRun
-from tuner.tracking.spool.events import (
+from tuner.tracking.spool.spool import NO_EVENT, SpoolLine
+from tuner.tracking.spool.spool_events import (
     AttemptAbandoned,
     AttemptEnded,
     AttemptStarted,
@@ -23,7 +24,6 @@ from tuner.tracking.spool.events import (
     ModelKept,
     StudyOpened,
 )
-from tuner.tracking.spool.spool import NO_EVENT, SpoolLine
 
 Run = StudyRun | AttemptRun
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tuner.errors import UnavailableError
-from tuner.tracking.spool.events import Event
 from tuner.tracking.spool.spool import SpoolWriter, is_begun
+from tuner.tracking.spool.spool_events import Event
 from tuner.words import count
 
 

@@ -20,7 +20,7 @@ from typing import Self
 from pydantic import ValidationError
 
 from tuner.errors import UnavailableError
-from tuner.tracking.spool.events import (
+from tuner.tracking.spool.spool_events import (
     AttemptAbandoned,
     AttemptEnded,
     AttemptStarted,

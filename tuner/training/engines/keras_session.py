@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.errors import ModelError
+from tuner.models.known_models import architecture
 from tuner.models.model_file import load_verified
-from tuner.models.registry import architecture
 from tuner.training.data import Rows, spread
 from tuner.training.plan import KeptModel, TrialPlan
 from tuner.training.rounding import distance, within_noise

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.models import registry
+from tuner.models import known_models
 from tuner.models.contract import check_probabilities
 from tuner.training.data import TrainingData
 from tuner.training.engines.base import TrainedEpoch
@@ -83,7 +83,9 @@ class TensorFlowEngine:
         keras.backend.clear_session(free_memory=False)
         keras.config.set_dtype_policy(POLICIES[plan.precision])
         keras.utils.set_random_seed(plan.seed)
-        model = registry.build(plan.model.name, plan.model.params, data.image_shape, data.classes)
+        model = known_models.build(
+            plan.model.name, plan.model.params, data.image_shape, data.classes
+        )
         unsuited = check_range(plan.model.name, model, data.image_shape, plan.pixels)
         augment = augmentation(plan.recipe)
         program, remarks = self._program(plan, data, model)

@@ -19,7 +19,7 @@ from tuner.search import points
 from tuner.search.importance import PacedImportance
 from tuner.search.trials import OpenTrial, Trials
 from tuner.storage.attempts import HANDED_BACK, Claim, Ledger
-from tuner.study.events import (
+from tuner.study.driver_events import (
     EpochDone,
     Notify,
     Step,
@@ -28,7 +28,7 @@ from tuner.study.events import (
     TrialHandedBack,
 )
 from tuner.study.summary import Standing, StudySummary, ended_summary, standing_of, summarise
-from tuner.tracking.spool.events import Outcome
+from tuner.tracking.spool.spool_events import Outcome
 from tuner.training.plan import EpochReport, TrainerInfo, TrialPlan, TrialResult, TrialState
 from tuner.words import count
 from tuner.workers.pool import (

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from tuner.spec.recipe import Recipe
-from tuner.spec.study import StudySpec
+from tuner.spec.study_spec import StudySpec
 
 
 def json_schema() -> dict[str, Any]:

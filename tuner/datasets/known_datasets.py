@@ -14,7 +14,7 @@ from tuner.references import is_import_path, resolve, users_module
 
 if TYPE_CHECKING:
     from tuner.datasets.dataset import Dataset
-    from tuner.spec.study import DatasetReference
+    from tuner.spec.study_spec import DatasetReference
 
 GROUP = "tuner.datasets"
 """The entry point group under which a package registers data set functions."""
