@@ -26,7 +26,7 @@ from tuner.storage import tables
 from tuner.storage.database import Database
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog, Registrations
-from tuner.storage.test_set_accesses import Looks
+from tuner.storage.test_set_accesses import TestSetAccesses
 from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
 from tuner.training.plan import ModelPlan
@@ -149,11 +149,11 @@ def database(digits: DatasetInfo, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.fixture
-def looks(database: Database) -> Looks:
+def looks(database: Database) -> TestSetAccesses:
     """The looks at the study's test set: none so far."""
     with database.engine.begin() as connection:
         connection.execute(delete(tables.looks))
-    return Looks(database, STUDY)
+    return TestSetAccesses(database, STUDY)
 
 
 @pytest.fixture

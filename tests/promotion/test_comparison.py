@@ -18,7 +18,7 @@ from tuner.spec.study_spec import StudySpec
 from tuner.storage.code_versions import CodeVersions
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog, Registrations
-from tuner.storage.test_set_accesses import Looks
+from tuner.storage.test_set_accesses import TestSetAccesses
 from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
@@ -49,7 +49,7 @@ def test_what_an_earlier_look_told_is_not_looked_for_again(
     make_candidate: MakeCandidate,
     publish_candidate: Publish,
     settings: TrackingSettings,
-    looks: Looks,
+    looks: TestSetAccesses,
     model_file: Path,
     tmp_path: Path,
 ) -> None:
@@ -74,7 +74,7 @@ def test_a_champion_is_not_answered_for_by_code_that_another_network_brought(
     make_candidate: MakeCandidate,
     publish_candidate: Publish,
     settings: TrackingSettings,
-    looks: Looks,
+    looks: TestSetAccesses,
     model_file: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -187,7 +187,7 @@ def test_a_champion_that_cannot_be_compared_stays_before_the_test_set_is_opened(
     request: pytest.FixtureRequest,
     make_candidate: MakeCandidate,
     settings: TrackingSettings,
-    looks: Looks,
+    looks: TestSetAccesses,
     registrations: Registrations,
     tmp_path: Path,
 ) -> None:
@@ -204,7 +204,7 @@ def test_a_damaged_champion_is_replaced_unseen_where_that_is_asked_for(
     damaged_since: str,
     make_candidate: MakeCandidate,
     settings: TrackingSettings,
-    looks: Looks,
+    looks: TestSetAccesses,
     registrations: Registrations,
     tmp_path: Path,
 ) -> None:

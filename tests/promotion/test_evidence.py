@@ -11,7 +11,7 @@ from tuner.errors import DataError
 from tuner.inference.predictor import Predictor
 from tuner.models.model_file import load_verified, sha256_of
 from tuner.promotion.judging.evidence import HeldOut
-from tuner.storage.test_set_accesses import Looks
+from tuner.storage.test_set_accesses import TestSetAccesses
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def test_scoring_looks_once_and_agrees_with_scikit_learn(
     digits: DatasetInfo,
     model_file: Path,
     test_images: NDArray[np.uint8],
-    looks: Looks,
+    looks: TestSetAccesses,
 ) -> None:
     from sklearn.metrics import accuracy_score, f1_score
 
@@ -43,7 +43,7 @@ def test_scoring_looks_once_and_agrees_with_scikit_learn(
 
 
 def test_a_look_is_written_down_before_the_rows_are_opened(
-    predictor: Predictor, digits: DatasetInfo, looks: Looks, tmp_path: Path
+    predictor: Predictor, digits: DatasetInfo, looks: TestSetAccesses, tmp_path: Path
 ) -> None:
     gone = digits.model_copy(update={"folder": tmp_path})
     with pytest.raises(DataError, match="not a readable array"):

@@ -16,7 +16,7 @@ from tuner.promotion.promote import promote
 from tuner.promotion.registry.champion import load_champion
 from tuner.promotion.report import PromotionReport
 from tuner.storage.studies import Registrations
-from tuner.storage.test_set_accesses import Looks
+from tuner.storage.test_set_accesses import TestSetAccesses
 from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
@@ -42,7 +42,7 @@ def said() -> list[str]:
 def run_promotion(
     settings: TrackingSettings,
     tmp_path: Path,
-    looks: Looks,
+    looks: TestSetAccesses,
     registrations: Registrations,
     said: list[str],
 ) -> Promote:
@@ -62,7 +62,7 @@ def registered(settings: TrackingSettings) -> list[str]:
 def test_a_passing_candidate_becomes_the_champion(
     make_candidate: MakeCandidate,
     run_promotion: Promote,
-    looks: Looks,
+    looks: TestSetAccesses,
     settings: TrackingSettings,
     tmp_path: Path,
 ) -> None:
@@ -112,7 +112,7 @@ def test_a_passing_candidate_becomes_the_champion(
 def test_a_gate_that_needs_no_test_row_fails_before_the_test_set_is_opened(
     make_candidate: MakeCandidate,
     run_promotion: Promote,
-    looks: Looks,
+    looks: TestSetAccesses,
     said: list[str],
     settings: TrackingSettings,
 ) -> None:
@@ -137,7 +137,7 @@ def test_a_worse_candidate_replaces_the_champion_only_where_that_is_asked_for(
     make_candidate: MakeCandidate,
     publish_candidate: Publish,
     run_promotion: Promote,
-    looks: Looks,
+    looks: TestSetAccesses,
     settings: TrackingSettings,
     model_file: Path,
     worse_model_file: Path,
@@ -191,7 +191,7 @@ def test_a_worse_candidate_replaces_the_champion_only_where_that_is_asked_for(
 def test_a_file_of_another_network_is_refused_before_the_test_set_is_opened(
     make_candidate: MakeCandidate,
     run_promotion: Promote,
-    looks: Looks,
+    looks: TestSetAccesses,
     settings: TrackingSettings,
     unscaled_model_file: Path,
     model_file: Path,
@@ -206,7 +206,7 @@ def test_a_file_of_another_network_is_refused_before_the_test_set_is_opened(
 def test_a_damaged_artifact_is_refused_before_the_test_set_is_opened(
     make_candidate: MakeCandidate,
     run_promotion: Promote,
-    looks: Looks,
+    looks: TestSetAccesses,
     model_file: Path,
     damaged: Path,
 ) -> None:
@@ -222,7 +222,7 @@ def test_what_is_deleted_is_named_before_the_test_set_is_opened(
     deleted: str,
     make_candidate: MakeCandidate,
     run_promotion: Promote,
-    looks: Looks,
+    looks: TestSetAccesses,
     settings: TrackingSettings,
 ) -> None:
     candidate, restored = make_candidate(), "MLflow has no run"
@@ -249,7 +249,7 @@ def test_what_is_deleted_is_named_before_the_test_set_is_opened(
 def test_an_artifact_store_that_takes_nothing_is_found_before_the_test_set_is_opened(
     make_candidate: MakeCandidate,
     run_promotion: Promote,
-    looks: Looks,
+    looks: TestSetAccesses,
     settings: TrackingSettings,
     tmp_path: Path,
 ) -> None:
@@ -265,7 +265,10 @@ def test_an_artifact_store_that_takes_nothing_is_found_before_the_test_set_is_op
 
 
 def test_a_name_that_a_prompt_has_is_refused_before_the_test_set_is_opened(
-    make_candidate: MakeCandidate, run_promotion: Promote, looks: Looks, settings: TrackingSettings
+    make_candidate: MakeCandidate,
+    run_promotion: Promote,
+    looks: TestSetAccesses,
+    settings: TrackingSettings,
 ) -> None:
     candidate = make_candidate()
     with connected(settings) as client:

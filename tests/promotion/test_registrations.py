@@ -25,7 +25,7 @@ from tuner.promotion.registry.versions import create_version, crown, digest, ver
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog, Registrations
-from tuner.storage.test_set_accesses import Looks
+from tuner.storage.test_set_accesses import TestSetAccesses
 from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
@@ -90,7 +90,7 @@ def test_the_registry_cannot_change_what_a_study_has_registered(
     settings: TrackingSettings,
     model_file: Path,
     other_model_file: Path,
-    looks: Looks,
+    looks: TestSetAccesses,
 ) -> None:
     (home, known), name = informed, candidate.promotion.model
     publish_candidate(candidate, model_file, known)

@@ -13,19 +13,19 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tests.study.conftest import Bench
-from tuner.search.optuna_rows import Rows
+from tuner.search.optuna_rows import OptunaRows
 from tuner.spec.study_spec import StudySpec
 
 Spec = Callable[..., StudySpec]
 RATE, SIZE = FloatDistribution(1e-4, 1e-1, log=True), CategoricalDistribution((16, 32))
 
 
-def rows_of(bench: Bench, spec: StudySpec) -> Rows:
+def rows_of(bench: Bench, spec: StudySpec) -> OptunaRows:
     driver = bench.member(spec)
-    return Rows(bench.database, spec.name, driver)
+    return OptunaRows(bench.database, spec.name, driver)
 
 
-def new_row(rows: Rows, slot: int = 0) -> int:
+def new_row(rows: OptunaRows, slot: int = 0) -> int:
     template = create_trial(
         state=TrialState.RUNNING,
         params={"batch_size": 32},
@@ -35,13 +35,13 @@ def new_row(rows: Rows, slot: int = 0) -> int:
     return rows.create_new_trial(rows.study_id, template)
 
 
-def stored(bench: Bench, rows: Rows) -> list[FrozenTrial]:
+def stored(bench: Bench, rows: OptunaRows) -> list[FrozenTrial]:
     """What Optuna's own storage reads, dates and the order of a dictionary's keys aside."""
     storage: RDBStorage = bench.database.storage
     return [comparable(row) for row in storage.get_all_trials(rows.study_id)]
 
 
-def remembered(rows: Rows) -> list[FrozenTrial]:
+def remembered(rows: OptunaRows) -> list[FrozenTrial]:
     return [comparable(row) for row in rows.get_all_trials(rows.study_id)]
 
 
@@ -51,7 +51,7 @@ def comparable(row: FrozenTrial) -> Any:
     return (row.number, row._trial_id, row.state, row.values, *facts)
 
 
-def change_everything(rows: Rows, trial: int) -> None:
+def change_everything(rows: OptunaRows, trial: int) -> None:
     rows.set_trial_param(trial, "learning_rate", 0.01, RATE)
     for step, value in ((1, 0.5), (2, math.nan), (3, math.inf), (1, 0.75)):
         rows.set_trial_intermediate_value(trial, step, value)
@@ -71,7 +71,7 @@ def test_what_is_written_is_what_optuna_reads(each_bench: Bench, study_spec: Spe
     assert stored(each_bench, rows) == remembered(rows)
     rows.set_trial_state_values(trial, TrialState.COMPLETE, [0.25])
     assert stored(each_bench, rows) == remembered(rows)
-    assert remembered(Rows(each_bench.database, "small", None)) == []  # until it is refreshed
+    assert remembered(OptunaRows(each_bench.database, "small", None)) == []  # until it is refreshed
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)

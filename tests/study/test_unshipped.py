@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 from tuner.driver.session import run_study
 from tuner.errors import UnavailableError
 from tuner.home import Home
-from tuner.recording.shipping import Shipment, tell_elsewhere, tell_lacking
+from tuner.recording.shipping import DriverShipping, tell_elsewhere, tell_lacking
 from tuner.recovery.clearing import clear_home
 from tuner.recovery.doctor import Doctor
 from tuner.recovery.examination import Kind
@@ -27,7 +27,7 @@ from tuner.storage.attempts import Ledger
 from tuner.storage.drivers import Membership
 from tuner.storage.opening import open_database
 from tuner.storage.tables import drivers, studies
-from tuner.study.driver_events import EpochDone, ProgressEvent, Step, TrialDone
+from tuner.study.driver_events import DriverEvent, EpochDone, ProgressEvent, TrialDone
 from tuner.study.study_file import StudyFile
 from tuner.tracking.mlflow.experiments import open_store
 from tuner.tracking.settings import TrackingSettings
@@ -106,7 +106,8 @@ def test_a_study_of_a_newer_tuner_is_left_to_others(
         connection.execute(update(studies).values(spec=newer))
     said: list[str] = []
     unshipped = Unshipped(
-        bench.home, lambda event: said.extend([event.text] if isinstance(event, Step) else [])
+        bench.home,
+        lambda event: said.extend([event.text] if isinstance(event, DriverEvent) else []),
     )
     unshipped.ship(bench.database)
     assert "small is left to others" in said[0]
@@ -151,7 +152,8 @@ def test_a_deleted_experiment_ends_a_workers_shipping_with_what_to_do(
     client.delete_experiment(client.create_experiment(tracking.experiment))
     said: list[str] = []
     unshipped = Unshipped(
-        bench.home, lambda event: said.extend([event.text] if isinstance(event, Step) else [])
+        bench.home,
+        lambda event: said.extend([event.text] if isinstance(event, DriverEvent) else []),
     )
     for _ in range(2):
         unshipped.ship(bench.database)
@@ -171,7 +173,7 @@ def test_a_shipper_that_dies_is_started_again(
     bench.run(spec, scripted())
     monkeypatch.setattr("tuner.recording.shipping._AGAIN_S", 0)
     tracking = TrackingSettings.from_environment(bench.home.root)
-    shipment = Shipment(bench.home.devoted("small"), tracking, bench.ledger(spec))
+    shipment = DriverShipping(bench.home.devoted("small"), tracking, bench.ledger(spec))
     shipment._shipper._process.kill()
     wait_until(lambda: not shipment._shipper.alive, LONGEST_S)
     shipment.look()
@@ -236,7 +238,7 @@ def test_trials_that_another_home_has_still_to_ship_are_told_of(
     said: list[str] = []
 
     def note(event: ProgressEvent) -> None:
-        said.extend([event.text] if isinstance(event, Step) else [])
+        said.extend([event.text] if isinstance(event, DriverEvent) else [])
 
     other.run(spec, scripted())
     run_study(StudyFile(spec, "study.yaml", (bench.home.root,)), bench.home, notify=note)
@@ -302,7 +304,7 @@ def test_spools_that_are_deleted_while_a_driver_works_are_written_anew(
 
 def ship_now(bench: Bench, spec: StudySpec) -> None:
     tracking = TrackingSettings.from_environment(bench.home.root)
-    shipment = Shipment(bench.home.devoted("small"), tracking, bench.ledger(spec))
+    shipment = DriverShipping(bench.home.devoted("small"), tracking, bench.ledger(spec))
     shipment.drain(lambda: LONGEST_S, lambda _: None)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.tracking.recorder import Recorder, summary
 from tuner.tracking.runs.run_update import RunUpdate
-from tuner.tracking.shipping.steps import Run, Step, steps
+from tuner.tracking.shipping.steps import Run, ShippingStep, steps
 from tuner.tracking.spool.spool import SpoolLine, parent_folder, read_lines
 
 
@@ -29,10 +29,10 @@ def attempt(recorder: Recorder) -> list[SpoolLine]:
     return list(read_lines(folder, 0))
 
 
-def planned(lines: list[SpoolLine], cuts: list[int]) -> list[Step]:
+def planned(lines: list[SpoolLine], cuts: list[int]) -> list[ShippingStep]:
     """The steps of a spool of which so many lines were there at each look."""
     run: Run | None = None
-    found: list[Step] = []
+    found: list[ShippingStep] = []
     for start, end in pairwise([0, *sorted(cuts), len(lines)]):
         found += steps(run, lines[start:end])
         run = found[-1].run if found else None

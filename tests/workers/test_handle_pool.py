@@ -10,7 +10,7 @@ import pytest
 from tests.workers.conftest import PlanMaker, next_event
 from tuner.errors import ModelError, UnavailableError
 from tuner.training.plan import ModelPlan, TrainerInfo
-from tuner.workers.handle_pool import Berth, HandlePool
+from tuner.workers.handle_pool import HandlePool, Placement
 from tuner.workers.messages import Answer, Ready, Request
 from tuner.workers.pool import Ending, GivenUp, Lost, TrainerReady
 
@@ -63,7 +63,7 @@ class Place:
 
     def __init__(self, *trainers: Trainer) -> None:
         self._trainers = list(trainers)
-        self.berth = Berth("a device", self._start)
+        self.berth = Placement("a device", self._start)
 
     def _start(self) -> Trainer:
         return self._trainers.pop(0)

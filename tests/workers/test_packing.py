@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.workers.conftest import PlanMaker, follow, is_gone
-from tuner.driver.packing import Memory, Packed, Packings, fastest
+from tuner.driver.packing import MeasuredPacking, Memory, Packings, fastest
 from tuner.workers.devices import Device, layouts
 from tuner.workers.local_pool import LocalPool
 from tuner.workers.pool import Finished
@@ -33,7 +33,7 @@ def test_the_faster_of_two_packings_stays_and_the_other_ends(
         def start(devices: Sequence[Device]) -> LocalPool:
             return stack.enter_context(closing(LocalPool(devices, tmp_path / "logs")))
 
-        slow = Packed(start([core, core]), 1e9)
+        slow = MeasuredPacking(start([core, core]), 1e9)
         slow.pool.epoch_times(plan, ["float32"])
         beaten = slow.pool.submit(plan).pid
         follow(slow.pool, plan)

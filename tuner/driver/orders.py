@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from tuner.errors import UsageError
-from tuner.recording.shipping import Shipment
+from tuner.recording.shipping import DriverShipping
 from tuner.storage.studies import Catalog, Wish
 
 _ASK_DATABASE_S = 1.0
@@ -18,7 +18,7 @@ class Pulse:
         self,
         catalog: Catalog,
         study: str,
-        shipment: Shipment,
+        shipment: DriverShipping,
         stopped: Callable[[], bool],
         look_around: Callable[[], None],
         say: Callable[[str], None],

@@ -69,7 +69,7 @@ Layout = Sequence[Device]
 
 
 @dataclass(frozen=True)
-class Packed:
+class MeasuredPacking:
     """A pool, and how long an epoch takes it while all of its trainers are at work."""
 
     pool: HandlePool
@@ -86,8 +86,11 @@ class Packed:
 
 
 def fastest(
-    first: Packed, others: Iterable[Layout], start: Callable[[Layout], HandlePool], plan: TrialPlan
-) -> tuple[Packed, dict[int, float]]:
+    first: MeasuredPacking,
+    others: Iterable[Layout],
+    start: Callable[[Layout], HandlePool],
+    plan: TrialPlan,
+) -> tuple[MeasuredPacking, dict[int, float]]:
     """Measures other layouts against the first, one after the other while the best one idles.
 
     Returns:
@@ -96,7 +99,7 @@ def fastest(
     best, paces = first, {first.pool.size: first.pace}
     for layout in others:
         pool = start(layout)
-        packed = Packed(pool, pool.epoch_times(plan, [plan.precision]).epoch_s)
+        packed = MeasuredPacking(pool, pool.epoch_times(plan, [plan.precision]).epoch_s)
         paces[packed.pool.size] = packed.pace
         best, slower = (packed, best) if packed.pace > best.pace else (best, packed)
         slower.pool.close()

@@ -9,14 +9,14 @@ from tuner.datasets.prepare import prepare_apart
 from tuner.datasets.store import DatasetInfo
 from tuner.driver.driver_loop import Driver
 from tuner.driver.orders import Pulse
-from tuner.driver.packing import Packed
+from tuner.driver.packing import MeasuredPacking
 from tuner.driver.plans import Planner
 from tuner.driver.trainers import Trainers
 from tuner.errors import DataError, SupersededError
 from tuner.home import Home
 from tuner.recording.journal import Journal
 from tuner.recording.provenance import provenance
-from tuner.recording.shipping import Shipment, shipping, tell_elsewhere, tell_lacking
+from tuner.recording.shipping import DriverShipping, shipping, tell_elsewhere, tell_lacking
 from tuner.recovery.cleaning import clean
 from tuner.recovery.clearing import close_study
 from tuner.recovery.retention import BestModels, keep_checkpoints_of
@@ -32,7 +32,7 @@ from tuner.storage.drivers import Membership
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog, StudyRecord
 from tuner.study.code_folders import folders_here
-from tuner.study.driver_events import Notify, Step, ignore
+from tuner.study.driver_events import DriverEvent, Notify, ignore
 from tuner.study.driver_lock import only_driver
 from tuner.study.study_file import StudyFile, check_parameters
 from tuner.study.submissions import Submission
@@ -332,7 +332,7 @@ class _Stay:
         file = self._file
         return self._catalog.resume(self._spec, file.source, file.code_path, file.overrides)
 
-    def _run(self, record: StudyRecord, planner: Planner, packed: Packed) -> StudySummary:
+    def _run(self, record: StudyRecord, planner: Planner, packed: MeasuredPacking) -> StudySummary:
         with ExitStack() as stack:
             stack.enter_context(self._database.patient(self._stopped, self._say))
             membership = Membership(self._database, record.name, self._home.uid, self._spec.lease_s)
@@ -382,7 +382,7 @@ class _Stay:
     def _neighbours(self, study: str, journal: Journal, but: str = "") -> Neighbours:
         return Neighbours(self._home, self._database, study, journal, self._say, but)
 
-    def _epoch_limit_s(self, packed: Packed) -> float:
+    def _epoch_limit_s(self, packed: MeasuredPacking) -> float:
         stated = self._spec.epoch_limit_s
         return _PATIENCE_S + _PATIENT_EPOCHS * packed.epoch_s if stated == "auto" else stated
 
@@ -396,7 +396,7 @@ class _Stay:
         return Journal(self._home, record, code, versions, leads=leads, say=self._say)
 
     @contextmanager
-    def _shipping(self, record: StudyRecord, ledger: Ledger) -> Iterator[Shipment]:
+    def _shipping(self, record: StudyRecord, ledger: Ledger) -> Iterator[DriverShipping]:
         self._home.devote(record.name, record.uid)
         folder = self._home.devoted(record.name)
         with shipping(folder, self._tracking, ledger, self._patience_s, self._say) as shipment:
@@ -407,7 +407,7 @@ class _Stay:
         return _SHIPPING_WHEN_STOPPED_S if asked or self._stopped() else _SHIPPING_S
 
     def _say(self, text: str) -> None:
-        self._notify(Step(text))
+        self._notify(DriverEvent(text))
 
 
 def _precision(spec: StudySpec) -> Precision:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tuner.driver.packing import Memory, Packed, Packings, fastest
+from tuner.driver.packing import MeasuredPacking, Memory, Packings, fastest
 from tuner.driver.plans import Planner
 from tuner.errors import ModelError
 from tuner.home import Home
@@ -65,7 +65,7 @@ class Trainers:
         first, *self._others = self._layouts()
         self.pool = self._started(first)
 
-    def settle(self, planner: Planner, epochs: int) -> tuple[Planner, Packed]:
+    def settle(self, planner: Planner, epochs: int) -> tuple[Planner, MeasuredPacking]:
         """Measures an epoch; decides on the precision and, before a long study, on the packing.
 
         Args:
@@ -96,10 +96,10 @@ class Trainers:
         self._say(f"{_starting(pool.size)} on the Ray cluster, each where there is room")
         return self._stack.enter_context(closing(pool))
 
-    def _in_its_precision(self, planner: Planner) -> tuple[Planner, Packed]:
+    def _in_its_precision(self, planner: Planner) -> tuple[Planner, MeasuredPacking]:
         if self._spec.precision != "auto":
             times = self._epoch_times(planner, [planner.precision])
-            return planner, Packed(self.pool, times.epoch_s)
+            return planner, MeasuredPacking(self.pool, times.epoch_s)
         workload = f"data {planner.dataset.digest} with {self._machine()}"
         known = _known(self._precisions.recall(workload)) if self._precisions else {}
         chosen = {network: each.precision for network, each in known.items()}
@@ -112,7 +112,7 @@ class Trainers:
             )
             when = "" if decisive == times else "measured before: "
             self._say(f"training in {decisive.precision} ({when}an epoch takes {told})")
-        return planner, Packed(self.pool, times.epoch_s)
+        return planner, MeasuredPacking(self.pool, times.epoch_s)
 
     def _first_measured(self, workload: str, times: EpochTimes) -> EpochTimes:
         """What was measured first of the network on this machine; these times where nothing was."""
@@ -148,7 +148,7 @@ class Trainers:
         assert first is not None, "there is a point"
         raise first
 
-    def _repacked(self, packed: Packed) -> Packed:
+    def _repacked(self, packed: MeasuredPacking) -> MeasuredPacking:
         """Tries what else the machine offers, once: the next study remembers."""
         best, paces = fastest(packed, self._others, self._started, self._typical)
         self._packings.keep(self._workload(), paces)

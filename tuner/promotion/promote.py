@@ -15,12 +15,12 @@ from tuner.promotion.judging.comparison import Incumbent, find_incumbent
 from tuner.promotion.judging.evidence import HeldOut, complete, prepare
 from tuner.promotion.judging.kept_model import fetch_kept, load_kept
 from tuner.promotion.judging.reproduction import Reproduction
-from tuner.promotion.registry.publication import Packed, check_unmoved, pack, publish
+from tuner.promotion.registry.publication import PackedModel, check_unmoved, pack, publish
 from tuner.promotion.registry.record import check_recordable, record_evidence
 from tuner.promotion.registry.versions import ALIAS, champion_version, check_name, trial_sha256
 from tuner.promotion.report import PromotionReport
 from tuner.storage.studies import Registrations
-from tuner.storage.test_set_accesses import Looks
+from tuner.storage.test_set_accesses import TestSetAccesses
 from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
@@ -34,7 +34,7 @@ def promote(
     candidate: Candidate,
     settings: TrackingSettings,
     home: Home,
-    looks: Looks,
+    looks: TestSetAccesses,
     registrations: Registrations,
     *,
     dry_run: bool = False,
@@ -136,7 +136,7 @@ def _incumbent(
 
 
 def _judged(
-    candidate: Candidate, packed: Packed, rows: HeldOut, incumbent: Incumbent | None, say: Say
+    candidate: Candidate, packed: PackedModel, rows: HeldOut, incumbent: Incumbent | None, say: Say
 ) -> PromotionReport:
     """What needs no test row first; the test set only if every gate on that has passed."""
     say("measuring training accuracy and latency")

@@ -1,12 +1,12 @@
 """Writes what happens in a study into its spools; shipping them is another process's work."""
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
 
+from tuner.clock import now_ms
 from tuner.datasets.store import DatasetInfo
 from tuner.home import Home
 from tuner.recording.provenance import Provenance
@@ -345,8 +345,3 @@ def _is_open(folder: Path) -> bool:
     """Whether the spool tells of an attempt that was begun here, and of no end that can be read."""
     ends = (line.event_or_error() for line in read_lines(folder, 0) if line.kind in _ENDS)
     return is_own(folder) and all(isinstance(end, ValidationError) for end in ends)
-
-
-def now_ms() -> int:
-    """Unix time in milliseconds."""
-    return time.time_ns() // 1_000_000

@@ -20,7 +20,7 @@ from tuner.words import count
 _AGAIN_S = 30.0
 
 
-class Shipment:
+class DriverShipping:
     """Ships one study's spools and writes down which run shows which attempt."""
 
     def __init__(self, folder: Path, tracking: TrackingSettings, ledger: Ledger) -> None:
@@ -114,13 +114,13 @@ def shipping(
     ledger: Ledger,
     timeout_s: Callable[[], float],
     say: Callable[[str], None],
-) -> Iterator[Shipment]:
+) -> Iterator[DriverShipping]:
     """A shipment that is drained at the end, for as long as `timeout_s` says while it lasts.
 
     Raises:
         UnavailableError: MLflow turns every run down until a person has mended something.
     """
-    shipment = Shipment(folder, tracking, ledger)
+    shipment = DriverShipping(folder, tracking, ledger)
     try:
         yield shipment
     finally:

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from contextlib import closing
 
+from tuner.clock import now_ms
 from tuner.home import Home
-from tuner.recording.journal import Journal, now_ms
+from tuner.recording.journal import Journal
 from tuner.recording.provenance import Provenance
 from tuner.recovery.retention import BestModels
 from tuner.recovery.takeover import Neighbours

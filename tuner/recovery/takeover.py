@@ -5,6 +5,7 @@ from collections.abc import Callable, Container, Iterable
 
 from sqlalchemy import Connection, update
 
+from tuner.clock import now_ms
 from tuner.home import Home
 from tuner.recording.journal import Journal
 from tuner.recovery.retention import remove_checkpoints
@@ -23,7 +24,7 @@ def give_up(database: Database, study: str, member: Member) -> list[Closed]:
         What was closed, also where the answer of a first try was lost; nothing where somebody
         else was quicker.
     """
-    at_ms = time.time_ns() // 1_000_000
+    at_ms = now_ms()
 
     def once(connection: Connection) -> list[Closed]:
         mine = drivers.c.uid == member.uid

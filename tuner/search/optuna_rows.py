@@ -119,7 +119,7 @@ def _joined(storage: RDBStorage, connection: Connection) -> Iterator[None]:
         storage.scoped_session = own
 
 
-class Rows(StudyStorage):
+class OptunaRows(StudyStorage):
     """The rows of one study, as a storage for Optuna.
 
     A row that this process changes is *held*: memory has its newest state, and nobody else

@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from tuner.search import optuna_samplers, points
 from tuner.search.importance import Importance, importance_of, shortcoming, varied
-from tuner.search.optuna_rows import Rows
+from tuner.search.optuna_rows import OptunaRows
 from tuner.search.ranking import rank, trainings
 from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, Scalar
 from tuner.spec.study_spec import StudySpec
@@ -56,7 +56,7 @@ class Trials:
 
     def __init__(self, database: Database, spec: StudySpec, driver: str | None = None) -> None:
         """For a driver to change, or for others to read where `driver` is None."""
-        self._rows = Rows(database, spec.name, driver)
+        self._rows = OptunaRows(database, spec.name, driver)
         self._spec = spec
         self._distributions = optuna_samplers.distributions(spec)
         self._pruner = optuna_samplers.pruner(spec)

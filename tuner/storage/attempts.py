@@ -4,7 +4,6 @@ A slot is claimed by inserting its next attempt; the primary key lets one claima
 slot is done when an attempt at it ended for good, and free again when one handed it back.
 """
 
-import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, insert, select, true, update
 from sqlalchemy.exc import IntegrityError
 
+from tuner.clock import now_ms
 from tuner.errors import RefusedError
 from tuner.spec.search_space import Scalar
 from tuner.storage.database import Database
@@ -136,7 +136,7 @@ class Ledger:
         statement = (
             update(attempts)
             .where(attempts.c.uid == uid, attempts.c.outcome.is_(None))
-            .values(outcome=outcome, ended_ms=_now_ms())
+            .values(outcome=outcome, ended_ms=now_ms())
         )
         return self._database.transact(lambda one: one.execute(statement).rowcount == 1)
 
@@ -196,7 +196,7 @@ class Ledger:
         assert self._driver is not None, "only a member claims"
         number = 0 if before is None else before.number + 1
         values = {"study": self._study, "slot": slot, "number": number, "uid": uid}
-        values |= {"driver": self._driver, "started_ms": _now_ms()}
+        values |= {"driver": self._driver, "started_ms": now_ms()}
         connection.execute(insert(attempts).values(values))
         if takes_queued and before is None:
             self._assign_queued(connection, slot)
@@ -257,7 +257,3 @@ def _attempt(row: Any) -> Attempt:
         started_ms=row["started_ms"],
         ended_ms=row["ended_ms"],
     )
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

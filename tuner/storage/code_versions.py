@@ -4,13 +4,13 @@ A version holds from a trial on. A study of before this was written down takes t
 next run for its first version.
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from tuner.clock import now_ms
 from tuner.code import difference, digest
 from tuner.errors import UsageError
 from tuner.files import stays_below
@@ -110,7 +110,7 @@ class CodeVersions:
             from_trial=from_trial,
             digest=digest(files),
             files=dict(files),
-            at_ms=time.time_ns() // 1_000_000,
+            at_ms=now_ms(),
         )
         connection.execute(version)
 

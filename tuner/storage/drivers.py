@@ -29,6 +29,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection, column, event, insert, select, table, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from tuner.clock import now_ms
 from tuner.errors import RefusedError, SupersededError, TunerError
 from tuner.storage.database import Database
 from tuner.storage.tables import SLOT, attempts, drivers, studies
@@ -327,7 +328,7 @@ class Membership:
         row: dict[str, Any] = {"uid": self.uid, "study": self._study, "home": self._home}
         row |= {"host": process.host, "place": process.place, "pid": process.pid}
         row |= {"pid_started": process.started, "lease_s": self._lease_s, "beats": 0}
-        row |= {"writes": 0, "started_ms": _now_ms()}
+        row |= {"writes": 0, "started_ms": now_ms()}
         self._database.transact(partial(self._enrol, row))
         event.listen(self._database.engine, "commit", self._check)
         self._heart = threading.Thread(target=self._beat, name="heart", daemon=True)
@@ -347,9 +348,9 @@ class Membership:
         connection.execute(study.with_for_update())  # those who leave do so one by one
         present = drivers.c.study == self._study, drivers.c.ended_ms.is_(None)
         mine = update(drivers).where(*present, drivers.c.uid == self.uid)
-        connection.execute(mine.values(ended_ms=_now_ms()))
+        connection.execute(mine.values(ended_ms=now_ms()))
         # None are open, unless handing back has failed.
-        close_attempts(connection, self._study, self.uid, _now_ms())
+        close_attempts(connection, self._study, self.uid, now_ms())
         others = select(drivers.c.id).where(*present, drivers.c.uid != self.uid)
         return connection.execute(others).first() is None
 
@@ -387,7 +388,3 @@ def _member(row: Any) -> Member:
         lease_s=row["lease_s"],
         beats=row["beats"],
     )
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

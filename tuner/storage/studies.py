@@ -1,7 +1,6 @@
 """The studies in the database: made, found, changed and deleted here."""
 
 import re
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from tuner.clock import now_ms
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import RefusedError, SpecError, UsageError, unknown
 from tuner.spec.resume import resume_problems, settled
@@ -189,7 +189,7 @@ class Catalog:
             "code_path": [str(folder) for folder in code_path],
             "dataset": dataset.model_dump(mode="json"),
             "backend": spec.backend,
-            "created_ms": time.time_ns() // 1_000_000,
+            "created_ms": now_ms(),
             "wish": "run",
             "epoch_s": dict(epoch_s),
         }

@@ -1,17 +1,17 @@
 """Counts the looks at test sets: each is written down before the set is opened."""
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import insert, select, update
 
+from tuner.clock import now_ms
 from tuner.storage.database import Database
 from tuner.storage.tables import intact, looks
 
 
 @dataclass(frozen=True)
-class Look:
+class TestSetAccess:
     """One opening of the test set; `evidence` is None when it never told anything."""
 
     trial: int
@@ -25,20 +25,20 @@ class Look:
     """Of the file that was scored."""
 
 
-class Looks:
+class TestSetAccesses:
     """The looks at one study's test set."""
 
     def __init__(self, database: Database, study: str) -> None:
         self._engine = database.engine
         self._study = study
 
-    def all(self) -> list[Look]:
+    def all(self) -> list[TestSetAccess]:
         """Every look, the first one first."""
         statement = select(looks).where(looks.c.study == self._study).order_by(looks.c.id)
         with self._engine.begin() as connection:
             rows = connection.execute(statement).all()
         return [
-            Look(
+            TestSetAccess(
                 row.trial,
                 row.command,
                 row.at_ms,
@@ -62,7 +62,7 @@ class Looks:
             "study": self._study,
             "trial": trial,
             "command": command,
-            "at_ms": time.time_ns() // 1_000_000,
+            "at_ms": now_ms(),
             "dataset": dataset,
             "model_sha256": model_sha256,
         }

@@ -1,13 +1,12 @@
 """The lock that a driver holds while it works on a study in a home folder."""
 
-import fcntl
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tuner.errors import RefusedError
+from tuner.files import leads_to, try_lock
 from tuner.home import Home
 
 _PATIENCE_S = 1.0
@@ -27,7 +26,7 @@ def only_driver(home: Home, study: str) -> Iterator[None]:
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as lock:
-            if _taken(lock.fileno()) and _is_still(path, lock.fileno()):
+            if try_lock(lock) and leads_to(path, lock):
                 yield
                 return
         if time.monotonic() > deadline:
@@ -44,21 +43,8 @@ def is_driven_here(home: Home, study: str) -> bool:
     if not path.exists():
         return False
     with path.open("ab") as lock:
-        return not _taken(lock.fileno())
+        return not try_lock(lock)
 
 
 def _path(home: Home, study: str) -> Path:
     return home.study(study) / "driver.lock"
-
-
-def _is_still(path: Path, lock: int) -> bool:
-    """Whether the file that was locked has not been removed with its folder meanwhile."""
-    return path.exists() and os.path.samestat(path.stat(), os.fstat(lock))
-
-
-def _taken(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

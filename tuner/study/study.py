@@ -19,9 +19,9 @@ from tuner.storage.database import Database
 from tuner.storage.drivers import Member, Members, Watch
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog, Registrations, StudyRecord, Wish
-from tuner.storage.test_set_accesses import Looks
+from tuner.storage.test_set_accesses import TestSetAccesses
 from tuner.study.code_folders import folders_here
-from tuner.study.driver_events import Notify, Step
+from tuner.study.driver_events import DriverEvent, Notify
 from tuner.study.driver_lock import is_driven_here, only_driver
 from tuner.study.following import Follower
 from tuner.study.summary import StudySummary, Tally, summarise
@@ -39,7 +39,7 @@ class Study:
         self._ledger = Ledger(database, record.name)
         self._members = Members(database, record.name)
         self.trials = Trials(database, record.spec)
-        self.looks = Looks(database, record.name)
+        self.looks = TestSetAccesses(database, record.name)
         self.registrations = Registrations(database, record.name)
 
     @property
@@ -142,7 +142,7 @@ class Study:
             return summary.done or (self.wish() == "stop" and not self.is_driven())
 
         def say(text: str) -> None:
-            notify(Step(text))
+            notify(DriverEvent(text))
 
         def spec_now() -> StudySpec:
             record = self._catalog.find(self.name)

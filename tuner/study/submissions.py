@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from tuner.clock import now_ms
 from tuner.errors import UsageError
 from tuner.home import Home
 from tuner.spec.study_spec import StudySpec
@@ -100,7 +101,7 @@ class Submissions:
             "source": file.source,
             "overrides": file.overrides,
             "code_path": [str(folder) for folder in file.code_path],
-            "submitted_ms": time.time_ns() // 1_000_000,
+            "submitted_ms": now_ms(),
             "refusal": "",
         }
 

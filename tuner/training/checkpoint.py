@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.files import replaced
 from tuner.models.contract import gist
 from tuner.spec.search_space import Frozen
 from tuner.training.plan import EpochReport
@@ -49,14 +50,8 @@ class Checkpoint:
             version=_VERSION, best_epoch=self.best_epoch, reports=self.reports, arrays=tuple(arrays)
         )
         arrays["head"] = np.frombuffer(head.model_dump_json().encode(), np.uint8)
-        partial = path.with_name(f"partial-{path.name}")
-        try:
-            with partial.open("wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]  # its stubs want a bool there
-        except OSError:
-            partial.unlink(missing_ok=True)  # else the disk stays full
-            raise
-        partial.replace(path)
+        with replaced(path) as partial, partial.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # its stubs want a bool there
 
     @classmethod
     def read(cls, path: Path) -> "Checkpoint":

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.clock import now_ms
 from tuner.errors import ModelError, said_by_code
 from tuner.models.contract import check_probabilities, gist
 from tuner.models.model_file import sha256_of
@@ -207,7 +208,7 @@ class _Progress:
             metrics=self._metrics(trained, probabilities),
             train_s=validating - started,
             validation_s=ended - validating,
-            finished_ms=time.time_ns() // 1_000_000,
+            finished_ms=now_ms(),
         )
         self.reports.append(report)
         self.listener.epoch_ended(report)

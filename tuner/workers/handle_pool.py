@@ -54,7 +54,7 @@ _GROWTH_MB = 1000
 
 
 @dataclass(frozen=True)
-class Berth:
+class Placement:
     """Where one trainer at a time may run, and how it is started there."""
 
     name: str
@@ -64,7 +64,7 @@ class Berth:
 class HandlePool:
     """Trainers, each started before it is needed and reused from plan to plan."""
 
-    def __init__(self, berths: Sequence[Berth], *, probes: int) -> None:
+    def __init__(self, berths: Sequence[Placement], *, probes: int) -> None:
         """Starts a trainer at every berth; they load their engine while others work.
 
         Args:
@@ -262,7 +262,7 @@ class _Trainer:
 
     def __init__(
         self,
-        berth: Berth,
+        berth: Placement,
         events: "queue.SimpleQueue[tuple[_Trainer, Answer | None]]",
     ) -> None:
         self.berth = berth

@@ -10,7 +10,7 @@ from tuner.children import Child
 from tuner.errors import encodable, ending_of
 from tuner.spec.recipe import Backend
 from tuner.workers.devices import Device
-from tuner.workers.handle_pool import Berth, HandlePool
+from tuner.workers.handle_pool import HandlePool, Placement
 from tuner.workers.messages import Answer, Request, answer_adapter
 from tuner.workers.pool import Ending
 
@@ -30,7 +30,7 @@ class LocalPool(HandlePool):
         """
         logs.mkdir(parents=True, exist_ok=True)
         berths = [
-            Berth(
+            Placement(
                 device.name,
                 partial(TrainerProcess, device, backend, logs / f"trainer-{os.getpid()}-{n}.log"),
             )

@@ -20,10 +20,11 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from tuner.errors import UnavailableError, UsageError
+from tuner.files import replaced
 from tuner.spec.recipe import Backend
 from tuner.spec.study_spec import AutoOrCount
 from tuner.training.plan import TrialPlan, TrialResult
-from tuner.workers.handle_pool import Berth, HandlePool
+from tuner.workers.handle_pool import HandlePool, Placement
 from tuner.workers.messages import Answer, Ended, Probe, Request, Train
 from tuner.workers.pool import Ending
 from tuner.workers.remote_trainer import Files, RemoteTrainer, Said
@@ -59,7 +60,7 @@ class RayPool(HandlePool):
             demand = _demand(cluster)
             count = min(_room(demand) if workers == "auto" else workers, slots)
             start = partial(_TrainerActor, demand, backend, _DataSets())
-            super().__init__([Berth("the Ray cluster", start) for _ in range(count)], probes=1)
+            super().__init__([Placement("the Ray cluster", start) for _ in range(count)], probes=1)
             undo.pop_all()
 
     def close(self) -> None:
@@ -224,12 +225,10 @@ class _TrainerActor:
         if self._plan is None:
             return refused
         for name, content in files.items():
-            partial_file = self._plan.folder / f"partial-{name}"
             try:
-                partial_file.write_bytes(content)
-                partial_file.replace(self._plan.folder / name)
+                with replaced(self._plan.folder / name) as partial:
+                    partial.write_bytes(content)
             except OSError as error:
-                partial_file.unlink(missing_ok=True)
                 refused[name] = error.strerror or str(error)
         return refused
 

@@ -3,7 +3,6 @@
 Knows nothing of Ray, which makes an actor of it (`ray_pool`).
 """
 
-import fcntl
 import os
 import shutil
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.files import try_lock
 from tuner.spec.recipe import Backend
 from tuner.training.output import excerpt
 from tuner.training.plan import CHECKPOINT, ModelPlan, TrialPlan
@@ -42,8 +42,8 @@ class Scratch:
         for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
             _remove_if_abandoned(folder)
         made = Path(tempfile.mkdtemp(prefix=f"new-{prefix}"))
-        self._lock = (made / _LOCK).open("w")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._lock = (made / _LOCK).open("wb")
+        try_lock(self._lock)
         self.folder = made.rename(made.with_name(made.name.removeprefix("new-")))
 
     def remove(self) -> None:
@@ -54,10 +54,10 @@ class Scratch:
 
 def _remove_if_abandoned(folder: Path) -> None:
     try:
-        with (folder / _LOCK).open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-    except OSError:  # in use, another user's, or gone by now
+        with (folder / _LOCK).open("rb+") as lock:
+            if try_lock(lock):
+                shutil.rmtree(folder, ignore_errors=True)
+    except OSError:  # another user's, or gone by now
         return
 
 

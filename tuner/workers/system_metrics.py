@@ -1,13 +1,13 @@
 """Measures the trainer's machine while it trains, in MLflow's names for system metrics."""
 
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Self
 
 import psutil
 
+from tuner.clock import now_ms
 from tuner.training.plan import SystemSample
 
 INTERVAL_S = 10.0
@@ -48,7 +48,7 @@ class SystemSampler:
         }
         for index, gpu in enumerate(self._gpus):
             values |= _gpu_values(index, gpu)
-        return SystemSample(at_ms=time.time_ns() // 1_000_000, values=values)
+        return SystemSample(at_ms=now_ms(), values=values)
 
 
 def _start_measuring() -> None:

@@ -19,7 +19,7 @@ from tuner.training.plan import Evaluation
 from tuner.training.scores import evaluate_predictions
 
 if TYPE_CHECKING:
-    from tuner.storage.test_set_accesses import Looks
+    from tuner.storage.test_set_accesses import TestSetAccesses
 
 _Z_95 = 1.959963984540054
 """The 97.5% quantile of the standard normal distribution."""
@@ -93,7 +93,7 @@ class HeldOut:
     """The test rows of a data set, for one command that scores models on them."""
 
     dataset: DatasetInfo
-    looks: "Looks"
+    looks: "TestSetAccesses"
     trial: int
     """For whose sake they are opened."""
     command: str

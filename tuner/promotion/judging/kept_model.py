@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class KeptModel:
+class FetchedModel:
     """A candidate's model, ready to answer."""
 
     file: Path
@@ -54,7 +54,7 @@ def fetch_kept(client: "MlflowClient", candidate: Candidate, home: Path) -> Path
     return cached(home / "models", candidate.model_sha256, origin, download)
 
 
-def load_kept(candidate: Candidate, file: Path) -> KeptModel:
+def load_kept(candidate: Candidate, file: Path) -> FetchedModel:
     """Loads a fetched file; Keras has been started.
 
     Raises:
@@ -63,7 +63,7 @@ def load_kept(candidate: Candidate, file: Path) -> KeptModel:
     """
     model = load_model(candidate, file)
     predictor = Predictor(model, candidate.pixels)
-    return KeptModel(file, model, predictor, _reproduced(candidate, predictor))
+    return FetchedModel(file, model, predictor, _reproduced(candidate, predictor))
 
 
 def load_model(candidate: Candidate, file: Path) -> "keras.Model":

@@ -17,7 +17,7 @@ from tuner.errors import ModelError, RefusedError
 from tuner.inference.predictor import Predictor, given
 from tuner.models.model_file import check_hash, load_verified, sha256_of
 from tuner.promotion.candidate import Candidate
-from tuner.promotion.judging.kept_model import KeptModel
+from tuner.promotion.judging.kept_model import FetchedModel
 from tuner.promotion.registry.package import log_package, servable
 from tuner.promotion.registry.versions import (
     ALIAS,
@@ -66,7 +66,7 @@ def check_unmoved(
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedModel:
     """A candidate's network as it will be registered: it takes pixels from 0 to 255."""
 
     file: Path
@@ -74,7 +74,7 @@ class Packed:
     predictor: Predictor
 
 
-def pack(candidate: Candidate, kept: KeptModel, folder: Path) -> Packed:
+def pack(candidate: Candidate, kept: FetchedModel, folder: Path) -> PackedModel:
     """Saves the network behind a layer that takes raw pixels, and loads it again.
 
     Raises:
@@ -84,7 +84,7 @@ def pack(candidate: Candidate, kept: KeptModel, folder: Path) -> Packed:
     file = folder / "model.keras"
     servable(kept.model, candidate.dataset.image_shape, candidate.pixels).save(file)
     sha256 = sha256_of(file)
-    packed = Packed(file, sha256, Predictor(load_verified(file, sha256), "bytes"))
+    packed = PackedModel(file, sha256, Predictor(load_verified(file, sha256), "bytes"))
     sample = read_arrays(candidate.dataset.train)[0][:_SAMPLE]
     expected = kept.predictor.probabilities(sample)
     apart = distance(packed.predictor.probabilities(sample), expected)
@@ -99,7 +99,7 @@ def pack(candidate: Candidate, kept: KeptModel, folder: Path) -> Packed:
 def publish(
     client: "MlflowClient",
     candidate: Candidate,
-    packed: Packed,
+    packed: PackedModel,
     figures: Mapping[str, float],
     registrations: Registrations,
 ) -> int:
@@ -132,7 +132,7 @@ def publish(
 def _register(
     client: "MlflowClient",
     candidate: Candidate,
-    packed: Packed,
+    packed: PackedModel,
     figures: Mapping[str, float],
     registrations: Registrations,
 ) -> "ModelVersion":

@@ -1,11 +1,11 @@
 """Writes a promotion's evidence into the run of its trial, once that is known to be possible."""
 
 import json
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from tuner.clock import now_ms
 from tuner.errors import RefusedError
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.report import PromotionReport
@@ -86,9 +86,9 @@ def record_evidence(
     from mlflow.entities import Metric
 
     logged = client.get_run(candidate.run_id).data.metrics
-    now_ms = time.time_ns() // 1_000_000
+    at_ms = now_ms()
     metrics = [
-        Metric(name, value, now_ms, 0)
+        Metric(name, value, at_ms, 0)
         for name, value in report.metrics.items()
         if logged.get(name) != value
     ]

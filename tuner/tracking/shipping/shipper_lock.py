@@ -6,8 +6,6 @@ whatever may come to lie at the same path later. A process that ships outlives t
 started it for as long as it has something to ship. Imports no MLflow.
 """
 
-import fcntl
-import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from tuner.errors import RefusedError
+from tuner.files import leads_to, try_lock
 
 _FILE_NAME = "shipper.lock"
 _PATIENCE_S = 60.0
@@ -35,7 +34,7 @@ class ShippingLock:
     @property
     def held(self) -> bool:
         """Whether this process has the right, and has not been dismissed."""
-        if self._file is not None and not _is_still(self.path, self._file):
+        if self._file is not None and not leads_to(self.path, self._file):
             self.dismissed = True
         return self._file is not None and not self.dismissed
 
@@ -47,7 +46,7 @@ class ShippingLock:
             except FileNotFoundError:
                 self.dismissed = True
                 return False
-            if _taken(file) and _is_still(self.path, file):
+            if try_lock(file) and leads_to(self.path, file):
                 self._file = file
             else:
                 file.close()
@@ -101,26 +100,10 @@ def _dismiss_holder(path: Path, deadline: float) -> None:
     """Returns once the holder has let go."""
     with path.open("ab") as held:
         path.unlink(missing_ok=True)
-        while not _taken(held):
+        while not try_lock(held):
             if time.monotonic() > deadline:
                 raise RefusedError(
                     f"{path.parent}: the process that ships its events to MLflow does not end; "
                     "try again, or end that process first"
                 )
             time.sleep(_PAUSE_S)
-
-
-def _is_still(path: Path, file: IO[bytes]) -> bool:
-    """Whether the path still leads to the open file."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
-    except FileNotFoundError:
-        return False
-
-
-def _taken(file: IO[bytes]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

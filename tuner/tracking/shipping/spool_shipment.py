@@ -22,7 +22,7 @@ from tuner.tracking.runs.attempt_run import AttemptRun
 from tuner.tracking.runs.figures import Figure
 from tuner.tracking.runs.run_update import RunOpening, RunUpdate
 from tuner.tracking.runs.study_run import StudyRun
-from tuner.tracking.shipping.steps import Run, Step, are_measurements, beginning, steps
+from tuner.tracking.shipping.steps import Run, ShippingStep, are_measurements, beginning, steps
 from tuner.tracking.spool.shipped import Progress, is_of, load_progress, save_progress
 from tuner.tracking.spool.spool import first_line_digest, is_parent, openings, read_lines
 
@@ -32,12 +32,12 @@ _MEASURE_S = 10.0
 _REDRAW_S = 30.0
 """How often a study's tables and figures are drawn while it runs, at most."""
 
-_NOTHING: tuple[int, int, list[Step]] = 0, 0, []
+_NOTHING: tuple[int, int, list[ShippingStep]] = 0, 0, []
 
 _logger = logging.getLogger(__name__)
 
 
-class Shipment:
+class SpoolShipment:
     """The spool in `folder`, on its way to `store`.
 
     Args:
@@ -131,7 +131,7 @@ class Shipment:
             self._draw_at = now + _REDRAW_S
         return shipped
 
-    def _steps(self, *, finishing: bool) -> list[Step]:
+    def _steps(self, *, finishing: bool) -> list[ShippingStep]:
         """What is to be done now, planned once for each state of the spool."""
         start = self.progress.offset
         lines = list(read_lines(self.folder, start))
@@ -184,7 +184,7 @@ class Shipment:
                 run = run.after(event) if run else None
         return replace(run, undrawn=self.progress.undrawn) if isinstance(run, StudyRun) else run
 
-    def _ship(self, step: Step) -> bool:
+    def _ship(self, step: ShippingStep) -> bool:
         """Does the step, or says that it is refused whole."""
         try:
             return self._applied(step)
@@ -195,7 +195,7 @@ class Shipment:
             self._advance(offset=step.end)
             return True
 
-    def _applied(self, step: Step) -> bool:
+    def _applied(self, step: ShippingStep) -> bool:
         try:
             return self._apply(step)
         except RunGoneError:
@@ -226,7 +226,7 @@ class Shipment:
         self.progress = progress
         save_progress(self.folder, progress)
 
-    def _apply(self, step: Step) -> bool:
+    def _apply(self, step: ShippingStep) -> bool:
         if step.run is not None:
             opened = self._opened(step.run.opening)
             if opened is not None:

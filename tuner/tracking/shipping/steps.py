@@ -35,7 +35,7 @@ _MOST_EVENTS = 100
 
 
 @dataclass(frozen=True)
-class Step:
+class ShippingStep:
     """One update of a run."""
 
     run: Run | None
@@ -70,7 +70,7 @@ def are_measurements(lines: Sequence[SpoolLine]) -> bool:
     return all(line.kind in _MEASUREMENTS for line in lines)
 
 
-def steps(run: Run | None, lines: Sequence[SpoolLine]) -> Iterator[Step]:
+def steps(run: Run | None, lines: Sequence[SpoolLine]) -> Iterator[ShippingStep]:
     """What the lines come to, step by step.
 
     Args:
@@ -118,7 +118,7 @@ def _goes_together(entry: _Entry) -> bool:
     return not isinstance(entry.event, ValidationError) and entry.event.kind in _TOGETHER
 
 
-def _step(run: Run | None, entries: Sequence[_Entry]) -> Step:
+def _step(run: Run | None, entries: Sequence[_Entry]) -> ShippingStep:
     updates: list[RunUpdate] = []
     events: list[Event] = []
     refused: list[str] = []
@@ -131,7 +131,7 @@ def _step(run: Run | None, entries: Sequence[_Entry]) -> Step:
             updates.append(update)
             events.append(entry.event)  # type: ignore[arg-type]
     end = entries[-1].end
-    return Step(run, merged(updates), tuple(events), end, len(entries), tuple(refused))
+    return ShippingStep(run, merged(updates), tuple(events), end, len(entries), tuple(refused))
 
 
 def _taken(run: Run | None, entry: _Entry) -> tuple[Run, RunUpdate]:

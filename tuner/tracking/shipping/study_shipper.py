@@ -20,7 +20,7 @@ from tuner.tracking.runs.run_update import RunOpening
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipping.lanes import Lanes
 from tuner.tracking.shipping.shipper_lock import ShippingLock
-from tuner.tracking.shipping.spool_shipment import Shipment
+from tuner.tracking.shipping.spool_shipment import SpoolShipment
 from tuner.tracking.spool.shipped import Survey, survey
 from tuner.tracking.spool.spool import parent_folder, slot_of, spool_folders
 
@@ -64,11 +64,11 @@ class StudyShipper:
         self._lanes = Lanes(1 if settings.is_local else _LANES)
         self._wanted = go_on
         self._store: MlflowStore | None = None
-        self._shipments: dict[Path, Shipment] = {}
-        self._looked_at: list[Shipment] = []
+        self._shipments: dict[Path, SpoolShipment] = {}
+        self._looked_at: list[SpoolShipment] = []
         self._look_at = self._look_back_at = 0.0
         self._held_up: set[Path] = set()
-        self._made: deque[tuple[Shipment, RunOpening]] = deque()
+        self._made: deque[tuple[SpoolShipment, RunOpening]] = deque()
         """Those whose runs were made and ended, and may be doubles of another shipper's."""
         self._flows = True
         """Whether the spool that was shipped last met with nothing to wait for."""
@@ -104,20 +104,20 @@ class StudyShipper:
     def _go_on(self) -> bool:
         return self._wanted() and self._lock.held
 
-    def _slots(self) -> tuple[list[Shipment], deque[list[Shipment]]]:
+    def _slots(self) -> tuple[list[SpoolShipment], deque[list[SpoolShipment]]]:
         """The study's own spool, which comes first, and those of each slot, in order."""
         parent = parent_folder(self._folder)
-        slots: dict[str, list[Shipment]] = {slot_of(parent): []}
+        slots: dict[str, list[SpoolShipment]] = {slot_of(parent): []}
         for shipment in self._looked_at:
             slots.setdefault(slot_of(shipment.folder), []).append(shipment)
         first, *rest = slots.values()
         return first, deque(rest)
 
     def _in_order(
-        self, slots: deque[list[Shipment]], store: MlflowStore, finishing: bool
-    ) -> Iterator[list[Shipment]]:
+        self, slots: deque[list[SpoolShipment]], store: MlflowStore, finishing: bool
+    ) -> Iterator[list[SpoolShipment]]:
         """Each slot once those that follow have been looked at."""
-        ahead: deque[list[Shipment]] = deque()
+        ahead: deque[list[SpoolShipment]] = deque()
         self._flows = True
         while slots or ahead:
             if slots and len(ahead) <= _GROUP:
@@ -127,7 +127,7 @@ class StudyShipper:
                 ahead += group
             yield ahead.popleft()
 
-    def _prepare(self, group: Sequence[Shipment], store: MlflowStore, finishing: bool) -> None:
+    def _prepare(self, group: Sequence[SpoolShipment], store: MlflowStore, finishing: bool) -> None:
         """Looks at spools before their turn, unless they cannot go yet."""
         if self._flows:
             for shipment in group:
@@ -198,7 +198,7 @@ class StudyShipper:
         now = time.monotonic()
         if finishing or now >= self._look_at:
             for folder in spool_folders(self._folder, known=self._shipments):
-                self._shipments[folder] = Shipment(folder, store, self._begin)
+                self._shipments[folder] = SpoolShipment(folder, store, self._begin)
             self._look_at = now + _LOOK_S
         back = finishing or now >= self._look_back_at
         if back:
@@ -206,10 +206,12 @@ class StudyShipper:
         shipments = self._shipments.values()
         self._looked_at = [each for each in shipments if back or not each.progress.ended]
 
-    def _ship_all(self, spools: Sequence[Shipment], store: MlflowStore, finishing: bool) -> int:
+    def _ship_all(
+        self, spools: Sequence[SpoolShipment], store: MlflowStore, finishing: bool
+    ) -> int:
         return sum(self._ship(each, store, finishing) for each in spools if self._go_on())
 
-    def _ship(self, shipment: Shipment, store: MlflowStore, finishing: bool) -> int:
+    def _ship(self, shipment: SpoolShipment, store: MlflowStore, finishing: bool) -> int:
         """One run that cannot be updated holds up no other, unless MLflow itself is away."""
         try:
             shipped = shipment.ship(self._go_on, finishing=finishing)

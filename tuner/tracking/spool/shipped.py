@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from tuner.files import replaced
 from tuner.spec.search_space import Frozen
 from tuner.tracking.spool.spool import FILE_NAME as SPOOL
 from tuner.tracking.spool.spool import NO_EVENT, first_line_digest, read_lines, spool_folders
@@ -70,9 +71,8 @@ def is_of(progress: Progress, folder: Path) -> bool:
 
 def save_progress(folder: Path, progress: Progress) -> None:
     """Replaces the progress of the spool in `folder`; a reader sees the old or the new."""
-    temporary = folder / f".{FILE_NAME}"
-    temporary.write_text(progress.model_dump_json())
-    temporary.replace(folder / FILE_NAME)
+    with replaced(folder / FILE_NAME) as partial:
+        partial.write_text(progress.model_dump_json())
 
 
 @dataclass(frozen=True)

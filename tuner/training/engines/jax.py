@@ -22,7 +22,7 @@ from tuner.training.plan import Precision, TrialPlan
 if TYPE_CHECKING:
     import keras
 
-    from tuner.training.engines.jax_program import Program, ResidentData, Schedule, State
+    from tuner.training.engines.jax_program import JaxProgram, ResidentData, Schedule, State
     from tuner.training.engines.programs import Programs
 
 
@@ -37,7 +37,7 @@ class JaxEngine:
 
     def __init__(self) -> None:
         self._resident: tuple[TrainingData, ResidentData] | None = None
-        self._programs: Programs[Program] | None = None
+        self._programs: Programs[JaxProgram] | None = None
 
     @classmethod
     def start(cls, threads: int) -> Self:
@@ -113,8 +113,8 @@ class JaxEngine:
         model: "keras.Model",
         augment: "list[keras.Layer]",
         rows: "ResidentData",
-    ) -> tuple["Program", tuple[str, ...]]:
-        from tuner.training.engines.jax_program import Program
+    ) -> tuple["JaxProgram", tuple[str, ...]]:
+        from tuner.training.engines.jax_program import JaxProgram
         from tuner.training.engines.programs import Programs
 
         if self._programs is None:
@@ -124,7 +124,7 @@ class JaxEngine:
         return self._programs.fitting(
             (plan.precision, plan.pixels, recipes.compiled_part(recipe)),
             model,
-            lambda network: Program(
+            lambda network: JaxProgram(
                 network, recipes.optimizer(recipe), augment, rows.classes, plan.pixels
             ),
             lambda program, network: program.difference(network, rows.sample),
@@ -145,7 +145,7 @@ class JaxSession(KerasSession):
     def __init__(
         self,
         model: "keras.Model",
-        program: "Program",
+        program: "JaxProgram",
         state: "State",
         plan: TrialPlan,
         rows: "ResidentData",

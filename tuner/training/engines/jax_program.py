@@ -33,14 +33,14 @@ _EVALUATION_BATCH = 500
 Arrays = list[jax.Array]
 
 
-class ResidentRows(NamedTuple):
+class JaxRows(NamedTuple):
     """Rows on the device: images as they were read, uint8 mostly, and labels."""
 
     images: jax.Array
     labels: jax.Array
 
     @classmethod
-    def of(cls, rows: Rows) -> "ResidentRows":
+    def of(cls, rows: Rows) -> "JaxRows":
         """Brings the rows to the device."""
         return cls(jnp.asarray(rows.images), jnp.asarray(rows.labels.astype(np.int32)))
 
@@ -48,17 +48,17 @@ class ResidentRows(NamedTuple):
 class ResidentData(NamedTuple):
     """The rows of a study on the device."""
 
-    train: ResidentRows
-    watched: ResidentRows
+    train: JaxRows
+    watched: JaxRows
     """What the network answers after every epoch."""
-    sample: ResidentRows
+    sample: JaxRows
     """What a network is tried on before its first epoch."""
     classes: int
 
     @classmethod
     def of(cls, data: TrainingData) -> "ResidentData":
         """Brings the rows to the device."""
-        train, watched, sample = map(ResidentRows.of, (data.train, data.watched, data.sample))
+        train, watched, sample = map(JaxRows.of, (data.train, data.watched, data.sample))
         return cls(train, watched, sample, data.classes)
 
 
@@ -97,7 +97,7 @@ class _Way(Enum):
     UNCOMPILED = auto()
 
 
-class Program:
+class JaxProgram:
     """The compiled functions of one architecture; a trial's state is handed in and out."""
 
     def __init__(
@@ -170,7 +170,7 @@ class Program:
                 variable.assign(value.copy())  # what it holds may be saved, long after
         return self.network.weights()
 
-    def difference(self, model: keras.Model, rows: ResidentRows) -> str | None:
+    def difference(self, model: keras.Model, rows: JaxRows) -> str | None:
         """In what a trial's own network computes something else than the program's, if at all.
 
         Nothing is computed: one step of each is traced, and the traces are held against one
@@ -185,7 +185,7 @@ class Program:
         )
         return None if same else "constants"
 
-    def _trace(self, model: keras.Model, rows: ResidentRows) -> Any:
+    def _trace(self, model: keras.Model, rows: JaxRows) -> Any:
         """What a network answers in inference and in training, and what it would learn."""
         fixed = without_rates(model, model.non_trainable_variables)
 
@@ -208,7 +208,7 @@ class Program:
         values = [variable.value for variable in fixed]
         return jax.make_jaxpr(step)(trainable, values, rows.images, rows.labels)
 
-    def first_answers(self, state: State, rows: ResidentRows) -> NDArray[np.float32]:
+    def first_answers(self, state: State, rows: JaxRows) -> NDArray[np.float32]:
         """What the network says of a few rows, shape (N, classes)."""
         with jax.disable_jit(not self.network.shared):  # a user's code may not be traceable
             answers = self._compiled_probabilities(state.trainable, state.fixed, rows.images)
@@ -217,7 +217,7 @@ class Program:
     def train_epoch(
         self,
         state: State,
-        rows: ResidentRows,
+        rows: JaxRows,
         order: NDArray[np.int32],
         schedule: Schedule,
         batch_size: int,
@@ -261,7 +261,7 @@ class Program:
         self,
         state: State,
         sums: Sums,
-        rows: ResidentRows,
+        rows: JaxRows,
         order: jax.Array,
         schedule: Schedule,
         *,
@@ -281,7 +281,7 @@ class Program:
         return carried
 
     def _step(
-        self, state: State, sums: Sums, rows: ResidentRows, index: jax.Array, schedule: Schedule
+        self, state: State, sums: Sums, rows: JaxRows, index: jax.Array, schedule: Schedule
     ) -> tuple[State, Sums]:
         """One batch; `schedule.rates` is the rate of this step alone."""
         labels = rows.labels[index]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.errors import ModelError
+from tuner.files import replaced
 from tuner.models.known_models import architecture
 from tuner.models.model_file import load_verified
 from tuner.training.data import Rows, spread
@@ -45,12 +46,8 @@ class KerasSession:
     def save(self, weights: list[NDArray[np.generic]], path: Path) -> None:
         """Writes the network with `weights` as a `.keras` file, atomically."""
         self._model.set_weights(weights)
-        partial = path.with_name(f"partial-{path.name}")
-        try:
+        with replaced(path) as partial:
             self._model.save(partial)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
 
     def check_file(self, model: KeptModel, rows: Rows, answers: NDArray[np.float32]) -> None:
         """Loads a saved file as promotion will, and holds its answers against the network's."""

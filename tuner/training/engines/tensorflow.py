@@ -25,7 +25,7 @@ from tuner.training.plan import Precision, TrialPlan
 if TYPE_CHECKING:
     import keras
 
-    from tuner.training.engines.tensorflow_program import Program
+    from tuner.training.engines.tensorflow_program import TensorFlowProgram
 
 
 class TensorFlowEngine:
@@ -95,20 +95,22 @@ class TensorFlowEngine:
 
     def _program(
         self, plan: TrialPlan, data: TrainingData, model: "keras.Model"
-    ) -> tuple["Program", tuple[str, ...]]:
+    ) -> tuple["TensorFlowProgram", tuple[str, ...]]:
         from tuner.training.engines.programs import Programs
-        from tuner.training.engines.tensorflow_program import Program, ResidentRows
+        from tuner.training.engines.tensorflow_program import TensorFlowProgram, TensorFlowRows
 
         if self._data is not data:
-            programs: Programs[Program] = Programs()
+            programs: Programs[TensorFlowProgram] = Programs()
             self._data, self._programs = data, programs
-            train, watched, sample = map(ResidentRows, (data.train, data.watched, data.sample))
+            train, watched, sample = map(TensorFlowRows, (data.train, data.watched, data.sample))
             self._rows = (train, watched, sample)
         return self._programs.fitting(
             (plan.precision, plan.pixels, compiled_part(plan.recipe)),
             model,
-            lambda network: Program(network, plan.recipe, self._rows, data.classes, plan.pixels),
-            Program.difference,
+            lambda network: TensorFlowProgram(
+                network, plan.recipe, self._rows, data.classes, plan.pixels
+            ),
+            TensorFlowProgram.difference,
         )
 
     def versions(self) -> dict[str, str]:
@@ -123,7 +125,11 @@ class TensorFlowSession(KerasSession):
     """One trial's network on its program."""
 
     def __init__(
-        self, program: "Program", model: "keras.Model", plan: TrialPlan, remarks: tuple[str, ...]
+        self,
+        program: "TensorFlowProgram",
+        model: "keras.Model",
+        plan: TrialPlan,
+        remarks: tuple[str, ...],
     ) -> None:
         super().__init__(model, plan, remarks)
         self._program = program

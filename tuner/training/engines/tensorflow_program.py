@@ -27,7 +27,7 @@ _NOISE = {"float32": 1e-4, "bfloat16": 2e-2}
 """By how much of its largest number an array may differ between two computations of it."""
 
 
-class ResidentRows:
+class TensorFlowRows:
     """Rows as tensors on the device."""
 
     def __init__(self, rows: Rows) -> None:
@@ -40,14 +40,14 @@ class ResidentRows:
         return images * scale(pixels, self.images.dtype.name), tf.gather(self.labels, index)
 
 
-class Program:
+class TensorFlowProgram:
     """A network and its optimizer, with an epoch and a validation of them compiled."""
 
     def __init__(
         self,
         network: Network,
         recipe: Recipe,
-        rows: tuple[ResidentRows, ResidentRows, ResidentRows],
+        rows: tuple[TensorFlowRows, TensorFlowRows, TensorFlowRows],
         classes: int,
         pixels: Pixels,
     ) -> None:
