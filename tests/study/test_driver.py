@@ -10,7 +10,7 @@ from sqlalchemy import event
 
 from tests.study.conftest import Bench, Curve, ScriptedPool
 from tuner.spec.study_spec import StudySpec
-from tuner.study.driver_events import DriverEvent, ProgressEvent, TrialDone, TrialHandedBack
+from tuner.study.driver_events import ProgressEvent, SetupStep, TrialDone, TrialHandedBack
 from tuner.study.summary import StudySummary
 from tuner.training.plan import TrainerInfo
 
@@ -65,7 +65,7 @@ def test_a_trainer_whose_engine_finds_no_gpu_is_told_of_once(
 
     bench.run(study_spec(trials=1), scripted(starting=[fine, lacking]), notify=told.append)
 
-    (step,) = (event for event in told if isinstance(event, DriverEvent))
+    (step,) = (event for event in told if isinstance(event, SetupStep))
     assert step.text == (
         "gpu:0: tensorflow found no GPU there and trains on cpu:0-1; "
         "pip install 'tuner[cuda]' brings what it needs"

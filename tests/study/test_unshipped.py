@@ -27,7 +27,7 @@ from tuner.storage.attempts import Ledger
 from tuner.storage.drivers import Membership
 from tuner.storage.opening import open_database
 from tuner.storage.tables import drivers, studies
-from tuner.study.driver_events import DriverEvent, EpochDone, ProgressEvent, TrialDone
+from tuner.study.driver_events import EpochDone, ProgressEvent, SetupStep, TrialDone
 from tuner.study.study_file import StudyFile
 from tuner.tracking.mlflow.experiments import open_store
 from tuner.tracking.settings import TrackingSettings
@@ -107,7 +107,7 @@ def test_a_study_of_a_newer_tuner_is_left_to_others(
     said: list[str] = []
     unshipped = Unshipped(
         bench.home,
-        lambda event: said.extend([event.text] if isinstance(event, DriverEvent) else []),
+        lambda event: said.extend([event.text] if isinstance(event, SetupStep) else []),
     )
     unshipped.ship(bench.database)
     assert "small is left to others" in said[0]
@@ -153,7 +153,7 @@ def test_a_deleted_experiment_ends_a_workers_shipping_with_what_to_do(
     said: list[str] = []
     unshipped = Unshipped(
         bench.home,
-        lambda event: said.extend([event.text] if isinstance(event, DriverEvent) else []),
+        lambda event: said.extend([event.text] if isinstance(event, SetupStep) else []),
     )
     for _ in range(2):
         unshipped.ship(bench.database)
@@ -238,7 +238,7 @@ def test_trials_that_another_home_has_still_to_ship_are_told_of(
     said: list[str] = []
 
     def note(event: ProgressEvent) -> None:
-        said.extend([event.text] if isinstance(event, DriverEvent) else [])
+        said.extend([event.text] if isinstance(event, SetupStep) else [])
 
     other.run(spec, scripted())
     run_study(StudyFile(spec, "study.yaml", (bench.home.root,)), bench.home, notify=note)

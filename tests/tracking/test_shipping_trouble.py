@@ -16,9 +16,9 @@ from tuner.tracking.mlflow.mlflow_store import MlflowStore
 from tuner.tracking.mlflow.store_repair import mend, troubles
 from tuner.tracking.runs.run_update import RunOpening
 from tuner.tracking.settings import TrackingSettings
-from tuner.tracking.shipping.shipper_lock import nobody_ships
 from tuner.tracking.shipping.study_shipper import StudyShipper
 from tuner.tracking.spool.shipped import load_progress
+from tuner.tracking.spool.shipping_lock import nobody_ships
 from tuner.tracking.spool.spool import attempt_folder, parent_folder
 
 STUDY = "sweep@test"

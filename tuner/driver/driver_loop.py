@@ -20,9 +20,9 @@ from tuner.search.importance import PacedImportance
 from tuner.search.trials import OpenTrial, Trials
 from tuner.storage.attempts import HANDED_BACK, Claim, Ledger
 from tuner.study.driver_events import (
-    DriverEvent,
     EpochDone,
     Notify,
+    SetupStep,
     TrialBegan,
     TrialDone,
     TrialHandedBack,
@@ -207,10 +207,10 @@ class Driver:
             case Lost(plan=plan, reason=reason):
                 self._lose(self._active.pop(plan.key), reason)
             case TrainerReady(trainer=trainer) if trainer.device != trainer.assigned:
-                self._notify(DriverEvent(_without_its_gpu(trainer)))
+                self._notify(SetupStep(_without_its_gpu(trainer)))
             case GivenUp(reason=reason):
                 self._notify(
-                    DriverEvent(f"going on with {count(self._pool.size, 'trainer')}: {reason}")
+                    SetupStep(f"going on with {count(self._pool.size, 'trainer')}: {reason}")
                 )
             case TrainerReady() | None:
                 pass
@@ -233,7 +233,7 @@ class Driver:
         """Says a thing once, however many trials it is true of."""
         if text not in self._remarks:
             self._remarks.add(text)
-            self._notify(DriverEvent(f"{self._spec.model}: {text}"))
+            self._notify(SetupStep(f"{self._spec.model}: {text}"))
 
     def _report(self, active: _Active, report: EpochReport) -> None:
         active.heard = time.monotonic()

@@ -32,7 +32,7 @@ from tuner.storage.drivers import Membership
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog, StudyRecord
 from tuner.study.code_folders import folders_here
-from tuner.study.driver_events import DriverEvent, Notify, ignore
+from tuner.study.driver_events import Notify, SetupStep, ignore
 from tuner.study.driver_lock import only_driver
 from tuner.study.study_file import StudyFile, check_parameters
 from tuner.study.submissions import Submission
@@ -407,7 +407,7 @@ class _Stay:
         return _SHIPPING_WHEN_STOPPED_S if asked or self._stopped() else _SHIPPING_S
 
     def _say(self, text: str) -> None:
-        self._notify(DriverEvent(text))
+        self._notify(SetupStep(text))
 
 
 def _precision(spec: StudySpec) -> Precision:

@@ -19,7 +19,7 @@ from tuner.storage.database import Database
 from tuner.storage.drivers import Members, Watch
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog
-from tuner.study.driver_events import DriverEvent, Notify
+from tuner.study.driver_events import Notify, SetupStep
 from tuner.study.submissions import Submissions
 from tuner.study.summary import StudySummary
 
@@ -213,7 +213,7 @@ class Worker:
                 Submissions(database).refuse(job.name, str(error))
 
     def _say(self, text: str) -> None:
-        self._notify(DriverEvent(text))
+        self._notify(SetupStep(text))
 
 
 class _Lookout:

@@ -10,7 +10,7 @@ from tuner.recovery.clearing import clear_home
 from tuner.storage.attempts import Ledger
 from tuner.storage.database import Database
 from tuner.storage.studies import Catalog
-from tuner.study.driver_events import DriverEvent, Notify
+from tuner.study.driver_events import Notify, SetupStep
 from tuner.study.driver_lock import is_driven_here, only_driver
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.spool.shipped import survey
@@ -139,4 +139,4 @@ class Unshipped:
         return survey(self._home.devoted(study)).pending
 
     def _say(self, text: str) -> None:
-        self._notify(DriverEvent(text))
+        self._notify(SetupStep(text))

@@ -9,7 +9,7 @@ from tuner.spec.search_space import Scalar
 
 
 @dataclass(frozen=True)
-class DriverEvent:
+class SetupStep:
     """The driver is about to do something that takes a while, or has a remark."""
 
     text: str
@@ -86,7 +86,7 @@ class TrialHandedBack:
     reason: str
 
 
-ProgressEvent = DriverEvent | Planned | TrialBegan | EpochDone | TrialDone | TrialHandedBack
+ProgressEvent = SetupStep | Planned | TrialBegan | EpochDone | TrialDone | TrialHandedBack
 Notify = Callable[[ProgressEvent], None]
 
 

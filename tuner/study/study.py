@@ -21,11 +21,11 @@ from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog, Registrations, StudyRecord, Wish
 from tuner.storage.test_set_accesses import TestSetAccesses
 from tuner.study.code_folders import folders_here
-from tuner.study.driver_events import DriverEvent, Notify
+from tuner.study.driver_events import Notify, SetupStep
 from tuner.study.driver_lock import is_driven_here, only_driver
 from tuner.study.following import Follower
 from tuner.study.summary import StudySummary, Tally, summarise
-from tuner.tracking.shipping.shipper_lock import nobody_ships
+from tuner.tracking.spool.shipping_lock import nobody_ships
 
 
 class Study:
@@ -142,7 +142,7 @@ class Study:
             return summary.done or (self.wish() == "stop" and not self.is_driven())
 
         def say(text: str) -> None:
-            notify(DriverEvent(text))
+            notify(SetupStep(text))
 
         def spec_now() -> StudySpec:
             record = self._catalog.find(self.name)

@@ -12,13 +12,13 @@ def watch(study: StudyName) -> None:
     from tuner.cli.results.show import check_some_completed, print_summary
     from tuner.cli.terminal.live_view import view
     from tuner.home import Home
-    from tuner.study.driver_events import DriverEvent
+    from tuner.study.driver_events import SetupStep
     from tuner.study.study import load_study
     from tuner.study.submissions import wait_begun
 
     home = Home.from_environment()
     with view(Console(stderr=True)) as shown:
-        wait_begun(home, study, lambda text: shown.show(DriverEvent(text)))
+        wait_begun(home, study, lambda text: shown.show(SetupStep(text)))
         with load_study(study, home) as opened:
             summary = opened.follow(shown.show, stopped=lambda: False)
     print_summary(summary)

@@ -13,10 +13,10 @@ from rich.text import Text
 from tuner.cli.terminal.terminal_tables import best_point, duration, params, score
 from tuner.search.ranking import PointSummary
 from tuner.study.driver_events import (
-    DriverEvent,
     EpochDone,
     Planned,
     ProgressEvent,
+    SetupStep,
     TrialBegan,
     TrialDone,
     TrialHandedBack,
@@ -44,7 +44,7 @@ def view(console: Console) -> View:
 def line(event: ProgressEvent, metric: str) -> str:
     """An event as one line of text."""
     match event:
-        case DriverEvent(text=text):
+        case SetupStep(text=text):
             return text
         case Planned():
             return _plan(event)
@@ -137,7 +137,7 @@ class _Standing:
 
     def take(self, event: ProgressEvent) -> None:
         match event:
-            case DriverEvent(text=text):
+            case SetupStep(text=text):
                 self.step = text
             case Planned():
                 self.plan, self.done, self.epoch_s = event, event.done, event.epoch_s

@@ -17,7 +17,7 @@ from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.mlflow.run_deletion import discard_again
 from tuner.tracking.mlflow.store_reader import reading
 from tuner.tracking.settings import TrackingSettings, local_path
-from tuner.tracking.shipping.shipper_lock import no_shipper
+from tuner.tracking.spool.shipping_lock import no_shipper
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment

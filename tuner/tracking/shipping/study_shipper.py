@@ -19,9 +19,9 @@ from tuner.tracking.runs.figures import Figure
 from tuner.tracking.runs.run_update import RunOpening
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipping.lanes import Lanes
-from tuner.tracking.shipping.shipper_lock import ShippingLock
 from tuner.tracking.shipping.spool_shipment import SpoolShipment
 from tuner.tracking.spool.shipped import Survey, survey
+from tuner.tracking.spool.shipping_lock import ShippingLock
 from tuner.tracking.spool.spool import parent_folder, slot_of, spool_folders
 
 _LOOK_S = 1.0
