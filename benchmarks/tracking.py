@@ -116,7 +116,8 @@ def _shipped(trials: int) -> float:
         (study,) = (home / "studies").iterdir()
         store = f"sqlite:///{home}/mlflow.db"
         tables = (
-            "import sys; from tuner.tracking import experiments as e; e.open_store(sys.argv[1])"
+            "import sys; from tuner.tracking.mlflow import experiments as e;"
+            "e.open_store(sys.argv[1])"
         )
         run_process([sys.executable, "-c", tables, store])
         before = _processor_s()

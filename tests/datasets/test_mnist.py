@@ -31,7 +31,7 @@ def test_it_is_the_real_one() -> None:
 
 def test_loading_it_imports_neither_tensorflow_nor_keras(mnist_cache: Path) -> None:
     code = (
-        "import sys; from tuner.datasets import mnist; mnist.load()\n"
+        "import sys; from tuner.datasets.builtin import mnist; mnist.load()\n"
         "print({'tensorflow', 'keras', 'sklearn', 'mlflow', 'optuna'} & set(sys.modules))"
     )
     environment = {**os.environ, "XDG_CACHE_HOME": str(mnist_cache)}
