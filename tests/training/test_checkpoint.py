@@ -101,7 +101,7 @@ def test_a_write_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.npz"
     checkpoint().write(path)
     before = path.read_bytes()
-    (tmp_path / "partial-checkpoint.npz").mkdir()
+    (tmp_path / ".partial-checkpoint.npz").mkdir()
     with pytest.raises(OSError, match="partial"):
         checkpoint(4).write(path)
     assert path.read_bytes() == before

@@ -491,7 +491,7 @@ def test_a_checkpoint_that_cannot_be_used_costs_its_epochs_and_is_remarked(
 
 def test_a_folder_that_takes_no_checkpoint_ends_no_trial(make_plan: PlanMaker) -> None:
     plan = make_plan(epochs=3)
-    (plan.folder / f"partial-{CHECKPOINT}").mkdir()
+    (plan.folder / f".partial-{CHECKPOINT}").mkdir()
     result = train(plan, ScriptedEngine((10, 20, 30)))
     assert result.state is TrialState.COMPLETED
     assert result.remarks[0].startswith("cannot keep checkpoints")
