@@ -136,7 +136,7 @@ def _look_at_homes(world: World, found: Aftermath) -> None:
         wait_until(lambda: not world.place.left_over())
     except AssertionError:
         found.stuck += [f"process {each.pid}: {each.cmdline()}" for each in world.place.left_over()]
-    found.stuck += [str(path) for path in world.place.folder.rglob("partial-*")]
+    found.stuck += [str(path) for path in world.place.folder.rglob("*partial-*")]
     for log in world.place.folder.rglob("*.log"):
         text = log.read_text(errors="replace") if log.parent.name != "mlflow" else ""
         if (start := text.find("Traceback")) >= 0:

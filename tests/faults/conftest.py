@@ -172,7 +172,7 @@ class Place:
         assert Counter(each.slot for each in attempts if each.final) == Counter(range(trials))
         self._check_runs(attempts)
         wait_until(lambda: not self.left_over())
-        assert not list(self.folder.rglob("partial-*"))
+        assert not list(self.folder.rglob("*partial-*"))
 
     def _check_runs(self, attempts: list[Attempt]) -> None:
         rows = {row.user_attrs["slot"]: row for row in self.trials()}
