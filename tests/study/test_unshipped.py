@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 
 from tests.damage import damage
 from tests.study.conftest import Bench, ScriptedPool
-from tests.waiting import wait_until
+from tests.waiting import LONGEST_S, wait_until
 from tuner.driver.session import run_study
 from tuner.errors import UnavailableError
 from tuner.home import Home
@@ -42,7 +42,6 @@ from tuner.tracking.spool.spool_events import (
 from tuner.training.plan import MODEL, TrialPlan
 
 Spec = Callable[..., StudySpec]
-LONGEST_S = 180
 
 
 @pytest.fixture
@@ -228,6 +227,21 @@ def test_a_home_opens_the_studys_run_where_its_leaders_disk_is_lost(
     ship_all(other)
 
     assert_shipped_whole(other, trials=2)
+
+
+def test_a_shipper_that_starts_slowly_ships_all_the_same(
+    bench: Bench,
+    scripted: type[ScriptedPool],
+    study_spec: Spec,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a busy machine loading MLflow takes longer than one study may keep a worker."""
+    monkeypatch.setattr("tuner.recovery.unshipped._SHIPPING_S", 1.0)
+    bench.run(study_spec(trials=2), scripted())
+
+    ship_all(bench)
+
+    assert_shipped_whole(bench, trials=2)
 
 
 def test_trials_that_another_home_has_still_to_ship_are_told_of(

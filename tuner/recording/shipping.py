@@ -44,6 +44,10 @@ class DriverShipping:
             self._name_runs()
             self._start()
 
+    def wait_started(self) -> None:
+        """Waits until the shipper has loaded MLflow, so that a time limit counts from then."""
+        self._shipper.wait_started()
+
     def _start(self) -> None:
         self._started = time.monotonic()
         self._shipper = Shipper(self._folder, self._tracking)

@@ -16,7 +16,7 @@ from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.spool.shipped import survey
 
 _SHIPPING_S = 20.0
-"""How long one study may keep a worker from looking for another."""
+"""How long one study may keep a worker from looking for another, once its shipper has started."""
 _AGAIN_S, _LONGEST_AGAIN_S = 30.0, 480.0
 """The pause between two tries doubles while MLflow is away: a worker that ships cannot see
 whether other drivers beat, and gives up a dead one only after a lease of watching it."""
@@ -118,8 +118,10 @@ class Unshipped:
         self._stuck.add(name)
         folder = self._home.devoted(name)
         try:
-            with shipping(folder, self._tracking, ledger, lambda: _SHIPPING_S, self._say):
-                pass
+            with shipping(
+                folder, self._tracking, ledger, lambda: _SHIPPING_S, self._say
+            ) as shipment:
+                shipment.wait_started()
         except UnavailableError as error:  # until a person has mended something
             self._complain(str(error))
             return

@@ -20,6 +20,8 @@ from tuner.tracking.settings import TrackingSettings
 _ENDING_S = 5.0
 """How long a shipper that was told to end may take before it is killed."""
 _ASK_S = 0.5
+_STARTING_S = 120.0
+"""How long the process may take to load MLflow beside busy cores, at its low priority."""
 
 
 class Shipper:
@@ -38,6 +40,7 @@ class Shipper:
         self.refusal = ""
         """Why nothing can be shipped until a person has mended something."""
         self._pending: int | None = None
+        self._started = threading.Event()
         self._found: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._process = _start(study_folder, settings, drain_timeout_s, self.log)
         self._reader = threading.Thread(target=self._listen, name="shipper", daemon=True)
@@ -66,6 +69,10 @@ class Shipper:
                 found.append(self._found.get_nowait())
             except queue.Empty:
                 return found
+
+    def wait_started(self) -> None:
+        """Waits until the process has loaded MLflow and counted, or has ended."""
+        self._started.wait(_STARTING_S)
 
     def finish(self, timeout_s: Callable[[], float]) -> int:
         """Lets the process ship what is left and returns its exit code.
@@ -106,6 +113,8 @@ class Shipper:
                     self.refusal = message["refused"]
                 else:
                     self._pending = message["pending"]
+                self._started.set()
+        self._started.set()
 
 
 def _start(

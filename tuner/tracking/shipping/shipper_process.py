@@ -117,6 +117,7 @@ def run(
     `drain_timeout_s` counts from when the driver went or an event was last shipped.
     """
     outage = Outage()
+    report.tell(shipper.survey())
     wait_s, useful_at = _SHORTEST_WAIT_S, time.monotonic()
     while not (watch.terminated or shipper.dismissed):
         watch.wait(0)
