@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help study test soak check bench lock clean
+.PHONY: help study test soak check site bench lock clean
 
 help:            ## what there is
 	@sed -n 's/^\([a-z]*\): .*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ soak: $(VENV)/test     ## kill, cut, damage and delete at random for ten minutes
 
 check: $(VENV)/test    ## format, lint, types, layers, documents
 	@BIN=$(BIN) scripts/check
+
+site: $(VENV)/test     ## the documentation as a site, in the folder site
+	@BIN=$(BIN) scripts/site
 
 bench: $(VENV)/test    ## the benchmarks' short forms, about a quarter of an hour
 	@echo "== running the short form of every benchmark; docs/benchmarks.md has the full ones"

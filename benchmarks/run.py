@@ -21,6 +21,7 @@ _SCRIPTS = {
     "overhead": "what a trial costs the driver besides its training",
     "tracking": "epochs with tracking and without",
     "shipping": "a trained study on its way to MLflow",
+    "footprint": "memory and disk of a study",
     "listing": "what looks at every study of a full home",
     "cli": "commands that do not train",
     "packing": "how many trainers on how many cores",
