@@ -3,19 +3,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help study test soak check site bench lock clean
+.PHONY: help study test test-all soak check site bench lock clean
 
 help:            ## what there is
-	@sed -n 's/^\([a-z]*\): .*## /  make \1	/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\): .*## /  make \1	/p' $(MAKEFILE_LIST)
 
 study: $(VENV)/study   ## set up, and run a small study on MNIST
 	@echo "== running studies/quickstart.yaml"
 	@$(BIN)/tuner run-study studies/quickstart.yaml
 
-test: $(VENV)/test     ## set up, and pass the tests
-	@echo "== running the tests"
+test: $(VENV)/test     ## set up, and pass the quick tests, about six minutes
+	@echo "== running the quick tests"
 	@$(BIN)/pytest
 	@echo "== passed; next: make study, or $(BIN)/tuner --help"
+
+test-all: $(VENV)/test ## pass every test, the slow ones too
+	@echo "== running every test"
+	@$(BIN)/pytest -m ""
 
 soak: $(VENV)/test     ## kill, cut, damage and delete at random for ten minutes; count what is lost
 	@$(BIN)/python -m tests.faults.soak

@@ -1,4 +1,4 @@
-"""What every part's tests share: a clean environment and a home folder of their own."""
+"""What every part's tests share: a clean environment, a home folder, how they share processes."""
 
 import os
 import tempfile
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from tuner.datasets.store import DatasetInfo
 from tuner.home import Home
@@ -24,10 +26,17 @@ _OURS = (
 )
 
 
+_IN_KERAS = ("tests/promotion/", "tests/training/", "tests/models/")
+"""Folders whose tests import Keras into pytest's own process, which takes seconds each time."""
+
+_JAX = "tests/training/test_jax.py"
+"""Waits for a process of its own."""
+
 _LONGEST = (
+    _JAX,
+    *_IN_KERAS,
     "tests/faults/test_workers.py",
     "tests/faults/test_driver_deaths.py",
-    "tests/training/test_jax.py",
     "tests/faults/",
     "tests/cli/",
     "tests/tracking/test_shipper.py",
@@ -43,6 +52,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((n for n, name in enumerate(_LONGEST) if file.startswith(name)), len(_LONGEST))
 
     items.sort(key=rank)
+
+
+class OneKeras(LoadFileScheduling):
+    """Each file is one process's work, and all that import Keras are one process's together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        return "keras" if file.startswith(_IN_KERAS) and file != _JAX else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    return OneKeras(config, log) if config.option.dist == "loadfile" else None
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -35,6 +35,7 @@ def on_jax(make_workshop: Callable[[str], Workshop]) -> Workshop:
     return workshop
 
 
+@pytest.mark.slow
 def test_a_study_is_promoted_on_its_backend(on_jax: Workshop) -> None:
     assert on_jax.shown()["counts"]["completed"] == 1
     promoted = on_jax.tuner("promote", "best", "--json")

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
@@ -87,6 +88,7 @@ def looked_at(workshop: Workshop) -> list[int]:
     return [trial for (trial,) in rows]
 
 
+@pytest.mark.slow
 def test_a_promotion_that_is_killed_is_finished_by_others_of_which_one_wins(
     finished: Workshop, tmp_path: Path
 ) -> None:
@@ -168,6 +170,7 @@ def test_gates_that_were_edited_in_the_file_are_not_passed_over(finished: Worksh
     assert f"tuner promote best shapes --file {file}" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_gate_that_fails_changes_nothing(finished: Workshop) -> None:
     impossible = ["--set", "promotion.gates.latency_p95_ms=0.0001", "--set", "promotion.model=new"]
     finished.tuner("run-study", "study.yaml", *impossible)
@@ -178,6 +181,7 @@ def test_a_gate_that_fails_changes_nothing(finished: Workshop) -> None:
     assert "short by" in refused.stderr
 
 
+@pytest.mark.slow
 def test_one_trial_that_cannot_be_scored_leaves_the_others_their_figures(
     finished: Workshop, tmp_path: Path
 ) -> None:

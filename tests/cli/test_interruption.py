@@ -5,11 +5,13 @@ import sys
 from collections.abc import Callable
 
 import psutil
+import pytest
 
 from tests.cli.conftest import Workshop
 from tests.waiting import LONGEST_S
 
 
+@pytest.mark.slow
 def test_ctrl_c_hands_trials_back_and_the_study_still_ends_exact(
     make_workshop: Callable[[str], Workshop],
 ) -> None:

@@ -79,6 +79,7 @@ def discs(make_workshop: Callable[[str], Workshop]) -> Workshop:
     return workshop
 
 
+@pytest.mark.slow
 def test_promotion_evaluation_and_prediction_find_the_same_accuracy(discs: Workshop) -> None:
     discs.tuner("run-study", "discs.yaml")
     promoted = json.loads(discs.tuner("promote", "best", "discs", "--json").stdout)

@@ -8,6 +8,7 @@ import pytest
 from tests.cli.conftest import Workshop
 
 
+@pytest.mark.slow
 def test_a_study_whose_every_trial_fails_exits_1_and_can_be_deleted(
     make_workshop: Callable[[str], Workshop],
 ) -> None:

@@ -26,6 +26,7 @@ def sync(home: Home, *arguments: str, uri: str = "") -> "subprocess.CompletedPro
     )
 
 
+@pytest.mark.slow
 def test_what_waits_is_shipped_once_mlflow_answers(studied: Home) -> None:
     away = sync(studied, "small", "--timeout-s", "1", uri=AWAY)
     assert away.returncode == 3

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from mlflow import MlflowClient
 
 from tests.faults.conftest import Place, eventually, reached
@@ -29,6 +30,7 @@ def doctor(place: Place, *options: str, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_what_mlflow_lost_or_nobody_knows_is_named_and_shipped_again(place: Place) -> None:
     place.write_study(trials=3, epochs=3)
     assert place.run() == 0
@@ -77,6 +79,7 @@ def test_what_a_dead_driver_left_is_closed(place: Place) -> None:
     place.check(trials=2)
 
 
+@pytest.mark.slow
 def test_what_was_deleted_by_hand_is_named_and_restored_from_what_is_left(place: Place) -> None:
     """Artifacts, the study's run, a spool and lines of spools, and a study of a newer version."""
     place.write_study(trials=3, epochs=3)
@@ -140,6 +143,7 @@ def damage(place: Path, attempt: str, kind: str) -> None:
         file.write(bytes(8))
 
 
+@pytest.mark.slow
 def test_damage_to_a_spools_beginning_or_end_costs_its_run_neither_epochs_nor_its_end(
     place: Place,
 ) -> None:

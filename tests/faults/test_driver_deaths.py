@@ -5,6 +5,7 @@ import signal
 import subprocess
 
 import psutil
+import pytest
 
 from tests.faults.conftest import Place, eventually, reached
 from tuner.tracking.spool.spool import read_events
@@ -22,6 +23,7 @@ MOMENTS = (
 """Where drivers are killed: three with the trial to be tried again, three once it is told."""
 
 
+@pytest.mark.slow
 def test_drivers_that_are_killed_anywhere_leave_nothing_undone(shared_place: Place) -> None:
     place = shared_place
     place.write_study(trials=4, epochs=2)
@@ -53,6 +55,7 @@ def test_a_stopped_driver_is_fenced_and_joins_again(shared_place: Place) -> None
     assert told[-1].outcome == "interrupted"
 
 
+@pytest.mark.slow
 def test_a_driver_that_is_stopped_inside_a_transaction_holds_nobody_up(
     shared_place: Place,
 ) -> None:
@@ -68,6 +71,7 @@ def test_a_driver_that_is_stopped_inside_a_transaction_holds_nobody_up(
     assert {attempt.outcome for attempt in place.attempts()} == {"completed"}
 
 
+@pytest.mark.slow
 def test_a_machine_that_never_comes_back_leaves_a_closed_run(shared_place: Place) -> None:
     shared_place.write_study(trials=1, epochs=8, space={"pause_s": 0.1})
     first = shared_place.start("one")
@@ -96,6 +100,7 @@ def test_a_driver_may_die_while_it_takes_over(place: Place) -> None:
     place.check(trials=2)
 
 
+@pytest.mark.slow
 def test_random_kills_never_set_a_study_back(place: Place) -> None:
     chance = random.Random(0)  # noqa: S311 - which process dies
     place.write_study(trials=4, epochs=6, max_retries=50, workers=2)

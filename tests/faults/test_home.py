@@ -38,6 +38,7 @@ def files(folder: Path) -> set[str]:
     return {each.name for each in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_home_of_any_name_holds_all_and_goes_on_where_it_is_moved(
     odd: OwnHome, tmp_path: Path
 ) -> None:

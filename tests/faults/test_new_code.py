@@ -2,6 +2,7 @@
 
 import shutil
 
+import pytest
 from mlflow import MlflowClient
 
 from tests.faults.conftest import TESTS, Place, eventually, reached
@@ -26,6 +27,7 @@ def write_code(place: Place) -> None:
     (place.folder / "activations.py").write_text(HELPER)
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_with_the_code_that_trained_it_or_with_what_is_accepted(
     place: Place,
 ) -> None:

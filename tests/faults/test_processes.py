@@ -5,6 +5,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
 from mlflow.entities import Run
 
 from tests.faults.conftest import Place, eventually, reached
@@ -48,6 +49,7 @@ def start_and_reach_an_epoch(place: Place) -> "subprocess.Popen[str]":
     return driver
 
 
+@pytest.mark.slow
 def test_signals_end_a_driver_and_lose_nothing(place: Place) -> None:
     """One Ctrl-C, a SIGTERM, and two Ctrl-C at once; the trial goes on each time."""
     place.write_study(trials=2, epochs=8, space={"pause_s": 0.05})
@@ -63,6 +65,7 @@ def test_signals_end_a_driver_and_lose_nothing(place: Place) -> None:
     assert place.outcomes() == ["interrupted"] * 3 + ["completed"]
 
 
+@pytest.mark.slow
 def test_trials_that_kill_their_trainer_hang_or_diverge_fail_or_go_on_each_for_itself(
     place: Place,
 ) -> None:
@@ -96,6 +99,7 @@ def test_trials_that_kill_their_trainer_hang_or_diverge_fail_or_go_on_each_for_i
     assert "diverged" in place.said()
 
 
+@pytest.mark.slow
 def test_a_trainer_that_dies_is_missed_while_processes_live_that_it_has_forked(
     place: Place,
 ) -> None:

@@ -51,6 +51,7 @@ def on(cluster: Any, *options: str) -> tuple[str, ...]:
     return (*RUN, "--on", "ray", "--address", cluster.address, *options)
 
 
+@pytest.mark.slow
 def test_a_lost_node_costs_attempts_and_no_trial(place: Place, cluster: Any) -> None:
     place.write_study(trials=2, epochs=20, space={"pause_s": 0.05}, workers="auto")
     node = cluster.add_node(num_cpus=1, num_gpus=0)
@@ -71,6 +72,7 @@ def test_a_lost_node_costs_attempts_and_no_trial(place: Place, cluster: Any) -> 
     assert "its actor was lost, maybe with its node" in place.said()
 
 
+@pytest.mark.slow
 def test_drivers_that_end_or_die_free_the_cluster_and_the_next_goes_on(
     place: Place, cluster: Any, scratch: Path
 ) -> None:

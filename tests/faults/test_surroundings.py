@@ -62,6 +62,7 @@ def test_a_trial_that_runs_out_of_memory_fails_and_says_so(place: Place) -> None
     assert "out of memory" in failed.user_attrs["error"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_of_the_spools_stops_no_trial(home_disk: Path, place: Place) -> None:
     # Many epochs, since a full disk still takes what fits into a file's last page.
     place.write_study(trials=2, epochs=40, space={"pause_s": 0.01})
@@ -77,6 +78,7 @@ def test_a_full_disk_of_the_spools_stops_no_trial(home_disk: Path, place: Place)
     place.check(trials=2)
 
 
+@pytest.mark.slow
 def test_a_database_that_is_locked_for_longer_than_a_lease_kills_nobody(place: Place) -> None:
     place.write_study(trials=4, epochs=6, space={"pause_s": 0.05})
     drivers = [place.start(home) for home in ("alpha", "beta")]
@@ -91,6 +93,7 @@ def test_a_database_that_is_locked_for_longer_than_a_lease_kills_nobody(place: P
     assert [attempt.outcome for attempt in place.attempts()] == ["completed"] * 4
 
 
+@pytest.mark.slow
 def test_postgresql_may_be_restarted_in_mid_epoch(own_server: Any, furnished: Path) -> None:
     place = Place(furnished, own_server.get_uri())
     place.write_study(trials=3, epochs=6, space={"pause_s": 0.05})
@@ -103,6 +106,7 @@ def test_postgresql_may_be_restarted_in_mid_epoch(own_server: Any, furnished: Pa
     assert [attempt.outcome for attempt in place.attempts()] == ["completed"] * 3
 
 
+@pytest.mark.slow
 def test_a_driver_that_is_told_to_stop_while_the_databases_disk_is_full(furnished: Path) -> None:
     """It cannot hand its trial back, and still ends with the signal's exit code."""
     with small_disk(furnished / "database", "2m") as disk:

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from mlflow import MlflowClient
 
 from tests.faults.conftest import STUDY, Place, eventually, reached
@@ -46,6 +47,7 @@ def answer(place: Place, *command: str) -> str:
     return ran.stdout + ran.stderr
 
 
+@pytest.mark.slow
 def test_workers_share_a_study_that_was_handed_to_them(shared_place: Place) -> None:
     """One has a clock an hour ahead."""
     place = shared_place
@@ -72,6 +74,7 @@ def test_workers_share_a_study_that_was_handed_to_them(shared_place: Place) -> N
     assert "done" in answer(place, "studies")
 
 
+@pytest.mark.slow
 def test_a_worker_ships_what_the_one_before_it_left(place: Place) -> None:
     """Its study has ended, so that nobody will drive it again."""
     place.write_study(trials=1, epochs=4, space={"pause_s": 0.05})
@@ -100,6 +103,7 @@ def test_the_last_trial_of_a_worker_that_died_is_taken_over(place: Place) -> Non
     place.check(trials=1)
 
 
+@pytest.mark.slow
 def test_a_copied_home_shares_a_study_with_the_one_that_it_was_copied_from(place: Place) -> None:
     place.write_study(trials=4, epochs=6, space={"pause_s": 0.1}, lease_s=20)
     first = place.start("alpha")
@@ -117,6 +121,7 @@ def test_a_copied_home_shares_a_study_with_the_one_that_it_was_copied_from(place
         assert len(json.loads(record.read_text())["epochs"]) == 6
 
 
+@pytest.mark.slow
 def test_a_paused_or_stopped_study_is_left_alone_until_it_is_told_to_go_on(place: Place) -> None:
     """Paused, it ends what it has begun; stopped, it hands that back."""
     place.write_study(trials=3, epochs=6, space={"pause_s": 0.1})
@@ -148,6 +153,7 @@ def test_a_paused_or_stopped_study_is_left_alone_until_it_is_told_to_go_on(place
     place.check(trials=3)
 
 
+@pytest.mark.slow
 def test_a_study_that_is_deleted_and_submitted_anew_begins_from_nothing(place: Place) -> None:
     """The worker's home still has what the first one of the name left there."""
     place.write_study(trials=1, epochs=2)
@@ -163,6 +169,7 @@ def test_a_study_that_is_deleted_and_submitted_anew_begins_from_nothing(place: P
     place.check(trials=2)
 
 
+@pytest.mark.slow
 def test_a_budget_that_is_lowered_keeps_what_has_begun(place: Place) -> None:
     place.write_study(trials=20, epochs=4, space={"pause_s": 0.05})
     submit(place)
@@ -176,6 +183,7 @@ def test_a_budget_that_is_lowered_keeps_what_has_begun(place: Place) -> None:
     place.check(trials=begun)
 
 
+@pytest.mark.slow
 def test_a_study_that_no_worker_can_begin_says_why_until_it_can(place: Place) -> None:
     assert place.run("beta", command=(*WORKER, "fault")) == 2
     assert "no study fault in this database" in place.said("beta")
@@ -197,6 +205,7 @@ def test_a_study_that_no_worker_can_begin_says_why_until_it_can(place: Place) ->
     place.check(trials=1)
 
 
+@pytest.mark.slow
 def test_a_worker_waits_for_a_database_that_starts_late_and_ends_beside_one_that_is_silent(
     shared_place: Place,
 ) -> None:

@@ -76,6 +76,7 @@ def exactly_once(bench: Bench, spec: StudySpec) -> None:
     assert all(each.final for each in attempts)
 
 
+@pytest.mark.slow
 def test_a_connection_that_is_cut_at_any_moment_costs_no_trial(
     away_bench: Bench, proxy: Proxy, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
@@ -114,6 +115,7 @@ def test_a_database_that_is_away_for_a_while_is_waited_for(
     exactly_once(away_bench, spec)
 
 
+@pytest.mark.slow
 def test_who_is_told_to_stop_while_the_database_is_away_leaves_at_once(
     away_bench: Bench, proxy: Proxy, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:

@@ -56,6 +56,7 @@ def later_is_better(plan: TrialPlan, _epoch: int) -> float:
     return plan.slot / 10
 
 
+@pytest.mark.slow
 def test_what_a_driver_left_is_settled_once_others_have_ended_the_study(
     bench: Bench, other: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
@@ -140,6 +141,7 @@ def test_mlflow_away_keeps_a_worker_waiting_for_one_study_alone_and_then_for_ano
         unshipped.check()
 
 
+@pytest.mark.slow
 def test_a_deleted_experiment_ends_a_workers_shipping_with_what_to_do(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
@@ -210,6 +212,7 @@ def ship_all(bench: Bench) -> None:
     wait_until(shipped, LONGEST_S)
 
 
+@pytest.mark.slow
 def test_a_home_opens_the_studys_run_where_its_leaders_disk_is_lost(
     bench: Bench, other: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
@@ -229,6 +232,7 @@ def test_a_home_opens_the_studys_run_where_its_leaders_disk_is_lost(
     assert_shipped_whole(other, trials=2)
 
 
+@pytest.mark.slow
 def test_a_shipper_that_starts_slowly_ships_all_the_same(
     bench: Bench,
     scripted: type[ScriptedPool],
@@ -244,6 +248,7 @@ def test_a_shipper_that_starts_slowly_ships_all_the_same(
     assert_shipped_whole(bench, trials=2)
 
 
+@pytest.mark.slow
 def test_trials_that_another_home_has_still_to_ship_are_told_of(
     bench: Bench, other: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
@@ -271,6 +276,7 @@ def test_trials_that_another_home_has_still_to_ship_are_told_of(
     tell_elsewhere(bench.home, bench.database, "small", pytest.fail)
 
 
+@pytest.mark.slow
 def test_a_home_opens_the_studys_run_once_its_dead_leader_is_given_up(
     bench: Bench, other: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
@@ -290,6 +296,7 @@ def test_a_home_opens_the_studys_run_once_its_dead_leader_is_given_up(
     assert_shipped_whole(other, trials=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shipped", [False, True])
 def test_spools_that_are_deleted_while_a_driver_works_are_written_anew(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, shipped: bool
@@ -322,6 +329,7 @@ def ship_now(bench: Bench, spec: StudySpec) -> None:
     shipment.drain(lambda: LONGEST_S, lambda _: None)
 
 
+@pytest.mark.slow
 def test_a_studys_spool_that_was_deleted_is_written_anew_once_nobody_drives(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
@@ -337,6 +345,7 @@ def test_a_studys_spool_that_was_deleted_is_written_anew_once_nobody_drives(
     assert_shipped_whole(bench, trials=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [b"\0" * 8 + b"\n", b'{"kind": "\xff\xfe"}\n', b'{"kind": 7}\n'])
 def test_a_damaged_line_blocks_no_study_of_the_home(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, damage: bytes
@@ -353,6 +362,7 @@ def test_a_damaged_line_blocks_no_study_of_the_home(
     assert text.startswith("2 lines of what was recorded here cannot be read"), "once for all"
 
 
+@pytest.mark.slow
 def test_a_model_whose_line_is_damaged_is_kept_again(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
@@ -366,6 +376,7 @@ def test_a_model_whose_line_is_damaged_is_kept_again(
     assert runs_of(bench)["trial 0"].data.tags["tuner.model.sha256"] == kept.sha256
 
 
+@pytest.mark.slow
 def test_doctor_heals_runs_whose_beginning_was_damaged_before_it_was_known_how(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
@@ -396,6 +407,7 @@ def test_doctor_heals_runs_whose_beginning_was_damaged_before_it_was_known_how(
     assert {each.kind for each in doctor.findings()} == {Kind.DAMAGED}
 
 
+@pytest.mark.slow
 def test_a_study_whose_data_a_newer_tuner_described_goes_on(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:

@@ -43,6 +43,7 @@ def kill_while_it_is_made(maker: str, database: Path) -> None:
     assert (HALF_MADE,) in tables
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("maker", [BY_TUNER, BY_MLFLOW])
 def test_a_store_whose_maker_was_killed_is_made_anew(tmp_path: Path, maker: str) -> None:
     database = tmp_path / "mlflow.db"

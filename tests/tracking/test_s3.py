@@ -57,6 +57,7 @@ def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     client.close()
 
 
+@pytest.mark.slow
 def test_models_and_tables_reach_a_bucket_through_the_server(
     s3: Any, stopped_server: Server, recorder: Recorder, tmp_path: Path
 ) -> None:

@@ -79,6 +79,7 @@ def assert_shipped_once(settings: TrackingSettings) -> None:
         assert steps(settings, trial, "best_loss") == [0]
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ships_everything_once(
     recorder: Recorder, server: Server, started: list[Shipper]
 ) -> None:
@@ -151,6 +152,7 @@ def dropping_answers(server_port: int) -> Iterator[tuple[int, set[str]]]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_events_wait_for_a_server_that_is_down(
     recorder: Recorder, stopped_server: Server, started: list[Shipper]
 ) -> None:
@@ -170,6 +172,7 @@ def test_events_wait_for_a_server_that_is_down(
     assert shipper.log.read_text().count("events wait in the spool") == 1
 
 
+@pytest.mark.slow
 def test_it_gives_up_on_a_server_that_stays_away(
     recorder: Recorder, stopped_server: Server, started: list[Shipper]
 ) -> None:
@@ -215,6 +218,7 @@ def test_ctrl_c_does_not_end_it_but_sigterm_does(
     assert not (recorder.folder / "shipping").exists()
 
 
+@pytest.mark.slow
 def test_a_second_driver_learns_what_the_first_ones_shipper_does(
     recorder: Recorder, local: TrackingSettings, started: list[Shipper]
 ) -> None:

@@ -71,6 +71,7 @@ def test_an_upload_that_is_cut_at_half_is_sent_again(
     assert model_of(settings, tmp_path / "fetched") == MODEL
 
 
+@pytest.mark.slow
 def test_what_a_full_artifact_store_does_not_take_arrives_once_there_is_room(
     recorded: Recorder, crowded: tuple[Server, Path], tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ is_jax = BACKEND == "jax"
 on_jax = pytest.mark.skipif(not is_jax, reason="runs in the process that the contract runs in")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(is_jax, reason="starts this very process")
 @pytest.mark.timeout(600)
 def test_the_contract_holds_on_jax(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ NUDGES = (1e-6, -1e-6, 2e-6, -2e-6)
 NETWORKS = int(os.environ.get("TUNER_TEST_NETWORKS", "24"))
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.usefixtures("own_networks", "default_precision"),
     pytest.mark.filterwarnings("ignore:Gradients do not exist for variables:UserWarning"),
     pytest.mark.filterwarnings("ignore:The model does not have any trainable weights:UserWarning"),

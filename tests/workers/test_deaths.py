@@ -127,6 +127,7 @@ def test_a_trainer_that_dies_in_the_middle_of_an_answer_is_lost(
     assert "about to die over (8, 8, 1) and 10" in lost.reason
 
 
+@pytest.mark.slow
 def test_a_module_that_ends_its_trainer_is_refused_and_a_busy_pool_closes(
     make_plan: PlanMaker, tmp_path: Path
 ) -> None:

@@ -74,6 +74,7 @@ def test_a_trainer_on_jax_trains_and_saves_without_tensorflow(
     assert not any(WANTED in log.read_text() for log in printed)
 
 
+@pytest.mark.slow
 def test_both_backends_learn_as_much(
     jax_pool: LocalPool, pool: LocalPool, make_plan: PlanMaker
 ) -> None:

@@ -252,6 +252,7 @@ def test_a_precision_that_is_emulated_is_measured_only_where_nothing_else_is_ask
     assert set(pool.epoch_times(make_plan(), ["float32", "bfloat16"], known).rounds) == {"float32"}
 
 
+@pytest.mark.slow
 def test_a_trainer_that_has_grown_is_replaced_between_two_trials(
     pool: LocalPool, make_plan: PlanMaker
 ) -> None:
