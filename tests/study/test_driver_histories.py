@@ -1,0 +1,437 @@
+"""Drivers that join, work, fall silent, die and come back in any order, on a simulated clock.
+
+Hypothesis generates the histories. The drivers' heartbeats and the time at which they look at
+one another are steps of a history, so no test waits.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from optuna.trial import TrialState
+from sqlalchemy import select, update
+
+from tests.study.conftest import Bench, small_study
+from tuner.errors import SupersededError
+from tuner.recovery.takeover import give_up
+from tuner.search.trials import OpenTrial, Trials
+from tuner.spec.study_spec import StudySpec
+from tuner.storage.attempts import Claim, Ledger
+from tuner.storage.database import Database
+from tuner.storage.drivers import Members, Membership, Watch
+from tuner.storage.opening import open_database
+from tuner.storage.studies import Catalog
+from tuner.storage.tables import attempts, drivers
+from tuner.training import plan as training
+from tuner.training.plan import EpochReport, Timings, TrialResult
+
+SLOTS = 3
+LEASE_S = 1e6
+"""No heartbeat is sent by the clock on the wall in the time that a history takes."""
+TICK_S = 0.3 * LEASE_S
+"""A driver that looks once a tick observes the others without a gap."""
+MOST_DRIVERS = 4
+
+ENDS = {
+    TrialState.COMPLETE: "completed",
+    TrialState.FAIL: "failed",
+}
+
+
+@dataclass
+class Trying:
+    """An attempt in a driver's hands."""
+
+    claim: Claim
+    opened: OpenTrial | None = None
+    told: str = ""
+    """The outcome that the row was told, before the ledger has it."""
+    epochs: int = 0
+
+
+@dataclass
+class Driver:
+    """A driver of the study, with a connection, a home and a clock of its own."""
+
+    database: Database
+    lease: Membership
+    ledger: Ledger
+    trials: Trials
+    watch: Watch
+    home: str
+    beat_at: float
+    awake: bool = True
+    dead: bool = False
+    given_up: bool = False
+    trying: dict[int, Trying] = field(default_factory=dict)
+
+    @property
+    def uid(self) -> str:
+        return self.lease.uid
+
+    def outcomes(self) -> dict[int, str]:
+        """How its open attempts end when it is given up, by slot."""
+        return {slot: each.told or "interrupted" for slot, each in self.trying.items()}
+
+
+class DriverHistories(RuleBasedStateMachine):
+    """One study, from its first driver until every slot is done."""
+
+    studies = 0
+
+    def __init__(self, bench: Bench, unused: list[Database]) -> None:
+        super().__init__()
+        self.bench = bench
+        self.unused = unused
+        self.now = 0.0
+        self.drivers: list[Driver] = []
+        self.lost = 0
+        """How many attempts a trainer's death has ended."""
+
+    @initialize()
+    def a_study_is_made(self) -> None:
+        DriverHistories.studies += 1
+        name = f"history-{DriverHistories.studies}"
+        self.spec: StudySpec = small_study(name=name, trials=SLOTS, sampler="random", baseline=[])
+        self.bench.record(self.spec)
+
+    @property
+    def present(self) -> list[Driver]:
+        """Those whose processes exist."""
+        return [each for each in self.drivers if not each.dead]
+
+    @property
+    def awake(self) -> list[Driver]:
+        return [each for each in self.present if each.awake]
+
+    def pick(self, which: int, choices: list[Driver] | None = None) -> Driver:
+        among = self.awake if choices is None else choices
+        return among[which % len(among)]
+
+    @precondition(lambda self: len(self.present) < MOST_DRIVERS)
+    @rule(elsewhere=st.booleans(), home=st.integers(0, MOST_DRIVERS))
+    def join(self, elsewhere: bool, home: int) -> None:
+        """A home has one driver at a time, as its lock sees to."""
+        taken = {each.home for each in self.present}
+        free = [f"home {n}" for n in range(MOST_DRIVERS + 1) if f"home {n}" not in taken]
+        self.enrol(elsewhere=elsewhere, home=free[home % len(free)])
+
+    def enrol(self, *, elsewhere: bool, home: str) -> Driver:
+        name, database = self.spec.name, self.connect()
+        lease = Membership(database, name, home, LEASE_S)
+        lease.__enter__()
+        born = self.now * 7 + len(self.drivers)  # the clocks of two machines have nothing in common
+        driver = Driver(
+            database,
+            lease,
+            Ledger(database, name, lease.uid),
+            Trials(database, self.spec, lease.uid),
+            Watch(Members(database, name), lambda: self.now - born, home),
+            home,
+            self.now,
+        )
+        if elsewhere:
+            self.change_row(driver, host="elsewhere")
+        self.drivers.append(driver)
+        return driver
+
+    def connect(self) -> Database:
+        return self.unused.pop() if self.unused else open_database(self.bench.home)
+
+    def change_row(self, driver: Driver, **values: Any) -> None:
+        row = update(drivers).where(drivers.c.uid == driver.uid).values(**values)
+        with self.bench.database.engine.begin() as connection:
+            connection.execute(row)
+
+    @precondition(lambda self: self.awake)
+    @rule(which=st.integers(0, 3))
+    def claim(self, which: int) -> None:
+        driver = self.pick(which)
+        self.act(driver, lambda: self.claim_with(driver))
+
+    def claim_with(self, driver: Driver) -> None:
+        claim = driver.ledger.claim(SLOTS, lambda _slot: True, lambda _slot: False)
+        newest = driver.ledger.latest()
+        if claim is None:
+            assert not [slot for slot in range(SLOTS) if slot not in newest]
+            assert not [each for each in newest.values() if each.handed_back]
+        else:
+            driver.trying[claim.slot] = Trying(claim)
+
+    @precondition(lambda self: self.tries(opened=False))
+    @rule(which=st.integers(0, 11))
+    def open_row(self, which: int) -> None:
+        driver, trying = self.pick_try(which, opened=False)
+        self.act(driver, lambda: self.open_with(driver, trying))
+
+    def open_with(self, driver: Driver, trying: Trying) -> None:
+        trying.opened = driver.trials.open(trying.claim)
+
+    @precondition(lambda self: self.tries(opened=True))
+    @rule(which=st.integers(0, 11))
+    def report(self, which: int) -> None:
+        """Reports wait in memory, so that a fenced driver may take one and lose it."""
+        driver, trying = self.pick_try(which, opened=True)
+        assert trying.opened is not None
+        trying.epochs = max(trying.epochs, *trying.opened.reported, 0) + 1
+        driver.trials.report(trying.opened, epoch(trying.epochs))
+
+    @precondition(lambda self: self.tries(opened=True))
+    @rule(which=st.integers(0, 11), completes=st.booleans())
+    def tell(self, which: int, completes: bool) -> None:
+        """The row; the ledger hears in another step, before which the driver may die."""
+        driver, trying = self.pick_try(which, opened=True)
+        self.act(driver, lambda: tell_row(driver, trying, completes=completes))
+
+    @precondition(lambda self: self.tries(told=True))
+    @rule(which=st.integers(0, 11))
+    def close(self, which: int) -> None:
+        driver, trying = self.pick_try(which, told=True)
+        self.act(driver, lambda: close_attempt(driver, trying, trying.told))
+
+    @precondition(lambda self: self.tries(told=False))
+    @rule(which=st.integers(0, 11))
+    def lose_the_trainer(self, which: int) -> None:
+        driver, trying = self.pick_try(which, told=False)
+        if self.act(driver, lambda: close_attempt(driver, trying, "lost")):
+            self.lost += 1
+
+    @precondition(lambda self: self.awake)
+    @rule(which=st.integers(0, 3))
+    def stop(self, which: int) -> None:
+        driver = self.pick(which)
+        self.act(driver, lambda: self.leave(driver))
+
+    def leave(self, driver: Driver) -> None:
+        for trying in list(driver.trying.values()):
+            close_attempt(driver, trying, trying.told or "interrupted")
+        others = [each for each in self.drivers if not each.given_up and each is not driver]
+        assert driver.lease.leave() == (not others)
+        driver.given_up = True
+        self.drop(driver)
+
+    @precondition(lambda self: self.awake)
+    @rule(which=st.integers(0, 3))
+    def fall_silent(self, which: int) -> None:
+        """As SIGSTOP does, or a network that is cut."""
+        self.pick(which).awake = False
+
+    @precondition(lambda self: len(self.awake) < len(self.present))
+    @rule(which=st.integers(0, 3))
+    def come_back(self, which: int) -> None:
+        self.pick(which, [each for each in self.present if not each.awake]).awake = True
+
+    @precondition(lambda self: self.present)
+    @rule(which=st.integers(0, 3))
+    def die(self, which: int) -> None:
+        """On this machine others see at once that the process is gone."""
+        driver = self.pick(which, self.present)
+        self.change_row(driver, pid_started=-1)
+        self.drop(driver)
+
+    @rule(ticks=st.integers(1, 5))
+    def pass_time(self, ticks: int) -> None:
+        for _ in range(ticks):
+            self.now += TICK_S
+            for driver in self.awake:
+                if self.act(driver, lambda driver=driver: beat(driver), noticed=False):
+                    driver.beat_at = self.now
+            for driver in self.awake:
+                if not driver.given_up:
+                    self.look(driver)
+
+    def look(self, driver: Driver) -> None:
+        """Gives up who is dead, and nobody else, with all that was in the dead one's hands."""
+        for row in driver.watch.silent():
+            (found,) = (each for each in self.drivers if each.uid == row.uid)
+            gone = found.dead and row.process.host != "elsewhere"
+            enough = LEASE_S / 2 if found.home == driver.home else LEASE_S
+            assert gone or self.now - found.beat_at > enough - TICK_S
+            assert not (found.awake and not found.dead), "a driver that sends heartbeats lives"
+            closed = give_up(driver.database, self.spec.name, row)
+            assert {each.slot: each.outcome for each in closed} == found.outcomes()
+            found.given_up = True
+
+    def act(self, driver: Driver, action: Callable[[], object], *, noticed: bool = True) -> bool:
+        """Whether it was done: a driver that was given up changes nothing, and hears so."""
+        if not driver.given_up:
+            action()
+            return True
+        before = self.stored()
+        with pytest.raises(SupersededError):
+            action()
+        assert self.stored() == before
+        if noticed:
+            self.drop(driver)
+        return False
+
+    def drop(self, driver: Driver) -> None:
+        driver.dead = True
+        driver.awake = False
+
+    def tries(self, **wanted: bool) -> list[tuple[Driver, Trying]]:
+        return [
+            (driver, trying)
+            for driver in self.awake
+            for trying in driver.trying.values()
+            if ("opened" not in wanted or is_opened(trying) == wanted["opened"])
+            and ("told" not in wanted or bool(trying.told) == wanted["told"])
+        ]
+
+    def pick_try(self, which: int, **wanted: bool) -> tuple[Driver, Trying]:
+        tries = self.tries(**wanted)
+        return tries[which % len(tries)]
+
+    def stored(self) -> list[Any]:
+        """All that a driver of the study could have changed."""
+        ledger = select(attempts).where(attempts.c.study == self.spec.name)
+        rows = select(drivers).where(drivers.c.study == self.spec.name)
+        with self.bench.database.engine.begin() as connection:
+            ours = [*connection.execute(ledger).all(), *connection.execute(rows).all()]
+        return [*sorted(map(str, ours)), *map(str, self.bench.trials(self.spec).all())]
+
+    @invariant()
+    def a_slot_has_one_open_attempt_and_one_row_at_most(self) -> None:
+        if not hasattr(self, "spec"):
+            return
+        tried = self.bench.ledger(self.spec).attempts()
+        by_slot: dict[int, list[Any]] = {}
+        for attempt in tried:
+            by_slot.setdefault(attempt.slot, []).append(attempt)
+        for slot, each in by_slot.items():
+            assert 0 <= slot < SLOTS
+            assert [one.number for one in each] == list(range(len(each)))
+            assert all(one.handed_back for one in each[:-1]), "an attempt follows a final one"
+        open_slots = {(one.driver, one.slot) for one in tried if one.outcome is None}
+        assert open_slots == {
+            (driver.uid, slot)
+            for driver in self.drivers
+            if not driver.given_up
+            for slot in driver.trying
+        }
+        slots = [row.user_attrs["slot"] for row in self.bench.trials(self.spec).all()]
+        assert len(set(slots)) == len(slots)
+
+    def teardown(self) -> None:
+        try:
+            if hasattr(self, "spec"):
+                self.finish()
+                self.check()
+        finally:
+            for driver in self.drivers:
+                driver.lease.leave()
+                self.unused.append(driver.database)
+            if hasattr(self, "spec"):
+                Catalog(self.bench.database).delete(self.spec.name)
+
+    def finish(self) -> None:
+        """Those who are silent never come back, and one more driver does what is left."""
+        for driver in self.present:
+            if not driver.awake:
+                self.drop(driver)
+        last = self.enrol(elsewhere=True, home="the last home")
+        self.pass_time(5)
+        assert not [each for each in self.drivers if each.dead and not each.given_up]
+        for driver in [each for each in self.awake if each is not last]:
+            self.act(driver, lambda driver=driver: self.leave(driver))
+        while last.ledger.has_free(SLOTS):
+            self.claim_with(last)
+            for trying in list(last.trying.values()):
+                self.open_with(last, trying)
+                if not trying.told:
+                    tell_row(last, trying, completes=True)
+                close_attempt(last, trying, trying.told)
+        self.leave(last)
+
+    def check(self) -> None:
+        """N slots have come to exactly N trials, and each ledger entry says what its row says."""
+        tried = self.bench.ledger(self.spec).attempts()
+        rows = self.bench.trials(self.spec).by_slot()
+        assert rows.keys() == set(range(SLOTS))
+        final = {each.slot: each.outcome for each in tried if each.final}
+        assert final == {slot: ENDS[row.state] for slot, row in rows.items()}
+        assert len(self.bench.trials(self.spec).all()) == SLOTS
+        assert Counter(each.outcome for each in tried)["lost"] == self.lost
+        assert not [each for each in tried if each.outcome is None]
+
+
+def is_opened(trying: Trying) -> bool:
+    """In a trainer's hands."""
+    return trying.opened is not None and not trying.told
+
+
+def epoch(number: int) -> EpochReport:
+    metrics = {"val_accuracy": number / 100, "accuracy": number / 100, "loss": 1.0}
+    return EpochReport(epoch=number, metrics=metrics, train_s=1, validation_s=1, finished_ms=1)
+
+
+def beat(driver: Driver) -> None:
+    """As its own thread does, on its own connection."""
+    row = update(drivers).where(drivers.c.uid == driver.uid)
+    with driver.database.engine.begin() as connection:
+        connection.execute(row.values(beats=drivers.c.beats + 1))
+
+
+def tell_row(driver: Driver, trying: Trying, *, completes: bool) -> None:
+    assert trying.opened is not None
+    if completes:
+        result = TrialResult(
+            state=training.TrialState.COMPLETED,
+            epochs=(epoch(1),),
+            best_epoch=1,
+            evaluation=None,
+            model=None,
+            timings=Timings(build_s=0, train_s=1, validation_s=1, total_s=2),
+            peak_memory_mb=1,
+        )
+        driver.trials.tell(trying.opened, result)
+    else:
+        driver.trials.fail(trying.opened, "its trainer died too often")
+    trying.told = "completed" if completes else "failed"
+
+
+def close_attempt(driver: Driver, trying: Trying, outcome: Any) -> None:
+    if trying.opened is not None and not trying.told:
+        driver.trials.hand_back(trying.opened)
+    assert driver.ledger.close(trying.claim.uid, outcome)
+    del driver.trying[trying.claim.slot]
+
+
+@pytest.mark.parametrize(
+    ("storage", "histories"),
+    [
+        pytest.param("sqlite", 25, id="sqlite"),
+        pytest.param("sqlite", 1000, id="sqlite-many", marks=pytest.mark.slow),
+        pytest.param("postgresql", 300, id="postgresql-many", marks=pytest.mark.slow),
+    ],
+    indirect=["storage"],
+)
+def test_every_history_of_drivers_ends_with_one_trial_a_slot(
+    each_bench: Bench, histories: int
+) -> None:
+    unused: list[Database] = []
+    try:
+        run_state_machine_as_test(  # type: ignore[no-untyped-call]
+            lambda: DriverHistories(each_bench, unused),
+            settings=settings(
+                max_examples=histories,
+                stateful_step_count=30,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    finally:
+        for database in unused:
+            database.close()
