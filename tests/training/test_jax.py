@@ -34,7 +34,7 @@ def test_the_contract_holds_on_jax(tmp_path: Path) -> None:
     """Optimised less, since compiling takes most of the time."""
     files = ("test_engine.py", "test_random_networks.py", "test_jax.py")
     suite = [str(Path(__file__).with_name(name)) for name in files]
-    options = ["-n0", "-q", "-p", "no:cacheprovider"]
+    options = ["-n0", "-q", "-m", "", "-p", "no:cacheprovider"]
     options.append(f"--basetemp={tmp_path / 'jax'}")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *suite],
