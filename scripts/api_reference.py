@@ -101,7 +101,10 @@ def _class(described: Class, wanted: tuple[str, ...] | None) -> Iterator[str]:
     yield f"### `{described.name}`\n"
     yield f"`{described.path}`\n"
     yield from _text(described)
-    found = [each.final_target if each.is_alias else each for each in _members(described, wanted)]
+    found = [
+        each.final_target if isinstance(each, Alias) else each
+        for each in _members(described, wanted)
+    ]
     fields = [_field(each) for each in found if isinstance(each, Attribute) and each.annotation]
     yield from [*fields, ""] if fields else []
     for each in found:

@@ -54,7 +54,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
-class OneKeras(LoadFileScheduling):
+class OneKeras(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
     """Each file is one process's work, and all that import Keras are one process's together."""
 
     def _split_scope(self, nodeid: str) -> str:

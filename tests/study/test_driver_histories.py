@@ -7,6 +7,7 @@ one another are steps of a history, so no test waits.
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -246,7 +247,7 @@ class DriverHistories(RuleBasedStateMachine):
         for _ in range(ticks):
             self.now += TICK_S
             for driver in self.awake:
-                if self.act(driver, lambda driver=driver: beat(driver), noticed=False):
+                if self.act(driver, partial(beat, driver), noticed=False):
                     driver.beat_at = self.now
             for driver in self.awake:
                 if not driver.given_up:
@@ -345,7 +346,7 @@ class DriverHistories(RuleBasedStateMachine):
         self.pass_time(5)
         assert not [each for each in self.drivers if each.dead and not each.given_up]
         for driver in [each for each in self.awake if each is not last]:
-            self.act(driver, lambda driver=driver: self.leave(driver))
+            self.act(driver, partial(self.leave, driver))
         while last.ledger.has_free(SLOTS):
             self.claim_with(last)
             for trying in list(last.trying.values()):
@@ -423,8 +424,8 @@ def test_every_history_of_drivers_ends_with_one_trial_a_slot(
 ) -> None:
     unused: list[Database] = []
     try:
-        run_state_machine_as_test(  # type: ignore[no-untyped-call]
-            lambda: DriverHistories(each_bench, unused),
+        run_state_machine_as_test(
+            lambda: DriverHistories(each_bench, unused),  # type: ignore[arg-type]  # a factory will do
             settings=settings(
                 max_examples=histories,
                 stateful_step_count=30,

@@ -267,8 +267,8 @@ def test_every_history_of_shipping_ends_with_each_run_and_each_epoch_once(
         return TroubledClient(open_store(uri), troubles)
 
     monkeypatch.setattr("tuner.tracking.mlflow.mlflow_store.open_store", troubled)
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        lambda: ShippingHistories(tmp_path, local, troubles),
+    run_state_machine_as_test(
+        lambda: ShippingHistories(tmp_path, local, troubles),  # type: ignore[arg-type]  # a factory will do
         settings=settings(
             max_examples=histories,
             stateful_step_count=20,
