@@ -11,12 +11,12 @@ from tuner.training.plan import (
     Evaluation,
     KeptModel,
     ModelPlan,
+    Outcome,
     Precision,
     Timings,
     TrainerInfo,
     TrialPlan,
     TrialResult,
-    TrialState,
 )
 from tuner.training.timing import EpochTimes
 from tuner.workers.messages import Described
@@ -103,7 +103,7 @@ def _result(plan: TrialPlan, reports: list[EpochReport]) -> TrialResult:
     path.write_text(f"slot {plan.slot}")
     best = max(reports, key=lambda report: report.metrics[plan.objective.metric])
     return TrialResult(
-        state=TrialState.COMPLETED,
+        state=Outcome.COMPLETED,
         epochs=tuple(reports),
         best_epoch=best.epoch,
         evaluation=_evaluation(plan.classes, best.metrics["val_accuracy"]),

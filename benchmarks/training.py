@@ -28,7 +28,7 @@ from tuner.spec.recipe import Backend
 from tuner.training import training_loop
 from tuner.training.data import TrainingData, load
 from tuner.training.engines import backends
-from tuner.training.plan import EpochReport, TrialPlan, TrialState
+from tuner.training.plan import EpochReport, Outcome, TrialPlan
 
 if TYPE_CHECKING:
     import keras
@@ -106,7 +106,7 @@ def _ours(plan: TrialPlan, rows: TrainingData, clock: Clock, backend: Backend) -
     plan.folder.mkdir()
     clock.begin()
     result = training_loop.train(plan, lambda _plan: rows, engine, clock)
-    if result.state is not TrialState.COMPLETED or result.model is None:
+    if result.state is not Outcome.COMPLETED or result.model is None:
         raise RuntimeError(f"the training ended as {result.state}: {result.error}")
     import keras
 

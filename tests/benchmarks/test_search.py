@@ -143,7 +143,7 @@ def _report(epoch: int, values: list[float]) -> EpochReport:
 def _result(reports: list[EpochReport], pruned: bool) -> TrialResult:
     values = [report.metrics["val_accuracy"] for report in reports]
     return TrialResult(
-        state=training.TrialState.PRUNED if pruned else training.TrialState.COMPLETED,
+        state=training.Outcome.PRUNED if pruned else training.Outcome.COMPLETED,
         epochs=tuple(reports),
         best_epoch=1 + values.index(max(values)),
         evaluation=None,

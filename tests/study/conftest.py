@@ -33,13 +33,13 @@ from tuner.training.plan import (
     EpochReport,
     KeptModel,
     ModelPlan,
+    Outcome,
     Precision,
     Timings,
     TrainerInfo,
     TrialError,
     TrialPlan,
     TrialResult,
-    TrialState,
 )
 from tuner.training.timing import EpochTimes
 from tuner.workers.messages import Described
@@ -122,11 +122,11 @@ class ScriptedPool:
         if self.dies(plan):
             return Lost(plan, f"killed by SIGKILL within {timeout_s} s")
         if self.fails(plan):
-            return Finished(plan, _result(plan, reports, TrialState.FAILED))
+            return Finished(plan, _result(plan, reports, Outcome.FAILED))
         if slot in self._pruned:
-            return Finished(plan, _result(plan, reports, TrialState.PRUNED))
+            return Finished(plan, _result(plan, reports, Outcome.PRUNED))
         if len(reports) == plan.epochs:
-            return Finished(plan, _result(plan, reports, TrialState.COMPLETED))
+            return Finished(plan, _result(plan, reports, Outcome.COMPLETED))
         value = self.curve(plan, len(reports) + 1)
         metrics = {plan.objective.metric: value, "loss": 1 - value}
         report = EpochReport(
@@ -139,7 +139,7 @@ class ScriptedPool:
         self._active.clear()
 
 
-def _result(plan: TrialPlan, reports: list[EpochReport], state: TrialState) -> TrialResult:
+def _result(plan: TrialPlan, reports: list[EpochReport], state: Outcome) -> TrialResult:
     best = None
     for report in reports:
         value = report.metrics[plan.objective.metric]
@@ -162,7 +162,7 @@ def _result(plan: TrialPlan, reports: list[EpochReport], state: TrialState) -> T
         model=model,
         timings=Timings(build_s=0.1, train_s=1.0, validation_s=0.1, total_s=1.2),
         peak_memory_mb=100.0,
-        error=error if state is TrialState.FAILED else None,
+        error=error if state is Outcome.FAILED else None,
     )
 
 

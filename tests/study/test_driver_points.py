@@ -10,6 +10,7 @@ from tests.study.conftest import Bench, ScriptedPool, small_study
 from tuner.search.points import stated_point
 from tuner.spec.search_space import Scalar
 from tuner.spec.study_spec import StudySpec
+from tuner.training.plan import Outcome
 
 Spec = Callable[..., StudySpec]
 
@@ -189,7 +190,7 @@ def test_a_grid_that_was_begun_in_another_order_is_trained_whole(
     claims = [ledger.claim(4, lambda _: True, lambda slot: slot % seeds == 0) for _ in range(4)]
     for claim in filter(None, claims):
         trials.open(claim)
-        ledger.close(claim.uid, "interrupted")
+        ledger.close(claim.uid, Outcome.INTERRUPTED)
     pool = scripted()
 
     bench.run(spec, pool)

@@ -9,6 +9,7 @@ from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Claim, Ledger
 from tuner.storage.drivers import this_process
 from tuner.storage.opening import open_database
+from tuner.training.plan import Outcome
 
 Spec = Callable[..., StudySpec]
 
@@ -33,12 +34,12 @@ def test_a_slot_handed_back_is_claimed_again_as_the_next_attempt(
     first = claim(ledger)
     assert first is not None
 
-    ledger.close(first.uid, "interrupted")
+    ledger.close(first.uid, Outcome.INTERRUPTED)
     second = claim(ledger)
 
     assert second is not None
     assert (second.slot, second.number, second.predecessor) == (0, 1, first.uid)
-    ledger.close(second.uid, "completed")
+    ledger.close(second.uid, Outcome.COMPLETED)
     third = claim(ledger)
     assert third is not None
     assert third.slot == 1
@@ -49,8 +50,8 @@ def test_an_attempt_is_closed_once(each_bench: Bench, study_spec: Spec) -> None:
     first = claim(ledger)
     assert first is not None
 
-    assert ledger.close(first.uid, "completed")
-    assert not ledger.close(first.uid, "lost")
+    assert ledger.close(first.uid, Outcome.COMPLETED)
+    assert not ledger.close(first.uid, Outcome.LOST)
     assert [attempt.outcome for attempt in ledger.attempts()] == ["completed"]
 
 

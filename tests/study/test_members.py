@@ -30,6 +30,7 @@ from tuner.storage.studies import Catalog
 from tuner.storage.tables import drivers
 from tuner.tracking.spool.spool import read_events
 from tuner.tracking.spool.spool_events import AttemptAbandoned
+from tuner.training.plan import Outcome
 
 Spec = Callable[..., StudySpec]
 LEASE_S = 0.6
@@ -186,7 +187,7 @@ def test_who_was_given_up_commits_nothing_more(each_bench: Bench, study_spec: Sp
         opened.trial.set_user_attr("late", 1)
         for write in (
             lambda: claim(ledger),
-            lambda: ledger.close(claimed.uid, "completed"),
+            lambda: ledger.close(claimed.uid, Outcome.COMPLETED),
             lambda: trials.fail(opened, "too late"),
         ):
             with pytest.raises(SupersededError, match="others went on"):

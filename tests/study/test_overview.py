@@ -15,6 +15,7 @@ from tuner.storage.tables import studies
 from tuner.study.driver_lock import only_driver
 from tuner.study.overview import StudyOverview, overview
 from tuner.study.study import Study
+from tuner.training.plan import Outcome
 
 Spec = Callable[..., StudySpec]
 
@@ -53,7 +54,7 @@ def open_two_attempts(bench: Bench, spec: StudySpec) -> None:
         assert claim is not None
         trials.open(claim)
         if handed_back:
-            ledger.close(claim.uid, "interrupted")
+            ledger.close(claim.uid, Outcome.INTERRUPTED)
 
 
 def add_rows(bench: Bench, spec: StudySpec) -> None:

@@ -14,7 +14,6 @@ from tuner.tracking.spool.spool_events import (
     Event,
     ModelDisplaced,
     ModelKept,
-    Outcome,
     StudyClosed,
     StudyOpened,
     StudyProgressed,
@@ -27,13 +26,13 @@ from tuner.training.plan import (
     Evaluation,
     KeptModel,
     ModelPlan,
+    Outcome,
     SystemSample,
     Timings,
     TrainerInfo,
     TrialError,
     TrialPlan,
     TrialResult,
-    TrialState,
 )
 
 START_MS = 1_700_000_000_000
@@ -144,17 +143,17 @@ class Recorder:
         return ModelDisplaced(at_ms=START_MS + 50_000)
 
     def ended(
-        self, outcome: Outcome = "completed", epochs: int = 3, reason: str = ""
+        self, outcome: str = Outcome.COMPLETED, epochs: int = 3, reason: str = ""
     ) -> AttemptEnded:
+        ending = Outcome(outcome)
         log = self.files / "output.log"
         log.write_text("trained\n")
-        handed_back = outcome in ("interrupted", "lost")
-        result = None if handed_back else trial_result(TrialState(outcome), epochs, self.files)
+        result = None if ending.hands_back else trial_result(ending, epochs, self.files)
         return AttemptEnded(
-            at_ms=START_MS + 60_000, outcome=outcome, reason=reason, result=result, log=log
+            at_ms=START_MS + 60_000, outcome=ending, reason=reason, result=result, log=log
         )
 
-    def trial(self, slot: int, outcome: Outcome = "completed", epochs: int = 3) -> None:
+    def trial(self, slot: int, outcome: str = Outcome.COMPLETED, epochs: int = 3) -> None:
         self.attempt(
             slot,
             0,
@@ -215,8 +214,8 @@ def evaluation(*labels: str) -> Evaluation:
     )
 
 
-def trial_result(state: TrialState, epochs: int, folder: Path) -> TrialResult:
-    failed = state is TrialState.FAILED
+def trial_result(state: Outcome, epochs: int, folder: Path) -> TrialResult:
+    failed = state is Outcome.FAILED
     return TrialResult(
         state=state,
         epochs=tuple(report(number) for number in range(1, epochs + 1)),

@@ -20,7 +20,7 @@ from tuner.tracking.runs.attempt_run import AttemptRun, attempt_params
 from tuner.tracking.runs.exports import summary_csv
 from tuner.tracking.runs.run_update import RunUpdate
 from tuner.tracking.runs.study_run import StudyRun
-from tuner.tracking.spool.spool_events import EpochEnded, Outcome
+from tuner.tracking.spool.spool_events import EpochEnded
 from tuner.training.scores import evaluate_predictions
 
 
@@ -38,7 +38,7 @@ def artifact_names(update: RunUpdate) -> set[str]:
         ("lost", "KILLED"),
     ],
 )
-def test_outcomes_are_told_apart(recorder: Recorder, outcome: Outcome, status: str) -> None:
+def test_outcomes_are_told_apart(recorder: Recorder, outcome: str, status: str) -> None:
     run = AttemptRun.of(recorder.started(0))
     update = run.update(recorder.ended(outcome))
     assert update.status == status

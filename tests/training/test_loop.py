@@ -22,10 +22,10 @@ from tuner.training.plan import (
     CHECKPOINT,
     EpochReport,
     KeptModel,
+    Outcome,
     Precision,
     TrialPlan,
     TrialResult,
-    TrialState,
 )
 
 CLASSES = 10
@@ -154,7 +154,7 @@ def kept_epoch(result: TrialResult) -> int:
 def test_a_completed_trial_has_its_curve_its_evaluation_and_its_model(make_plan: PlanMaker) -> None:
     listener = Listener()
     result = train(make_plan(epochs=3), ScriptedEngine((30, 50, 40)), listener)
-    assert result.state is TrialState.COMPLETED
+    assert result.state is Outcome.COMPLETED
     assert result.error is None
     assert result.epochs == tuple(listener.heard)
     assert [report.epoch for report in result.epochs] == [1, 2, 3]
@@ -196,7 +196,7 @@ def test_patience_is_counted_from_the_best_epoch(
 ) -> None:
     script = ScriptedEngine((30, 40, 40, 50, 45, 50, 20))
     result = train(make_plan(epochs=7, patience=patience), script)
-    assert result.state is TrialState.COMPLETED
+    assert result.state is Outcome.COMPLETED
     assert len(result.epochs) == script.epoch == epochs
 
 
@@ -216,7 +216,7 @@ def test_pruned_between_epochs(make_plan: PlanMaker) -> None:
     script = ScriptedEngine((50, 40, 60, 70))
     result = train(make_plan(epochs=4), script, Listener(prunes_after=2))
     assert script.epoch == 2, "the epoch after the verdict is not trained"
-    assert result.state is TrialState.PRUNED
+    assert result.state is Outcome.PRUNED
     assert len(result.epochs) == 2
     assert result.evaluation is not None
     assert result.evaluation.accuracy == 0.5
@@ -227,7 +227,7 @@ def test_an_epoch_in_which_pruning_is_asked_for_is_left_out(make_plan: PlanMaker
     listener = Listener()
     script = ScriptedEngine((50, 60, 70), during={3: lambda: setattr(listener, "told", True)})
     result = train(make_plan(epochs=4), script, listener)
-    assert result.state is TrialState.PRUNED
+    assert result.state is Outcome.PRUNED
     assert script.epoch == 3
     assert [report.epoch for report in listener.heard] == [1, 2]
     assert result.epochs == tuple(listener.heard)
@@ -238,7 +238,7 @@ def test_the_first_epoch_counts_even_if_pruned_in_its_course(make_plan: PlanMake
     listener = Listener()
     script = ScriptedEngine((50,), during={1: lambda: setattr(listener, "told", True)})
     result = train(make_plan(epochs=4), script, listener)
-    assert result.state is TrialState.PRUNED
+    assert result.state is Outcome.PRUNED
     assert len(result.epochs) == 1
     assert kept_epoch(result) == 1
 
@@ -255,7 +255,7 @@ def test_without_validation_the_last_epoch_counts(make_plan: PlanMaker) -> None:
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_has_diverged(make_plan: PlanMaker, loss: float) -> None:
     result = train(make_plan(epochs=4), ScriptedEngine((30, 50, 60, 70), loss={3: loss}))
-    assert result.state is TrialState.FAILED
+    assert result.state is Outcome.FAILED
     assert result.error is not None
     assert result.error.message == f"diverged: loss is {loss} after epoch 3"
     assert len(result.epochs) == 3
@@ -266,7 +266,7 @@ def test_a_loss_that_is_not_finite_has_diverged(make_plan: PlanMaker, loss: floa
 
 def test_diverged_in_the_first_epoch(make_plan: PlanMaker) -> None:
     result = train(make_plan(), ScriptedEngine((30,), loss={1: float("nan")}))
-    assert result.state is TrialState.FAILED
+    assert result.state is Outcome.FAILED
     assert result.best_epoch is None
     assert result.model is None
     assert result.evaluation is None
@@ -290,7 +290,7 @@ def test_a_result_comes_back_from_json_unchanged(make_plan: PlanMaker) -> None:
 def test_a_network_without_a_softmax_fails_in_words(make_plan: PlanMaker, validation: int) -> None:
     plan = make_plan(validation=validation, objective=Objective(metric="loss"))
     result = train(plan, ScriptedEngine((30,), softmax=False))
-    assert result.state is TrialState.FAILED
+    assert result.state is Outcome.FAILED
     assert result.error is not None
     assert result.error.type == "ModelError"
     assert result.error.message == (
@@ -301,7 +301,7 @@ def test_a_network_without_a_softmax_fails_in_words(make_plan: PlanMaker, valida
 
 def test_a_model_that_cannot_be_promoted_says_so_at_once(make_plan: PlanMaker) -> None:
     result = train(make_plan(epochs=1), ScriptedEngine((30,), unlike=True))
-    assert result.state is TrialState.COMPLETED
+    assert result.state is Outcome.COMPLETED
     assert result.remarks == ("cannot be promoted: it is another network",)
     assert result.unpromotable == "it is another network"
 
@@ -322,7 +322,7 @@ def test_weights_that_cannot_be_copied_leave_no_best_epoch(make_plan: PlanMaker)
             raise MemoryError
 
     result = train(make_plan(epochs=2), Full((30, 40)))
-    assert result.state is TrialState.FAILED
+    assert result.state is Outcome.FAILED
     assert result.error is not None
     assert result.error.type == "MemoryError"
     assert result.best_epoch is None
@@ -334,7 +334,7 @@ def test_whatever_the_model_function_raises_is_a_failed_trial(make_plan: PlanMak
             raise ModelError(f"{plan.model.name} on {data.image_shape}") from ZeroDivisionError()
 
     result = train(make_plan(), Broken(()))
-    assert result.state is TrialState.FAILED
+    assert result.state is Outcome.FAILED
     assert result.error is not None
     assert result.error.type == "ModelError"
     assert result.error.message == "dense on (2, 2, 1)"
@@ -349,7 +349,7 @@ def test_rows_that_cannot_be_had_are_a_failed_trial(make_plan: PlanMaker) -> Non
         raise OSError(f"no {plan.dataset.name}")
 
     result = training_loop.train(make_plan(), load, ScriptedEngine(()), Listener())
-    assert result.state is TrialState.FAILED
+    assert result.state is Outcome.FAILED
     assert result.error is not None
     assert result.error.message == "no no-data"
 
@@ -358,7 +358,7 @@ def test_a_model_that_cannot_be_written_costs_the_model_alone(
     make_plan: PlanMaker, tmp_path: Path
 ) -> None:
     result = train(make_plan(epochs=2, folder=tmp_path / "absent"), ScriptedEngine((30, 50)))
-    assert result.state is TrialState.COMPLETED
+    assert result.state is Outcome.COMPLETED
     assert result.model is None
     assert "its model could not be kept, nor promoted: No such file or directory" in result.remarks
     assert result.best_epoch == 2
@@ -493,5 +493,5 @@ def test_a_folder_that_takes_no_checkpoint_ends_no_trial(make_plan: PlanMaker) -
     plan = make_plan(epochs=3)
     (plan.folder / f".partial-{CHECKPOINT}").mkdir()
     result = train(plan, ScriptedEngine((10, 20, 30)))
-    assert result.state is TrialState.COMPLETED
+    assert result.state is Outcome.COMPLETED
     assert result.remarks[0].startswith("cannot keep checkpoints")

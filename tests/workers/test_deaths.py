@@ -22,7 +22,7 @@ from tests.workers.conftest import (
     when_idle,
 )
 from tuner.errors import UnavailableError
-from tuner.training.plan import CHECKPOINT, ModelPlan, TrialState
+from tuner.training.plan import CHECKPOINT, ModelPlan, Outcome
 from tuner.workers.devices import Device
 from tuner.workers.local_pool import LocalPool, TrainerProcess
 from tuner.workers.pool import Finished, Lost, Reported
@@ -71,7 +71,7 @@ def test_a_killed_trainer_is_lost_and_replaced(pool: LocalPool, make_plan: PlanM
     assert trainer.pid not in {trainer.pid for trainer in trainers}
     assert {trainer.assigned for trainer in trainers} == {"gpu:0", "gpu:1"}
     results = [e.result for e in follow(pool, *retries) if isinstance(e, Finished)]
-    assert [result.state for result in results] == [TrialState.COMPLETED] * 2
+    assert [result.state for result in results] == [Outcome.COMPLETED] * 2
 
 
 def test_a_trainer_that_hangs_can_be_killed(pool: LocalPool, make_plan: PlanMaker) -> None:

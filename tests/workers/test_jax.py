@@ -10,7 +10,7 @@ import pytest
 
 from tests.workers.conftest import PlanMaker, follow, when_idle
 from tuner.spec.recipe import Recipe
-from tuner.training.plan import TrialPlan, TrialState
+from tuner.training.plan import Outcome, TrialPlan
 from tuner.workers.devices import layout
 from tuner.workers.local_pool import LocalPool
 from tuner.workers.messages import OUTPUT_LOG
@@ -66,7 +66,7 @@ def test_a_trainer_on_jax_trains_and_saves_without_tensorflow(
     assert trainer.backend == "jax"
     assert {"python", "jax", "jaxlib", "keras", "numpy"} <= set(trainer.versions)
     assert finished.result.error is None
-    assert finished.result.state is TrialState.COMPLETED
+    assert finished.result.state is Outcome.COMPLETED
     assert finished.result.model is not None
     printed = list(logs.glob("*.log"))
     assert printed

@@ -18,7 +18,7 @@ from tuner.errors import DataError, ModelError
 from tuner.models.model_file import sha256_of
 from tuner.spec.recipe import Recipe
 from tuner.training.engines.recipes import processor_precisions
-from tuner.training.plan import ModelPlan, Precision, TrialPlan, TrialResult, TrialState
+from tuner.training.plan import ModelPlan, Outcome, Precision, TrialPlan, TrialResult
 from tuner.workers.local_pool import LocalPool
 from tuner.workers.pool import Finished, Measured, PoolEvent, Reported
 
@@ -53,7 +53,7 @@ def test_a_plan_becomes_a_result_with_everything_in_it(
     assert {"python", "tensorflow", "keras", "numpy"} <= set(trainer.versions)
     assert any(isinstance(event, Measured) for event in events)
     result = result_of(events, plan)
-    assert result.state is TrialState.COMPLETED
+    assert result.state is Outcome.COMPLETED
     assert result.error is None
     assert epochs_of(events, plan) == [report.epoch for report in result.epochs] == [1, 2, 3]
     assert result.model is not None
@@ -141,7 +141,7 @@ def test_a_pruned_plan_ends_early_with_its_best_model(
     first_epoch(pool, plan)
     pool.prune(plan)
     result = result_of(follow(pool, plan), plan)
-    assert result.state is TrialState.PRUNED
+    assert result.state is Outcome.PRUNED
     assert 1 <= len(result.epochs) < FOREVER
     assert result.evaluation is not None
     assert result.model is not None
@@ -149,7 +149,7 @@ def test_a_pruned_plan_ends_early_with_its_best_model(
     pool.prune(plan)
     again = make_plan(epochs=1)
     pool.submit(again)
-    assert result_of(follow(pool, again), again).state is TrialState.COMPLETED
+    assert result_of(follow(pool, again), again).state is Outcome.COMPLETED
 
 
 def test_a_plan_ends_with_the_epoch_after_which_it_was_pruned(
@@ -187,13 +187,13 @@ def test_a_model_function_that_raises_is_a_failed_result(
     failing, next_plan = make_plan(f"faulty:{model}", {}), make_plan(epochs=1)
     trainer = pool.submit(failing)
     result = result_of(follow(pool, failing), failing)
-    assert result.state is TrialState.FAILED
+    assert result.state is Outcome.FAILED
     assert result.error is not None
     assert result.error.type == kind
     assert result.error.message == message
     assert "faulty.py" in result.error.traceback
     assert pool.submit(next_plan).pid == trainer.pid
-    assert result_of(follow(pool, next_plan), next_plan).state is TrialState.COMPLETED
+    assert result_of(follow(pool, next_plan), next_plan).state is Outcome.COMPLETED
 
 
 def test_a_users_function_is_described(pool: LocalPool) -> None:

@@ -18,7 +18,7 @@ from tuner.recovery.retention import BestModels, remove_checkpoints
 from tuner.search import points
 from tuner.search.importance import PacedImportance
 from tuner.search.trials import OpenTrial, Trials
-from tuner.storage.attempts import HANDED_BACK, Claim, Ledger
+from tuner.storage.attempts import Claim, Ledger
 from tuner.study.driver_events import (
     EpochDone,
     Notify,
@@ -28,8 +28,7 @@ from tuner.study.driver_events import (
     TrialHandedBack,
 )
 from tuner.study.summary import Standing, StudySummary, ended_summary, standing_of, summarise
-from tuner.tracking.spool.spool_events import Outcome
-from tuner.training.plan import EpochReport, TrainerInfo, TrialPlan, TrialResult, TrialState
+from tuner.training.plan import EpochReport, Outcome, TrainerInfo, TrialPlan, TrialResult
 from tuner.words import count
 from tuner.workers.pool import (
     Finished,
@@ -256,9 +255,8 @@ class Driver:
         for remark in result.remarks:
             self._remark(remark)
         self._trials.tell(active.opened, result, self._code)
-        outcome: Outcome = result.state.value
-        self._end(active, outcome, result)
-        if result.state is TrialState.COMPLETED:
+        self._end(active, result.state, result)
+        if result.state is Outcome.COMPLETED:
             self._models.consider(self._trials.known())
             self._models.attempt_ended(active.plan.folder)
         standing = self._progressed()
@@ -281,21 +279,21 @@ class Driver:
         earlier = [
             attempt
             for attempt in self._ledger.attempts()
-            if attempt.slot == active.claim.slot and attempt.outcome == "lost"
+            if attempt.slot == active.claim.slot and attempt.outcome is Outcome.LOST
         ]
         if len(earlier) < self._spec.max_retries:
             self._trials.hand_back(active.opened)
-            self._end(active, "lost", None, reason)
+            self._end(active, Outcome.LOST, None, reason)
             self._notify(TrialHandedBack(active.opened.number, _first_line(reason)))
             return
         told = f"its trainer died in each of {len(earlier) + 1} attempts: {reason}"
         self._trials.fail(active.opened, told)
-        self._end(active, "failed", None, told)
+        self._end(active, Outcome.FAILED, None, told)
         standing = self._progressed()
         self._notify(
             TrialDone(
                 number=active.opened.number,
-                state=TrialState.FAILED,
+                state=Outcome.FAILED,
                 value=None,
                 best_epoch=None,
                 seconds=active.seconds,
@@ -308,10 +306,10 @@ class Driver:
         """The spools come first: they can be written without a database too."""
         active, self._active = list(self._active.values()), {}
         for each in active:
-            self._journal.attempt_ended(each.plan.folder, "interrupted", None, reason)
+            self._journal.attempt_ended(each.plan.folder, Outcome.INTERRUPTED, None, reason)
         for each in active:
             self._trials.hand_back(each.opened)
-            self._ledger.close(each.claim.uid, "interrupted")
+            self._ledger.close(each.claim.uid, Outcome.INTERRUPTED)
             self._notify(TrialHandedBack(each.opened.number, reason))
 
     def _let_go(self, reason: str) -> None:
@@ -321,7 +319,7 @@ class Driver:
         """
         for active in self._active.values():
             self._pool.kill(active.plan, reason)
-            self._journal.attempt_ended(active.plan.folder, "interrupted", None, reason)
+            self._journal.attempt_ended(active.plan.folder, Outcome.INTERRUPTED, None, reason)
         self._active.clear()
 
     def _end(
@@ -330,9 +328,9 @@ class Driver:
         plan = active.plan
         self._journal.attempt_ended(plan.folder, outcome, result, reason)
         self._ledger.close(active.claim.uid, outcome)
-        if outcome != "completed":
+        if outcome is not Outcome.COMPLETED:
             self._models.attempt_ended(plan.folder)
-        if outcome not in HANDED_BACK:
+        if not outcome.hands_back:
             remove_checkpoints(self._planner.home, plan.study, plan.slot, until=plan.attempt)
 
     def _progressed(self) -> Standing:

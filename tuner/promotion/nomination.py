@@ -16,7 +16,7 @@ from tuner.study.code_folders import folders_here
 from tuner.study.study import Study
 from tuner.study.summary import StudySummary
 from tuner.tracking.spool.spool_events import TrialSummary
-from tuner.training.plan import ModelPlan
+from tuner.training.plan import ModelPlan, Outcome
 
 
 def nominate(study: Study, number: int | None = None) -> Candidate:
@@ -140,7 +140,7 @@ def _validated(study: Study, facts: Mapping[str, Any]) -> Validated | None:
 def _numbered(summary: StudySummary, number: int) -> TrialSummary:
     for trial in summary.trials:
         if trial.number == number:
-            if trial.state != "completed":
+            if trial.state != Outcome.COMPLETED:
                 raise RefusedError(f"trial {number} of {summary.study} is {trial.state}")
             return trial
     raise UsageError(

@@ -21,8 +21,15 @@ from tuner.tracking.spool import spool_events
 from tuner.tracking.spool.backlog import Backlog
 from tuner.tracking.spool.shipped import survey
 from tuner.tracking.spool.spool import is_begun, is_own, read_events, read_lines
-from tuner.tracking.spool.spool_events import Outcome, TrialSummary
-from tuner.training.plan import EpochReport, SystemSample, TrainerInfo, TrialPlan, TrialResult
+from tuner.tracking.spool.spool_events import TrialSummary
+from tuner.training.plan import (
+    EpochReport,
+    Outcome,
+    SystemSample,
+    TrainerInfo,
+    TrialPlan,
+    TrialResult,
+)
 
 _ENDS = ("attempt-ended", "attempt-abandoned")
 CODE_TAG = "tuner.code"

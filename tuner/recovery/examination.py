@@ -10,7 +10,7 @@ from enum import Enum, auto
 
 from tuner.home import Home
 from tuner.search.outlines import Outline, outlines
-from tuner.storage.attempts import Attempt, attempts_by_study
+from tuner.storage.attempts import OPTUNA_STATES, Attempt, attempts_by_study
 from tuner.storage.database import Database
 from tuner.storage.drivers import Members, Watch, hosts_by_driver, present_by_study
 from tuner.storage.studies import StudyRecord
@@ -22,7 +22,7 @@ from tuner.tracking.runs.attempt_run import MODEL_ARTIFACT, TRIAL_ARTIFACT
 from tuner.tracking.runs.study_run import TABLES
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.spool.spool import attempt_folder, parent_folder
-from tuner.training.plan import MODEL
+from tuner.training.plan import MODEL, Outcome
 from tuner.words import count
 
 _FORMER_TRIAL_ARTIFACT = "plan.json"
@@ -210,13 +210,13 @@ class _Chart:
         refused, counts = self._parent.refused, self._counts
         if refused:
             yield Finding(Kind.REFUSED, "the study", _refusals(refused))
-        for state in ("completed", "pruned", "failed"):
+        for state in OPTUNA_STATES:
             shown = run.counts.get(f"trials_{state}", 0)
             if shown != counts[state]:
                 text = f"its run counts {shown:g} {state} trials of {counts[state]}"
                 yield Finding(Kind.INCOMPLETE, "the study", text)
                 return
-        ended = any(counts[state] for state in ("completed", "pruned", "failed"))
+        ended = any(counts[state] for state in OPTUNA_STATES)
         expected = {"study.yaml", *(TABLES if ended else ())}
         refusals = " ".join(refused)
         lacking = {each for each in expected - run.artifacts.keys() if repr(each) not in refusals}
@@ -251,7 +251,7 @@ def _about_run(
     elif run.refused and not here:
         parts = f"its run lacks {count(run.refused, 'part')} of what was recorded"
         yield found(Kind.ELSEWHERE, f"{parts}; the shipper's log on its driver's machine says why")
-    whole = row is not None and attempt.outcome in ("completed", "pruned")
+    whole = row is not None and attempt.outcome in (Outcome.COMPLETED, Outcome.PRUNED)
     expected = row.epochs if row and whole else frozenset[int]()
     if missing := sorted(expected - run.epochs):
         yield found(again, f"its run lacks the epochs {', '.join(map(str, missing))}")

@@ -9,11 +9,12 @@ from tuner.clock import now_ms
 from tuner.home import Home
 from tuner.recording.journal import Journal
 from tuner.recovery.retention import remove_checkpoints
-from tuner.storage.attempts import HANDED_BACK, Attempt, Ledger
+from tuner.storage.attempts import Attempt, Ledger
 from tuner.storage.database import Database
 from tuner.storage.drivers import Closed, Member, Members, Watch, close_attempts, closed_at
 from tuner.storage.tables import drivers
 from tuner.tracking.spool.spool_events import DRIVER_DIED
+from tuner.training.plan import Outcome
 from tuner.words import count
 
 
@@ -65,13 +66,13 @@ def end_spool(
     """Ends the spool in this home of an attempt that is over as that ended, now or before."""
     assert attempt.outcome is not None
     folder = home.attempt(study, attempt.slot, attempt.number)
-    reason = DRIVER_DIED if attempt.outcome in HANDED_BACK else ""
+    reason = DRIVER_DIED if attempt.outcome.hands_back else ""
     journal.attempt_ended(folder, attempt.outcome, None, reason, ended_ms)
     _clear_checkpoints(home, study, attempt)
 
 
 def _clear_checkpoints(home: Home, study: str, attempt: Attempt | Closed) -> None:
-    if attempt.outcome not in HANDED_BACK:
+    if attempt.outcome is None or not attempt.outcome.hands_back:
         remove_checkpoints(home, study, attempt.slot, until=attempt.number)
 
 
@@ -140,7 +141,7 @@ class Neighbours:
             closed = give_up(self._database, self._study, member)
             for attempt in closed:
                 self._close(attempt, member)
-            if freed := sum(attempt.outcome == "interrupted" for attempt in closed):
+            if freed := sum(attempt.outcome is Outcome.INTERRUPTED for attempt in closed):
                 trials = count(freed, "trial")
                 self._say(f"took over {trials} of a driver on {member.process.host} that died")
         return bool(others)

@@ -12,23 +12,16 @@ from tuner.search.optuna_rows import OptunaRows
 from tuner.search.ranking import rank, trainings
 from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, Scalar
 from tuner.spec.study_spec import StudySpec
-from tuner.storage.attempts import Claim
+from tuner.storage.attempts import OPTUNA_STATES, Claim
 from tuner.storage.database import Database
 from tuner.storage.tables import SLOT
-from tuner.training import plan as training
-from tuner.training.plan import EpochReport, TrialResult
+from tuner.training.plan import EpochReport, Outcome, TrialResult
 
 _IMPORTANCE = "importance"
 """The study's attribute that keeps what was last assessed, for readers that must be quick."""
 
 LATELY_S = 1.0
 """How old the reports that drivers see of one another may be, besides the time to write them."""
-
-_STATES = {
-    training.TrialState.COMPLETED: TrialState.COMPLETE,
-    training.TrialState.PRUNED: TrialState.PRUNED,
-    training.TrialState.FAILED: TrialState.FAIL,
-}
 
 
 @dataclass(frozen=True)
@@ -137,9 +130,9 @@ class Trials:
         facts = _facts(result, self._spec) | ({"code": code} if code else {})
         for name, value in facts.items():
             opened.trial.set_user_attr(name, value)
-        completed = result.state is training.TrialState.COMPLETED
+        completed = result.state is Outcome.COMPLETED
         value = result.value(self._spec.objective) if completed else None
-        self._study().tell(opened.trial, value, state=_STATES[result.state])
+        self._study().tell(opened.trial, value, state=OPTUNA_STATES[result.state])
 
     def fail(self, opened: OpenTrial, reason: str) -> None:
         """Ends the row as failed."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from optuna.trial import TrialState
 from sqlalchemy import ColumnElement, Connection, func, insert, select, true, update
 from sqlalchemy.exc import IntegrityError
 
@@ -18,10 +19,19 @@ from tuner.errors import RefusedError
 from tuner.spec.search_space import Scalar
 from tuner.storage.database import Database
 from tuner.storage.tables import attempts, intact, queued_points, studies
-from tuner.tracking.spool.spool_events import Outcome
+from tuner.training.plan import Outcome
 
-HANDED_BACK: tuple[Outcome, ...] = ("interrupted", "lost")
-"""Outcomes after which another attempt follows."""
+OPTUNA_STATES: dict[Outcome, TrialState] = {
+    Outcome.COMPLETED: TrialState.COMPLETE,
+    Outcome.PRUNED: TrialState.PRUNED,
+    Outcome.FAILED: TrialState.FAIL,
+}
+"""The state that Optuna's row of a trial ends in. It stays RUNNING for the other outcomes."""
+
+
+def outcome_of(state: TrialState) -> Outcome | None:
+    """The outcome that a row of Optuna's has ended with; None while it runs or waits."""
+    return next((outcome for outcome, ended in OPTUNA_STATES.items() if ended is state), None)
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,7 @@ class Attempt:
     @property
     def handed_back(self) -> bool:
         """Whether the slot is free again."""
-        return self.outcome in HANDED_BACK
+        return self.outcome is not None and self.outcome.hands_back
 
     @property
     def final(self) -> bool:
@@ -136,7 +146,7 @@ class Ledger:
         statement = (
             update(attempts)
             .where(attempts.c.uid == uid, attempts.c.outcome.is_(None))
-            .values(outcome=outcome, ended_ms=now_ms())
+            .values(outcome=outcome.value, ended_ms=now_ms())
         )
         return self._database.transact(lambda one: one.execute(statement).rowcount == 1)
 
@@ -252,7 +262,7 @@ def _attempt(row: Any) -> Attempt:
         number=row["number"],
         uid=row["uid"],
         driver=row["driver"],
-        outcome=row["outcome"],
+        outcome=None if row["outcome"] is None else Outcome(row["outcome"]),
         run_id=row["run_id"],
         started_ms=row["started_ms"],
         ended_ms=row["ended_ms"],

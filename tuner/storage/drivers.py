@@ -31,9 +31,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tuner.clock import now_ms
 from tuner.errors import RefusedError, SupersededError, TunerError
+from tuner.storage.attempts import outcome_of
 from tuner.storage.database import Database
 from tuner.storage.tables import SLOT, attempts, drivers, studies
-from tuner.tracking.spool.spool_events import Outcome
+from tuner.training.plan import Outcome
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,6 @@ def _start_ticks(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
 
-_OUTCOMES: dict[str, Outcome] = {
-    TrialState.COMPLETE.name: "completed",
-    TrialState.PRUNED.name: "pruned",
-    TrialState.FAIL.name: "failed",
-}
-
 _STUDIES = table("studies", column("study_id"), column("study_name"))
 _TRIALS = table("trials", column("trial_id"), column("study_id"), column("state"))
 _ATTRIBUTES = table(
@@ -121,9 +116,9 @@ def close_attempts(connection: Connection, study: str, driver: str, at_ms: int) 
         attempts.c.study == study, attempts.c.driver == driver, attempts.c.outcome.is_(None)
     )
     for uid, slot in connection.execute(left).all():
-        outcome = _OUTCOMES.get(_state(connection, study, slot), "interrupted")
+        outcome = _told(connection, study, slot) or Outcome.INTERRUPTED
         ended = update(attempts).where(attempts.c.uid == uid)
-        connection.execute(ended.values(outcome=outcome, ended_ms=at_ms))
+        connection.execute(ended.values(outcome=outcome.value, ended_ms=at_ms))
 
 
 def closed_at(connection: Connection, study: str, driver: str, at_ms: int) -> list[Closed]:
@@ -132,11 +127,14 @@ def closed_at(connection: Connection, study: str, driver: str, at_ms: int) -> li
     statement = select(*columns).where(
         attempts.c.study == study, attempts.c.driver == driver, attempts.c.ended_ms == at_ms
     )
-    return [Closed(*row) for row in connection.execute(statement.order_by(attempts.c.slot))]
+    return [
+        Closed(uid, slot, number, Outcome(outcome))
+        for uid, slot, number, outcome in connection.execute(statement.order_by(attempts.c.slot))
+    ]
 
 
-def _state(connection: Connection, study: str, slot: int) -> str:
-    """The state of the slot's row, empty where it has none."""
+def _told(connection: Connection, study: str, slot: int) -> Outcome | None:
+    """The outcome that the slot's row has ended with, if it has one and that has ended."""
     statement = (
         select(_TRIALS.c.state)
         .join(_STUDIES, _STUDIES.c.study_id == _TRIALS.c.study_id)
@@ -147,7 +145,8 @@ def _state(connection: Connection, study: str, slot: int) -> str:
             _ATTRIBUTES.c.value_json == json.dumps(slot),
         )
     )
-    return str(connection.execute(statement).scalar() or "")
+    state = connection.execute(statement).scalar()
+    return outcome_of(TrialState[state]) if state else None
 
 
 _BEATS_A_LEASE = 6

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tuner.search.ranking import PointSummary
 from tuner.spec.search_space import Scalar
+from tuner.training.plan import Outcome
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class TrialDone:
     """A trial reached its end."""
 
     number: int
-    state: str
+    state: Outcome
     value: float | None
     best_epoch: int | None
     seconds: float

@@ -8,11 +8,12 @@ from optuna.trial import FrozenTrial
 from tuner.search.ranking import PointSummary
 from tuner.search.trials import Trials
 from tuner.spec.study_spec import StudySpec
-from tuner.storage.attempts import Attempt, Ledger
+from tuner.storage.attempts import Attempt, Ledger, outcome_of
 from tuner.storage.drivers import Members
 from tuner.storage.tables import SLOT
 from tuner.study.driver_events import EpochDone, Notify, TrialBegan, TrialDone, TrialHandedBack
-from tuner.study.summary import STATE_NAMES, StudySummary, best_of, plan_of, summarise
+from tuner.study.summary import StudySummary, best_of, plan_of, summarise
+from tuner.training.plan import Outcome
 
 _EVERY_S = 1.0
 _NAP_S = 0.2
@@ -85,10 +86,10 @@ class Follower:
             params = {**self._spec.fixed, **row.params}
             self._notify(TrialBegan(number, attempt.number, params, host, self._spec.epochs))
         self._tell_epochs(row)
-        if row.state.is_finished():
+        if outcome := outcome_of(row.state):
             self._ended.add(number)
             self._in_hand.pop(number, None)
-            self._notify(_end_of(row, best_of(self._spec, self._trials.known())))
+            self._notify(_end_of(row, outcome, best_of(self._spec, self._trials.known())))
         elif attempt.handed_back and number in self._in_hand:
             del self._in_hand[number]
             self._notify(TrialHandedBack(number, str(attempt.outcome)))
@@ -102,11 +103,11 @@ class Follower:
                 self._notify(EpochDone(row.number, epoch, self._spec.epochs, metrics, None))
 
 
-def _end_of(row: FrozenTrial, best: PointSummary | None) -> TrialDone:
+def _end_of(row: FrozenTrial, outcome: Outcome, best: PointSummary | None) -> TrialDone:
     facts = row.user_attrs
     return TrialDone(
         number=row.number,
-        state=STATE_NAMES[row.state],
+        state=outcome,
         value=facts.get("value", row.value),
         best_epoch=facts.get("best_epoch"),
         seconds=facts.get("total_time_s", 0.0),

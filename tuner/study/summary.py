@@ -10,18 +10,12 @@ from tuner.search.ranking import PointSummary, rank, summary_of, trainings
 from tuner.search.trials import Trials
 from tuner.spec.search_space import Frozen
 from tuner.spec.study_spec import StudySpec
-from tuner.storage.attempts import Attempt, Ledger
+from tuner.storage.attempts import OPTUNA_STATES, Attempt, Ledger, outcome_of
 from tuner.storage.tables import SLOT
 from tuner.study.driver_events import Planned
 from tuner.tracking.spool.spool_events import TrialSummary
 
-STATE_NAMES = {
-    TrialState.COMPLETE: "completed",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-}
-"""How an ended row is called."""
-STATES = ("completed", "pruned", "failed", "running", "waiting")
+STATES = (*OPTUNA_STATES, "running", "waiting")
 """The states a logical trial can be in; a waiting one has no attempt in progress."""
 
 
@@ -84,7 +78,7 @@ def standing_of(spec: StudySpec, rows: Sequence[FrozenTrial], running: int) -> S
 
     The best trial's run is left out.
     """
-    ended = [STATE_NAMES[row.state] for row in rows if row.state.is_finished()]
+    ended = [outcome for row in rows if (outcome := outcome_of(row.state))]
     return _standing(spec, [*ended, *["running"] * running], best_of(spec, rows))
 
 
@@ -113,7 +107,7 @@ def plan_of(summary: StudySummary, epochs: int, trainers: int, epoch_s: float | 
 
 def state_name(state: TrialState, *, in_progress: bool) -> str:
     """Which of `STATES` a row is in; `in_progress` tells whether its newest attempt is."""
-    return STATE_NAMES.get(state, "running" if in_progress else "waiting")
+    return outcome_of(state) or ("running" if in_progress else "waiting")
 
 
 def tally(spec: StudySpec, states: Sequence[str]) -> Tally:

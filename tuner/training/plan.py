@@ -21,12 +21,21 @@ MODEL = "model.keras"
 """What it leaves there when it ends."""
 
 
-class TrialState(StrEnum):
-    """How a trial ended."""
+class Outcome(StrEnum):
+    """How an attempt ended. A trainer's result is one of the first three."""
 
     COMPLETED = "completed"
     PRUNED = "pruned"
     FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    """The study was stopped, or its driver died."""
+    LOST = "lost"
+    """The trainer died."""
+
+    @property
+    def hands_back(self) -> bool:
+        """Whether another attempt at the trial follows."""
+        return self in (Outcome.INTERRUPTED, Outcome.LOST)
 
 
 class ModelPlan(Frozen):
@@ -168,7 +177,7 @@ class TrialResult(Frozen):
     whose figures are not finite is among `epochs` and is never the best.
     """
 
-    state: TrialState
+    state: Outcome
     epochs: tuple[EpochReport, ...]
     best_epoch: int | None
     evaluation: Evaluation | None

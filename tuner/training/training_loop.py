@@ -25,12 +25,12 @@ from tuner.training.plan import (
     EpochReport,
     Evaluation,
     KeptModel,
+    Outcome,
     Precision,
     Timings,
     TrialError,
     TrialPlan,
     TrialResult,
-    TrialState,
 )
 from tuner.training.timing import EpochTimes
 
@@ -74,10 +74,10 @@ def train(
             state = progress.run(load)
         finally:
             progress.keep_best()
-        if state is TrialState.COMPLETED:
+        if state is Outcome.COMPLETED:
             progress.check_file()
     except Exception as error:  # noqa: BLE001 - the trial's failure is its result
-        return progress.result(TrialState.FAILED, error)
+        return progress.result(Outcome.FAILED, error)
     return progress.result(state)
 
 
@@ -141,20 +141,20 @@ class _Progress:
     evaluation: Evaluation | None = None
     model: KeptModel | None = None
 
-    def run(self, load: Callable[[TrialPlan], TrainingData]) -> TrialState:
+    def run(self, load: Callable[[TrialPlan], TrainingData]) -> Outcome:
         self.data = load(self.plan)
         self.session = self.engine.session(self.plan, self.data)
         self._resume(self.session)
         self.build_s = time.perf_counter() - self.started
         while len(self.reports) < self.plan.epochs and not self._patience_spent():
             if not self._epoch(self.session, len(self.reports) + 1):
-                return TrialState.PRUNED
+                return Outcome.PRUNED
             last = len(self.reports) == self.plan.epochs
             if not last and self.listener.stops_after(self.reports[-1]):
-                return TrialState.PRUNED
+                return Outcome.PRUNED
             if not last:
                 self._checkpoint(self.session)
-        return TrialState.COMPLETED
+        return Outcome.COMPLETED
 
     def _resume(self, session: Session) -> None:
         """Takes up what an earlier attempt had done, its reports included.
@@ -291,7 +291,7 @@ class _Progress:
         if text not in self.remarks:
             self.remarks += (text,)
 
-    def result(self, state: TrialState, error: Exception | None = None) -> TrialResult:
+    def result(self, state: Outcome, error: Exception | None = None) -> TrialResult:
         return TrialResult(
             state=state,
             epochs=tuple(self.reports),

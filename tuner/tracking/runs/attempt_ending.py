@@ -6,7 +6,7 @@ from tuner.tracking.runs.figures import ConfusionFigure, CurvesFigure
 from tuner.tracking.runs.run_update import Artifact, Point
 from tuner.tracking.spool.spool_events import AttemptEnded
 from tuner.training.output import excerpt
-from tuner.training.plan import EpochReport, Evaluation, TrialResult
+from tuner.training.plan import EpochReport, Evaluation, Outcome, TrialResult
 
 CURVES_ARTIFACT = "curves.png"
 CONFUSION_ARTIFACT = "confusion_matrix.png"
@@ -52,7 +52,7 @@ def _cost_values(result: TrialResult) -> dict[str, float]:
 
 def ending_tags(event: AttemptEnded) -> dict[str, str]:
     """The outcome, why it came to that, and what is to be known of how."""
-    tags: dict[str, str] = {"tuner.state": event.outcome}
+    tags: dict[str, str] = {"tuner.state": event.outcome.value}
     if event.reason:
         tags["tuner.reason"] = event.reason
     if event.result and event.result.remarks:
@@ -60,7 +60,7 @@ def ending_tags(event: AttemptEnded) -> dict[str, str]:
     error = event.result.error if event.result else None
     if error is not None:
         tags["tuner.error"] = f"{error.type}: {error.message}"
-    elif event.outcome == "failed":
+    elif event.outcome is Outcome.FAILED:
         tags["tuner.error"] = event.reason or "the trainer ended without a result"
     return tags
 

@@ -23,10 +23,9 @@ from tuner.tracking.spool.spool_events import (
     Event,
     ModelDisplaced,
     ModelKept,
-    Outcome,
     SystemSampled,
 )
-from tuner.training.plan import EpochReport, SystemSample, TrialResult
+from tuner.training.plan import EpochReport, Outcome, SystemSample, TrialResult
 
 TRIAL_ARTIFACT = "trial.json"
 MODEL_ARTIFACT = "model/model.keras"
@@ -34,11 +33,11 @@ MODEL_SHA256_TAG = "tuner.model.sha256"
 _MODEL_MISSING_TAG: Final = "tuner.model.missing"
 
 _STATUS: dict[Outcome, RunStatus] = {
-    "completed": "FINISHED",
-    "pruned": "FINISHED",
-    "failed": "FAILED",
-    "interrupted": "KILLED",
-    "lost": "KILLED",
+    Outcome.COMPLETED: "FINISHED",
+    Outcome.PRUNED: "FINISHED",
+    Outcome.FAILED: "FAILED",
+    Outcome.INTERRUPTED: "KILLED",
+    Outcome.LOST: "KILLED",
 }
 
 
@@ -129,7 +128,7 @@ def _opening(started: AttemptStarted) -> RunOpening:
 def _abandoned(event: AttemptAbandoned) -> RunUpdate:
     reason = {"tuner.reason": event.reason} if event.reason else {}
     return RunUpdate(
-        tags={"tuner.state": event.outcome, **reason},
+        tags={"tuner.state": event.outcome.value, **reason},
         status=_STATUS[event.outcome],
         ended_ms=event.at_ms,
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from tuner.spec.search_space import Frozen
 from tuner.tracking.spool.spool_events import TrialSummary
-from tuner.training.plan import Evaluation
+from tuner.training.plan import Evaluation, Outcome
 
 
 def as_json(value: object) -> str:
@@ -84,7 +84,7 @@ def optimization_history(
         if trial.value is None:
             continue
         own = values[trial.slot // seeds]
-        if trial.state == "completed":
+        if trial.state == Outcome.COMPLETED:
             own.append(trial.value)
             if len(own) == seeds:
                 best = fmean(own) if best is None else pick(best, fmean(own))

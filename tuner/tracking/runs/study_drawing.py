@@ -18,6 +18,7 @@ from PIL import Image
 from tuner.tracking.runs.exports import TrialPoint
 from tuner.tracking.runs.figures import HistoryFigure, ImportanceFigure
 from tuner.tracking.spool.spool_events import TrialSummary
+from tuner.training.plan import Outcome
 
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#767676"
 
@@ -31,9 +32,9 @@ class _Style(NamedTuple):
     face: str
 
 
-_STATE_STYLES = {
-    "completed": _Style("o", BLUE, BLUE),
-    "pruned": _Style("s", ORANGE, "white"),
+_STATE_STYLES: dict[str, _Style] = {
+    Outcome.COMPLETED: _Style("o", BLUE, BLUE),
+    Outcome.PRUNED: _Style("s", ORANGE, "white"),
 }
 _FAILED = _Style("x", VERMILION, VERMILION)
 
@@ -81,7 +82,7 @@ def _draw_trials(axes: Axes, history: Sequence[TrialPoint], state: str) -> None:
 
 def _draw_unvalued(axes: Axes, trials: Sequence[TrialSummary]) -> None:
     """Failed trials have no value; they stand on the lower edge."""
-    numbers = [trial.number for trial in trials if trial.state == "failed"]
+    numbers = [trial.number for trial in trials if trial.state == Outcome.FAILED]
     if numbers:
         axes.scatter(
             numbers,

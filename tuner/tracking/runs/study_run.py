@@ -15,6 +15,7 @@ from tuner.tracking.spool.spool_events import (
     StudyProgressed,
     TrialSummary,
 )
+from tuner.training.plan import Outcome
 
 STUDY_UID_TAG = "tuner.study_uid"
 """On the parent and on every child: what names the study among all studies."""
@@ -27,7 +28,7 @@ TABLES = (
 )
 """What the run holds of its trials once one has ended, beside importances."""
 
-_ENDED = ("completed", "pruned", "failed")
+_ENDED = tuple(outcome.value for outcome in Outcome if not outcome.hands_back)
 
 
 @dataclass(frozen=True)
@@ -145,11 +146,13 @@ def _opened(event: StudyOpened) -> RunUpdate:
 
 
 def _closed(event: StudyClosed) -> RunUpdate:
-    state, status = _ending(event)
-    return RunUpdate(tags={"tuner.state": state}, status=status, ended_ms=event.at_ms)
+    outcome, status = _ending(event)
+    return RunUpdate(tags={"tuner.state": outcome.value}, status=status, ended_ms=event.at_ms)
 
 
-def _ending(event: StudyClosed) -> tuple[str, RunStatus]:
+def _ending(event: StudyClosed) -> tuple[Outcome, RunStatus]:
     if event.failed:
-        return "failed", "FAILED"
-    return ("completed", "FINISHED") if event.complete else ("interrupted", "KILLED")
+        return Outcome.FAILED, "FAILED"
+    if event.complete:
+        return Outcome.COMPLETED, "FINISHED"
+    return Outcome.INTERRUPTED, "KILLED"

@@ -12,10 +12,14 @@ from pydantic import Field, TypeAdapter
 from tuner.datasets.store import DatasetInfo
 from tuner.spec.search_space import Frozen, Scalar
 from tuner.spec.section import Text
-from tuner.training.plan import EpochReport, SystemSample, TrainerInfo, TrialPlan, TrialResult
-
-Outcome = Literal["completed", "pruned", "failed", "interrupted", "lost"]
-"""How an attempt ended. The last two hand the trial back: another attempt follows."""
+from tuner.training.plan import (
+    EpochReport,
+    Outcome,
+    SystemSample,
+    TrainerInfo,
+    TrialPlan,
+    TrialResult,
+)
 
 
 class StudyOpened(Frozen):
