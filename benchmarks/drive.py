@@ -79,7 +79,7 @@ def driven(home: Home, database: Database, spec: StudySpec) -> Sample:
     """Drives the study with everything that `run_study` gives to a driver."""
     record = Catalog(database).create(spec, "study.yaml", (), _dataset(home.root))
     pool, stopwatch = InstantPool(WORKERS), Stopwatch()
-    described = pool.describe(ModelPlan(name=spec.model, params={}), spec.dataset.name)
+    described = pool.describe(ModelPlan(name=spec.model), spec.dataset.name)
     member = Membership(database, spec.name, home.uid, spec.lease_s)
     nowhere = Provenance("", "", dirty=False)
     journal = Journal(home, record, nowhere, leads=member.leads, say=_logger.warning)

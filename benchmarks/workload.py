@@ -7,7 +7,6 @@ import numpy as np
 
 from tuner.datasets.split import stratified_split
 from tuner.datasets.store import DatasetInfo, prepare, read_arrays
-from tuner.spec.recipe import Recipe
 from tuner.spec.study_spec import DatasetReference, Objective
 from tuner.training.plan import ModelPlan, Precision, TrialPlan
 
@@ -69,8 +68,7 @@ def plan(
         slot=slot,
         attempt=0,
         params={"learning_rate": LEARNING_RATE, "dropout_rate": DROPOUT, "batch_size": BATCH},
-        model=ModelPlan(name="paper-cnn", params={"dropout_rate": DROPOUT}),
-        recipe=Recipe(learning_rate=LEARNING_RATE, batch_size=BATCH),
+        model=ModelPlan(name="paper-cnn"),
         dataset=info.train,
         classes=info.classes,
         validation=validation,

@@ -206,7 +206,7 @@ def make_candidate(
     ) -> Candidate:
         """The model in `file`, with the figures that were recorded of the one in `recorded`."""
         return Candidate(
-            model=ModelPlan(name="paper-cnn", params={}),
+            model=ModelPlan(name="paper-cnn"),
             backend="tensorflow",
             study=STUDY,
             study_uid=study_uid,

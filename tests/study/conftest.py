@@ -252,7 +252,7 @@ class Bench:
                 neighbours.look()
                 return stopped()
 
-            described = pool.describe(ModelPlan(name=spec.model, params={}), spec.dataset.name)
+            described = pool.describe(ModelPlan(name=spec.model), spec.dataset.name)
             driver = Driver(
                 planner=Planner(
                     self.home, spec, record.code_path, record.dataset, described, "float32"

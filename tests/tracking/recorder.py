@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from tuner.datasets.store import DatasetInfo
-from tuner.spec.recipe import Recipe
 from tuner.spec.study_spec import Objective
 from tuner.tracking.spool.spool import SpoolWriter, attempt_folder, parent_folder
 from tuner.tracking.spool.spool_events import (
@@ -89,8 +88,7 @@ class Recorder:
             slot=slot,
             attempt=attempt,
             params={"learning_rate": 0.01, "dropout_rate": 0.4},
-            model=ModelPlan(name="paper-cnn", params={"dropout_rate": 0.4}),
-            recipe=Recipe(learning_rate=0.01),
+            model=ModelPlan(name="paper-cnn"),
             dataset=self.files,
             classes=("0", "1", "2"),
             validation=30,

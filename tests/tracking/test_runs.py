@@ -77,7 +77,8 @@ def test_an_ended_attempt_has_pictures_data_and_its_log(recorder: Recorder) -> N
     assert ended.result is not None
     assert ended.result.evaluation is not None
     told = trial_json(update)
-    assert told["plan"] == started.plan.model_dump(mode="json")
+    recipe = started.plan.recipe.model_dump(mode="json")
+    assert told["plan"] == {**started.plan.model_dump(mode="json"), "recipe": recipe}
     assert [row["epoch"] for row in told["epochs"]] == [1, 2, 3]
     assert told["epochs"][2]["val_accuracy"] == ended.result.epochs[2].metrics["val_accuracy"]
     assert told["epochs"][2]["epoch_train_s"] == 2.0
@@ -170,8 +171,8 @@ def test_system_samples_are_counted(recorder: Recorder) -> None:
 
 def test_every_run_has_the_same_params(recorder: Recorder) -> None:
     plain, other = recorder.started(0), recorder.started(1)
-    recipe = Recipe(optimizer="sgd", patience=3)
-    other = other.model_copy(update={"plan": other.plan.model_copy(update={"recipe": recipe})})
+    params = {**other.plan.params, "optimizer": "sgd", "patience": 3}
+    other = other.model_copy(update={"plan": other.plan.model_copy(update={"params": params})})
     assert attempt_params(plain).keys() == attempt_params(other).keys()
     assert attempt_params(plain).keys() >= {*Recipe.model_fields, "model", "epochs", "seed"}
     assert attempt_params(other)["optimizer"] == "sgd"
@@ -191,8 +192,7 @@ def test_no_hyperparameter_is_hidden_by_a_name_of_ours(names: set[str]) -> None:
     plain = attempt_params(recorder.started(0))
     theirs = {name: f"their {name}" for name in names}
     plan = recorder.plan(0)
-    model = plan.model.model_copy(update={"params": {**plan.model.params, **theirs}})
-    plan = plan.model_copy(update={"model": model, "params": {**plan.params, **theirs}})
+    plan = plan.model_copy(update={"params": {**plan.params, **theirs}})
 
     params = attempt_params(recorder.started(0, plan=plan))
     (head, row) = csv.reader(

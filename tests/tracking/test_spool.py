@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.tracking.recorder import Recorder, report
 from tuner.tracking.spool.spool import (
+    SpoolLine,
     SpoolWriter,
     attempt_folder,
     encode,
@@ -16,7 +17,13 @@ from tuner.tracking.spool.spool import (
     read_events,
     spool_folders,
 )
-from tuner.tracking.spool.spool_events import EpochEnded, SystemSampled, TrialSummary, event_adapter
+from tuner.tracking.spool.spool_events import (
+    AttemptStarted,
+    EpochEnded,
+    SystemSampled,
+    TrialSummary,
+    event_adapter,
+)
 from tuner.training.plan import EpochReport, SystemSample
 
 names = st.text(min_size=1, max_size=20)
@@ -107,3 +114,16 @@ def test_the_parent_comes_first_then_attempts_by_number(tmp_path: Path) -> None:
         SpoolWriter(folder).close()
     attempt_folder(tmp_path, 11, 0).mkdir()
     assert [folder.name for folder in spool_folders(tmp_path)] == ["parent", "9-2", "9-10", "10-0"]
+
+
+def test_a_plan_that_told_its_parameters_three_times_is_read(recorder: Recorder) -> None:
+    """As versions wrote it whose plans had a recipe and the model's parameters of their own."""
+    started = recorder.started(0)
+    former = json.loads(encode(started))
+    former["plan"]["recipe"] = started.plan.recipe.model_dump(mode="json")
+    former["plan"]["model"]["params"] = {"dropout_rate": 0.4}
+    folder = Path("/nowhere").resolve()
+    event = SpoolLine(json.dumps(former).encode() + b"\n", 0, folder).event()
+    assert event == SpoolLine(encode(started), 0, folder).event()
+    assert isinstance(event, AttemptStarted)
+    assert event.plan.recipe.learning_rate == 0.01

@@ -83,7 +83,7 @@ def trained_by_keras(plan: TrialPlan, data: TrainingData) -> tuple[Weights, list
 
     recipe, rows = plan.recipe, len(data.train)
     keras.utils.set_random_seed(plan.seed)
-    model = known_models.build(plan.model.name, plan.model.params, data.image_shape, data.classes)
+    model = known_models.build_from(plan.model.name, plan.params, data.image_shape, data.classes)
     rate: Any = recipe.learning_rate
     if recipe.schedule == "cosine":
         steps = -(-rows // recipe.batch_size) * plan.epochs

@@ -57,7 +57,7 @@ def by_keras(
     import keras
 
     keras.utils.set_random_seed(plan.seed)
-    model = known_models.build(plan.model.name, plan.model.params, data.image_shape, data.classes)
+    model = known_models.build_from(plan.model.name, plan.params, data.image_shape, data.classes)
     optimizer = keras.optimizers.SGD(plan.recipe.learning_rate)
     model.compile(optimizer, "categorical_crossentropy", run_eagerly=True)
     labels = keras.utils.to_categorical(data.train.labels, data.classes)

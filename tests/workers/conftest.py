@@ -66,13 +66,13 @@ def make_plan(digits: DatasetInfo, tmp_path: Path) -> PlanMaker:
         slot = next(_SLOTS)
         if params is None:
             params = {"dense_units": 16, "depth": 1} if model == "dense" else {}
+        recipe = {name: changes.pop(name) for name in Recipe.model_fields if name in changes}
         fields: dict[str, Any] = {
             "study": "a-study",
             "slot": slot,
             "attempt": 1,
-            "params": params,
-            "model": ModelPlan(name=model, params=params, code_path=(code,)),
-            "recipe": Recipe(),
+            "params": {**recipe, **params},
+            "model": ModelPlan(name=model, code_path=(code,)),
             "dataset": digits.train,
             "classes": digits.classes,
             "validation": 200,

@@ -131,7 +131,7 @@ def test_a_trainer_that_dies_in_the_middle_of_an_answer_is_lost(
 def test_a_module_that_ends_its_trainer_is_refused_and_a_busy_pool_closes(
     make_plan: PlanMaker, tmp_path: Path
 ) -> None:
-    model = ModelPlan(name="exits_when_imported:network", params={}, code_path=(NETWORKS,))
+    model = ModelPlan(name="exits_when_imported:network", code_path=(NETWORKS,))
     before = set(psutil.Process().children())
     with closing(LocalPool([one_core()], tmp_path / "logs")) as pool:
         with pytest.raises(
@@ -180,7 +180,7 @@ def test_a_trainer_that_cannot_start_is_unavailable(tmp_path: Path) -> None:
         closing(LocalPool([nowhere], tmp_path)) as pool,
         pytest.raises(UnavailableError) as refused,
     ):
-        pool.describe(ModelPlan(name="dense", params={}), "digits")
+        pool.describe(ModelPlan(name="dense"), "digits")
     assert "a trainer on cpu:1000000 did not start: exit status 1; its log" in str(refused.value)
     assert "sched_setaffinity" in str(refused.value)
 

@@ -125,7 +125,7 @@ def test_a_trainer_that_answers_no_question_is_ended_and_the_models_error(
         closing(HandlePool([place.berth], probes=1)) as pool,
         pytest.raises(ModelError, match=r"built or timed the model: that took longer than 0.1 s"),
     ):
-        pool.describe(ModelPlan(name="dense", params={}), "digits")
+        pool.describe(ModelPlan(name="dense"), "digits")
 
 
 def test_a_device_on_which_nothing_ever_starts_is_refused() -> None:

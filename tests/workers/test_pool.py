@@ -16,7 +16,6 @@ from tests.workers.conftest import (
 from tuner.code import digest
 from tuner.errors import DataError, ModelError
 from tuner.models.model_file import sha256_of
-from tuner.spec.recipe import Recipe
 from tuner.training.engines.recipes import processor_precisions
 from tuner.training.plan import ModelPlan, Outcome, Precision, TrialPlan, TrialResult
 from tuner.workers.local_pool import LocalPool
@@ -197,7 +196,7 @@ def test_a_model_function_that_raises_is_a_failed_result(
 
 
 def test_a_users_function_is_described(pool: LocalPool) -> None:
-    model = ModelPlan(name="loud:network", params={}, code_path=(NETWORKS,))
+    model = ModelPlan(name="loud:network", code_path=(NETWORKS,))
     described = pool.describe(model, "rendezvous:network")
     assert described.hyperparameters == {"note": "built", "asks": False}
     files = ("loud.py", "rendezvous.py")
@@ -212,7 +211,7 @@ def test_events_of_a_plan_wait_while_a_question_is_answered(
     plan = make_plan(epochs=5)
     pool.submit(plan)
     for _ in range(3):
-        assert pool.describe(ModelPlan(name="dense", params={}), "digits").source == {}
+        assert pool.describe(ModelPlan(name="dense"), "digits").source == {}
     events = follow(pool, plan)
     assert epochs_of(events, plan) == [1, 2, 3, 4, 5]
     assert isinstance(events[-1], Finished)
@@ -228,7 +227,7 @@ def test_events_of_a_plan_wait_while_a_question_is_answered(
 )
 def test_a_function_that_is_not_there_is_refused(pool: LocalPool, name: str, message: str) -> None:
     with pytest.raises(ModelError, match=message) as refused:
-        pool.describe(ModelPlan(name=name, params={}, code_path=(NETWORKS,)), "digits")
+        pool.describe(ModelPlan(name=name, code_path=(NETWORKS,)), "digits")
     assert "Traceback" in refused.value.__notes__[0]
     when_idle(pool, 2)
 
@@ -236,10 +235,7 @@ def test_a_function_that_is_not_there_is_refused(pool: LocalPool, name: str, mes
 def test_an_epoch_is_measured(pool: LocalPool, make_plan: PlanMaker) -> None:
     times = pool.epoch_times(make_plan(), ["float32"])
     assert times.epoch_s > 0
-    assert (
-        times.network
-        == pool.epoch_times(make_plan(seed=7, recipe=Recipe(batch_size=7)), ["float32"]).network
-    )
+    assert times.network == pool.epoch_times(make_plan(seed=7, batch_size=7), ["float32"]).network
 
 
 def test_a_precision_that_is_emulated_is_measured_only_where_nothing_else_is_asked_for(

@@ -9,7 +9,6 @@ from tuner.datasets.store import DatasetInfo
 from tuner.home import Home
 from tuner.recovery.retention import latest_checkpoint
 from tuner.search import points
-from tuner.spec.recipe import Recipe
 from tuner.spec.search_space import ChoiceDomain, Scalar
 from tuner.spec.study_spec import StudySpec
 from tuner.training.plan import ModelPlan, Precision, TrialPlan
@@ -32,13 +31,8 @@ class Planner:
     """By what it was chosen, where the study leaves it open."""
 
     def plan(self, slot: int, attempt: int, params: dict[str, Scalar]) -> TrialPlan:
-        """The plan that trains `params` in `slot`.
-
-        A parameter goes to the model, to the recipe, or to both if both take it.
-        """
+        """The plan that trains `params` in `slot`."""
         spec = self.spec
-        model = {name: params[name] for name in self.described.hyperparameters if name in params}
-        recipe = {name: params[name] for name in Recipe.model_fields if name in params}
         return TrialPlan(
             study=spec.name,
             slot=slot,
@@ -46,11 +40,9 @@ class Planner:
             params=params,
             model=ModelPlan(
                 name=spec.model,
-                params=model,
                 code_path=self.code_path,
                 code=self.described.model_code,
             ),
-            recipe=Recipe.model_validate(recipe),
             dataset=self.dataset.train,
             classes=self.dataset.classes,
             validation=spec.validation,
@@ -72,12 +64,13 @@ class Planner:
         """
         lowest, highest = (self._corner(end) for end in (0, -1))
         stated = points.stated_points(self.spec)
-        seen: list[dict[str, Scalar]] = []
+        seen: list[dict[str, Scalar | None]] = []
         for point in (*({**lowest, **each} for each in stated), lowest, highest):
-            plan = self.plan(0, 0, {**point, **self.spec.fixed})
-            if plan.model.params not in seen:
-                seen.append(plan.model.params)
-                yield plan
+            params = {**point, **self.spec.fixed}
+            network = {name: params.get(name) for name in self.described.hyperparameters}
+            if network not in seen:
+                seen.append(network)
+                yield self.plan(0, 0, params)
 
     def _corner(self, end: Literal[0, -1]) -> dict[str, Scalar]:
         """The point at one end of every range and list of choices."""

@@ -269,7 +269,7 @@ class _Stay:
         backend = TITLES[self._spec.backend]
         self._say(f"loading {backend} and the model {self._spec.model} in the trainers")
         code_path = self._file.code_path
-        model = ModelPlan(name=self._spec.model, params={}, code_path=code_path)
+        model = ModelPlan(name=self._spec.model, code_path=code_path)
         if self._spec.domains:
             importance.load()  # while the trainers load theirs
         described = pool.describe(model, self._spec.dataset.name)

@@ -63,6 +63,18 @@ def hyperparameters(name: str) -> dict[str, Scalar | None]:
     }
 
 
+def build_from(
+    name: str, params: Mapping[str, Scalar], input_shape: tuple[int, int, int], classes: int
+) -> "keras.Model":
+    """Builds the model with those of a trial's parameters that its function takes.
+
+    Raises:
+        ModelError: see `build`.
+    """
+    taken = {key: params[key] for key in hyperparameters(name) if key in params}
+    return build(name, taken, input_shape, classes)
+
+
 def build(
     name: str, params: Mapping[str, Scalar], input_shape: tuple[int, int, int], classes: int
 ) -> "keras.Model":

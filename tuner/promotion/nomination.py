@@ -51,9 +51,7 @@ def nominate(study: Study, number: int | None = None) -> Candidate:
         value=facts["value"],
         point=summary.best if number is None else None,
         validated=_validated(study, facts),
-        model=ModelPlan(
-            name=study.spec.model, params={}, code_path=folders_here(study.record.code_path)
-        ),
+        model=ModelPlan(name=study.spec.model, code_path=folders_here(study.record.code_path)),
         backend=study.spec.backend,
         pixels=study.spec.pixels,
         precision="float32" if study.spec.precision == "auto" else study.spec.precision,

@@ -39,10 +39,9 @@ class Outcome(StrEnum):
 
 
 class ModelPlan(Frozen):
-    """Which function builds the network, and what it is called with."""
+    """Which function builds the network."""
 
     name: str
-    params: dict[str, Scalar]
     code_path: tuple[Path, ...] = ()
     """Folders that the user's own modules are imported from."""
     code: str = ""
@@ -56,9 +55,8 @@ class TrialPlan(Frozen):
     slot: int
     attempt: int
     params: dict[str, Scalar]
-    """Every parameter of the trial, as the search space names it."""
+    """Every parameter of the trial, as the search space names it: the recipe's and the model's."""
     model: ModelPlan
-    recipe: Recipe
     dataset: Path
     """A folder with `images.npy` and `labels.npy`, training rows only."""
     classes: tuple[str, ...]
@@ -74,6 +72,12 @@ class TrialPlan(Frozen):
     """The range of the pixels that the network is given."""
     resumes: Path | None = None
     """The checkpoint of an earlier attempt to go on from."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """The parameters that training itself understands, with the recipe's defaults."""
+        stated = {name: self.params[name] for name in Recipe.model_fields if name in self.params}
+        return Recipe.model_validate(stated)
 
     @property
     def key(self) -> tuple[int, int]:

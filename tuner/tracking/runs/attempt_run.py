@@ -153,7 +153,10 @@ def _trial_json(
 ) -> Artifact:
     """All that is known of the attempt, for programs; the end replaces what the start said."""
     content = {
-        "plan": started.plan.model_dump(mode="json"),
+        "plan": {
+            **started.plan.model_dump(mode="json"),
+            "recipe": started.plan.recipe.model_dump(mode="json"),
+        },
         "epochs": [_epoch_row(report) for report in epochs],
         "best_epoch": result.best_epoch if result else None,
         "evaluation": evaluation_json(result.evaluation) if result and result.evaluation else None,
@@ -175,7 +178,7 @@ def attempt_params(event: AttemptStarted) -> dict[str, str]:
         "validation": plan.validation,
         "seed": plan.seed,
     }
-    theirs = {**plan.params, **plan.model.params, **plan.recipe.model_dump()}
+    theirs = {**plan.params, **plan.recipe.model_dump()}
     apart = {column(name, own): value for name, value in theirs.items()}
     return {key: str(value) for key, value in {**apart, **own}.items()}
 

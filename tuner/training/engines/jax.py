@@ -1,22 +1,19 @@
-"""The JAX engine: one compiled program an epoch, shared by networks that differ in state alone."""
+"""The JAX engine: one compiled program an epoch, shared by trials that differ in its inputs."""
 
 import os
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.models import known_models
 from tuner.models.contract import check_probabilities
 from tuner.spec.recipe import Recipe
 from tuner.training.data import TrainingData
 from tuner.training.engines import recipes
 from tuner.training.engines.base import TrainedEpoch
-from tuner.training.engines.keras_session import KerasSession
-from tuner.training.engines.recipes import POLICIES, gpu_precisions
+from tuner.training.engines.keras_session import KerasSession, seeded_network
+from tuner.training.engines.recipes import gpu_precisions
 from tuner.training.plan import Precision, TrialPlan
 
 if TYPE_CHECKING:
@@ -29,8 +26,10 @@ if TYPE_CHECKING:
 class JaxEngine:
     """Trains with Keras on JAX, on the one device that this process sees.
 
-    Takes JAX as it finds it; a process of its own calls `start`. Never imports TensorFlow,
-    which machines that train on JAX may not have.
+    Uses JAX as this process has set it up; a process of its own calls `start`. Needs no
+    TensorFlow. Keras imports it all the same where it is installed, to seed it and to save a
+    model, and offers no setting against that: this costs a trainer about 0.5 GB of memory and
+    2 s of processor time, once.
     """
 
     backend = "jax"
@@ -42,6 +41,7 @@ class JaxEngine:
     @classmethod
     def start(cls, threads: int) -> Self:
         """Loads JAX for `threads` threads; takes seconds."""
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         os.environ["KERAS_BACKEND"] = cls.backend
         os.environ["PJRT_NPROC"] = str(threads)  # how XLA counts the processors
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -50,8 +50,9 @@ class JaxEngine:
         import jax
 
         jax.devices()
-        with _without_tensorflow():
-            import keras  # noqa: F401 - the first plan would wait for it
+        import keras
+
+        keras.utils.set_random_seed(0)  # imports TensorFlow now, so that no trial waits for it
         return cls()
 
     @property
@@ -73,20 +74,7 @@ class JaxEngine:
 
     def session(self, plan: TrialPlan, data: TrainingData) -> "JaxSession":
         """Builds the plan's network, seeded, ready for its first epoch."""
-        import keras
-
-        from tuner.models.input_range import check_range
-
-        keras.backend.clear_session(free_memory=False)
-        # Keras would make errors anew from their text, which JAX's do not allow.
-        keras.config.disable_traceback_filtering()
-        keras.config.set_dtype_policy(POLICIES[plan.precision])
-        with _without_tensorflow():
-            keras.utils.set_random_seed(plan.seed)
-        model = known_models.build(
-            plan.model.name, plan.model.params, data.image_shape, data.classes
-        )
-        unsuited = check_range(plan.model.name, model, data.image_shape, plan.pixels)
+        model, unsuited = seeded_network(plan, data)
         augment = _augmentation(plan.recipe, data.image_shape)
         rows = self._rows(data)
         program, remarks = self._program(plan, model, augment, rows)
@@ -118,13 +106,11 @@ class JaxEngine:
         from tuner.training.engines.programs import Programs
 
         if self._programs is None:
-            self._programs = Programs()
-        # What the recipe says of these two is an input here.
-        recipe = plan.recipe.model_copy(update={"weight_decay": 0.0, "label_smoothing": 0.0})
+            self._programs = Programs("weight_decay", "label_smoothing")
         return self._programs.fitting(
-            (plan.precision, plan.pixels, recipes.compiled_part(recipe)),
+            plan,
             model,
-            lambda network: JaxProgram(
+            lambda network, recipe: JaxProgram(
                 network, recipes.optimizer(recipe), augment, rows.classes, plan.pixels
             ),
             lambda program, network: program.difference(network, rows.sample),
@@ -204,16 +190,3 @@ def _augmentation(recipe: Recipe, image_shape: tuple[int, int, int]) -> "list[ke
     for layer in layers:
         layer.build((None, *image_shape))
     return layers
-
-
-@contextmanager
-def _without_tensorflow() -> Iterator[None]:
-    """Keras seeds TensorFlow too where it is installed, and keeps it at hand from then on."""
-    if "tensorflow" in sys.modules:
-        yield
-        return
-    sys.modules["tensorflow"] = None  # type: ignore[assignment]  # as if it were not installed
-    try:
-        yield
-    finally:
-        del sys.modules["tensorflow"]

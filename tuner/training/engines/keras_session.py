@@ -1,4 +1,4 @@
-"""What a session is on any Keras backend: one network, its plan, and what to say of them."""
+"""The part of an engine that is the same on each Keras backend: building a network, its session."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,17 +10,41 @@ from numpy.typing import NDArray
 
 from tuner.errors import ModelError
 from tuner.files import replaced
-from tuner.models.known_models import architecture
+from tuner.models.known_models import architecture, build_from
 from tuner.models.model_file import load_verified
-from tuner.training.data import Rows, spread
+from tuner.training.data import Rows, TrainingData, spread
+from tuner.training.engines.recipes import POLICIES
 from tuner.training.plan import KeptModel, TrialPlan
 from tuner.training.rounding import distance, within_noise
 
 if TYPE_CHECKING:
     import keras
 
-_ASKED = 64
-"""Of how many rows a saved file is asked."""
+_CHECKED_ROWS = 64
+"""The number of rows on which a saved file is compared with its network."""
+
+
+def seeded_network(plan: TrialPlan, data: TrainingData) -> tuple["keras.Model", tuple[str, ...]]:
+    """Builds a plan's network from its seed, in its precision.
+
+    Returns:
+        The network, and a remark if it does not suit the range of its pixels.
+
+    Raises:
+        ModelError: the model function refuses its parameters, or returns no fitting model.
+    """
+    import keras
+
+    from tuner.models.input_range import check_range
+
+    keras.backend.clear_session(free_memory=False)
+    if keras.backend.backend() == "jax":
+        # Keras would rebuild errors from their text, which those of JAX do not allow.
+        keras.config.disable_traceback_filtering()
+    keras.config.set_dtype_policy(POLICIES[plan.precision])
+    keras.utils.set_random_seed(plan.seed)
+    model = build_from(plan.model.name, plan.params, data.image_shape, data.classes)
+    return model, check_range(plan.model.name, model, data.image_shape, plan.pixels)
 
 
 class KerasSession:
@@ -31,11 +55,11 @@ class KerasSession:
         self._plan = plan
         self._remarks = tuple(remarks)
         self._epoch = 0
-        """How many epochs are trained."""
+        """The number of epochs trained so far."""
 
     @property
     def parameters(self) -> int:
-        """How many weights the network has, trainable or not."""
+        """The number of weights of the network, trainable or not."""
         return int(self._model.count_params())
 
     @property
@@ -44,19 +68,32 @@ class KerasSession:
         return architecture(self._model)
 
     def save(self, weights: list[NDArray[np.generic]], path: Path) -> None:
-        """Writes the network with `weights` as a `.keras` file, atomically."""
+        """Writes the network with `weights` as a `.keras` file, atomically.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
         self._model.set_weights(weights)
         with replaced(path) as partial:
             self._model.save(partial)
 
     def check_file(self, model: KeptModel, rows: Rows, answers: NDArray[np.float32]) -> None:
-        """Loads a saved file as promotion will, and holds its answers against the network's."""
-        with _classes_of_modules():
+        """Loads a saved file as promotion will, and compares its answers with the network's.
+
+        Args:
+            model: the file.
+            rows: the watched rows.
+            answers: the network's probabilities for them, shape (N, classes).
+
+        Raises:
+            ModelError: Keras refuses the file, or it answers differently.
+        """
+        with _without_local_classes():
             loaded = load_verified(model.path, model.sha256)
-        asked = rows.sample(_ASKED)
-        said = np.asarray(loaded(asked.pixels(self._plan.pixels), training=False), np.float32)
-        expected = answers[spread(len(rows), _ASKED)]
-        apart = distance(said, expected)
+        checked = rows.sample(_CHECKED_ROWS)
+        found = np.asarray(loaded(checked.pixels(self._plan.pixels), training=False), np.float32)
+        expected = answers[spread(len(rows), _CHECKED_ROWS)]
+        apart = distance(found, expected)
         if np.isfinite(apart) and not within_noise(apart, expected, self._plan.precision):
             raise ModelError(
                 f"{self._plan.model.name}: what Keras saves of it is another network: its "
@@ -66,8 +103,8 @@ class KerasSession:
 
 
 @contextmanager
-def _classes_of_modules() -> Iterator[None]:
-    """Hides the classes that a function registered: promotion imports the module and calls none."""
+def _without_local_classes() -> Iterator[None]:
+    """Hides classes registered inside a function: promotion imports the module, but calls none."""
     import keras
 
     known = keras.saving.get_custom_objects()

@@ -70,9 +70,3 @@ def augmentation(recipe: Recipe) -> "list[keras.Layer]":
     if recipe.rotate:
         made.append(layers.RandomRotation(recipe.rotate / 360, fill_mode="nearest"))
     return made
-
-
-def compiled_part(recipe: Recipe) -> str:
-    """What a program is compiled for, as a text to compare; the rest is its input."""
-    inputs = {"learning_rate": 1.0, "schedule": "constant", "batch_size": 1, "patience": None}
-    return recipe.model_copy(update=inputs).model_dump_json()

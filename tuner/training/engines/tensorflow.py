@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.models import known_models
 from tuner.models.contract import check_probabilities
 from tuner.training.data import TrainingData
 from tuner.training.engines.base import TrainedEpoch
-from tuner.training.engines.keras_session import KerasSession
+from tuner.training.engines.keras_session import KerasSession, seeded_network
 from tuner.training.engines.recipes import (
-    POLICIES,
     augmentation,
-    compiled_part,
     gpu_precisions,
     processor_precisions,
     rates,
@@ -76,17 +73,7 @@ class TensorFlowEngine:
 
     def session(self, plan: TrialPlan, data: TrainingData) -> "TensorFlowSession":
         """Builds the plan's network, seeded, ready for its first epoch."""
-        import keras
-
-        from tuner.models.input_range import check_range
-
-        keras.backend.clear_session(free_memory=False)
-        keras.config.set_dtype_policy(POLICIES[plan.precision])
-        keras.utils.set_random_seed(plan.seed)
-        model = known_models.build(
-            plan.model.name, plan.model.params, data.image_shape, data.classes
-        )
-        unsuited = check_range(plan.model.name, model, data.image_shape, plan.pixels)
+        model, unsuited = seeded_network(plan, data)
         augment = augmentation(plan.recipe)
         program, remarks = self._program(plan, data, model)
         program.begin(model, augment)
@@ -105,10 +92,10 @@ class TensorFlowEngine:
             train, watched, sample = map(TensorFlowRows, (data.train, data.watched, data.sample))
             self._rows = (train, watched, sample)
         return self._programs.fitting(
-            (plan.precision, plan.pixels, compiled_part(plan.recipe)),
+            plan,
             model,
-            lambda network: TensorFlowProgram(
-                network, plan.recipe, self._rows, data.classes, plan.pixels
+            lambda network, recipe: TensorFlowProgram(
+                network, recipe, self._rows, data.classes, plan.pixels
             ),
             TensorFlowProgram.difference,
         )
