@@ -35,7 +35,7 @@ from tuner.search.trials import Trials
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Ledger
 from tuner.storage.database import Database
-from tuner.storage.drivers import Membership
+from tuner.storage.drivers import DriverLease
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog
 from tuner.study.driver_events import ignore
@@ -80,7 +80,7 @@ def driven(home: Home, database: Database, spec: StudySpec) -> Sample:
     record = Catalog(database).create(spec, "study.yaml", (), _dataset(home.root))
     pool, stopwatch = InstantPool(WORKERS), Stopwatch()
     described = pool.describe(ModelPlan(name=spec.model), spec.dataset.name)
-    member = Membership(database, spec.name, home.uid, spec.lease_s)
+    member = DriverLease(database, spec.name, home.uid, spec.lease_s)
     nowhere = Provenance("", "", dirty=False)
     journal = Journal(home, record, nowhere, leads=member.leads, say=_logger.warning)
     with member, closing(journal):

@@ -109,7 +109,7 @@ def promote(
             candidate.model_copy(update={"promotion": promotion}),
             TrackingSettings.from_environment(place.root),
             place,
-            opened.looks,
+            opened.test_set_accesses,
             opened.registrations,
             dry_run=dry_run,
             replace=replace,

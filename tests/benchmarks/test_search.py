@@ -21,7 +21,7 @@ from tuner.search.trials import Trials
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Claim
 from tuner.storage.database import Database
-from tuner.storage.drivers import Membership
+from tuner.storage.drivers import DriverLease
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog
 from tuner.study.summary import StudySummary
@@ -116,7 +116,7 @@ def test_a_replay_goes_as_the_study_would(
 ) -> None:
     spec = study(pair)
     Catalog(database).create(spec, "study.yaml", (), dataset)
-    with Membership(database, spec.name, "home", lease_s=60) as member:
+    with DriverLease(database, spec.name, "home", lease_s=60) as member:
         trials = Trials(database, spec, member.uid)
         for expected in replay(spec, table, workers=1).trials:
             claim = Claim(

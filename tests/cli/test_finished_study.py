@@ -154,7 +154,7 @@ def test_the_best_is_promoted_and_answers(finished: Workshop, tmp_path: Path) ->
         assert each["error"] in asked.stderr
     assert "2 of 3 pictures have no answer" in asked.stderr
 
-    assert "looks at the test set: 1" in finished.tuner("show", "shapes").stdout
+    assert "accesses to the test set: 1" in finished.tuner("show", "shapes").stdout
 
 
 def test_gates_that_were_edited_in_the_file_are_not_passed_over(finished: Workshop) -> None:

@@ -23,7 +23,7 @@ def test_a_study_whose_every_trial_fails_exits_1_and_can_be_deleted(
     assert "no study here has a completed trial" in nothing.stderr
 
     waiting = workshop.tuner("enqueue", "shapes", "width=8")
-    assert "1 waiting in line" in waiting.stderr
+    assert "1 queued for" in waiting.stderr
     assert "its budget has room for 0" in waiting.stderr
     gone = workshop.tuner("delete", "shapes", "--yes")
     assert "deleted 2 MLflow runs" in gone.stderr

@@ -46,7 +46,7 @@ def test_a_stopped_driver_is_fenced_and_joins_again(shared_place: Place) -> None
     assert second.wait() == 0
     assert first.wait() == 0
 
-    assert "others went on with its trials; joining them" in shared_place.said("one")
+    assert "other drivers took over its trials; joining them" in shared_place.said("one")
     shared_place.check(trials=4)
     assert shared_place.outcomes()[0] == "interrupted"
     (fenced,) = shared_place.folder.glob("one/studies/fault/*/attempts/0-0")
@@ -95,7 +95,7 @@ def test_a_driver_may_die_while_it_takes_over(place: Place) -> None:
     first.kill()
     first.wait()
     for when in ("before", "after"):
-        assert place.run(dies_at=f"tuner.storage.drivers:close_attempts:{when}") == KILLED
+        assert place.run(dies_at=f"tuner.storage.attempts:close_attempts:{when}") == KILLED
     assert place.run() == 0
     place.check(trials=2)
 

@@ -190,7 +190,7 @@ def test_a_study_that_no_worker_can_begin_says_why_until_it_can(place: Place) ->
     place.write_study(model="softmax:missing")
     submit(place)
     assert place.run("beta", command=("show", "fault")) == 2
-    assert "'fault' has been submitted, and no worker has begun it yet" in place.said("beta")
+    assert "'fault' has been submitted, and no worker has started it yet" in place.said("beta")
     worker = place.start("alpha", command=("worker", "--workers", "1"))
     eventually(lambda: "cannot take part in fault" in place.said("alpha"))
     eventually(lambda: "refused" in answer(place, "studies"))

@@ -152,7 +152,7 @@ def database(digits: DatasetInfo, tmp_path_factory: pytest.TempPathFactory) -> I
 def looks(database: Database) -> TestSetAccesses:
     """The looks at the study's test set: none so far."""
     with database.engine.begin() as connection:
-        connection.execute(delete(tables.looks))
+        connection.execute(delete(tables.test_set_accesses))
     return TestSetAccesses(database, STUDY)
 
 

@@ -10,7 +10,7 @@ from tuner.datasets.store import DatasetInfo
 from tuner.errors import RefusedError, SpecError, UsageError
 from tuner.promotion.terms import terms
 from tuner.spec.text.reader import read_study
-from tuner.storage.studies import StudyRecord
+from tuner.storage.studies import DesiredState, StudyRecord
 
 FILE = """
 name: small
@@ -44,7 +44,7 @@ def ran(file: Path, digits: DatasetInfo) -> Ran:
             code_path=(file.parent, Path("elsewhere")),
             dataset=digits,
             created_ms=0,
-            wish="run",
+            desired_state=DesiredState.RUN,
             epoch_s={},
         )
 

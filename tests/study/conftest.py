@@ -23,7 +23,7 @@ from tuner.search.trials import Trials
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Ledger
 from tuner.storage.database import Database
-from tuner.storage.drivers import Membership
+from tuner.storage.drivers import DriverLease
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog, StudyRecord
 from tuner.study.driver_events import Notify, ignore
@@ -211,7 +211,7 @@ class Bench:
     def member(self, spec: StudySpec, lease_s: float = 60) -> str:
         """The uid of a driver that joins the study, and stays until the test ends."""
         self.record(spec)
-        member = Membership(self.database, spec.name, self.home.uid, lease_s)
+        member = DriverLease(self.database, spec.name, self.home.uid, lease_s)
         return self.stack.enter_context(member).uid
 
     def record(self, spec: StudySpec) -> StudyRecord:
@@ -240,7 +240,7 @@ class Bench:
         lease_s: float = 60,
     ) -> StudySummary:
         record = self.record(spec)
-        member = Membership(self.database, spec.name, self.home.uid, lease_s)
+        member = DriverLease(self.database, spec.name, self.home.uid, lease_s)
         with member, closing(self.journal(spec, member.leads)) as journal:
             trials, ledger = self.trials(spec, member.uid), self.ledger(spec, member.uid)
             neighbours = Neighbours(

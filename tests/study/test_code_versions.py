@@ -12,7 +12,7 @@ from tuner.errors import UsageError
 from tuner.recovery.sync import sync
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.code_versions import CodeVersions
-from tuner.storage.studies import Catalog
+from tuner.storage.studies import Catalog, DesiredState
 from tuner.storage.tables import code
 
 OLD, NEW, NEWER = ({"networks.py": f"units = {number}\n"} for number in (1, 2, 3))
@@ -31,12 +31,12 @@ def test_other_code_is_refused_until_it_is_accepted(
     for refuse in (versions.check, lambda code: versions.settle(code, trials=3, accepts=False)):
         with pytest.raises(UsageError, match=r"-units = 1\n\+units = 2\n.*--accept-new-code"):
             refuse(NEW)
-    before = Catalog(each_bench.database).wanted()
+    before = Catalog(each_bench.database).in_state(DesiredState.RUN)
     assert versions.settle(NEWER, trials=3, accepts=True)
     assert versions.settle(NEW, trials=3, accepts=True)  # the other has trained nothing
     versions.check(NEW)
     assert [(each.from_trial, each.files) for each in versions.all()] == [(0, OLD), (3, NEW)]
-    assert Catalog(each_bench.database).wanted() != before, "workers look again"
+    assert Catalog(each_bench.database).in_state(DesiredState.RUN) != before, "workers look again"
 
 
 def test_of_two_drivers_that_begin_a_study_with_other_code_one_is_refused(

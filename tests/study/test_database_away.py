@@ -84,7 +84,7 @@ def test_a_connection_that_is_cut_at_any_moment_costs_no_trial(
     away_bench.record(spec)
     said: list[str] = []
     with (
-        away_bench.database.patient(stopped=lambda: False, say=said.append),
+        away_bench.database.retrying(stopped=lambda: False, say=said.append),
         trouble(proxy) as made,
     ):
         away_bench.run(spec, scripted(size=3))
@@ -108,7 +108,7 @@ def test_a_database_that_is_away_for_a_while_is_waited_for(
             outages[-1].start()
         return rising(plan, epoch)
 
-    with away_bench.database.patient(stopped=lambda: False, say=print):
+    with away_bench.database.retrying(stopped=lambda: False, say=print):
         away_bench.run(spec, scripted(size=3, curve=curve), lease_s=2)
 
     assert len(outages) == 2
@@ -129,9 +129,9 @@ def test_who_is_told_to_stop_while_the_database_is_away_leaves_at_once(
         return rising(plan, epoch)
 
     with (
-        pytest.raises(UnavailableError, match="run the same command to go on"),
+        pytest.raises(UnavailableError, match="run the same command to resume"),
         away_bench.database as database,
-        database.patient(stopping.is_set, print),
+        database.retrying(stopping.is_set, print),
     ):
         away_bench.run(spec, scripted(curve=curve), stopped=stopping.is_set)
 

@@ -31,12 +31,11 @@ from tuner.search.trials import OpenTrial, Trials
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Claim, Ledger
 from tuner.storage.database import Database
-from tuner.storage.drivers import Members, Membership, Watch
+from tuner.storage.drivers import DriverLease, Drivers, LeaseMonitor
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog
 from tuner.storage.tables import attempts, drivers
-from tuner.training import plan as training
-from tuner.training.plan import EpochReport, Timings, TrialResult
+from tuner.training.plan import EpochReport, Outcome, Timings, TrialResult
 
 SLOTS = 3
 LEASE_S = 1e6
@@ -46,8 +45,8 @@ TICK_S = 0.3 * LEASE_S
 MOST_DRIVERS = 4
 
 ENDS = {
-    TrialState.COMPLETE: "completed",
-    TrialState.FAIL: "failed",
+    TrialState.COMPLETE: Outcome.COMPLETED,
+    TrialState.FAIL: Outcome.FAILED,
 }
 
 
@@ -57,7 +56,7 @@ class Trying:
 
     claim: Claim
     opened: OpenTrial | None = None
-    told: str = ""
+    told: Outcome | None = None
     """The outcome that the row was told, before the ledger has it."""
     epochs: int = 0
 
@@ -67,10 +66,10 @@ class Driver:
     """A driver of the study, with a connection, a home and a clock of its own."""
 
     database: Database
-    lease: Membership
+    lease: DriverLease
     ledger: Ledger
     trials: Trials
-    watch: Watch
+    watch: LeaseMonitor
     home: str
     beat_at: float
     awake: bool = True
@@ -82,9 +81,9 @@ class Driver:
     def uid(self) -> str:
         return self.lease.uid
 
-    def outcomes(self) -> dict[int, str]:
+    def outcomes(self) -> dict[int, Outcome]:
         """How its open attempts end when it is given up, by slot."""
-        return {slot: each.told or "interrupted" for slot, each in self.trying.items()}
+        return {slot: each.told or Outcome.INTERRUPTED for slot, each in self.trying.items()}
 
 
 class DriverHistories(RuleBasedStateMachine):
@@ -131,7 +130,7 @@ class DriverHistories(RuleBasedStateMachine):
 
     def enrol(self, *, elsewhere: bool, home: str) -> Driver:
         name, database = self.spec.name, self.connect()
-        lease = Membership(database, name, home, LEASE_S)
+        lease = DriverLease(database, name, home, LEASE_S)
         lease.__enter__()
         born = self.now * 7 + len(self.drivers)  # the clocks of two machines have nothing in common
         driver = Driver(
@@ -139,7 +138,7 @@ class DriverHistories(RuleBasedStateMachine):
             lease,
             Ledger(database, name, lease.uid),
             Trials(database, self.spec, lease.uid),
-            Watch(Members(database, name), lambda: self.now - born, home),
+            LeaseMonitor(Drivers(database, name), lambda: self.now - born, home),
             home,
             self.now,
         )
@@ -206,7 +205,7 @@ class DriverHistories(RuleBasedStateMachine):
     @rule(which=st.integers(0, 11))
     def lose_the_trainer(self, which: int) -> None:
         driver, trying = self.pick_try(which, told=False)
-        if self.act(driver, lambda: close_attempt(driver, trying, "lost")):
+        if self.act(driver, lambda: close_attempt(driver, trying, Outcome.LOST)):
             self.lost += 1
 
     @precondition(lambda self: self.awake)
@@ -217,7 +216,7 @@ class DriverHistories(RuleBasedStateMachine):
 
     def leave(self, driver: Driver) -> None:
         for trying in list(driver.trying.values()):
-            close_attempt(driver, trying, trying.told or "interrupted")
+            close_attempt(driver, trying, trying.told or Outcome.INTERRUPTED)
         others = [each for each in self.drivers if not each.given_up and each is not driver]
         assert driver.lease.leave() == (not others)
         driver.given_up = True
@@ -255,7 +254,7 @@ class DriverHistories(RuleBasedStateMachine):
 
     def look(self, driver: Driver) -> None:
         """Gives up who is dead, and nobody else, with all that was in the dead one's hands."""
-        for row in driver.watch.silent():
+        for row in driver.watch.dead():
             (found,) = (each for each in self.drivers if each.uid == row.uid)
             gone = found.dead and row.process.host != "elsewhere"
             enough = LEASE_S / 2 if found.home == driver.home else LEASE_S
@@ -364,7 +363,7 @@ class DriverHistories(RuleBasedStateMachine):
         final = {each.slot: each.outcome for each in tried if each.final}
         assert final == {slot: ENDS[row.state] for slot, row in rows.items()}
         assert len(self.bench.trials(self.spec).all()) == SLOTS
-        assert Counter(each.outcome for each in tried)["lost"] == self.lost
+        assert Counter(each.outcome for each in tried)[Outcome.LOST] == self.lost
         assert not [each for each in tried if each.outcome is None]
 
 
@@ -389,7 +388,7 @@ def tell_row(driver: Driver, trying: Trying, *, completes: bool) -> None:
     assert trying.opened is not None
     if completes:
         result = TrialResult(
-            state=training.TrialState.COMPLETED,
+            state=Outcome.COMPLETED,
             epochs=(epoch(1),),
             best_epoch=1,
             evaluation=None,
@@ -400,12 +399,13 @@ def tell_row(driver: Driver, trying: Trying, *, completes: bool) -> None:
         driver.trials.tell(trying.opened, result)
     else:
         driver.trials.fail(trying.opened, "its trainer died too often")
-    trying.told = "completed" if completes else "failed"
+    trying.told = Outcome.COMPLETED if completes else Outcome.FAILED
 
 
-def close_attempt(driver: Driver, trying: Trying, outcome: Any) -> None:
+def close_attempt(driver: Driver, trying: Trying, outcome: Outcome | None) -> None:
     if trying.opened is not None and not trying.told:
         driver.trials.hand_back(trying.opened)
+    assert outcome is not None
     assert driver.ledger.close(trying.claim.uid, outcome)
     del driver.trying[trying.claim.slot]
 

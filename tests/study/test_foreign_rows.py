@@ -43,7 +43,7 @@ def test_a_submission_under_another_name_than_its_files_is_not_begun(
     with bench.database.engine.begin() as connection:
         connection.execute(insert(submissions).values(**row, submitted_ms=0, refusal=""))
     (submission,) = Submissions(bench.database).all()
-    with pytest.raises(UsageError, match=r"holds the file of .* tuner delete"):
+    with pytest.raises(UsageError, match=r"its file is that of the study .* tuner delete"):
         submission.read()
 
 

@@ -24,7 +24,7 @@ from tuner.search.trials import Trials
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Claim, Ledger
 from tuner.storage.database import Database
-from tuner.storage.drivers import Member, Members, Membership, Watch, this_process
+from tuner.storage.drivers import DriverLease, DriverRecord, Drivers, LeaseMonitor, this_process
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog
 from tuner.storage.tables import drivers
@@ -46,11 +46,11 @@ def claim(ledger: Ledger, slots: int = 6) -> Claim:
 @contextmanager
 def other_driver(
     bench: Bench, spec: StudySpec, home: str = "another home", lease_s: float = LEASE_S
-) -> Iterator[tuple[Database, Membership]]:
+) -> Iterator[tuple[Database, DriverLease]]:
     """A member with a database connection and a home of its own, as on another machine."""
     with (
         open_database(bench.home) as database,
-        Membership(database, spec.name, home, lease_s) as member,
+        DriverLease(database, spec.name, home, lease_s) as member,
     ):
         elsewhere = update(drivers).where(drivers.c.uid == member.uid).values(host="elsewhere")
         with database.engine.begin() as connection:
@@ -58,19 +58,19 @@ def other_driver(
         yield database, member
 
 
-def stop_beating(member: Membership) -> None:
+def stop_beating(member: DriverLease) -> None:
     member._stopping.set()
-    member._heart.join()
+    member._heartbeat.join()
 
 
-def beat(bench: Bench, member: Membership) -> None:
+def beat(bench: Bench, member: DriverLease) -> None:
     counted = update(drivers).where(drivers.c.uid == member.uid)
     with bench.database.engine.begin() as connection:
         connection.execute(counted.values(beats=drivers.c.beats + 1))
 
 
-def silent(bench: Bench, spec: StudySpec) -> Callable[[], list[Member]]:
-    return Watch(Members(bench.database, spec.name)).silent
+def silent(bench: Bench, spec: StudySpec) -> Callable[[], list[DriverRecord]]:
+    return LeaseMonitor(Drivers(bench.database, spec.name)).dead
 
 
 def test_a_driver_that_beats_is_alive_and_one_that_stops_is_dead(
@@ -82,7 +82,7 @@ def test_a_driver_that_beats_is_alive_and_one_that_stops_is_dead(
         seen = set[int]()
         while len(seen) < 10:  # more than a lease
             assert watch() == []
-            (present,) = Members(database, "small").present()
+            (present,) = Drivers(database, "small").registered()
             seen.add(present.beats)
         stop_beating(member)
         wait_until(lambda: [each.uid for each in watch()] == [member.uid])
@@ -91,31 +91,31 @@ def test_a_driver_that_beats_is_alive_and_one_that_stops_is_dead(
 def test_who_has_not_watched_for_a_while_begins_anew(bench: Bench, study_spec: Spec) -> None:
     bench.record(study_spec())
     clock = [0.0]
-    watch = Watch(Members(bench.database, "small"), lambda: clock[0])
+    watch = LeaseMonitor(Drivers(bench.database, "small"), lambda: clock[0])
     with other_driver(bench, study_spec()) as (_, member):
         stop_beating(member)
         for clock[0] in (100.0, 101.0, 102.0, 102.15, 102.3, 102.45, 102.6):
-            assert watch.silent() == []
+            assert watch.dead() == []
         clock[0] = 102.7
-        assert [each.uid for each in watch.silent()] == [member.uid]
+        assert [each.uid for each in watch.dead()] == [member.uid]
 
 
 def test_a_database_that_does_not_answer_kills_nobody(bench: Bench, study_spec: Spec) -> None:
     bench.record(study_spec())
     clock = [0.0]
-    watch = Watch(Members(bench.database, "small"), lambda: clock[0])
+    watch = LeaseMonitor(Drivers(bench.database, "small"), lambda: clock[0])
     with other_driver(bench, study_spec()) as (_, member):
         stop_beating(member)
         for clock[0] in (0.0, 0.15, 0.3, 0.45):
-            assert watch.silent() == []
+            assert watch.dead() == []
         _rename(bench, "tuner_drivers", "away")
         clock[0] = 0.59
-        assert watch.silent() == []
+        assert watch.dead() == []
         _rename(bench, "away", "tuner_drivers")
         for clock[0] in (0.7, 0.85, 1.0, 1.15, 1.29):
-            assert watch.silent() == []
+            assert watch.dead() == []
         clock[0] = 1.4
-        assert [each.uid for each in watch.silent()] == [member.uid]
+        assert [each.uid for each in watch.dead()] == [member.uid]
 
 
 def test_a_driver_that_comes_between_two_questions_is_waited_for(
@@ -126,17 +126,17 @@ def test_a_driver_that_comes_between_two_questions_is_waited_for(
     monkeypatch.setattr("tuner.storage.drivers._LONGEST_PACE_S", 0.05)
     with ExitStack() as stack:
 
-        class Crowd(Members):
-            came: Membership | None = None
+        class Crowd(Drivers):
+            came: DriverLease | None = None
 
-            def present(self) -> list[Member]:
-                before = super().present()
+            def registered(self) -> list[DriverRecord]:
+                before = super().registered()
                 if self.came is None:
                     _, self.came = stack.enter_context(other_driver(bench, study_spec(), HERE))
                 return before
 
         crowd = Crowd(bench.database, "small")
-        (living,) = Watch(crowd, home=HERE).living()
+        (living,) = LeaseMonitor(crowd, home=HERE).alive()
         assert crowd.came
         assert living.uid == crowd.came.uid
 
@@ -155,9 +155,9 @@ import sys, time
 from pathlib import Path
 from tuner.home import Home
 from tuner.storage.opening import open_database
-from tuner.storage.drivers import Membership
+from tuner.storage.drivers import DriverLease
 with open_database(Home(Path(sys.argv[1]))) as database:
-    with Membership(database, "small", "another home", lease_s=3600) as member:
+    with DriverLease(database, "small", "another home", lease_s=3600) as member:
         print(member.uid, flush=True)
         time.sleep(3600)
 """
@@ -179,7 +179,7 @@ def test_who_was_given_up_commits_nothing_more(each_bench: Bench, study_spec: Sp
         ledger, trials = Ledger(database, "small", member.uid), Trials(database, spec, member.uid)
         claimed = claim(ledger)
         opened = trials.open(claimed)
-        (present,) = Members(each_bench.database, "small").present()
+        (present,) = Drivers(each_bench.database, "small").registered()
 
         closed = give_up(each_bench.database, "small", present)
 
@@ -190,9 +190,9 @@ def test_who_was_given_up_commits_nothing_more(each_bench: Bench, study_spec: Sp
             lambda: ledger.close(claimed.uid, Outcome.COMPLETED),
             lambda: trials.fail(opened, "too late"),
         ):
-            with pytest.raises(SupersededError, match="others went on"):
+            with pytest.raises(SupersededError, match="other drivers took over"):
                 write()
-        assert not member.leave() or Members(each_bench.database, "small").present() == []
+        assert not member.leave() or Drivers(each_bench.database, "small").registered() == []
     row = each_bench.trials(spec).by_slot()[0]
     assert (row.state, "late" in row.user_attrs) == (TrialState.RUNNING, False)
     (attempt,) = each_bench.ledger(spec).attempts()
@@ -205,7 +205,7 @@ def test_who_is_given_up_twice_is_given_up_once(each_bench: Bench, study_spec: S
     each_bench.record(study_spec())
     with other_driver(each_bench, study_spec()) as (database, member):
         claim(Ledger(database, "small", member.uid))
-        (present,) = Members(each_bench.database, "small").present()
+        (present,) = Drivers(each_bench.database, "small").registered()
         assert len(give_up(each_bench.database, "small", present)) == 1
         assert give_up(each_bench.database, "small", present) == []
 
@@ -216,7 +216,7 @@ def test_a_row_that_was_told_is_closed_as_it_was_told(each_bench: Bench, study_s
     with other_driver(each_bench, spec) as (database, member):
         trials = Trials(database, spec, member.uid)
         trials.fail(trials.open(claim(Ledger(database, "small", member.uid))), "as it says")
-        (present,) = Members(each_bench.database, "small").present()
+        (present,) = Drivers(each_bench.database, "small").registered()
         (closed,) = give_up(each_bench.database, "small", present)
     assert closed.outcome == "failed"
     assert each_bench.ledger(spec).attempts()[0].final
@@ -249,7 +249,7 @@ def test_a_driver_of_this_home_is_dead_once_it_is_silent_for_half_its_lease(
     bench.record(study_spec())
     clock = [0.0]
     home = bench.home.uid
-    watch = Watch(Members(bench.database, "small"), lambda: clock[0], home)
+    watch = LeaseMonitor(Drivers(bench.database, "small"), lambda: clock[0], home)
     with (
         other_driver(bench, study_spec(), home, lease_s=60) as (_, clone),
         other_driver(bench, study_spec(), home, lease_s=60) as (_, dead),
@@ -257,10 +257,10 @@ def test_a_driver_of_this_home_is_dead_once_it_is_silent_for_half_its_lease(
         for member in (clone, dead):
             stop_beating(member)
         for clock[0] in (0.0, 10.0, 20.0, 30.0):
-            assert watch.silent() == []
+            assert watch.dead() == []
             beat(bench, clone)
         clock[0] = 31.0
-        assert [each.uid for each in watch.silent()] == [dead.uid]
+        assert [each.uid for each in watch.dead()] == [dead.uid]
 
 
 def test_what_a_silent_driver_of_this_home_left_is_finished(

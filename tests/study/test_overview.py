@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from tests.study.conftest import Bench, ScriptedPool
 from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.writer import to_yaml
-from tuner.storage.studies import Catalog
+from tuner.storage.studies import Catalog, DesiredState
 from tuner.storage.tables import studies
 from tuner.study.driver_lock import only_driver
 from tuner.study.overview import StudyOverview, overview
@@ -82,9 +82,9 @@ def test_the_list_of_studies_says_what_each_summary_says(
     add_rows(each_bench, study_spec(name="odd"))
 
     assert_same(each_bench)
-    for wish in ("pause", "stop"):
+    for state in (DesiredState.PAUSE, DesiredState.STOP):
         for name in Catalog(each_bench.database).names():
-            Catalog(each_bench.database).ask(name, wish)
+            Catalog(each_bench.database).set_desired_state(name, state)
         assert_same(each_bench)
 
     seen = overviews(each_bench)

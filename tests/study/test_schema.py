@@ -84,7 +84,7 @@ def test_an_older_database_is_refused_until_it_is_upgraded(
         bench = Bench(each_bench.home, database, each_bench.dataset)
         attempts = bench.ledger(spec).attempts()
         assert [(each.uid, each.outcome) for each in attempts] == [OPEN[2:], DONE[2:]]
-        assert Catalog(database).wish("small") == "stop"
+        assert Catalog(database).desired_state("small") == "stop"
 
 
 def _concerns_us(change: object) -> bool:

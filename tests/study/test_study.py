@@ -21,7 +21,7 @@ from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.writer import to_yaml
 from tuner.storage.attempts import Ledger
 from tuner.storage.opening import open_database
-from tuner.storage.studies import Catalog
+from tuner.storage.studies import Catalog, DesiredState
 from tuner.storage.tables import drivers, studies
 from tuner.study.driver_lock import only_driver
 from tuner.study.study import Study, load_study
@@ -110,7 +110,7 @@ def test_a_deleted_study_leaves_nothing(
 ) -> None:
     each_bench.run(study_spec(), scripted())
     with load_study("small", each_bench.home) as study:
-        study.looks.begin(0, "promote", "d" * 64, "a" * 64)
+        study.test_set_accesses.begin(0, "promote", "d" * 64, "a" * 64)
         study.delete()
 
     assert Catalog(each_bench.database).names() == []
@@ -167,29 +167,29 @@ def test_drivers_are_told_what_is_wanted_of_them(bench: Bench, study_spec: Spec)
     catalog = Catalog(bench.database)
     with load_study("small", bench.home) as study:
         assert study.state(study.summary()) == "open"
-        study.ask("stop")
+        study.set_desired_state(DesiredState.STOP)
         assert study.state(study.summary()) == "stopped"
-        assert not catalog.wanted()
+        assert not catalog.in_state(DesiredState.RUN)
         with only_driver(bench.home, "small"):
             assert study.state(study.summary()) == "stopping"
-            study.ask("run")
+            study.set_desired_state(DesiredState.RUN)
             assert study.state(study.summary()) == "running"
-            study.ask("pause")
+            study.set_desired_state(DesiredState.PAUSE)
             assert study.state(study.summary()) == "paused"
-        study.ask("run")
+        study.set_desired_state(DesiredState.RUN)
 
-    assert [name for name, _uid, _text in catalog.wanted()] == ["small"]
+    assert [name for name, _uid, _text in catalog.in_state(DesiredState.RUN)] == ["small"]
 
 
 def test_a_refused_run_leaves_a_stopped_study_stopped(bench: Bench, study_spec: Spec) -> None:
     """It is refused since its data have changed, long after the study was found."""
     bench.record(study_spec())
     catalog = Catalog(bench.database)
-    catalog.ask("small", "stop")
+    catalog.set_desired_state("small", DesiredState.STOP)
     file = StudyFile(study_spec(workers=1), "study.yaml", (bench.home.root,))
     with pytest.raises(DataError, match="was started on other data"):
         run_study(file, bench.home)
-    assert catalog.wish("small") == "stop"
+    assert catalog.desired_state("small") == "stop"
 
 
 def test_a_driver_on_another_machine_counts_too(bench: Bench, study_spec: Spec) -> None:
@@ -240,14 +240,16 @@ def test_what_was_changed_of_the_file_stays_known(each_bench: Bench, tmp_path: P
 def test_looks_at_the_test_set_are_counted_before_they_tell(each_bench: Bench) -> None:
     each_bench.record(spec_of(1, 1, 0))
     with load_study("small", each_bench.home) as study:
-        look = study.looks.begin(3, "promote", "d" * 64, "a" * 64)
-        assert [(each.trial, each.evidence) for each in study.looks.all()] == [(3, None)]
-        assert study.looks.told("d" * 64, "a" * 64) is None
-        study.looks.complete(look, {"test_accuracy": 0.9})
+        look = study.test_set_accesses.begin(3, "promote", "d" * 64, "a" * 64)
+        assert [(each.trial, each.evidence) for each in study.test_set_accesses.all()] == [
+            (3, None)
+        ]
+        assert study.test_set_accesses.evidence_of("d" * 64, "a" * 64) is None
+        study.test_set_accesses.complete(look, {"test_accuracy": 0.9})
 
-        assert study.looks.all()[0].evidence == {"test_accuracy": 0.9}
-        assert study.looks.told("d" * 64, "a" * 64) == {"test_accuracy": 0.9}
-        assert study.looks.told("e" * 64, "a" * 64) is None
+        assert study.test_set_accesses.all()[0].evidence == {"test_accuracy": 0.9}
+        assert study.test_set_accesses.evidence_of("d" * 64, "a" * 64) == {"test_accuracy": 0.9}
+        assert study.test_set_accesses.evidence_of("e" * 64, "a" * 64) is None
 
 
 def test_ties_are_won_by_the_earlier_trial(

@@ -24,7 +24,7 @@ from tuner.recovery.examination import Kind
 from tuner.recovery.unshipped import Unshipped
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Ledger
-from tuner.storage.drivers import Membership
+from tuner.storage.drivers import DriverLease
 from tuner.storage.opening import open_database
 from tuner.storage.tables import drivers, studies
 from tuner.study.driver_events import EpochDone, ProgressEvent, SetupStep, TrialDone
@@ -284,7 +284,7 @@ def test_a_home_opens_the_studys_run_once_its_dead_leader_is_given_up(
     spec = study_spec(trials=1)
     record = bench.record(spec)
     own = bench.stack.enter_context(open_database(bench.home))
-    leader = bench.stack.enter_context(Membership(own, spec.name, bench.home.uid, 1.5))
+    leader = bench.stack.enter_context(DriverLease(own, spec.name, bench.home.uid, 1.5))
     other.run(spec, scripted())
     leader._stopping.set()
 

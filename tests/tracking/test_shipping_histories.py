@@ -29,16 +29,16 @@ from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipping.study_shipper import StudyShipper
 from tuner.tracking.spool.shipped import survey
 from tuner.tracking.spool.spool import FILE_NAME, attempt_folder, encode
-from tuner.tracking.spool.spool_events import Outcome
+from tuner.training.plan import Outcome
 
 SLOTS = 2
 MOST_CALLS = 12
 """A shipper that dies or hears nothing does so in one of its first calls."""
 STATUS: dict[Outcome, str] = {
-    "completed": "FINISHED",
-    "failed": "FAILED",
-    "interrupted": "KILLED",
-    "lost": "KILLED",
+    Outcome.COMPLETED: "FINISHED",
+    Outcome.FAILED: "FAILED",
+    Outcome.INTERRUPTED: "KILLED",
+    Outcome.LOST: "KILLED",
 }
 OUTCOMES: list[Outcome] = list(STATUS)
 
@@ -133,7 +133,7 @@ class ShippingHistories(RuleBasedStateMachine):
         return [
             slot
             for slot in range(SLOTS)
-            if slot not in newest or newest[slot].outcome in ("interrupted", "lost")
+            if slot not in newest or newest[slot].outcome in (Outcome.INTERRUPTED, Outcome.LOST)
         ]
 
     @precondition(lambda self: self.free)
@@ -222,8 +222,8 @@ class ShippingHistories(RuleBasedStateMachine):
 
     def finish(self) -> None:
         while self.open:
-            self.end(0, "interrupted")
-        told = [summary(each.slot) for each in self.attempts if each.outcome == "completed"]
+            self.end(0, Outcome.INTERRUPTED)
+        told = [summary(each.slot) for each in self.attempts if each.outcome == Outcome.COMPLETED]
         self.recorder.parent(self.recorder.progressed(*told), self.recorder.closed())
         self.end_shipper()
         while self.shipping().ship(finishing=True):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from tuner.errors import UsageError
 from tuner.recording.shipping import DriverShipping
-from tuner.storage.studies import Catalog, Wish
+from tuner.storage.studies import Catalog, DesiredState
 
 _ASK_DATABASE_S = 1.0
 """How often a driver looks what is wanted of it."""
@@ -36,7 +36,7 @@ class Pulse:
         self._look_around = look_around
         self._say = say
         self._asked = 0.0
-        self._wish: Wish = "run"
+        self._state = DesiredState.RUN
         self._text = ""
         self._trials = trials
         self._code = code
@@ -52,12 +52,12 @@ class Pulse:
         self._shipment.look()
         self._look_around()
         self._ask()
-        self.stopping = self._stopped() or self._wish == "stop"
+        self.stopping = self._stopped() or self._state is DesiredState.STOP
         return self.stopping
 
     def paused(self) -> bool:
         """Whether no other trial is to begin for the time being."""
-        return self._wish == "pause"
+        return self._state is DesiredState.PAUSE
 
     def trials(self) -> int:
         """The study's budget, which may be changed while it runs."""
@@ -67,7 +67,7 @@ class Pulse:
         if time.monotonic() - self._asked < _ASK_DATABASE_S:
             return
         self._asked = time.monotonic()
-        before, (self._wish, text, code) = self._wish, self._catalog.orders(self._study)
+        before, (self._state, text, code) = self._state, self._catalog.orders(self._study)
         if text and code != self._code:
             raise UsageError(
                 f"study {self._study!r}: goes on with other code, which someone accepted "
@@ -75,9 +75,9 @@ class Pulse:
             )
         if text not in ("", self._text):
             self._text, self._trials = text, self._catalog.get(self._study).spec.trials
-        if self._wish == before:
+        if self._state is before:
             return
-        if self._wish == "pause":
+        if self._state is DesiredState.PAUSE:
             self._say(f"paused: no trial begins until: tuner resume {self._study}")
-        elif before == "pause":
+        elif before is DesiredState.PAUSE:
             self._say("going on")

@@ -28,9 +28,9 @@ from tuner.spec.study_spec import AutoOrCount, StudySpec
 from tuner.storage.attempts import Ledger
 from tuner.storage.code_versions import CodeVersions
 from tuner.storage.database import Database
-from tuner.storage.drivers import Membership
+from tuner.storage.drivers import DriverLease
 from tuner.storage.opening import open_database
-from tuner.storage.studies import Catalog, StudyRecord
+from tuner.storage.studies import Catalog, DesiredState, StudyRecord
 from tuner.study.code_folders import folders_here
 from tuner.study.driver_events import Notify, SetupStep, ignore
 from tuner.study.driver_lock import only_driver
@@ -196,7 +196,7 @@ class _Stay:
         self._spec = settled(record.spec, self._spec)
         trials, ledger = self._tables(record)
         self._keep_budget(record, ledger)
-        self._wakes = record.wish != "run"
+        self._wakes = record.desired_state is not DesiredState.RUN
         if not summarise(self._spec, trials, ledger).done:
             return None
         record = self._resume()
@@ -317,7 +317,7 @@ class _Stay:
     def _wake(self, record: StudyRecord) -> None:
         """Only if it slept at the start: what was asked of it since then holds."""
         if self._wakes:
-            self._catalog.ask(record.name, "run")
+            self._catalog.set_desired_state(record.name, DesiredState.RUN)
 
     def _settle_code(self, record: StudyRecord, code: Mapping[str, str]) -> None:
         """The code comes after the study's row; trials that are open begin again with new code."""
@@ -334,8 +334,10 @@ class _Stay:
 
     def _run(self, record: StudyRecord, planner: Planner, packed: MeasuredPacking) -> StudySummary:
         with ExitStack() as stack:
-            stack.enter_context(self._database.patient(self._stopped, self._say))
-            membership = Membership(self._database, record.name, self._home.uid, self._spec.lease_s)
+            stack.enter_context(self._database.retrying(self._stopped, self._say))
+            membership = DriverLease(
+                self._database, record.name, self._home.uid, self._spec.lease_s
+            )
             stack.enter_context(membership)
             trials, ledger = self._tables(record, membership.uid)
             # Left after the journal, whose end may write what a full disk had refused.

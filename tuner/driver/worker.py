@@ -16,9 +16,9 @@ from tuner.recovery.unshipped import Unshipped
 from tuner.spec.study_spec import AutoOrCount
 from tuner.storage.attempts import Ledger
 from tuner.storage.database import Database
-from tuner.storage.drivers import Members, Watch
+from tuner.storage.drivers import Drivers, LeaseMonitor
 from tuner.storage.opening import open_database
-from tuner.storage.studies import Catalog
+from tuner.storage.studies import Catalog, DesiredState
 from tuner.study.driver_events import Notify, SetupStep
 from tuner.study.submissions import Submissions
 from tuner.study.summary import StudySummary
@@ -58,7 +58,7 @@ class _Prospect:
     """A study that is watched for trials to take."""
 
     ledger: Ledger
-    watch: Watch
+    watch: LeaseMonitor
     text: str = ""
     slots: int = 0
     """As many as the file `text` means."""
@@ -69,7 +69,7 @@ class _Prospect:
         """Whether a slot is free, or is about to be since its driver has died."""
         if self.finished:
             return False
-        someone_died = bool(self.watch.silent())
+        someone_died = bool(self.watch.dead())
         in_hand = self.ledger.open_attempts()  # first: what is handed back now is seen to be free
         if self.ledger.has_free(self.slots) or someone_died:
             return True
@@ -233,7 +233,8 @@ class _Lookout:
     def jobs(self) -> list[Job]:
         """What there is to do: first the studies that have begun, the oldest first."""
         self._open = {
-            name: self._prospect(name, uid, text) for name, uid, text in self._catalog.wanted()
+            name: self._prospect(name, uid, text)
+            for name, uid, text in self._catalog.in_state(DesiredState.RUN)
         }
         joining = [
             Job(name, prospect.text, partial(join_study, name, terms=self._joining))
@@ -252,7 +253,7 @@ class _Lookout:
         """Name and file of the studies that were not over at the last look, or are paused."""
         paused = [
             (name, text)
-            for name, uid, text in self._catalog.wanted("pause")
+            for name, uid, text in self._catalog.in_state(DesiredState.PAUSE)
             if self._prospect(name, uid, text).has_work()
         ]
         return paused + [
@@ -275,7 +276,7 @@ class _Lookout:
 
     def _prospect(self, name: str, uid: str, text: str) -> _Prospect:
         if uid not in self._prospects:
-            watch = Watch(Members(self._database, name))
+            watch = LeaseMonitor(Drivers(self._database, name))
             self._prospects[uid] = _Prospect(Ledger(self._database, name), watch)
         prospect = self._prospects[uid]
         if prospect.text != text:

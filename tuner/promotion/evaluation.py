@@ -55,7 +55,7 @@ def evaluate_trials(
     for candidate, file in checked:
         # Loaded once more, since all of them at once may not fit into memory.
         predictor = Predictor(load_model(candidate, file), candidate.pixels)
-        rows = HeldOut(candidate.dataset, study.looks, candidate.number, "evaluate")
+        rows = HeldOut(candidate.dataset, study.test_set_accesses, candidate.number, "evaluate")
         heard(candidate.number, rows.score(predictor, candidate.model_sha256))
     if failed:
         raise _summed_up(failed, len(numbers))

@@ -10,7 +10,7 @@ from tuner.errors import UnavailableError
 from tuner.home import Home
 from tuner.storage.attempts import Ledger
 from tuner.storage.database import Database
-from tuner.storage.drivers import Members
+from tuner.storage.drivers import Drivers
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipping.shipper import Shipper
 from tuner.tracking.spool.shipped import Survey, survey
@@ -94,8 +94,8 @@ def tell_elsewhere(home: Home, database: Database, study: str, say: Callable[[st
 
     Nobody can tell here whether their home will ship them or is lost.
     """
-    attempts, members = Ledger(database, study).attempts(), Members(database, study)
-    hosts, present = members.hosts(), {member.uid for member in members.present()}
+    attempts, members = Ledger(database, study).attempts(), Drivers(database, study)
+    hosts, present = members.hosts(), {member.uid for member in members.registered()}
     absent = Counter(
         hosts[each.driver]
         for each in attempts

@@ -13,7 +13,7 @@ from tuner.search.trials import Trials
 from tuner.storage.attempts import Ledger
 from tuner.storage.code_versions import CodeVersions
 from tuner.storage.database import Database
-from tuner.storage.drivers import Members
+from tuner.storage.drivers import Drivers
 from tuner.storage.studies import StudyRecord
 from tuner.study.summary import StudySummary, summarise
 from tuner.tracking.spool.shipped import survey
@@ -52,8 +52,8 @@ def close_study(
     home: Home, database: Database, journal: Journal, ledger: Ledger, summary: StudySummary
 ) -> None:
     """Closes the parent's spool here as the study stands, unless somebody is at work on it."""
-    members = Members(database, summary.study)
-    if members.present():
+    members = Drivers(database, summary.study)
+    if members.registered():
         return
     ends = [attempt.ended_ms for attempt in ledger.attempts() if attempt.ended_ms is not None]
     alone = members.homes() <= {home.uid, ""}

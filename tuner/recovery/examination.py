@@ -12,7 +12,7 @@ from tuner.home import Home
 from tuner.search.outlines import Outline, outlines
 from tuner.storage.attempts import OPTUNA_STATES, Attempt, attempts_by_study
 from tuner.storage.database import Database
-from tuner.storage.drivers import Members, Watch, hosts_by_driver, present_by_study
+from tuner.storage.drivers import Drivers, LeaseMonitor, hosts_by_driver, registered_by_study
 from tuner.storage.studies import StudyRecord
 from tuner.study.driver_lock import is_driven_here
 from tuner.study.overview import tally_of
@@ -81,13 +81,13 @@ def examine(
         UnavailableError: the database or MLflow does not answer.
     """
     names = [record.name for record in records]
-    before = database.transact(present_by_study)
+    before = database.transact(registered_by_study)
     living = {name: living_drivers(home, database, name) for name in names if name in before}
     rows, tried, present, hosts = database.transact(
         lambda one: (
             outlines(one, names),
             attempts_by_study(one, names),
-            present_by_study(one),
+            registered_by_study(one),
             hosts_by_driver(one, names),
         )
     )
@@ -108,8 +108,8 @@ def examine(
 def living_drivers(home: Home, database: Database, study: str) -> set[str]:
     """The uids of the study's drivers that are not dead."""
     driven = is_driven_here(home, study)
-    watch = Watch(Members(database, study), home="" if driven else home.uid)
-    return {member.uid for member in watch.living()}
+    watch = LeaseMonitor(Drivers(database, study), home="" if driven else home.uid)
+    return {member.uid for member in watch.alive()}
 
 
 class _Chart:

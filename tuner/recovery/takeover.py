@@ -9,16 +9,22 @@ from tuner.clock import now_ms
 from tuner.home import Home
 from tuner.recording.journal import Journal
 from tuner.recovery.retention import remove_checkpoints
-from tuner.storage.attempts import Attempt, Ledger
+from tuner.storage.attempts import (
+    Attempt,
+    ClosedAttempt,
+    Ledger,
+    attempts_closed_at,
+    close_attempts,
+)
 from tuner.storage.database import Database
-from tuner.storage.drivers import Closed, Member, Members, Watch, close_attempts, closed_at
+from tuner.storage.drivers import DriverRecord, Drivers, LeaseMonitor
 from tuner.storage.tables import drivers
 from tuner.tracking.spool.spool_events import DRIVER_DIED
 from tuner.training.plan import Outcome
 from tuner.words import count
 
 
-def give_up(database: Database, study: str, member: Member) -> list[Closed]:
+def give_up(database: Database, study: str, member: DriverRecord) -> list[ClosedAttempt]:
     """Ends a dead driver's membership and closes what it left open.
 
     Returns:
@@ -27,12 +33,12 @@ def give_up(database: Database, study: str, member: Member) -> list[Closed]:
     """
     at_ms = now_ms()
 
-    def once(connection: Connection) -> list[Closed]:
+    def once(connection: Connection) -> list[ClosedAttempt]:
         mine = drivers.c.uid == member.uid
         ended = update(drivers).where(mine, drivers.c.ended_ms.is_(None))
         if connection.execute(ended.values(ended_ms=at_ms)).rowcount:
             close_attempts(connection, study, member.uid, at_ms)
-        return closed_at(connection, study, member.uid, at_ms)
+        return attempts_closed_at(connection, study, member.uid, at_ms)
 
     return database.transact(once)
 
@@ -59,7 +65,7 @@ def close_spools(
 def end_spool(
     home: Home,
     study: str,
-    attempt: Attempt | Closed,
+    attempt: Attempt | ClosedAttempt,
     journal: Journal,
     ended_ms: int | None = None,
 ) -> None:
@@ -71,7 +77,7 @@ def end_spool(
     _clear_checkpoints(home, study, attempt)
 
 
-def _clear_checkpoints(home: Home, study: str, attempt: Attempt | Closed) -> None:
+def _clear_checkpoints(home: Home, study: str, attempt: Attempt | ClosedAttempt) -> None:
     if attempt.outcome is None or not attempt.outcome.hands_back:
         remove_checkpoints(home, study, attempt.slot, until=attempt.number)
 
@@ -98,13 +104,13 @@ class Neighbours:
         self._journal = journal
         self._say = say
         self._but = but
-        self._members = Members(database, study)
-        self._watch = Watch(self._members, home=home.uid)
+        self._members = Drivers(database, study)
+        self._watch = LeaseMonitor(self._members, home=home.uid)
         self._looked = float("-inf")
 
     def clear_up(self, ledger: Ledger) -> None:
         """Finishes what is known to have died on this machine, and this home's spools of it."""
-        self._give_up(member for member in self._members.present() if member.is_gone)
+        self._give_up(member for member in self._members.registered() if member.is_gone)
         own = self._members.of_home(self._home.uid)
         close_spools(self._home, self._study, ledger, own, self._journal)
 
@@ -113,7 +119,7 @@ class Neighbours:
         now = time.monotonic()
         if now - self._looked >= self._watch.pace_s:
             self._looked = now
-            self._give_up(self._watch.silent())
+            self._give_up(self._watch.dead())
 
     def settle(self, stopped: Callable[[], bool], *, of_this_home: bool = False) -> bool:
         """Waits until every other driver has left, beaten or been given up; whether one was.
@@ -124,9 +130,9 @@ class Neighbours:
         first: dict[str, int] = {}
         given_up = False
         while not stopped():
-            dead = self._watch.silent()
+            dead = self._watch.dead()
             given_up |= self._give_up(dead)
-            present = self._members.present()
+            present = self._members.registered()
             others = [member for member in present if member.uid != self._but]
             if of_this_home:
                 others = [member for member in others if member.home == self._home.uid]
@@ -135,7 +141,7 @@ class Neighbours:
             time.sleep(self._watch.pace_s)
         return given_up
 
-    def _give_up(self, dead: Iterable[Member]) -> bool:
+    def _give_up(self, dead: Iterable[DriverRecord]) -> bool:
         others = [member for member in dead if member.uid != self._but]
         for member in others:
             closed = give_up(self._database, self._study, member)
@@ -146,7 +152,7 @@ class Neighbours:
                 self._say(f"took over {trials} of a driver on {member.process.host} that died")
         return bool(others)
 
-    def _close(self, attempt: Closed, member: Member) -> None:
+    def _close(self, attempt: ClosedAttempt, member: DriverRecord) -> None:
         """Ends an attempt's spool here, which tells of it alone where it was made elsewhere."""
         folder = self._home.attempt(self._study, attempt.slot, attempt.number)
         if folder.exists() and member.home in (self._home.uid, ""):

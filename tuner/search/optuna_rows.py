@@ -25,7 +25,7 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 from tuner.search.optuna_samplers import exact
 from tuner.search.study_storage import StudyStorage
 from tuner.storage.database import Database
-from tuner.storage.tables import TRIALS, drivers
+from tuner.storage.tables import OPTUNA_TRIALS, drivers
 
 PARAMS = "trial_params"
 REPORTS = "trial_intermediate_values"
@@ -146,7 +146,7 @@ class OptunaRows(StudyStorage):
         """Reads what other drivers changed, unless that was done `max_age_s` ago or less."""
         if time.monotonic() - self._refreshed < max_age_s:
             return
-        self.database.persevere(self._refresh)
+        self.database.with_retries(self._refresh)
         self._refreshed = time.monotonic()
 
     def _refresh(self) -> None:
@@ -178,7 +178,7 @@ class OptunaRows(StudyStorage):
         if trial_id not in self._rows:
             self.refresh()
         if trial_id not in self._rows:
-            return self.database.persevere(lambda: self._read.get_trial(trial_id))
+            return self.database.with_retries(lambda: self._read.get_trial(trial_id))
         return self._rows[trial_id]
 
     def get_all_trials(
@@ -295,17 +295,17 @@ class OptunaRows(StudyStorage):
     def _others_may_have_written(self) -> bool:
         """Whether a row is new, or unfinished and not held: finished ones never change."""
         open_ids = {key for key, row in self._rows.items() if not row.state.is_finished()}
-        unfinished = cast(TRIALS.c.state, String).in_(("RUNNING", "WAITING"))
+        unfinished = cast(OPTUNA_TRIALS.c.state, String).in_(("RUNNING", "WAITING"))
         statement = select(
-            func.max(TRIALS.c.trial_id), func.sum(case((unfinished, 1), else_=0))
-        ).where(TRIALS.c.study_id == self.study_id)
+            func.max(OPTUNA_TRIALS.c.trial_id), func.sum(case((unfinished, 1), else_=0))
+        ).where(OPTUNA_TRIALS.c.study_id == self.study_id)
         with self.database.engine.begin() as connection:
             newest, open_rows = connection.execute(statement).one()
         nothing_new = newest == max(self._rows, default=None) and (open_rows or 0) == len(open_ids)
         return not (nothing_new and open_ids <= self._held)
 
     def _number(self, trial_id: int) -> int:
-        statement = select(TRIALS.c.number).where(TRIALS.c.trial_id == trial_id)
+        statement = select(OPTUNA_TRIALS.c.number).where(OPTUNA_TRIALS.c.trial_id == trial_id)
         return self.database.transact(lambda one: int(one.execute(statement).scalar_one()))
 
     def _insert_attribute(self, into: str, trial_id: int, key: str, value: Any) -> None:

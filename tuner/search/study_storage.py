@@ -39,26 +39,28 @@ class StudyStorage(BaseStorage):
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
         """Read once."""
         if self._directions is None:
-            self._directions = self.database.persevere(
+            self._directions = self.database.with_retries(
                 lambda: self._storage.get_study_directions(study_id)
             )
         return self._directions
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
         """Read from the database."""
-        return self.database.persevere(lambda: self._storage.get_study_user_attrs(study_id))
+        return self.database.with_retries(lambda: self._storage.get_study_user_attrs(study_id))
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
         """Read from the database; quasi-random sequences count their points here."""
-        return self.database.persevere(lambda: self._storage.get_study_system_attrs(study_id))
+        return self.database.with_retries(lambda: self._storage.get_study_system_attrs(study_id))
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
         """Written at once."""
-        self.database.persevere(lambda: self._storage.set_study_user_attr(study_id, key, value))
+        self.database.with_retries(lambda: self._storage.set_study_user_attr(study_id, key, value))
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
         """Written at once."""
-        self.database.persevere(lambda: self._storage.set_study_system_attr(study_id, key, value))
+        self.database.with_retries(
+            lambda: self._storage.set_study_system_attr(study_id, key, value)
+        )
 
     def create_new_study(
         self, directions: Sequence[StudyDirection], study_name: str | None = None

@@ -1,9 +1,11 @@
-"""The ledger of attempts: who tries which slot, so that N slots give exactly N trials.
+"""The ledger of attempts: which driver tries which slot, so that N slots give exactly N trials.
 
-A slot is claimed by inserting its next attempt; the primary key lets one claimant win. A
-slot is done when an attempt at it ended for good, and free again when one handed it back.
+A driver claims a slot by inserting the slot's next attempt; the primary key allows only one of
+several drivers to do so. A slot is done when an attempt has a final outcome. It is free again
+when an attempt handed it back.
 """
 
+import json
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -18,7 +20,16 @@ from tuner.clock import now_ms
 from tuner.errors import RefusedError
 from tuner.spec.search_space import Scalar
 from tuner.storage.database import Database
-from tuner.storage.tables import attempts, intact, queued_points, studies
+from tuner.storage.tables import (
+    OPTUNA_STUDIES,
+    OPTUNA_TRIAL_ATTRIBUTES,
+    OPTUNA_TRIALS,
+    SLOT,
+    attempts,
+    intact,
+    queued_points,
+    studies,
+)
 from tuner.training.plan import Outcome
 
 OPTUNA_STATES: dict[Outcome, TrialState] = {
@@ -42,7 +53,7 @@ class Attempt:
     number: int
     uid: str
     driver: str
-    """The uid of the driver that makes it."""
+    """The uid of the driver that made the attempt."""
     outcome: Outcome | None
     run_id: str | None
     started_ms: int
@@ -61,30 +72,41 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Claim:
-    """A slot that is ours to try."""
+    """A slot that this driver may try."""
 
     slot: int
     number: int
     uid: str
     predecessor: str | None
-    """The uid of the attempt before."""
+    """The uid of the slot's previous attempt."""
     queued: dict[str, Scalar] = field(default_factory=dict)
-    """The point that was waiting in line for this slot; may be partial or empty."""
+    """The queued configuration that this slot took; may be partial or empty."""
+
+
+@dataclass(frozen=True)
+class ClosedAttempt:
+    """An attempt that a dead driver had left open, after it was closed."""
+
+    uid: str
+    slot: int
+    number: int
+    outcome: Outcome
+    """From the state of the Optuna trial; `interrupted` if the trial had not ended."""
 
 
 class Ledger:
     """The attempts of one study."""
 
     def __init__(self, database: Database, study: str, driver: str | None = None) -> None:
-        """For a driver to claim from, or for others to read where `driver` is None."""
+        """Opens the ledger: for the driver with this uid, or only to read if it is None."""
         self._database = database
         self._study = study
         self._driver = driver
         self._settled = 0
-        """Every slot below is known to be done, so nobody needs to look at it again."""
+        """All slots below this number are done and are not read again."""
 
     def attempts(self) -> list[Attempt]:
-        """Every attempt, by slot and number."""
+        """Every attempt, ordered by slot and number."""
         return self._database.transact(self._attempts)
 
     def latest(self) -> dict[int, Attempt]:
@@ -98,7 +120,7 @@ class Ledger:
         return tried[-1] if tried else None
 
     def open_attempts(self) -> int:
-        """How many attempts are in progress, wherever."""
+        """How many attempts are in progress, of all drivers."""
         statement = (
             select(func.count())
             .select_from(attempts)
@@ -107,27 +129,31 @@ class Ledger:
         return self._database.transact(lambda one: int(one.execute(statement).scalar_one()))
 
     def has_free(self, slots: int) -> bool:
-        """Whether a slot could be claimed: one in [0, `slots`), or one that was begun."""
+        """Whether a slot is free: one in [0, `slots`), or one that has an attempt already."""
         latest = self._database.transact(self._unsettled)
         return next(self._free(slots, latest), None) is not None
 
     def claim(
         self, slots: int, ready: Callable[[int], bool], takes_queued: Callable[[int], bool]
     ) -> Claim | None:
-        """Claims the first free slot, or None when there is none.
+        """Claims the first free slot. Returns None if there is none.
 
         Args:
-            slots: how many logical trials the study has.
+            slots: how many slots the study has.
             ready: whether a slot may be tried yet.
-            takes_queued: whether a slot that is tried for the first time takes the first
-                point in line.
+            takes_queued: whether a slot takes the first queued configuration at its first
+                attempt.
+
+        Raises:
+            RefusedError: the study was deleted.
+            UsageError: the queued configuration is damaged in the database.
         """
         uid = uuid.uuid4().hex
 
         def claim_once(connection: Connection) -> Claim | None:
             latest = self._unsettled(connection)
             if mine := next((each for each in latest.values() if each.uid == uid), None):
-                return self._claimed(connection, mine)  # it was made, and the answer lost
+                return self._claimed(connection, mine)  # committed, but the answer was lost
             free = self._free(slots, latest)
             slot = next((slot for slot in free if ready(slot)), None)
             if slot is None:
@@ -138,11 +164,11 @@ class Ledger:
         while True:
             try:
                 return self._database.transact(claim_once)
-            except IntegrityError:  # another driver was quicker: look again
+            except IntegrityError:  # another driver was faster: try again
                 self._check_study()
 
     def close(self, uid: str, outcome: Outcome) -> bool:
-        """Writes how an attempt ended; False when someone else had closed it."""
+        """Writes an attempt's outcome. Returns False if the attempt was closed already."""
         statement = (
             update(attempts)
             .where(attempts.c.uid == uid, attempts.c.outcome.is_(None))
@@ -151,17 +177,17 @@ class Ledger:
         return self._database.transact(lambda one: one.execute(statement).rowcount == 1)
 
     def name_run(self, uid: str, run_id: str) -> None:
-        """Writes which MLflow run shows an attempt."""
+        """Stores the id of an attempt's MLflow run."""
         statement = update(attempts).where(attempts.c.uid == uid).values(run_id=run_id)
         self._database.transact(lambda connection: connection.execute(statement))
 
     def enqueue(self, params: dict[str, Scalar]) -> None:
-        """Puts a point in line; the next slot that is tried for the first time takes it."""
+        """Queues a configuration; the next slot that has its first attempt takes it."""
         statement = insert(queued_points).values(study=self._study, params=params)
         self._database.transact(lambda connection: connection.execute(statement))
 
     def queued(self) -> int:
-        """How many points wait in line."""
+        """How many configurations are queued."""
         return len(self._database.transact(lambda one: one.execute(self._waiting()).all()))
 
     def _check_study(self) -> None:
@@ -180,7 +206,7 @@ class Ledger:
         return [_attempt(row._mapping) for row in connection.execute(statement)]
 
     def _unsettled(self, connection: Connection) -> dict[int, Attempt]:
-        """The newest attempts of the slots that may still change, however many are done."""
+        """The newest attempt of each slot that may still change. Does not read the done ones."""
         rows = self._attempts(connection, attempts.c.slot >= self._settled)
         latest = {attempt.slot: attempt for attempt in rows}
         while (first := latest.get(self._settled)) and first.final:
@@ -188,7 +214,7 @@ class Ledger:
         return latest
 
     def _free(self, slots: int, latest: dict[int, Attempt]) -> Iterator[int]:
-        """A slot that was begun is tried to its end, also where the budget was lowered since."""
+        """Yields the free slots. A slot with an attempt counts even beyond a lowered budget."""
         begun = max(latest, default=-1) + 1
         for slot in range(self._settled, max(slots, begun)):
             tried = latest.get(slot)
@@ -203,7 +229,7 @@ class Ledger:
         uid: str,
         takes_queued: bool,
     ) -> None:
-        assert self._driver is not None, "only a member claims"
+        assert self._driver is not None, "only a driver claims"
         number = 0 if before is None else before.number + 1
         values = {"study": self._study, "slot": slot, "number": number, "uid": uid}
         values |= {"driver": self._driver, "started_ms": now_ms()}
@@ -247,13 +273,61 @@ class Ledger:
 def attempts_by_study(
     connection: Connection, names: Collection[str]
 ) -> Mapping[str, list[Attempt]]:
-    """What `Ledger.attempts` tells of each of the studies that has any."""
+    """Returns `Ledger.attempts` of each of these studies that has any, in one query."""
     statement = select(attempts).where(attempts.c.study.in_(names))
     ordered = statement.order_by(attempts.c.slot, attempts.c.number)
     found = defaultdict[str, list[Attempt]](list)
     for row in connection.execute(ordered):
         found[row.study].append(_attempt(row._mapping))
     return found
+
+
+def close_attempts(connection: Connection, study: str, driver: str, at_ms: int) -> None:
+    """Closes a driver's open attempts, with the outcomes that their Optuna trials have.
+
+    An attempt whose trial has not ended becomes `interrupted`, which frees its slot.
+    """
+    left = select(attempts.c.uid, attempts.c.slot).where(
+        attempts.c.study == study, attempts.c.driver == driver, attempts.c.outcome.is_(None)
+    )
+    for uid, slot in connection.execute(left).all():
+        outcome = _told_outcome(connection, study, slot) or Outcome.INTERRUPTED
+        ended = update(attempts).where(attempts.c.uid == uid)
+        connection.execute(ended.values(outcome=outcome.value, ended_ms=at_ms))
+
+
+def attempts_closed_at(
+    connection: Connection, study: str, driver: str, at_ms: int
+) -> list[ClosedAttempt]:
+    """Returns a driver's attempts that were closed at this time, ordered by slot."""
+    columns = (attempts.c.uid, attempts.c.slot, attempts.c.number, attempts.c.outcome)
+    statement = select(*columns).where(
+        attempts.c.study == study, attempts.c.driver == driver, attempts.c.ended_ms == at_ms
+    )
+    rows = connection.execute(statement.order_by(attempts.c.slot))
+    return [
+        ClosedAttempt(uid, slot, number, Outcome(outcome)) for uid, slot, number, outcome in rows
+    ]
+
+
+def _told_outcome(connection: Connection, study: str, slot: int) -> Outcome | None:
+    """The outcome that the slot's Optuna trial has ended with; None if it has not ended.
+
+    It is read from Optuna's tables, in the transaction that closes the attempt.
+    """
+    owner, trial, attribute = OPTUNA_STUDIES.c, OPTUNA_TRIALS.c, OPTUNA_TRIAL_ATTRIBUTES.c
+    statement = (
+        select(trial.state)
+        .join(OPTUNA_STUDIES, owner.study_id == trial.study_id)
+        .join(OPTUNA_TRIAL_ATTRIBUTES, attribute.trial_id == trial.trial_id)
+        .where(
+            owner.study_name == study,
+            attribute.key == SLOT,
+            attribute.value_json == json.dumps(slot),
+        )
+    )
+    state = connection.execute(statement).scalar()
+    return outcome_of(TrialState[state]) if state else None
 
 
 def _attempt(row: Any) -> Attempt:

@@ -1,7 +1,7 @@
-"""The user's code that a study's trials were trained with: one version, until another is accepted.
+"""The versions of the user's code that trained a study's trials.
 
-A version holds from a trial on. A study of before this was written down takes the code of its
-next run for its first version.
+A study has one version until the user accepts another. A version is valid from one trial on. A
+study created before versions were recorded stores its first one at its next run.
 """
 
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ from tuner.storage.tables import code, intact
 
 @dataclass(frozen=True)
 class CodeVersion:
-    """What trained the trials from one on."""
+    """The user's code, valid from one trial on."""
 
     from_trial: int
     digest: str
-    """Empty where the study names no function of the user's."""
+    """Empty if the study names no function of the user's."""
     files: Mapping[str, str]
-    """Text by path."""
+    """The text of each file, by path."""
 
 
 class CodeVersions:
@@ -37,36 +37,36 @@ class CodeVersions:
         self._study = study
 
     def all(self) -> list[CodeVersion]:
-        """The oldest first; the newest holds.
+        """Returns all versions, the oldest first. The last one is valid now.
 
         Raises:
-            UsageError: something else than tuner changed them in the database.
+            UsageError: they were changed in the database, not by tuner.
         """
         return self._database.transact(self._read)
 
     def check(self, files: Mapping[str, str]) -> None:
-        """Refuses other code than the newest version; a study without one takes any.
+        """Checks that the code is the newest version. A study without a version accepts any.
 
         Raises:
-            UsageError: shows the difference.
+            UsageError: the code differs; the message shows the difference.
         """
         known = self.all()
         if known and known[-1].digest != digest(files):
             raise UsageError(self._refusal(known[-1].files, files))
 
     def settle(self, files: Mapping[str, str], *, trials: int, accepts: bool) -> bool:
-        """Makes the code the study's: it is already, it is the first, or it is accepted.
+        """Checks that the code is the newest version, or adds it as a new one.
 
         Args:
-            files: text by path.
-            trials: how many have begun.
-            accepts: whether other code may take the place of the newest version.
+            files: the text of each file, by path.
+            trials: how many trials have begun.
+            accepts: whether changed code becomes a new version.
 
         Returns:
-            Whether it is new.
+            Whether changed code was accepted.
 
         Raises:
-            UsageError: it is other code.
+            UsageError: the code differs and is not accepted.
         """
         known = self.all()
         if known and (known[-1].digest == digest(files) or not accepts):
@@ -75,7 +75,7 @@ class CodeVersions:
         try:
             with self._database.engine.begin() as connection:
                 self._write(connection, files, trials if known else 0, replaces=bool(known))
-        except IntegrityError:  # another driver was quicker
+        except IntegrityError:  # another driver was faster
             return self.settle(files, trials=trials, accepts=accepts)
         return bool(known)
 
@@ -87,21 +87,21 @@ class CodeVersions:
             for row in rows
         ]
 
-    def _checked(self, files: Mapping[str, str], told: str) -> Mapping[str, str]:
-        """The files, which MLflow gets as artifacts, if they are what tuner wrote there."""
+    def _checked(self, files: Mapping[str, str], stored_digest: str) -> Mapping[str, str]:
+        """Returns the files if they are unchanged. They become artifacts in MLflow."""
         files = intact(files, f"study {self._study!r}: its code")
-        if all(map(stays_below, files)) and digest(files) == told:
+        if all(map(stays_below, files)) and digest(files) == stored_digest:
             return files
         raise UsageError(
             f"study {self._study!r}: its code in the database is not what tuner wrote there: its "
-            "digest differs, or a file lies outside of the study's folder; restore the database, "
+            "digest differs, or a file is outside the study's folder; restore the database, "
             f"or delete the study with: tuner delete {self._study}"
         )
 
     def _write(
         self, connection: Connection, files: Mapping[str, str], from_trial: int, *, replaces: bool
     ) -> None:
-        """A version that has trained nothing gives way."""
+        """Inserts a version. It replaces one that has trained no trial."""
         if replaces:
             same = code.c.study == self._study, code.c.from_trial == from_trial
             connection.execute(delete(code).where(*same))
@@ -118,6 +118,6 @@ class CodeVersions:
         return (
             f"study {self._study!r}: its code has changed since its trials were trained\n"
             f"{difference(before, now)}\n"
-            "put the code back as it was, go on with the new one by tuner run-study FILE "
-            "--accept-new-code, or give the study another --name"
+            "restore the code, accept the change with: tuner run-study FILE --accept-new-code, or "
+            "give the study another --name"
         )

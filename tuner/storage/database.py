@@ -1,4 +1,4 @@
-"""The one database that Optuna's tables and ours share, and patience with it."""
+"""The database that Optuna's tables and tuner's share, with retries while it is unavailable."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,10 +27,10 @@ from tenacity.stop import stop_base
 
 from tuner.errors import UnavailableError
 
-_PATIENCE_S = 900.0
-"""A database that is away for longer ends a driver; the next one goes on."""
+_RETRY_FOR_S = 900.0
+"""A driver ends if the database is unavailable for longer. The next driver continues."""
 _LONGEST_PAUSE_S = 2.0
-_NO_PATIENCE = Retrying(stop=stop_after_attempt(1), reraise=True)
+_NO_RETRIES = Retrying(stop=stop_after_attempt(1), reraise=True)
 
 Answer = TypeVar("Answer")
 
@@ -38,69 +38,76 @@ Answer = TypeVar("Answer")
 class Database:
     """A connection pool, and Optuna's storage on it. Close it, or use it in a `with` block.
 
-    Such a block ends in an `UnavailableError` where the database went away or turned
-    something down in the middle of it.
+    A database error inside the block leaves the block as an `UnavailableError`.
     """
 
     def __init__(self, storage: RDBStorage) -> None:
         self.storage = storage
-        self._retrying = _NO_PATIENCE
+        self._retrying = _NO_RETRIES
 
     @property
     def engine(self) -> Engine:
-        """SQLAlchemy's engine; `engine.begin()` is one transaction."""
+        """The SQLAlchemy engine; `engine.begin()` is one transaction."""
         engine: Engine = self.storage.engine
         return engine
 
     def transact(self, work: Callable[[Connection], Answer]) -> Answer:
-        """Does `work` in one transaction, inside `patient` perhaps more than once."""
+        """Runs `work` in one transaction, with retries inside `retrying`.
+
+        Raises:
+            SQLAlchemyError: the database failed.
+        """
 
         def once() -> Answer:
             with self.engine.begin() as connection:
                 return work(connection)
 
-        return self.persevere(once)
+        return self.with_retries(once)
 
-    def persevere(self, work: Callable[[], Answer]) -> Answer:
-        """Does `work`, and inside `patient` again where the database went away meanwhile.
+    def with_retries(self, work: Callable[[], Answer]) -> Answer:
+        """Runs `work`; inside `retrying` runs it again after the database was unavailable.
 
-        It may have been done, and only the answer lost: once more must change nothing.
+        Work whose answer was lost runs twice, so running it again must change nothing.
+
+        Raises:
+            SQLAlchemyError: the database failed.
+            StorageInternalError: the same, reported by Optuna.
         """
         try:
             return self._retrying(work)
         except (SQLAlchemyError, StorageInternalError) as error:
-            if _is_away(error):
-                self._retrying = _NO_PATIENCE  # who has waited in vain waits no more
+            if _is_unavailable(error):
+                self._retrying = _NO_RETRIES  # all retries are used up
             raise
 
     @contextmanager
-    def patient(self, stopped: Callable[[], bool], say: Callable[[str], None]) -> Iterator[None]:
-        """Waits in the block for a database that is away, a quarter of an hour at most.
+    def retrying(self, stopped: Callable[[], bool], say: Callable[[str], None]) -> Iterator[None]:
+        """Inside the block, retries for up to 15 minutes while the database is unavailable.
 
         Args:
-            stopped: whether waiting has become pointless.
-            say: hears of every time that the database goes away.
+            stopped: whether to give up.
+            say: is called each time the database becomes unavailable.
         """
 
         def tell(state: RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome else None
             if error is not None and state.attempt_number == 1:
-                say(f"waiting for the database: {what_it_said(error)}")
+                say(f"waiting for the database: {error_text(error)}")
 
         self._retrying = Retrying(
-            retry=retry_if_exception(_is_away),
+            retry=retry_if_exception(_is_unavailable),
             wait=wait_exponential(multiplier=0.1, max=_LONGEST_PAUSE_S),
-            stop=stop_any(stop_after_delay(_PATIENCE_S), _Stopped(stopped)),
+            stop=stop_any(stop_after_delay(_RETRY_FOR_S), _Stopped(stopped)),
             before_sleep=tell,
             reraise=True,
         )
         try:
             yield
         finally:
-            self._retrying = _NO_PATIENCE
+            self._retrying = _NO_RETRIES
 
     def close(self) -> None:
-        """Gives the connections back."""
+        """Closes all connections."""
         self.storage.remove_session()
         self.engine.dispose()
 
@@ -111,12 +118,12 @@ class Database:
         self.close()
         if isinstance(error, SQLAlchemyError | StorageInternalError):
             raise UnavailableError(
-                f"the database failed: {what_it_said(error)}; run the same command to go on"
+                f"the database failed: {error_text(error)}; run the same command to resume"
             ) from error
 
 
 class _Stopped(stop_base):
-    """Ends the waiting when its end was asked for."""
+    """Ends the retries when `stopped` says so."""
 
     def __init__(self, stopped: Callable[[], bool]) -> None:
         self._stopped = stopped
@@ -125,15 +132,16 @@ class _Stopped(stop_base):
         return self._stopped()
 
 
-def _is_away(error: BaseException) -> bool:
+def _is_unavailable(error: BaseException) -> bool:
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
     if isinstance(cause, DBAPIError) and cause.connection_invalidated:
         return True
     return isinstance(cause, OperationalError | InterfaceError | DisconnectionError)
 
 
-def what_it_said(error: BaseException) -> str:
-    """What the driver itself said, without SQLAlchemy's statement and parameters."""
+def error_text(error: BaseException) -> str:
+    """The first line of the database driver's own message, without SQLAlchemy's statement."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    said = getattr(cause, "orig", None) or cause or error
-    return str(said).strip().splitlines()[0] if str(said).strip() else type(said).__name__
+    original = getattr(cause, "orig", None) or cause or error
+    text = str(original).strip()
+    return text.splitlines()[0] if text else type(original).__name__

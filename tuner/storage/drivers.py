@@ -1,17 +1,20 @@
-"""The drivers of a study: each has a row, beats in it, and is fenced once it was given up.
+"""The drivers of a study: their rows, heartbeats and leases, and the fence around each.
 
-A driver counts its row's `beats` up several times in every `lease_s` seconds. It is dead when
-its process is gone from the machine on which both run, or when the one that watches has seen the
-counter stand still for the lease of its own monotonic time while the database answered every
-question: no clock is compared with another, and a database that was away kills nobody. Half the
-lease is enough for one of the home whose driver lock the watcher holds: such a driver is dead
-unless the disk was cloned, and a clone beats.
+A driver sends heartbeats: it increments `beats` in its row six times per lease (`lease_s`
+seconds). A driver is dead in one of two cases:
 
-A driver that was given up may come back, for example after SIGSTOP. From the moment at which its
-row ended it commits nothing: every transaction of its engine looks at the row before it commits.
+- Its process is gone. Only a process on the same machine can tell.
+- `beats` has not changed for one lease. The observer measures this on its own monotonic clock, so
+  no two clocks are compared. It starts again if the database did not answer, so an unavailable
+  database makes no driver look dead.
+
+Half a lease is enough for a driver of the home folder whose lock the observer holds. Such a
+driver is dead unless the disk was cloned, and the clone's driver sends heartbeats.
+
+A driver that was taken over may return, for example after SIGSTOP. It is fenced: each of its
+transactions reads its row before the commit, and fails if the row has ended.
 """
 
-import json
 import math
 import os
 import socket
@@ -25,31 +28,291 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self
 
-from optuna.trial import TrialState
-from sqlalchemy import Connection, column, event, insert, select, table, update
+from sqlalchemy import Connection, event, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from tuner.clock import now_ms
 from tuner.errors import RefusedError, SupersededError, TunerError
-from tuner.storage.attempts import outcome_of
+from tuner.storage.attempts import close_attempts
 from tuner.storage.database import Database
-from tuner.storage.tables import SLOT, attempts, drivers, studies
-from tuner.training.plan import Outcome
+from tuner.storage.tables import drivers, studies
+
+_HEARTBEATS_PER_LEASE = 6
+_LAST_HEARTBEAT_S = 1.0
+"""How long `leave` waits for a heartbeat that the database does not accept."""
+_CHECKS_PER_LEASE = 10
+_OWN_HOME = 1 / 2
+"""Part of a lease after which a silent driver of the observer's own home is dead."""
+_LONGEST_GAP = 1 / 3
+"""Part of a lease: after a longer gap between two checks, the observer starts again."""
+_LONGEST_PACE_S = 5.0
+"""A new driver is noticed within this time."""
+
+_REGISTERED = select(drivers).where(drivers.c.ended_ms.is_(None)).order_by(drivers.c.id)
+
+
+class DriverLease:
+    """This process's own driver row, from `with` to the end of the block.
+
+    Inside the block a thread sends heartbeats, and each transaction on the database's engine
+    raises instead of committing:
+
+    - `SupersededError` if another driver has taken this one over,
+    - `RefusedError` if the study was deleted.
+    """
+
+    def __init__(self, database: Database, study: str, home: str, lease_s: float) -> None:
+        """Writes nothing yet.
+
+        Args:
+            database: the study's database.
+            study: the study's name.
+            home: the id of the driver's home folder.
+            lease_s: after this time without a heartbeat the driver may be taken over.
+        """
+        self._database = database
+        self._study = study
+        self._home = home
+        self._lease_s = lease_s
+        self._stopping = threading.Event()
+        self._led = False
+        self.uid = uuid.uuid4().hex
+
+    def leads(self) -> bool:
+        """Whether this driver is the first of the registered ones, and so writes for the study."""
+        registered = Drivers(self._database, self._study).registered()
+        self._led = bool(registered) and registered[0].uid == self.uid
+        return self._led
+
+    def leave(self) -> bool:
+        """Ends the row and closes its open attempts. Returns whether no other driver is left.
+
+        If several drivers leave at the same time, exactly one of them gets True. If the database
+        is unavailable, the result is whether this driver led when it was last asked.
+        """
+        self._stopping.set()
+        self._heartbeat.join(_LAST_HEARTBEAT_S)
+        if event.contains(self._database.engine, "commit", self._fence):
+            event.remove(self._database.engine, "commit", self._fence)
+        try:
+            with self._database.engine.begin() as connection:
+                return self._leave(connection)
+        except SQLAlchemyError:
+            return self._led
+
+    def __enter__(self) -> Self:
+        process = this_process()
+        row: dict[str, Any] = {"uid": self.uid, "study": self._study, "home": self._home}
+        row |= {"host": process.host, "place": process.place, "pid": process.pid}
+        row |= {"pid_started": process.started, "lease_s": self._lease_s, "beats": 0}
+        row |= {"writes": 0, "started_ms": now_ms()}
+        self._database.transact(partial(self._register, row))
+        event.listen(self._database.engine, "commit", self._fence)
+        self._heartbeat = threading.Thread(target=self._send_heartbeats, daemon=True)
+        self._heartbeat.start()
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.leave()
+
+    def _register(self, row: dict[str, Any], connection: Connection) -> None:
+        known = select(drivers.c.id).where(drivers.c.uid == self.uid)
+        if connection.execute(known).first() is None:
+            connection.execute(insert(drivers).values(row))
+
+    def _leave(self, connection: Connection) -> bool:
+        study = select(studies.c.name).where(studies.c.name == self._study)
+        connection.execute(study.with_for_update())  # one driver leaves at a time
+        registered = drivers.c.study == self._study, drivers.c.ended_ms.is_(None)
+        mine = update(drivers).where(*registered, drivers.c.uid == self.uid)
+        connection.execute(mine.values(ended_ms=now_ms()))
+        # Attempts are open here only if handing back the trials has failed.
+        close_attempts(connection, self._study, self.uid, now_ms())
+        others = select(drivers.c.id).where(*registered, drivers.c.uid != self.uid)
+        return connection.execute(others).first() is None
+
+    def _send_heartbeats(self) -> None:
+        heartbeat = update(drivers).where(drivers.c.uid == self.uid)
+        heartbeat = heartbeat.values(beats=drivers.c.beats + 1)
+        while not self._stopping.wait(self._lease_s / _HEARTBEATS_PER_LEASE):
+            try:
+                with self._database.engine.begin() as connection:
+                    connection.execute(heartbeat)
+            except SQLAlchemyError:
+                continue  # one heartbeat is missing, no more
+            except TunerError:
+                return  # the driver gets the same error at its own next transaction
+
+    def _fence(self, connection: Connection) -> None:
+        """Checks this driver's row and locks it until the commit, so that nobody ends it."""
+        statement = select(drivers.c.ended_ms).where(drivers.c.uid == self.uid)
+        row = connection.execute(statement.with_for_update(read=True)).one_or_none()
+        if row is None:
+            raise RefusedError(f"study {self._study!r} was deleted while it ran")
+        if row[0] is not None:
+            raise SupersededError(
+                f"study {self._study!r}: this driver sent no heartbeat for {self._lease_s:g} s, "
+                "so other drivers took over its trials"
+            )
+
+
+@dataclass(frozen=True)
+class DriverRecord:
+    """A driver whose row has not ended. It may write, and it may be dead."""
+
+    id: int
+    """Grows in the order in which drivers register."""
+    uid: str
+    home: str
+    """The id of its home folder."""
+    process: "ProcessId"
+    lease_s: float
+    beats: int
+    """The number of heartbeats so far."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the driver is known to be dead without waiting for its lease.
+
+        A driver without a home comes from an old version: `tuner db upgrade` needs it stopped.
+        """
+        return not self.home or self.process.is_gone()
+
+
+class Drivers:
+    """The drivers of one study."""
+
+    def __init__(self, database: Database, study: str) -> None:
+        self._database = database
+        self._study = study
+
+    def registered(self) -> list[DriverRecord]:
+        """The drivers whose rows have not ended, dead or alive, in the order of registration."""
+        statement = _REGISTERED.where(drivers.c.study == self._study)
+        rows = self._database.transact(lambda one: one.execute(statement).all())
+        return [_record(row._mapping) for row in rows]
+
+    def homes(self) -> set[str]:
+        """The ids of all home folders whose drivers have ever worked on the study."""
+        statement = select(drivers.c.home).where(drivers.c.study == self._study).distinct()
+        return set(self._database.transact(lambda one: one.execute(statement).scalars().all()))
+
+    def hosts(self) -> dict[str, str]:
+        """The host name of every driver that has ever worked on the study, by the driver's uid."""
+        return self._database.transact(lambda one: hosts_by_driver(one, [self._study]))
+
+    def of_home(self, home: str) -> set[str]:
+        """The uids of all drivers that ever worked in this home folder, or in an unknown one."""
+        theirs = drivers.c.study == self._study, drivers.c.home.in_((home, ""))
+        statement = select(drivers.c.uid).where(*theirs)
+        return set(self._database.transact(lambda one: one.execute(statement).scalars().all()))
+
+
+def registered_by_study(connection: Connection) -> dict[str, list[DriverRecord]]:
+    """Returns `Drivers.registered` of every study that has such drivers, in one query."""
+    found = defaultdict[str, list[DriverRecord]](list)
+    for row in connection.execute(_REGISTERED):
+        found[row.study].append(_record(row._mapping))
+    return found
+
+
+def hosts_by_driver(connection: Connection, names: Collection[str]) -> dict[str, str]:
+    """Returns `Drivers.hosts` of all these studies together, in one query."""
+    statement = select(drivers.c.uid, drivers.c.host).where(drivers.c.study.in_(names))
+    return {row.uid: row.host for row in connection.execute(statement)}
+
+
+class LeaseMonitor:
+    """Observes the heartbeats of a study's drivers and tells which drivers are dead."""
+
+    def __init__(
+        self, registry: Drivers, clock: Callable[[], float] = time.monotonic, home: str = ""
+    ) -> None:
+        """Starts to observe.
+
+        Args:
+            registry: the drivers of the study.
+            clock: a monotonic clock, in seconds.
+            home: the id of the home folder whose driver lock this process holds, if any.
+        """
+        self._registry = registry
+        self._clock = clock
+        self._home = home
+        self._checked = -math.inf
+        self._registered: list[DriverRecord] = []
+        self._seen: dict[str, tuple[int, float]] = {}
+        """For each driver: its heartbeat count, and the time of its last change."""
+
+    def dead(self) -> list[DriverRecord]:
+        """Returns the dead drivers. Call it every `pace_s` seconds.
+
+        If the database does not answer, it returns none and the observation starts again.
+        """
+        try:
+            registered = self._registry.registered()
+        except SQLAlchemyError:
+            self._seen.clear()
+            return []
+        self._registered = registered
+        now = self._clock()
+        gap, self._checked = now - self._checked, now
+        seen, self._seen = self._seen, {}
+        for driver in registered:
+            beats, since = seen.get(driver.uid, (-1, now))
+            fresh = driver.beats != beats or gap > driver.lease_s * _LONGEST_GAP
+            self._seen[driver.uid] = (driver.beats, now if fresh else since)
+        return [each for each in registered if each.is_gone or self._has_expired(each, now)]
+
+    def alive(self) -> list[DriverRecord]:
+        """Returns the drivers that are not dead.
+
+        Waits until each driver of the observer's own home has sent a heartbeat or is dead.
+        """
+        first: dict[str, int] = {}
+        while True:
+            dead = {driver.uid for driver in self.dead()}
+            others = [driver for driver in self._registry.registered() if driver.uid not in dead]
+            own = [driver for driver in others if driver.home == self._home]
+            if not [one for one in own if first.setdefault(one.uid, one.beats) == one.beats]:
+                return others
+            time.sleep(self.pace_s)
+
+    def any_alive(self) -> bool:
+        """Waits until a driver sends a heartbeat, or until all are dead. Returns which it was."""
+        first: dict[str, int] = {}
+        while True:
+            dead = {driver.uid for driver in self.dead()}
+            others = [driver for driver in self._registry.registered() if driver.uid not in dead]
+            if not others:
+                return False
+            if any(first.setdefault(one.uid, one.beats) != one.beats for one in others):
+                return True
+            time.sleep(self.pace_s)
+
+    @property
+    def pace_s(self) -> float:
+        """The longest time to wait before the next check, in seconds."""
+        paces = (each.lease_s / _CHECKS_PER_LEASE for each in self._registered)
+        return min([_LONGEST_PACE_S, *paces])
+
+    def _has_expired(self, driver: DriverRecord, now: float) -> bool:
+        own = driver.home == self._home
+        return now - self._seen[driver.uid][1] > driver.lease_s * (_OWN_HOME if own else 1)
 
 
 @dataclass(frozen=True)
 class ProcessId:
-    """A process beyond doubt: a process number comes again, its start in one place does not."""
+    """Identifies a process, even after its number was given to another process."""
 
     host: str
     place: str
-    """The boot of its machine and the namespace of process numbers, a container's own."""
+    """The boot id of the machine and the namespace of process numbers (a container's own)."""
     pid: int
     started: int
-    """Clock ticks between the boot and its start; no clock that is set changes it."""
+    """Clock ticks from the boot to the start of the process. Setting the clock has no effect."""
 
     def is_gone(self) -> bool:
-        """Whether the process is known to be dead; one in another place never is."""
+        """Whether the process is known to be dead; always False for one on another machine."""
         here = this_process()
         if (self.host, self.place) != (here.host, here.place):
             return False
@@ -63,7 +326,7 @@ class ProcessId:
 
 @cache
 def this_process() -> ProcessId:
-    """The process that asks."""
+    """The current process."""
     return ProcessId(
         host=socket.gethostname(),
         place=f"{_boot_id()} {Path('/proc/self/ns/pid').readlink()}",
@@ -87,299 +350,12 @@ def _boot_id() -> str:
 
 
 def _start_ticks(pid: int) -> int:
-    """Field 22 of `/proc/PID/stat`, see proc_pid_stat(5); names before it may hold anything."""
+    """Field 22 of `/proc/PID/stat`, see proc_pid_stat(5); the name before it may hold anything."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
 
-_STUDIES = table("studies", column("study_id"), column("study_name"))
-_TRIALS = table("trials", column("trial_id"), column("study_id"), column("state"))
-_ATTRIBUTES = table(
-    "trial_user_attributes", column("trial_id"), column("key"), column("value_json")
-)
-"""Optuna's own, as far as a row must be read in the transaction that closes its attempt."""
-
-
-@dataclass(frozen=True)
-class Closed:
-    """An attempt that a dead driver had left open."""
-
-    uid: str
-    slot: int
-    number: int
-    outcome: Outcome
-    """As its row was told; `interrupted` where it was not, and another attempt follows."""
-
-
-def close_attempts(connection: Connection, study: str, driver: str, at_ms: int) -> None:
-    """Closes a driver's open attempts as their rows were told, which frees the other slots."""
-    left = select(attempts.c.uid, attempts.c.slot).where(
-        attempts.c.study == study, attempts.c.driver == driver, attempts.c.outcome.is_(None)
-    )
-    for uid, slot in connection.execute(left).all():
-        outcome = _told(connection, study, slot) or Outcome.INTERRUPTED
-        ended = update(attempts).where(attempts.c.uid == uid)
-        connection.execute(ended.values(outcome=outcome.value, ended_ms=at_ms))
-
-
-def closed_at(connection: Connection, study: str, driver: str, at_ms: int) -> list[Closed]:
-    """What was closed of a driver's attempts at that time."""
-    columns = (attempts.c.uid, attempts.c.slot, attempts.c.number, attempts.c.outcome)
-    statement = select(*columns).where(
-        attempts.c.study == study, attempts.c.driver == driver, attempts.c.ended_ms == at_ms
-    )
-    return [
-        Closed(uid, slot, number, Outcome(outcome))
-        for uid, slot, number, outcome in connection.execute(statement.order_by(attempts.c.slot))
-    ]
-
-
-def _told(connection: Connection, study: str, slot: int) -> Outcome | None:
-    """The outcome that the slot's row has ended with, if it has one and that has ended."""
-    statement = (
-        select(_TRIALS.c.state)
-        .join(_STUDIES, _STUDIES.c.study_id == _TRIALS.c.study_id)
-        .join(_ATTRIBUTES, _ATTRIBUTES.c.trial_id == _TRIALS.c.trial_id)
-        .where(
-            _STUDIES.c.study_name == study,
-            _ATTRIBUTES.c.key == SLOT,
-            _ATTRIBUTES.c.value_json == json.dumps(slot),
-        )
-    )
-    state = connection.execute(statement).scalar()
-    return outcome_of(TrialState[state]) if state else None
-
-
-_BEATS_A_LEASE = 6
-_PARTING_S = 1.0
-"""How long the end of a membership waits for a beat that the database does not take."""
-_LOOKS_A_LEASE = 10
-_OWN_HOME = 1 / 2
-"""Of a lease: how long a driver of the watcher's own home may be silent."""
-_LONGEST_GAP = 1 / 3
-"""Of a lease: a watcher that asked more rarely than that has not been watching."""
-_LONGEST_PACE_S = 5.0
-"""How long a driver that has just come may go unseen."""
-
-_PRESENT = select(drivers).where(drivers.c.ended_ms.is_(None)).order_by(drivers.c.id)
-
-
-@dataclass(frozen=True)
-class Member:
-    """A driver that may write."""
-
-    id: int
-    """Lower for those who came earlier."""
-    uid: str
-    home: str
-    """The id of its state folder."""
-    process: ProcessId
-    lease_s: float
-    beats: int
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether it is known to be dead without being watched.
-
-        One whose home nobody wrote down was stopped before the database was upgraded.
-        """
-        return not self.home or self.process.is_gone()
-
-
-class Members:
-    """The drivers of one study."""
-
-    def __init__(self, database: Database, study: str) -> None:
-        self._database = database
-        self._study = study
-
-    def present(self) -> list[Member]:
-        """Those who may write, dead or alive, in the order in which they came."""
-        statement = _PRESENT.where(drivers.c.study == self._study)
-        rows = self._database.transact(lambda one: one.execute(statement).all())
-        return [_member(row._mapping) for row in rows]
-
-    def homes(self) -> set[str]:
-        """The state folders whose drivers have ever been members."""
-        statement = select(drivers.c.home).where(drivers.c.study == self._study).distinct()
-        return set(self._database.transact(lambda one: one.execute(statement).scalars().all()))
-
-    def hosts(self) -> dict[str, str]:
-        """The machine of every driver that has ever been a member, by the driver's uid."""
-        return self._database.transact(lambda one: hosts_by_driver(one, [self._study]))
-
-    def of_home(self, home: str) -> set[str]:
-        """The drivers that ever worked in the home of that id, or whose home nobody wrote down."""
-        theirs = drivers.c.study == self._study, drivers.c.home.in_((home, ""))
-        statement = select(drivers.c.uid).where(*theirs)
-        return set(self._database.transact(lambda one: one.execute(statement).scalars().all()))
-
-
-def present_by_study(connection: Connection) -> dict[str, list[Member]]:
-    """What `Members.present` tells, of every study that has such drivers."""
-    found = defaultdict[str, list[Member]](list)
-    for row in connection.execute(_PRESENT):
-        found[row.study].append(_member(row._mapping))
-    return found
-
-
-def hosts_by_driver(connection: Connection, names: Collection[str]) -> dict[str, str]:
-    """The machine of every driver that has ever been a member of the studies, by its uid."""
-    statement = select(drivers.c.uid, drivers.c.host).where(drivers.c.study.in_(names))
-    return {row.uid: row.host for row in connection.execute(statement)}
-
-
-class Watch:
-    """Tells by its own clock which drivers have fallen silent."""
-
-    def __init__(
-        self, members: Members, clock: Callable[[], float] = time.monotonic, home: str = ""
-    ) -> None:
-        """Begins to watch; `home` is the id of the home whose driver lock is held, if any."""
-        self._members = members
-        self._clock = clock
-        self._home = home
-        self._asked = -math.inf
-        self._present: list[Member] = []
-        self._seen: dict[str, tuple[int, float]] = {}
-        """By driver: its counter, and since when it has stood still."""
-
-    def silent(self) -> list[Member]:
-        """Those who are dead, to be asked several times in a lease.
-
-        A database that does not answer makes the watch begin anew.
-        """
-        try:
-            present = self._members.present()
-        except SQLAlchemyError:
-            self._seen.clear()
-            return []
-        self._present = present
-        now = self._clock()
-        gap, self._asked = now - self._asked, now
-        seen, self._seen = self._seen, {}
-        for member in present:
-            beats, since = seen.get(member.uid, (-1, now))
-            fresh = member.beats != beats or gap > member.lease_s * _LONGEST_GAP
-            self._seen[member.uid] = (member.beats, now if fresh else since)
-        return [each for each in present if each.is_gone or self._is_over(each, now)]
-
-    def living(self) -> list[Member]:
-        """Those who are not dead, once each of the watcher's own home has beaten or is silent."""
-        first: dict[str, int] = {}
-        while True:
-            dead = {member.uid for member in self.silent()}
-            present = [member for member in self._members.present() if member.uid not in dead]
-            own = [member for member in present if member.home == self._home]
-            if not [m for m in own if first.setdefault(m.uid, m.beats) == m.beats]:
-                return present
-            time.sleep(self.pace_s)
-
-    @property
-    def pace_s(self) -> float:
-        """How long to wait at most before asking again."""
-        return min([_LONGEST_PACE_S, *(each.lease_s / _LOOKS_A_LEASE for each in self._present)])
-
-    def _is_over(self, member: Member, now: float) -> bool:
-        own = member.home == self._home
-        return now - self._seen[member.uid][1] > member.lease_s * (_OWN_HOME if own else 1)
-
-
-class Membership:
-    """This process's own membership, from `with` to the end of the block.
-
-    Inside, transactions on the database's engine raise `SupersededError` instead of
-    committing once another driver has given this one up.
-    """
-
-    def __init__(self, database: Database, study: str, home: str, lease_s: float) -> None:
-        self._database = database
-        self._study = study
-        self._home = home
-        self._lease_s = lease_s
-        self._stopping = threading.Event()
-        self._led = False
-        self.uid = uuid.uuid4().hex
-
-    def leads(self) -> bool:
-        """Whether none of those present came earlier: the leader speaks for the study."""
-        present = Members(self._database, self._study).present()
-        self._led = bool(present) and present[0].uid == self.uid
-        return self._led
-
-    def leave(self) -> bool:
-        """Ends the membership; whether nobody else is a member then.
-
-        Of drivers that leave at the same time exactly one hears so. Where the database is
-        away, it is the one that led last.
-        """
-        self._stopping.set()
-        self._heart.join(_PARTING_S)
-        if event.contains(self._database.engine, "commit", self._check):
-            event.remove(self._database.engine, "commit", self._check)
-        try:
-            with self._database.engine.begin() as connection:
-                return self._leave(connection)
-        except SQLAlchemyError:
-            return self._led
-
-    def __enter__(self) -> Self:
-        process = this_process()
-        row: dict[str, Any] = {"uid": self.uid, "study": self._study, "home": self._home}
-        row |= {"host": process.host, "place": process.place, "pid": process.pid}
-        row |= {"pid_started": process.started, "lease_s": self._lease_s, "beats": 0}
-        row |= {"writes": 0, "started_ms": now_ms()}
-        self._database.transact(partial(self._enrol, row))
-        event.listen(self._database.engine, "commit", self._check)
-        self._heart = threading.Thread(target=self._beat, name="heart", daemon=True)
-        self._heart.start()
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self.leave()
-
-    def _enrol(self, row: dict[str, Any], connection: Connection) -> None:
-        known = select(drivers.c.id).where(drivers.c.uid == self.uid)
-        if connection.execute(known).first() is None:
-            connection.execute(insert(drivers).values(row))
-
-    def _leave(self, connection: Connection) -> bool:
-        study = select(studies.c.name).where(studies.c.name == self._study)
-        connection.execute(study.with_for_update())  # those who leave do so one by one
-        present = drivers.c.study == self._study, drivers.c.ended_ms.is_(None)
-        mine = update(drivers).where(*present, drivers.c.uid == self.uid)
-        connection.execute(mine.values(ended_ms=now_ms()))
-        # None are open, unless handing back has failed.
-        close_attempts(connection, self._study, self.uid, now_ms())
-        others = select(drivers.c.id).where(*present, drivers.c.uid != self.uid)
-        return connection.execute(others).first() is None
-
-    def _beat(self) -> None:
-        """A beat that the database does not take is one missed, no more."""
-        beat = update(drivers).where(drivers.c.uid == self.uid).values(beats=drivers.c.beats + 1)
-        while not self._stopping.wait(self._lease_s / _BEATS_A_LEASE):
-            try:
-                with self._database.engine.begin() as connection:
-                    connection.execute(beat)
-            except SQLAlchemyError:
-                continue
-            except TunerError:
-                return  # the driver hears of it at its own next transaction
-
-    def _check(self, connection: Connection) -> None:
-        """Holds the row until the commit, so that nobody ends it in between."""
-        statement = select(drivers.c.ended_ms).where(drivers.c.uid == self.uid)
-        row = connection.execute(statement.with_for_update(read=True)).one_or_none()
-        if row is None:
-            raise RefusedError(f"study {self._study!r} was deleted while it ran")
-        if row[0] is not None:
-            raise SupersededError(
-                f"study {self._study!r}: this driver was not heard of for {self._lease_s:g} s, so "
-                "others went on with its trials"
-            )
-
-
-def _member(row: Any) -> Member:
-    return Member(
+def _record(row: Any) -> DriverRecord:
+    return DriverRecord(
         id=row["id"],
         uid=row["uid"],
         home=row["home"],

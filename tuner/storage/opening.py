@@ -17,12 +17,12 @@ from tuner.errors import UnavailableError, UsageError, masked
 from tuner.files import exclusive
 from tuner.home import Home
 from tuner.storage import schema_version
-from tuner.storage.database import Database, what_it_said
+from tuner.storage.database import Database, error_text
 from tuner.tracking.settings import sqlite_url
 
 _BUSY_S = 60
 _POSTGRESQL = {
-    "client_encoding": "utf8",  # psycopg takes text for bytes where a database has no encoding
+    "client_encoding": "utf8",  # without it, psycopg returns bytes if the database has no encoding
     "connect_timeout": 10,
     "tcp_user_timeout": 10_000,  # milliseconds
     "keepalives_idle": 5,
@@ -30,21 +30,21 @@ _POSTGRESQL = {
     "keepalives_count": 3,
     "options": "-c idle_in_transaction_session_timeout=20s",
 }
-"""A network that swallows everything is noticed in seconds, on both sides: what a driver that was
-stopped in the middle of a transaction has locked is free before its lease is over."""
-_MAKING_TABLES = 0x74756E6572
-"""The key of PostgreSQL's advisory lock under which tables are made; no meaning but ours."""
+"""Client and server notice a dead network within seconds. So the locks of a driver that was
+stopped inside a transaction are released before its lease expires."""
+_CREATING_TABLES = 0x74756E6572
+"""The key of the PostgreSQL advisory lock for creating tables: "tuner" in ASCII."""
 
 
 def open_database(home: Home) -> Database:
-    """Opens the database, and makes the tables where there are none.
+    """Opens the database, and creates the tables if there are none.
 
     Raises:
-        UsageError: the URL cannot be read or names no known driver.
-        UnavailableError: the database does not answer, turns the user away or has the tables
+        UsageError: the URL is invalid or names no known driver.
+        UnavailableError: the database does not answer, rejects the user or has the tables
             of another version.
     """
-    with _named(home) as url, ExitStack() as stack:
+    with _address(home) as url, ExitStack() as stack:
         database = stack.enter_context(closing(Database(_storage(url))))
         database.transact(schema_version.ensure)
         stack.pop_all()
@@ -52,26 +52,29 @@ def open_database(home: Home) -> Database:
 
 
 def upgrade_database(home: Home) -> bool:
-    """Brings Optuna's tables and ours to the version of the code; whether any were older.
+    """Upgrades Optuna's tables and tuner's to the version of this code.
+
+    Returns:
+        Whether any table was older.
 
     Raises:
-        UsageError: as `open_database`.
-        UnavailableError: the database does not answer, or a step failed, which undoes it.
+        UsageError: the URL is invalid or names no known driver.
+        UnavailableError: the database does not answer, or a step failed and was rolled back.
     """
-    with _named(home) as url:
+    with _address(home) as url:
         storage = _storage(url, skip_compatibility_check=True)
-        optunas = storage.get_current_version() != storage.get_head_version()
-        if optunas:
+        optuna_was_older = storage.get_current_version() != storage.get_head_version()
+        if optuna_was_older:
             storage.upgrade()
         with Database(storage) as database:
-            ours = database.transact(schema_version.upgrade)
-        return optunas or ours
+            tuner_was_older = database.transact(schema_version.upgrade)
+        return optuna_was_older or tuner_was_older
 
 
 @contextmanager
-def _named(home: Home) -> Iterator[sqlalchemy.URL]:
-    """The database's address; what goes wrong with it in the block names it, masked."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # its advice is for who writes a search
+def _address(home: Home) -> Iterator[sqlalchemy.URL]:
+    """The database's URL. An error inside the block names the URL, with its password masked."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     home.create()
     text = os.environ.get("TUNER_STORAGE_URL") or sqlite_url(home.database)
     try:
@@ -86,7 +89,7 @@ def _named(home: Home) -> Iterator[sqlalchemy.URL]:
         ) from error
     except (SQLAlchemyError, sqlite3.Error, RuntimeError) as error:  # Optuna's: its schema
         raise UnavailableError(
-            f"{masked(text)}: {what_it_said(error)}; "
+            f"{masked(text)}: {error_text(error)}; "
             "check TUNER_STORAGE_URL and that the database is up"
         ) from error
 
@@ -105,18 +108,18 @@ def _storage(url: sqlalchemy.URL, **options: Any) -> RDBStorage:
 
 @contextmanager
 def _alone(url: str, arguments: dict[str, Any]) -> Iterator[None]:
-    """One process at a time, since Optuna's start-up does not expect another to make tables."""
+    """Lets one process in at a time: Optuna does not expect two to create tables at once."""
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, connect_args=arguments)
     with engine.connect() as connection:
-        connection.exec_driver_sql(f"SELECT pg_advisory_lock({_MAKING_TABLES})")
+        connection.exec_driver_sql(f"SELECT pg_advisory_lock({_CREATING_TABLES})")
         yield
 
 
 def _sqlite_storage(url: sqlalchemy.URL, **options: Any) -> RDBStorage:
-    """SQLite that several processes may write: WAL, and transactions that lock at once.
+    """SQLite for several writing processes: WAL, and transactions that lock when they begin.
 
-    The events come after construction, because Optuna's own start-up takes two connections
-    and would wait for itself.
+    The events are added after construction: Optuna's constructor uses two connections, which
+    would wait for each other.
     """
     path = url.database
     if not path or path == ":memory:":
@@ -125,7 +128,7 @@ def _sqlite_storage(url: sqlalchemy.URL, **options: Any) -> RDBStorage:
         connection.execute("PRAGMA journal_mode=WAL")
     connection.close()
     engine = {"connect_args": {"timeout": _BUSY_S}}
-    with exclusive(Path(f"{path}.lock")):  # Optuna's start-up does not expect another one
+    with exclusive(Path(f"{path}.lock")):  # Optuna does not expect two to create tables at once
         storage = RDBStorage(url.render_as_string(False), engine_kwargs=engine, **options)
     storage.remove_session()
     storage.engine.dispose()

@@ -1,4 +1,4 @@
-"""The version of our tables in a database: made with the newest, else checked or upgraded."""
+"""The version of tuner's tables in a database: created, checked or upgraded here."""
 
 from alembic import command
 from alembic.config import Config
@@ -12,16 +12,16 @@ VERSION_TABLE = "tuner_schema"
 NEWEST = "0005"
 """The last of `migrations/versions`."""
 _CHANGING_TABLES = 0x74756E6573
-"""The key of PostgreSQL's advisory lock under which our tables are made; no meaning but ours."""
+"""The key of the PostgreSQL advisory lock for changing tuner's tables: "tunes" in ASCII."""
 _FIRST = "0001"
-"""What the tables were before their version was written down."""
+"""The version of tables that have no recorded version."""
 
 
 def ensure(connection: Connection) -> None:
-    """Makes the tables where there are none.
+    """Creates the tables if there are none.
 
     Raises:
-        UnavailableError: they were made by another version of tuner.
+        UnavailableError: another version of tuner created them.
     """
     _alone(connection)
     version = current(connection)
@@ -41,10 +41,10 @@ def ensure(connection: Connection) -> None:
 
 
 def upgrade(connection: Connection) -> bool:
-    """Brings the tables to the newest version; whether there was anything to do.
+    """Upgrades the tables to the newest version. Returns whether they were older.
 
     Raises:
-        UnavailableError: a newer tuner made them.
+        UnavailableError: a newer version of tuner created them.
     """
     _alone(connection)
     version = current(connection)
@@ -58,7 +58,7 @@ def upgrade(connection: Connection) -> bool:
 
 
 def current(connection: Connection) -> str | None:
-    """The version of the tables, None where there are none."""
+    """Returns the version of the tables, or None if there are none."""
     context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
     version = context.get_current_revision()
     if version is None and inspect(connection).has_table(tables.studies.name):
@@ -67,7 +67,7 @@ def current(connection: Connection) -> str | None:
 
 
 def _alone(connection: Connection) -> None:
-    """One process at a time to the end of the transaction; on SQLite every one is."""
+    """Lets one process in at a time, to the end of the transaction. SQLite does so anyway."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_CHANGING_TABLES})")
 

@@ -1,13 +1,14 @@
-"""The studies in the database: made, found, changed and deleted here."""
+"""The studies in the database: creates, finds, changes and deletes them."""
 
 import re
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError
@@ -26,38 +27,12 @@ from tuner.storage.database import Database
 from tuner.storage.tables import code, intact, studies, submissions
 from tuner.training.plan import Precision
 
-_KEY = "registered:"
-"""What a study's attributes begin with in Optuna's table that stand for a registration."""
+MeasuredRounds = Mapping[Precision, Sequence[float]]
+"""Seconds per epoch in each measured round, by precision."""
+NOT_MEASURED: MeasuredRounds = MappingProxyType({})
 
-
-class Registrations:
-    """The versions that promotions of one study have registered.
-
-    Each is known by a digest of all that predicting goes by (`tuner.promotion.registry.versions`).
-    """
-
-    def __init__(self, database: Database, study: str) -> None:
-        self._storage = database.storage
-        self._study = study
-
-    def add(self, digest: str) -> None:
-        """Writes a version down; twice is as once."""
-        study_id = self._storage.get_study_id_from_name(self._study)
-        self._storage.set_study_user_attr(study_id, f"{_KEY}{digest}", value=True)
-
-    def has(self, digest: str) -> bool:
-        """Whether the version was written down."""
-        study_id = self._storage.get_study_id_from_name(self._study)
-        return f"{_KEY}{digest}" in self._storage.get_study_user_attrs(study_id)
-
-
-Wish = Literal["run", "pause", "stop"]
-"""What people want of a study's drivers: to go on, to begin no other trial, to leave."""
-
-
-Rounds = Mapping[Precision, Sequence[float]]
-NOTHING_MEASURED: Rounds = MappingProxyType({})
-
+_REGISTERED = "registered:"
+"""Prefix of the study attributes in Optuna's table that record a registered version."""
 _UID = re.compile("[0-9a-f]{32}")
 
 _DIGEST = (
@@ -68,25 +43,34 @@ _DIGEST = (
     .scalar_subquery()
     .label("digest")
 )
-"""Of a study's newest code."""
+"""The digest of a study's newest code."""
+
+
+class DesiredState(StrEnum):
+    """What the user wants from a study's drivers. `pause`: they start no new trial."""
+
+    RUN = "run"
+    PAUSE = "pause"
+    STOP = "stop"
 
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """A study as the database knows it."""
+    """A study as it is stored in the database."""
 
     uid: str
     spec: StudySpec
     source: str
     """The study file's path as it was given, for messages."""
     overrides: tuple[str, ...]
-    """What was changed of the file, as it was typed."""
+    """The overrides of the file (`--set`), as typed."""
     code_path: tuple[Path, ...]
+    """The folders of the user's modules."""
     dataset: DatasetInfo
     created_ms: int
-    wish: Wish
-    epoch_s: Rounds
-    """Seconds of an epoch in each round, by precision, where that was chosen by measuring."""
+    desired_state: DesiredState
+    epoch_s: MeasuredRounds
+    """The measured epoch times, if the precision was chosen by measuring."""
 
     @property
     def name(self) -> str:
@@ -95,7 +79,7 @@ class StudyRecord:
 
     @property
     def file(self) -> Path:
-        """Where the study file lay on the machine that last ran the study."""
+        """The study file's path on the machine that last ran the study."""
         return Path(*self.code_path[:1], Path(self.source).name)
 
 
@@ -106,40 +90,44 @@ class Catalog:
         self._database = database
 
     def names(self) -> list[str]:
-        """Every study's name, the newest last."""
+        """Returns the name of every study, the newest last."""
         statement = select(studies.c.name).order_by(studies.c.created_ms)
         return self._database.transact(lambda one: list(one.execute(statement).scalars()))
 
     def readable(self) -> tuple[list[StudyRecord], dict[str, UsageError]]:
-        """Every study, the newest last, and why others cannot be read, by name."""
+        """Returns every study, the newest last, and the error of each unreadable one by name."""
         statement = select(studies).order_by(studies.c.created_ms)
         rows = self._database.transact(lambda one: one.execute(statement).all())
         found, unreadable = [], {}
         for row in rows:
             try:
                 found.append(_record(row._mapping))
-            except UsageError as error:  # a newer tuner wrote it
+            except UsageError as error:  # for example, a newer tuner wrote it
                 unreadable[row.name] = error
         return found, unreadable
 
     def find(self, name: str) -> StudyRecord | None:
-        """The study of that name, or None."""
+        """Returns the study with this name, or None.
+
+        Raises:
+            UsageError: its row was changed, not by tuner, or was written by another version.
+        """
         statement = select(studies).where(studies.c.name == name)
         row = self._database.transact(lambda one: one.execute(statement).first())
         return None if row is None else _record(row._mapping)
 
     def get(self, name: str) -> StudyRecord:
-        """The study of that name.
+        """Returns the study with this name.
 
         Raises:
-            UsageError: there is none, or something else than tuner has changed it.
+            UsageError: there is none, or `find` cannot read it.
         """
         record = self.find(name)
         if record is None:
             known = self.names()
             if self._is_submitted(name):
                 raise UsageError(
-                    f"study {name!r} has been submitted, and no worker has begun it yet; "
+                    f"study {name!r} has been submitted, and no worker has started it yet; "
                     f"follow it with: tuner watch {name}, withdraw it with: tuner delete {name}"
                 )
             if not known:
@@ -160,24 +148,25 @@ class Catalog:
         submitted_ms: int | None = None,
         overrides: tuple[str, ...] = (),
         *,
-        epoch_s: Rounds = NOTHING_MEASURED,
+        epoch_s: MeasuredRounds = NOT_MEASURED,
     ) -> StudyRecord:
-        """Makes the study, or returns the one of that name that another driver has just made.
+        """Creates the study, or returns the one that another driver has just created.
 
-        Optuna's row comes first: our row says that the study is whole. A submission of that
-        name has been answered by it.
+        Writes Optuna's row first, so that tuner's row means that the study is complete. Deletes
+        the submission with this name.
 
         Args:
             spec: the study.
             source: its file's path, for messages.
-            code_path: where modules that it names are.
-            dataset: its data.
-            submitted_ms: when the submission was made that this answers, if it answers one.
-            overrides: what was changed of the file.
-            epoch_s: by what its precision was chosen.
+            code_path: the folders of the modules that it names.
+            dataset: its data set.
+            submitted_ms: time of the submission that this study comes from, if any.
+            overrides: the overrides of the file (`--set`), as typed.
+            epoch_s: the measured epoch times, if its precision was chosen by measuring.
 
         Raises:
-            RefusedError: the submission was withdrawn, or replaced by another, meanwhile.
+            RefusedError: the submission was withdrawn or replaced meanwhile, or Optuna has a study
+                with this name that tuner did not create.
         """
         self._create_optuna_study(spec)
         row = {
@@ -190,7 +179,7 @@ class Catalog:
             "dataset": dataset.model_dump(mode="json"),
             "backend": spec.backend,
             "created_ms": now_ms(),
-            "wish": "run",
+            "desired_state": DesiredState.RUN,
             "epoch_s": dict(epoch_s),
         }
         answered = delete(submissions).where(submissions.c.name == spec.name)
@@ -199,14 +188,17 @@ class Catalog:
         with suppress(IntegrityError), self._database.engine.begin() as connection:
             connection.execute(insert(studies).values(row))
             if not connection.execute(answered).rowcount and submitted_ms is not None:
-                raise RefusedError(f"study {spec.name!r} was withdrawn or submitted anew meanwhile")
+                raise RefusedError(
+                    f"study {spec.name!r} was withdrawn or submitted again meanwhile"
+                )
         return self.get(spec.name)
 
     def check_resumable(self, spec: StudySpec, source: str) -> StudyRecord:
-        """The study of that name, once `spec` may go on with it; changes nothing.
+        """Returns the stored study if `spec` may resume it. Changes nothing.
 
         Raises:
-            SpecError: the file now says something that would make it another study.
+            UsageError: there is no such study.
+            SpecError: the file has changed in a way that makes it another study.
         """
         record = self.get(spec.name)
         problems = resume_problems(record.spec, spec)
@@ -221,10 +213,11 @@ class Catalog:
         code_path: tuple[Path, ...],
         overrides: tuple[str, ...] = (),
     ) -> StudyRecord:
-        """Takes over what may change between two runs, and where file and code lie.
+        """Stores the file's permitted changes, its path and the code folders.
 
         Raises:
-            SpecError: the file now says something that would make it another study.
+            UsageError: there is no such study.
+            SpecError: the file has changed in a way that makes it another study.
         """
         record = self.check_resumable(spec, source)
         folders = [str(folder) for folder in code_path]
@@ -232,37 +225,43 @@ class Catalog:
         self._update(spec.name, spec=text, source=source, overrides=overrides, code_path=folders)
         return self.get(spec.name)
 
-    def ask(self, name: str, wish: Wish) -> None:
-        """Tells every driver of the study what is wanted; each notices within a second."""
-        self._update(name, wish=wish)
+    def set_desired_state(self, name: str, state: DesiredState) -> None:
+        """Stores the desired state. Every driver of the study reads it within a second."""
+        self._update(name, desired_state=state)
 
-    def wish(self, name: str) -> Wish:
-        """What is wanted of the study's drivers: to stop, when it was deleted."""
+    def desired_state(self, name: str) -> DesiredState:
+        """Returns the study's desired state; `STOP` if it was deleted."""
         return self.orders(name)[0]
 
-    def orders(self, name: str) -> tuple[Wish, str, str]:
-        """What is wanted of the study's drivers, its file and its code's digest as they are now.
+    def orders(self, name: str) -> tuple[DesiredState, str, str]:
+        """Returns the study's desired state, stored file and code digest.
 
-        The last two are empty if it was deleted.
+        If the study was deleted: `STOP` and two empty strings.
         """
-        columns = studies.c.wish, studies.c.spec, _DIGEST
+        columns = studies.c.desired_state, studies.c.spec, _DIGEST
         statement = select(*columns).where(studies.c.name == name)
         row = self._database.transact(lambda one: one.execute(statement).first())
-        return ("stop", "", "") if row is None else (_wish(row.wish), row.spec, row.digest or "")
+        if row is None:
+            return DesiredState.STOP, "", ""
+        return _desired_state(row.desired_state), row.spec, row.digest or ""
 
-    def wanted(self, wish: Wish = "run") -> list[tuple[str, str, str]]:
-        """Name, uid and file of the studies that drivers may join, the oldest first.
+    def in_state(self, state: DesiredState) -> list[tuple[str, str, str]]:
+        """Returns name, uid and text of the studies in this desired state, the oldest first.
 
-        A last line of the file tells its code from any other. With another `wish`, of those that
-        are paused or stopped.
+        The text is the stored file and the code's digest: it differs if one of them has changed.
         """
         columns = studies.c.name, studies.c.uid, studies.c.spec, _DIGEST
-        statement = select(*columns).where(studies.c.wish == wish).order_by(studies.c.created_ms)
+        statement = select(*columns).where(studies.c.desired_state == state)
+        statement = statement.order_by(studies.c.created_ms)
         rows = self._database.transact(lambda one: one.execute(statement).all())
         return [(row.name, row.uid, f"{row.spec}\n# code {row.digest or ''}") for row in rows]
 
     def delete(self, name: str) -> None:
-        """Removes the study's rows: ours first, since our row says that the study is whole."""
+        """Deletes the study's rows: tuner's first, since that row means the study is complete.
+
+        Raises:
+            KeyError: Optuna has no study with this name.
+        """
         with self._database.engine.begin() as connection:
             connection.execute(delete(studies).where(studies.c.name == name))
         storage = self._database.storage
@@ -279,14 +278,14 @@ class Catalog:
             self._adopt_leftover(spec)
 
     def _adopt_leftover(self, spec: StudySpec) -> None:
-        """Takes over an Optuna study without trials, such as a killed deletion leaves."""
+        """Reuses an Optuna study without trials, which an interrupted deletion leaves behind."""
         if self.find(spec.name) is not None:
             return
         study = optuna.load_study(study_name=spec.name, storage=self._database.storage)
         if study.get_trials(deepcopy=False):
             raise RefusedError(
-                f"study {spec.name!r}: Optuna has trials of that name that tuner did not "
-                "make; choose another --name"
+                f"study {spec.name!r}: Optuna has a study with this name and trials that tuner "
+                "did not create; choose another --name"
             )
         if study.direction.name.lower() != spec.objective.direction:
             optuna.delete_study(study_name=spec.name, storage=self._database.storage)
@@ -297,14 +296,36 @@ class Catalog:
         self._database.transact(lambda connection: connection.execute(statement))
 
 
+class Registrations:
+    """The model versions that promotions of one study have registered.
+
+    A version is identified by a digest of everything that its predictions depend on
+    (`tuner.promotion.registry.versions`).
+    """
+
+    def __init__(self, database: Database, study: str) -> None:
+        self._storage = database.storage
+        self._study = study
+
+    def add(self, digest: str) -> None:
+        """Records a version. Recording it again changes nothing."""
+        study_id = self._storage.get_study_id_from_name(self._study)
+        self._storage.set_study_user_attr(study_id, f"{_REGISTERED}{digest}", value=True)
+
+    def has(self, digest: str) -> bool:
+        """Whether the version is recorded."""
+        study_id = self._storage.get_study_id_from_name(self._study)
+        return f"{_REGISTERED}{digest}" in self._storage.get_study_user_attrs(study_id)
+
+
 def _record(row: Any) -> StudyRecord:
-    # The first studies' texts leave the backend out: today's variable is not theirs.
+    # The files of the oldest studies do not name the backend. The variable of today may differ.
     spec = parse_stored(row["spec"], row["name"], backend=row["backend"])
-    if spec.name != row["name"] or not _UID.fullmatch(str(row["uid"])):  # they name folders
+    if spec.name != row["name"] or not _UID.fullmatch(str(row["uid"])):  # both name folders
         raise UsageError(
-            f"study {row['name']!r}: its row in the database, with the uid {row['uid']!r} and the "
-            f"file of {spec.name!r}, is not what tuner wrote there; restore the database, or "
-            f"remove the row from the table {studies.name}"
+            f"study {row['name']!r}: its row in the database is not what tuner wrote there: its "
+            f"uid is {row['uid']!r}, and its file names the study {spec.name!r}; restore the "
+            f"database, or remove the row from the table {studies.name}"
         )
 
     def column(name: str) -> Any:
@@ -318,22 +339,22 @@ def _record(row: Any) -> StudyRecord:
         code_path=tuple(Path(folder) for folder in column("code_path")),
         dataset=_dataset(column("dataset"), spec.name),
         created_ms=row["created_ms"],
-        wish=_wish(row["wish"]),
-        epoch_s=column("epoch_s") or NOTHING_MEASURED,
+        desired_state=_desired_state(row["desired_state"]),
+        epoch_s=column("epoch_s") or NOT_MEASURED,
     )
 
 
-def _dataset(told: Any, study: str) -> DatasetInfo:
-    """Without keys that only a newer version of tuner knows."""
+def _dataset(stored: Any, study: str) -> DatasetInfo:
+    """Reads the stored data set. Ignores keys that only a newer version of tuner knows."""
     try:
-        return DatasetInfo.model_validate(told, extra="ignore")
+        return DatasetInfo.model_validate(stored, extra="ignore")
     except ValidationError as error:
         where = ", ".join(".".join(map(str, each["loc"])) for each in error.errors())
         raise UsageError(
-            f"study {study!r}: another version of tuner described its data set, and this one "
+            f"study {study!r}: another version of tuner stored its data set, and this version "
             f"cannot read {where}; use that version, or delete the study with: tuner delete {study}"
         ) from error
 
 
-def _wish(value: Any) -> Wish:
-    return value if value in get_args(Wish) else "stop"
+def _desired_state(value: Any) -> DesiredState:
+    return DesiredState(value) if value in set(DesiredState) else DesiredState.STOP

@@ -1,9 +1,8 @@
-"""Our tables, and Optuna's beside them in the same database as far as they are read directly.
+"""The tables of tuner, and those of Optuna that tuner reads directly, in the same database.
 
-Optuna has one row a logical trial. What it has no words for is kept here: the study file,
-the user's code, what people want of its drivers and which there are, who is trying which slot,
-points that wait in line, every look at a test set, and study files that wait for their first
-driver.
+Optuna keeps one row per trial. The tables of tuner keep the rest: the study file, the user's code,
+the desired state of a study, its drivers, the attempts at each slot, queued configurations,
+accesses to test sets, and submitted study files.
 """
 
 from collections.abc import Callable
@@ -29,34 +28,36 @@ from sqlalchemy import (
 
 from tuner.errors import UsageError
 
-STUDIES = table("studies", column("study_id"), column("study_name"))
-TRIALS = table("trials", column("trial_id"), column("number"), column("study_id"), column("state"))
-VALUES = table(
+OPTUNA_STUDIES = table("studies", column("study_id"), column("study_name"))
+OPTUNA_TRIALS = table(
+    "trials", column("trial_id"), column("number"), column("study_id"), column("state")
+)
+OPTUNA_VALUES = table(
     "trial_values", column("trial_id"), column("objective"), column("value"), column("value_type")
 )
-REPORTS = table("trial_intermediate_values", column("trial_id"), column("step"))
-USER_ATTRIBUTES = table(
+OPTUNA_REPORTS = table("trial_intermediate_values", column("trial_id"), column("step"))
+OPTUNA_TRIAL_ATTRIBUTES = table(
     "trial_user_attributes", column("trial_id"), column("key"), column("value_json")
 )
 SLOT = "slot"
-"""The user attribute that ties a row of Optuna's to its slot."""
+"""The user attribute of an Optuna trial that holds its slot."""
 
 
 metadata = MetaData()
 
 
 class Damaged(str):
-    """What stands in a JSON column and is no JSON: a disk has damaged it."""
+    """The text of a JSON column that is not valid JSON, for example after a disk error."""
 
 
 class Json(TypeDecorator[Any]):
-    """JSON that is read row by row: one that is damaged keeps nobody from reading the others."""
+    """A JSON column that reads damaged text as `Damaged`, so that other rows stay readable."""
 
     impl = JSON
     cache_ok = True
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
-        """As JSON's, but for damage."""
+        """Reads JSON, or returns `Damaged`."""
         read = super().result_processor(dialect, coltype)
 
         def tolerant(value: Any) -> Any:
@@ -69,19 +70,18 @@ class Json(TypeDecorator[Any]):
 
 
 def intact(value: Any, where: str) -> Any:
-    """The value of a JSON column.
+    """Returns the value of a JSON column if it is not damaged.
 
     Args:
-        value: as it was read.
-        where: what it is, for the message.
+        value: the value that was read.
+        where: what the value is, for the message.
 
     Raises:
-        UsageError: it is damaged.
+        UsageError: the value is damaged.
     """
     if isinstance(value, Damaged):
         raise UsageError(
-            f"{where} in the database is no JSON, so not what tuner wrote there; restore the "
-            "database"
+            f"{where} in the database is no JSON, so tuner did not write it; restore the database"
         )
     return value
 
@@ -91,22 +91,25 @@ studies = Table(
     metadata,
     Column("name", String(250), primary_key=True),
     Column("uid", String(32), nullable=False, unique=True),
-    Column("spec", Text, nullable=False),  # JSON, of earlier versions YAML
+    Column("spec", Text, nullable=False),  # JSON; YAML in rows of earlier versions
     Column("source", Text, nullable=False),  # the study file's path
-    Column("overrides", Json, nullable=False, server_default="[]"),  # of the file, as typed
+    Column("overrides", Json, nullable=False, server_default="[]"),  # --set, as typed
     Column("code_path", Json, nullable=False),  # folders of the user's modules
     Column("dataset", Json, nullable=False),  # DatasetInfo
     Column("backend", String(20), nullable=False),
     Column("created_ms", BigInteger, nullable=False),
-    Column("wish", String(10), nullable=False, default="run", server_default="run"),
-    Column("epoch_s", Json),  # seconds by precision, where it was chosen by measuring
+    # The attribute `studies.c.desired_state` maps the column `wish`.
+    Column(
+        "wish", String(10), key="desired_state", nullable=False, default="run", server_default="run"
+    ),
+    Column("epoch_s", Json),  # seconds by precision, if the precision was chosen by measuring
 )
 
 code = Table(
     "tuner_code",
     metadata,
     Column("study", ForeignKey("tuner_studies.name", ondelete="CASCADE"), primary_key=True),
-    Column("from_trial", Integer, primary_key=True),  # the first that it trained
+    Column("from_trial", Integer, primary_key=True),  # the first trial that it trained
     Column("digest", String(64), nullable=False),
     Column("files", Json, nullable=False),  # text by path
     Column("at_ms", BigInteger, nullable=False),
@@ -116,28 +119,28 @@ submissions = Table(
     "tuner_submissions",
     metadata,
     Column("name", String(250), primary_key=True),
-    Column("spec", Text, nullable=False),  # JSON, of earlier versions YAML
+    Column("spec", Text, nullable=False),  # JSON; YAML in rows of earlier versions
     Column("source", Text, nullable=False),
     Column("overrides", Json, nullable=False, server_default="[]"),
     Column("code_path", Json, nullable=False),
     Column("submitted_ms", BigInteger, nullable=False),
-    Column("refusal", Text, nullable=False),  # why the last worker could not begin it
+    Column("refusal", Text, nullable=False),  # why the last worker could not start it
 )
 
 drivers = Table(
     "tuner_drivers",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),  # in the order of arrival
+    Column("id", Integer, primary_key=True, autoincrement=True),  # grows with each new driver
     Column("uid", String(32), nullable=False, unique=True),
     Column("study", ForeignKey("tuner_studies.name", ondelete="CASCADE"), nullable=False),
-    Column("home", String(32), nullable=False),  # the id of its state folder
+    Column("home", String(32), nullable=False),  # the id of its home folder
     Column("host", String(255), nullable=False),
     Column("place", String(80), nullable=False),
     Column("pid", Integer, nullable=False),
     Column("pid_started", BigInteger, nullable=False),
-    Column("lease_s", Float, nullable=False),  # it beats at least so often
-    Column("beats", BigInteger, nullable=False, default=0),
-    Column("writes", BigInteger, nullable=False, default=0),  # transactions of Optuna's rows
+    Column("lease_s", Float, nullable=False),
+    Column("beats", BigInteger, nullable=False, default=0),  # counts heartbeats
+    Column("writes", BigInteger, nullable=False, default=0),  # counts transactions of trials
     Column("started_ms", BigInteger, nullable=False),
     Column("ended_ms", BigInteger),  # null while it may write
 )
@@ -165,7 +168,7 @@ queued_points = Table(
     Column("slot", Integer),  # null while it waits
 )
 
-looks = Table(
+test_set_accesses = Table(
     "tuner_looks",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
@@ -173,8 +176,8 @@ looks = Table(
     Column("trial", Integer, nullable=False),
     Column("command", String(20), nullable=False),
     Column("at_ms", BigInteger, nullable=False),
-    Column("evidence", Json),  # null until the look has told something
-    Column("dataset", String(64)),  # digest; this and the next are null in the oldest rows
+    Column("evidence", Json),  # null until the scores are known
+    Column("dataset", String(64)),  # digest; null in the oldest rows, as the next column
     Column("model_sha256", String(64)),
     ForeignKeyConstraint(["study"], ["tuner_studies.name"], ondelete="CASCADE"),
 )

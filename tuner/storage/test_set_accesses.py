@@ -1,4 +1,4 @@
-"""Counts the looks at test sets: each is written down before the set is opened."""
+"""The accesses to test sets: each is recorded before the test set is opened."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,36 +7,37 @@ from sqlalchemy import insert, select, update
 
 from tuner.clock import now_ms
 from tuner.storage.database import Database
-from tuner.storage.tables import intact, looks
+from tuner.storage.tables import intact, test_set_accesses
 
 
 @dataclass(frozen=True)
 class TestSetAccess:
-    """One opening of the test set; `evidence` is None when it never told anything."""
+    """One access to the test set."""
 
     trial: int
-    """For whose sake: the trial itself was scored, or the champion that it is held against."""
+    """The trial that the access is for: its own scores, or those of the champion beside it."""
     command: str
     at_ms: int
     evidence: dict[str, float] | None
+    """The scores by name; None if the access did not complete."""
     dataset: str | None
-    """Digest of the data set; None, as the next, in what older versions wrote."""
+    """Digest of the data set. This and the next are None in records of older versions."""
     model_sha256: str | None
-    """Of the file that was scored."""
+    """Hash of the model file that was scored."""
 
 
 class TestSetAccesses:
-    """The looks at one study's test set."""
+    """The accesses to one study's test set."""
 
     def __init__(self, database: Database, study: str) -> None:
         self._engine = database.engine
         self._study = study
 
     def all(self) -> list[TestSetAccess]:
-        """Every look, the first one first."""
-        statement = select(looks).where(looks.c.study == self._study).order_by(looks.c.id)
+        """Returns every access, the oldest first."""
+        statement = select(test_set_accesses).where(test_set_accesses.c.study == self._study)
         with self._engine.begin() as connection:
-            rows = connection.execute(statement).all()
+            rows = connection.execute(statement.order_by(test_set_accesses.c.id)).all()
         return [
             TestSetAccess(
                 row.trial,
@@ -50,13 +51,13 @@ class TestSetAccesses:
         ]
 
     def begin(self, trial: int, command: str, dataset: str, model_sha256: str) -> int:
-        """Writes down a look that is about to be taken, and returns its number.
+        """Records an access before it happens, and returns its id.
 
         Args:
-            trial: for whose sake.
-            command: which command takes it.
+            trial: the trial that the access is for.
+            command: the command that needs it.
             dataset: digest of the data set whose test rows are opened.
-            model_sha256: of the model file that is scored on them.
+            model_sha256: hash of the model file that is scored on them.
         """
         values = {
             "study": self._study,
@@ -66,27 +67,33 @@ class TestSetAccesses:
             "dataset": dataset,
             "model_sha256": model_sha256,
         }
+        statement = insert(test_set_accesses).values(values)
         with self._engine.begin() as connection:
-            key: Any = connection.execute(insert(looks).values(values)).inserted_primary_key
+            key: Any = connection.execute(statement).inserted_primary_key
         return int(key[0])
 
-    def complete(self, look: int, evidence: dict[str, float]) -> None:
-        """Adds what the look told."""
+    def complete(self, access: int, evidence: dict[str, float]) -> None:
+        """Adds the scores to an access, by the id that `begin` returned."""
+        statement = update(test_set_accesses).where(test_set_accesses.c.id == access)
         with self._engine.begin() as connection:
-            connection.execute(update(looks).where(looks.c.id == look).values(evidence=evidence))
+            connection.execute(statement.values(evidence=evidence))
 
-    def told(self, dataset: str, model_sha256: str) -> dict[str, float] | None:
-        """What the newest look of any study here told of this model file on these test rows."""
+    def evidence_of(self, dataset: str, model_sha256: str) -> dict[str, float] | None:
+        """Returns the newest scores of this model file on these test rows, of any study.
+
+        None if the database has none.
+        """
+        table = test_set_accesses.c
         statement = (
-            select(looks.c.evidence)
-            .where(looks.c.dataset == dataset, looks.c.model_sha256 == model_sha256)
-            .order_by(looks.c.id.desc())
+            select(table.evidence)
+            .where(table.dataset == dataset, table.model_sha256 == model_sha256)
+            .order_by(table.id.desc())
         )
         with self._engine.begin() as connection:
-            told = connection.execute(statement).scalars().all()
-        return next((_intact(evidence) for evidence in told if evidence), None)
+            found = connection.execute(statement).scalars().all()
+        return next((_intact(evidence) for evidence in found if evidence), None)
 
 
 def _intact(evidence: Any) -> dict[str, float] | None:
-    found: dict[str, float] | None = intact(evidence, "what a look at a test set told")
+    found: dict[str, float] | None = intact(evidence, "the scores of an access to a test set")
     return found

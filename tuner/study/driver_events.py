@@ -1,4 +1,4 @@
-"""What a driver tells its observer: frozen events, in order, to one callback."""
+"""The events that a driver reports to its observer: frozen, in order, to one callback."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,30 +11,30 @@ from tuner.training.plan import Outcome
 
 @dataclass(frozen=True)
 class SetupStep:
-    """The driver is about to do something that takes a while, or has a remark."""
+    """The driver starts a long step, or has a message for the user."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Planned:
-    """The study is about to begin, or to go on."""
+    """The study starts or resumes."""
 
     study: str
     metric: str
     slots: int
     done: int
-    """Slots that earlier runs have ended."""
+    """Slots that ended in earlier runs."""
     epochs: int
     epoch_s: float | None
-    """Seconds of one epoch, measured on one trainer, if it was."""
+    """Seconds of one epoch, measured on one trainer; None if not measured."""
     trainers: int
     best: PointSummary | None = None
-    """What earlier runs found."""
+    """The best point of earlier runs."""
 
     @property
     def seconds(self) -> float | None:
-        """How long what is left takes when nothing is pruned, in rounds of all trainers."""
+        """Estimated seconds until the end, if no trial is pruned; None if not measured."""
         if self.epoch_s is None:
             return None
         rounds = math.ceil((self.slots - self.done) / self.trainers)
@@ -43,7 +43,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class TrialBegan:
-    """A trainer got an attempt at a trial."""
+    """A trainer starts an attempt at a trial."""
 
     number: int
     attempt: int
@@ -60,13 +60,13 @@ class EpochDone:
     epoch: int
     epochs: int
     metrics: Mapping[str, float]
-    """Those that are known."""
+    """The known metrics, by name."""
     seconds: float | None
 
 
 @dataclass(frozen=True)
 class TrialDone:
-    """A trial reached its end."""
+    """A trial ended."""
 
     number: int
     state: Outcome
@@ -76,12 +76,12 @@ class TrialDone:
     reason: str = ""
     """Why it failed, in one line."""
     best: PointSummary | None = None
-    """The best point, this trial included; None before one has completed."""
+    """The best point so far; None before a trial has completed."""
 
 
 @dataclass(frozen=True)
 class TrialHandedBack:
-    """An attempt ended without an end of its trial; another one follows."""
+    """An attempt ended, but its trial did not: another attempt follows."""
 
     number: int
     reason: str
@@ -92,4 +92,4 @@ Notify = Callable[[ProgressEvent], None]
 
 
 def ignore(_event: ProgressEvent) -> None:
-    """For callers that do not watch."""
+    """Ignores an event."""

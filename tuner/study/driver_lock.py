@@ -1,4 +1,4 @@
-"""The lock that a driver holds while it works on a study in a home folder."""
+"""The lock of a study in a home folder: a driver holds it while it works on the study."""
 
 import time
 from collections.abc import Iterator
@@ -9,20 +9,22 @@ from tuner.errors import RefusedError
 from tuner.files import leads_to, try_lock
 from tuner.home import Home
 
-_PATIENCE_S = 1.0
-"""A process that only looks holds the lock for a moment too."""
+_RETRY_FOR_S = 1.0
+"""`is_driven_here` in another process holds the lock for a moment."""
 _PAUSE_S = 0.05
 
 
 @contextmanager
 def only_driver(home: Home, study: str) -> Iterator[None]:
-    """Holds the lock, since a spool has one writer. It goes when its holder does.
+    """Holds the lock inside the block, since a spool has one writer.
+
+    The operating system releases the lock when the process ends.
 
     Raises:
         RefusedError: another driver holds it.
     """
     path = _path(home, study)
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + _RETRY_FOR_S
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as lock:
@@ -32,13 +34,13 @@ def only_driver(home: Home, study: str) -> Iterator[None]:
         if time.monotonic() > deadline:
             raise RefusedError(
                 f"study {study!r} is running on this machine already; "
-                f"look at it with: tuner show {study}, or end it with: tuner stop {study}"
+                f"show it with: tuner show {study}, or stop it with: tuner stop {study}"
             )
         time.sleep(_PAUSE_S)
 
 
 def is_driven_here(home: Home, study: str) -> bool:
-    """Whether a driver holds the lock."""
+    """Whether another process holds the lock."""
     path = _path(home, study)
     if not path.exists():
         return False

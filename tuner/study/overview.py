@@ -1,10 +1,11 @@
-"""Where every study of a database stands, in as many queries for one study as for a thousand.
+"""The overview of many studies: state, counts and best point of each, in a few queries.
 
-Says the same as `Study.summary` and `Study.state`, without parameters and runs.
+The result equals `Study.summary` and `Study.state`, without parameters and MLflow runs.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tuner.home import Home
 from tuner.search.outlines import Outline, outlines
@@ -12,7 +13,7 @@ from tuner.search.ranking import RankedPoint, rank
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Attempt, attempts_by_study
 from tuner.storage.database import Database
-from tuner.storage.drivers import present_by_study
+from tuner.storage.drivers import registered_by_study
 from tuner.storage.studies import StudyRecord
 from tuner.study.study import is_driven, state_of
 from tuner.study.summary import Tally, state_name, tally
@@ -20,34 +21,38 @@ from tuner.study.summary import Tally, state_name, tally
 
 @dataclass(frozen=True)
 class StudyOverview:
-    """Where one study stands."""
+    """State, counts and best point of one study."""
 
     record: StudyRecord
     tally: Tally
     best: RankedPoint | None
-    """The point that ranks first, once a trial has completed."""
+    """The point that ranks first; None before a trial has completed."""
     state: str
-    """As `Study.state` names it."""
+    """See `Study.state`."""
 
 
 def overview(home: Home, database: Database, records: Sequence[StudyRecord]) -> list[StudyOverview]:
-    """Tells where each of the studies stands, in their order."""
+    """Returns the overview of each study, in the same order.
+
+    The number of queries does not depend on the number of studies.
+    """
     names = [record.name for record in records]
-    rows, tried, present = database.transact(
-        lambda one: (outlines(one, names), attempts_by_study(one, names), present_by_study(one))
+    rows, tried, drivers = database.transact(
+        lambda one: (outlines(one, names), attempts_by_study(one, names), registered_by_study(one))
     )
 
     def of(record: StudyRecord) -> StudyOverview:
         name, own = record.name, rows.get(record.name, [])
         counted = tally_of(record.spec, own, tried.get(name, []))
-        state = state_of(counted, record.wish, lambda: is_driven(home, name, present.get(name, [])))
+        driven = partial(is_driven, home, name, drivers.get(name, []))
+        state = state_of(counted, record.desired_state, driven)
         return StudyOverview(record, counted, _best(record.spec, own), state)
 
     return [of(record) for record in records]
 
 
 def tally_of(spec: StudySpec, rows: Iterable[Outline], tried: Iterable[Attempt]) -> Tally:
-    """How many of a study's trials are in which state, which its attempts tell of open ones."""
+    """Counts a study's trials by state. Its attempts tell which open trials are running."""
     in_progress = {attempt.slot for attempt in tried if attempt.outcome is None}
     states = [state_name(row.state, in_progress=row.slot in in_progress) for row in rows]
     return tally(spec, states)

@@ -1,7 +1,6 @@
-"""A study that exists, for callers that read or change it without driving it."""
+"""An existing study, for callers that read or change it but do not run it."""
 
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Self
 
@@ -16,9 +15,9 @@ from tuner.spec.search_space import Scalar
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Ledger
 from tuner.storage.database import Database
-from tuner.storage.drivers import Member, Members, Watch
+from tuner.storage.drivers import DriverRecord, Drivers, LeaseMonitor
 from tuner.storage.opening import open_database
-from tuner.storage.studies import Catalog, Registrations, StudyRecord, Wish
+from tuner.storage.studies import Catalog, DesiredState, Registrations, StudyRecord
 from tuner.storage.test_set_accesses import TestSetAccesses
 from tuner.study.code_folders import folders_here
 from tuner.study.driver_events import Notify, SetupStep
@@ -37,9 +36,9 @@ class Study:
         self._database = database
         self._catalog = Catalog(database)
         self._ledger = Ledger(database, record.name)
-        self._members = Members(database, record.name)
+        self._drivers = Drivers(database, record.name)
         self.trials = Trials(database, record.spec)
-        self.looks = TestSetAccesses(database, record.name)
+        self.test_set_accesses = TestSetAccesses(database, record.name)
         self.registrations = Registrations(database, record.name)
 
     @property
@@ -53,26 +52,26 @@ class Study:
         return self.record.spec
 
     def summary(self) -> StudySummary:
-        """Where the study stands at this moment."""
+        """Returns the study's trials, points and counts as they are now."""
         return summarise(self.spec, self.trials, self._ledger)
 
     def importance(self) -> dict[str, float]:
-        """How much each parameter that varied matters, as shares of 1, as last assessed.
+        """Returns the importance of each parameter that varied; the values add up to 1.
 
-        A driver assesses it about twice a minute and at its end. Empty for as long as
-        `importance_lacks` something.
+        A driver computes it about twice a minute and at its end. Empty while `importance_lacks`
+        returns a reason.
         """
         return self.trials.importance()
 
     def importance_lacks(self) -> str:
-        """What is missing before importance can be told, in words; empty when nothing is."""
+        """Returns why there is no importance yet, as text. Empty if there is."""
         return self.trials.importance_lacks()
 
     def dataset(self) -> DatasetInfo:
-        """The data set on this machine, prepared here if the study's drivers were elsewhere.
+        """Returns the data set on this machine. Prepares it if it is not here yet.
 
         Raises:
-            DataError: what is found here is other data.
+            DataError: the data set cannot be prepared here, or it differs from the study's.
         """
         recorded = self.record.dataset
         if os.path.exists(recorded.folder):  # noqa: PTH110 - it may be another machine's
@@ -87,17 +86,22 @@ class Study:
         return found
 
     def run_ids(self) -> list[str]:
-        """The MLflow runs of every attempt, as far as they are known."""
+        """Returns the ids of the attempts' MLflow runs, without runs that do not exist yet."""
         return [attempt.run_id for attempt in self._ledger.attempts() if attempt.run_id]
 
     def enqueue(self, point: Mapping[str, Scalar]) -> int:
-        """Puts a point, complete or not, in line; returns how many wait now.
+        """Queues a configuration to try next. The sampler chooses the parameters it leaves out.
+
+        Returns:
+            How many configurations are queued now.
 
         Raises:
-            UsageError: it is no point of the search space, or the study enumerates a grid.
+            UsageError: it is not in the search space, or the study uses a grid.
         """
         if isinstance(self.spec.sampler, Grid):
-            raise UsageError(f"study {self.name!r}: a grid enumerates its points, nothing waits")
+            raise UsageError(
+                f"study {self.name!r}: its grid fixes every configuration, so none can be queued"
+            )
         problems = self.spec.point_problems(point)
         if not points.searched(self.spec, dict(point)):
             problems.append("must give at least one searched parameter")
@@ -107,7 +111,7 @@ class Study:
         return self._ledger.queued()
 
     def places_for_queued(self) -> int:
-        """How many points of the budget are still for the line or the sampler to choose."""
+        """Returns how many points of the budget are not chosen yet: the queue can fill these."""
         tried = self._ledger.latest()
         return sum(
             points.takes_queued(self.spec, slot)
@@ -115,22 +119,27 @@ class Study:
             if slot not in tried
         )
 
-    def ask(self, wish: Wish) -> None:
-        """Tells its drivers, and workers that might join them, what is wanted."""
-        self._catalog.ask(self.name, wish)
+    def set_desired_state(self, state: DesiredState) -> None:
+        """Stores the state that drivers and workers read: run, pause or stop."""
+        self._catalog.set_desired_state(self.name, state)
 
-    def wish(self) -> Wish:
-        """What is wanted of its drivers now."""
-        return self._catalog.wish(self.name)
+    def desired_state(self) -> DesiredState:
+        """Returns the desired state as it is now."""
+        return self._catalog.desired_state(self.name)
 
     def follow(self, notify: Notify, stopped: Callable[[], bool]) -> StudySummary:
-        """Tells of every trial as it goes on, until all have ended or the study has come to rest.
+        """Reports the progress of every trial until all have ended, or the study has stopped.
 
-        It rests when it was stopped and no driver is left; paused, or without drivers, it is
-        waited for. A database that is away is waited for too.
+        A study has stopped when `stop` was requested and no driver is left. A paused study, one
+        without drivers, and an unavailable database are waited for.
+
+        Args:
+            notify: receives the events.
+            stopped: whether to end now.
 
         Raises:
             RefusedError: the study was deleted.
+            SQLAlchemyError: the database was unavailable for 15 minutes.
         """
         alone = False
 
@@ -138,8 +147,9 @@ class Study:
             nonlocal alone
             before, alone = alone, not (summary.done or self.is_driven())
             if alone and not before:
-                say("no driver is at work; it goes on with a tuner worker, or tuner run-study")
-            return summary.done or (self.wish() == "stop" and not self.is_driven())
+                say("no driver is running; it resumes with a tuner worker, or tuner run-study")
+            stopping = self.desired_state() is DesiredState.STOP
+            return summary.done or (stopping and not self.is_driven())
 
         def say(text: str) -> None:
             notify(SetupStep(text))
@@ -150,52 +160,40 @@ class Study:
                 raise RefusedError(f"study {self.name!r} was deleted meanwhile")
             return record.spec
 
-        with self._database.patient(stopped, say):
-            follower = Follower(spec_now, self.trials, self._ledger, self._members, notify)
+        with self._database.retrying(stopped, say):
+            follower = Follower(spec_now, self.trials, self._ledger, self._drivers, notify)
             return follower.follow(over, stopped)
 
     def state(self, tally: Tally) -> str:
-        """In a word: done, running, stopping, stopped, paused, or open for any driver."""
-        return state_of(tally, self.wish(), self.is_driven)
+        """Returns one word: done, running, stopping, stopped, paused, or open for any driver."""
+        return state_of(tally, self.desired_state(), self.is_driven)
 
     def is_driven(self) -> bool:
         """Whether a driver that is not known to be dead works on the study.
 
-        One of this home, whose lock nobody holds, is taken for dead without being watched.
+        A driver of this home folder counts as dead if no process holds the driver lock.
         """
-        return is_driven(self._home, self.name, self._members.present())
+        return is_driven(self._home, self.name, self._drivers.registered())
 
     def check_idle(self) -> None:
-        """Refuses while a driver works on the study.
-
-        Drivers on other machines that may be dead are watched for their lease.
+        """Checks that no driver works on the study. Waits up to a lease for silent drivers.
 
         Raises:
-            RefusedError: one does.
+            RefusedError: a driver works on it.
         """
-        if is_driven_here(self._home, self.name) or self._others_beat():
+        monitor = LeaseMonitor(self._drivers, home=self._home.uid)
+        if is_driven_here(self._home, self.name) or monitor.any_alive():
             raise RefusedError(
                 f"study {self.name!r} is running; stop it first: tuner stop {self.name}"
             )
 
-    def _others_beat(self) -> bool:
-        watch, first = Watch(self._members, home=self._home.uid), dict[str, int]()
-        while True:
-            dead = {member.uid for member in watch.silent()}
-            alive = [each for each in self._members.present() if each.uid not in dead]
-            if not alive:
-                return False
-            if any(first.setdefault(each.uid, each.beats) != each.beats for each in alive):
-                return True
-            time.sleep(watch.pace_s)
-
     def delete(self, before: Callable[[], None] = lambda: None) -> None:
-        """Removes the study from the database, and its files from this machine.
+        """Deletes the study from the database, and its files from this machine.
 
-        A process that ships its events to MLflow is told to end, and waited for, first.
+        First ends the process that ships its events to MLflow.
 
         Args:
-            before: called once nobody works on the study or ships it any more.
+            before: called when no driver and no shipper works on the study any more.
 
         Raises:
             RefusedError: a driver works on it.
@@ -208,7 +206,7 @@ class Study:
             self._home.remove(self.name)
 
     def close(self) -> None:
-        """Gives the database connections back."""
+        """Closes the database connections."""
         self._database.close()
 
     def __enter__(self) -> Self:
@@ -218,33 +216,33 @@ class Study:
         self._database.__exit__(kind, error, trace)
 
 
-def state_of(tally: Tally, wish: Wish, is_driven: Callable[[], bool]) -> str:
-    """The state of a study, as `Study.state` names it."""
+def state_of(tally: Tally, desired: DesiredState, is_driven: Callable[[], bool]) -> str:
+    """Returns the state of a study in one word, see `Study.state`."""
     if tally.done:
         return "done"
-    if wish == "stop":
+    if desired is DesiredState.STOP:
         return "stopping" if is_driven() else "stopped"
-    if wish == "pause":
+    if desired is DesiredState.PAUSE:
         return "paused"
     return "running" if is_driven() else "open"
 
 
-def is_driven(home: Home, study: str, present: Iterable[Member]) -> bool:
-    """Whether one of the drivers `present` is not known to be dead, as `Study.is_driven` says."""
+def is_driven(home: Home, study: str, registered: Iterable[DriverRecord]) -> bool:
+    """Whether one of the registered drivers is not known to be dead, see `Study.is_driven`."""
     if is_driven_here(home, study):
         return True
-    return not all(each.is_gone or each.home == home.uid for each in present)
+    return not all(each.is_gone or each.home == home.uid for each in registered)
 
 
 def load_study(name: str, home: Home | None = None) -> Study:
-    """Opens the study called `name`.
+    """Opens a study.
 
     Args:
-        name: as the study file or `--name` gave it.
-        home: the state folder; `TUNER_HOME` or `.tuner` when left out.
+        name: its name, from the study file or `--name`.
+        home: the home folder; by default `TUNER_HOME`, or else `.tuner`.
 
     Raises:
-        UsageError: there is no such study.
+        UsageError: there is no such study, or it cannot be read.
         UnavailableError: the database does not answer.
     """
     place = home or Home.from_environment()

@@ -1,4 +1,4 @@
-"""A study file that may be run: what it says, and where it and the user's modules lie."""
+"""A study file ready to run: the study, the file's path and the folders of the user's modules."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,18 +12,51 @@ from tuner.spec.search_space import Scalar
 from tuner.spec.study_spec import StudySpec
 
 
+@dataclass(frozen=True)
+class StudyFile:
+    """A validated study and the file that it comes from."""
+
+    spec: StudySpec
+    source: str
+    """The file's path, for messages."""
+    folders: tuple[Path, ...]
+    """The folders that the user's modules are searched in; the file's own comes first."""
+    overrides: tuple[str, ...] = ()
+    """The overrides of the file (`--set`), such as `epochs=3`."""
+
+    @property
+    def code_path(self) -> tuple[Path, ...]:
+        """The absolute folders that the user's modules are imported from, then the current one."""
+        return tuple(dict.fromkeys((*(folder.absolute() for folder in self.folders), Path.cwd())))
+
+    def check(self) -> None:
+        """Checks everything that can be checked before a process starts.
+
+        Raises:
+            SpecError: the sampler or a parameter is invalid.
+            ModelError: there is no such model.
+            UsageError: a folder's path is not valid text.
+        """
+        for folder in self.code_path:
+            check_text(folder, "rename the folder, or run the study from another one")
+        optuna_samplers.sampler(self.spec, seed=0)
+        known_models.check_name(self.spec.model)
+        if self.spec.model in known_models.BUILTIN:
+            check_parameters(self.spec, self.source, known_models.hyperparameters(self.spec.model))
+
+
 def check_parameters(
     spec: StudySpec, source: str, hyperparameters: Mapping[str, Scalar | None]
 ) -> None:
-    """Compares the search space with the model function's own parameters and the recipe's.
+    """Checks the search space's names against the parameters of the model and of the recipe.
 
     Args:
         spec: the study.
-        source: the study file, for messages.
-        hyperparameters: the model's parameters and their defaults, None where it has none.
+        source: the study file's path, for messages.
+        hyperparameters: the model's parameters with their defaults; None means no default.
 
     Raises:
-        SpecError: a name belongs to neither, or the model needs one that is not given.
+        SpecError: a name is unknown, or a parameter without a default is missing.
     """
     known = {*hyperparameters, *Recipe.model_fields}
     problems = [
@@ -38,36 +71,3 @@ def check_parameters(
     ]
     if problems:
         raise SpecError(source, problems)
-
-
-@dataclass(frozen=True)
-class StudyFile:
-    """A validated study and where it came from."""
-
-    spec: StudySpec
-    source: str
-    """The file's name, for messages."""
-    folders: tuple[Path, ...]
-    """Where the user's own modules are looked for first; the file's own comes first."""
-    overrides: tuple[str, ...] = ()
-    """What was changed of the file, such as `epochs=3`."""
-
-    @property
-    def code_path(self) -> tuple[Path, ...]:
-        """The folders that modules named in the study are imported from."""
-        return tuple(dict.fromkeys((*(folder.absolute() for folder in self.folders), Path.cwd())))
-
-    def check(self) -> None:
-        """Refuses what can be refused before any process starts.
-
-        Raises:
-            SpecError: the file cannot be run.
-            ModelError: there is no such model.
-            UsageError: a folder's path is no text.
-        """
-        for folder in self.code_path:
-            check_text(folder, "rename the folder, or run the study from another one")
-        optuna_samplers.sampler(self.spec, seed=0)
-        known_models.check_name(self.spec.model)
-        if self.spec.model in known_models.BUILTIN:
-            check_parameters(self.spec, self.source, known_models.hyperparameters(self.spec.model))

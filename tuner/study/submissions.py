@@ -1,4 +1,4 @@
-"""Study files that wait for a worker to begin them."""
+"""Submitted study files, which wait for a worker to start them."""
 
 import time
 from collections.abc import Callable
@@ -17,82 +17,63 @@ from tuner.spec.text.reader import parse_stored
 from tuner.spec.text.writer import to_stored
 from tuner.storage.database import Database
 from tuner.storage.opening import open_database
-from tuner.storage.studies import Catalog
+from tuner.storage.studies import Catalog, DesiredState
 from tuner.storage.tables import Damaged, studies, submissions
 from tuner.study.study_file import StudyFile
 
-
-def submit_study(file: StudyFile, home: Home) -> bool:
-    """Submits the study, or lets one that has begun go on; whether it is new.
-
-    Its data and its network are first looked at by the worker that begins it, where they are.
-
-    Raises:
-        SpecError: the file cannot be run, or differs from the study of that name.
-        UnavailableError: the database does not answer.
-    """
-    file.check()
-    with open_database(home) as database:
-        if Submissions(database).put(file):
-            return True
-        catalog = Catalog(database)
-        catalog.resume(file.spec, file.source, file.code_path, file.overrides)
-        catalog.ask(file.spec.name, "run")
-        return False
-
-
-_LOOK_S = 1.0
+_POLL_S = 1.0
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A study that has no row of its own yet: its first driver makes it."""
+    """A submitted study. Its first driver creates the study's own row."""
 
     name: str
     text: str
-    """The study file as it was read, as the database keeps it."""
+    """The study file, as stored in the database."""
     source: str
     """The file's path where it was submitted, for messages."""
     overrides: tuple[str, ...]
-    """What was changed of the file."""
+    """The overrides of the file (`--set`), as typed."""
     code_path: tuple[Path, ...]
     submitted_ms: int
     refusal: str
-    """Why the worker that tried last could not begin it; empty before one did."""
+    """Why the last worker could not start it; empty if none has tried."""
     damaged: str = ""
-    """What of it a disk has damaged; empty if nothing."""
+    """The names of its damaged columns; empty if there are none."""
 
     def read(self) -> StudySpec:
-        """The study.
+        """Returns the study.
 
         Raises:
-            SpecError: another version of tuner wrote it.
-            UsageError: it is the file of a study with another name, or damaged.
+            SpecError: this version of tuner cannot read the file.
+            UsageError: the submission is damaged, or its file has another study's name.
         """
         if self.damaged:
             raise UsageError(
-                f"submission {self.name!r}: its {self.damaged} in the database is no JSON, so not "
-                f"what tuner wrote there; withdraw it with: tuner delete {quote(self.name)}"
+                f"submission {self.name!r}: its {self.damaged} in the database is no JSON, so "
+                f"tuner did not write it; withdraw it with: tuner delete {quote(self.name)}"
             )
         spec = parse_stored(self.text, self.name)
         if spec.name != self.name:
             raise UsageError(
-                f"submission {self.name!r}: holds the file of {spec.name!r}, which tuner did not "
-                f"write there; withdraw it with: tuner delete {quote(self.name)}"
+                f"submission {self.name!r}: its file is that of the study {spec.name!r}, which "
+                f"tuner did not write; withdraw it with: tuner delete {quote(self.name)}"
             )
         return spec
 
 
 class Submissions:
-    """Every submission of one database; creating the study removes it."""
+    """The submissions of one database. Creating the study deletes its submission."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def put(self, file: StudyFile) -> bool:
-        """Submits the study, in place of one of that name that still waits.
+        """Submits the study. Replaces a waiting submission with the same name.
 
-        False, and nothing is changed, when the study has begun.
+        Returns:
+            False if the study exists already; then nothing is changed.
         """
         name = file.spec.name
         row = {
@@ -106,8 +87,8 @@ class Submissions:
         }
 
         def replace(connection: Connection) -> bool:
-            begun = select(studies.c.name).where(studies.c.name == name)
-            if connection.execute(begun).first() is not None:
+            existing = select(studies.c.name).where(studies.c.name == name)
+            if connection.execute(existing).first() is not None:
                 return False
             connection.execute(delete(submissions).where(submissions.c.name == name))
             connection.execute(insert(submissions).values(row))
@@ -116,45 +97,74 @@ class Submissions:
         return self._database.transact(replace)
 
     def all(self) -> list[Submission]:
-        """The oldest first."""
+        """Returns every submission, the oldest first."""
         statement = select(submissions).order_by(submissions.c.submitted_ms)
         rows = self._database.transact(lambda one: one.execute(statement).all())
         return [_submission(row._mapping) for row in rows]
 
     def find(self, name: str) -> Submission | None:
-        """The one of that name, or None."""
+        """Returns the submission with this name, or None."""
         return next((each for each in self.all() if each.name == name), None)
 
     def refuse(self, name: str, why: str) -> None:
-        """Notes why a worker could not begin it; another one may."""
+        """Stores why a worker could not start the study. Another worker may."""
         statement = update(submissions).where(submissions.c.name == name).values(refusal=why)
         self._database.transact(lambda one: one.execute(statement))
 
     def withdraw(self, name: str) -> bool:
-        """Removes it; whether it was there."""
+        """Deletes the submission with this name. Returns whether there was one."""
         statement = delete(submissions).where(submissions.c.name == name)
         return bool(self._database.transact(lambda one: one.execute(statement).rowcount))
 
 
+def submit_study(file: StudyFile, home: Home) -> bool:
+    """Submits a study, or resumes it if it exists. Returns whether it is new.
+
+    The worker that starts it checks its data and its network.
+
+    Raises:
+        SpecError: the file is invalid, or makes it another study than the one with its name.
+        ModelError: there is no such model.
+        UsageError: a folder's path is not valid text, or the stored study cannot be read.
+        UnavailableError: the database does not answer.
+    """
+    file.check()
+    with open_database(home) as database:
+        if Submissions(database).put(file):
+            return True
+        catalog = Catalog(database)
+        catalog.resume(file.spec, file.source, file.code_path, file.overrides)
+        catalog.set_desired_state(file.spec.name, DesiredState.RUN)
+        return False
+
+
 def withdraw(home: Home, name: str) -> bool:
-    """Takes a submission back that no worker has begun; whether there was one."""
+    """Deletes a submission that no worker has started. Returns whether there was one.
+
+    Raises:
+        UnavailableError: the database does not answer.
+    """
     with open_database(home) as database:
         return Submissions(database).withdraw(name)
 
 
 def wait_begun(home: Home, name: str, say: Callable[[str], None]) -> None:
-    """Waits as long as the study has been submitted and no worker has begun it."""
+    """Waits until a worker has started the submitted study, or the submission is gone.
+
+    Raises:
+        UnavailableError: the database does not answer.
+    """
     with open_database(home) as database:
-        submissions, told = Submissions(database), ""
+        submissions, said = Submissions(database), ""
         catalog = Catalog(database)
         while (waiting := submissions.find(name)) and catalog.find(name) is None:
-            text = f"{name} waits for a worker to begin it"
+            text = f"{name} waits for a worker to start it"
             if waiting.refusal:
                 text += f"; the last one could not: {waiting.refusal}"
-            if text != told:
+            if text != said:
                 say(text)
-            told = text
-            time.sleep(_LOOK_S)
+            said = text
+            time.sleep(_POLL_S)
 
 
 def _submission(row: Any) -> Submission:

@@ -1,4 +1,4 @@
-"""Where a study stands: its trials, counts, points and the best of them."""
+"""The summary of a study: its trials, counts, points and best point."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.search.ranking import PointSummary, rank, summary_of, trainings
 from tuner.search.trials import Trials
-from tuner.spec.search_space import Frozen
+from tuner.spec.section import Frozen
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import OPTUNA_STATES, Attempt, Ledger, outcome_of
 from tuner.storage.tables import SLOT
@@ -16,24 +16,24 @@ from tuner.study.driver_events import Planned
 from tuner.tracking.spool.spool_events import TrialSummary
 
 STATES = (*OPTUNA_STATES, "running", "waiting")
-"""The states a logical trial can be in; a waiting one has no attempt in progress."""
+"""The states of a trial. A waiting trial has no attempt in progress."""
 
 
 class Tally(Frozen):
-    """How many of a study's trials are in which state."""
+    """The number of a study's trials in each state."""
 
     slots: int
     counts: dict[str, int]
-    """How many of the slots are in each of `STATES`."""
+    """The number of slots in each of `STATES`."""
 
     @property
     def ended(self) -> int:
-        """How many slots have reached their end."""
+        """How many slots have ended."""
         return self.slots - self.counts["running"] - self.counts["waiting"]
 
     @property
     def done(self) -> bool:
-        """Whether every slot has reached its end."""
+        """Whether every slot has ended."""
         return not self.counts["running"] and not self.counts["waiting"]
 
     @property
@@ -43,26 +43,26 @@ class Tally(Frozen):
 
 
 class Standing(Tally):
-    """How far a study has come."""
+    """A study's counts and best point."""
 
     study: str
     metric: str
     direction: str
     seeds: int
     best: PointSummary | None
-    """The point that ranks first, once a trial has completed."""
+    """The point that ranks first; None before a trial has completed."""
 
 
 class StudySummary(Standing):
-    """A study's trials and what they amount to."""
+    """A study's counts, trials and points."""
 
     trials: tuple[TrialSummary, ...]
     points: tuple[PointSummary, ...]
-    """Those with a completed trial, the best first."""
+    """The points with a completed trial, the best first."""
 
 
 def summarise(spec: StudySpec, trials: Trials, ledger: Ledger) -> StudySummary:
-    """Reads every trial and attempt of a study from the database."""
+    """Summarises a study from all its trials and attempts in the database."""
     latest, rows = ledger.latest(), trials.all()
     shown = {row.number: _summary(row, latest.get(row.user_attrs[SLOT])) for row in rows}
     points = tuple(
@@ -74,16 +74,19 @@ def summarise(spec: StudySpec, trials: Trials, ledger: Ledger) -> StudySummary:
 
 
 def standing_of(spec: StudySpec, rows: Sequence[FrozenTrial], running: int) -> Standing:
-    """The same of rows that are known already, `running` of which have an attempt in progress.
+    """Returns counts and best point from rows in memory, without the best trial's MLflow run.
 
-    The best trial's run is left out.
+    Args:
+        spec: the study.
+        rows: its Optuna trials.
+        running: how many of them have an attempt in progress.
     """
     ended = [outcome for row in rows if (outcome := outcome_of(row.state))]
     return _standing(spec, [*ended, *["running"] * running], best_of(spec, rows))
 
 
 def best_of(spec: StudySpec, rows: Sequence[FrozenTrial]) -> PointSummary | None:
-    """The point that ranks first among rows that are known already, but for its trial's run."""
+    """Returns the point that ranks first among rows in memory, without its MLflow run."""
     for first in rank(spec, trainings(rows))[:1]:
         number = first.representatives[0].number
         row = next(row for row in rows if row.number == number)
@@ -92,7 +95,7 @@ def best_of(spec: StudySpec, rows: Sequence[FrozenTrial]) -> PointSummary | None
 
 
 def plan_of(summary: StudySummary, epochs: int, trainers: int, epoch_s: float | None) -> Planned:
-    """What is still to be done, for observers."""
+    """Returns the first event for observers: what is done and what is left."""
     return Planned(
         study=summary.study,
         metric=summary.metric,
@@ -106,12 +109,17 @@ def plan_of(summary: StudySummary, epochs: int, trainers: int, epoch_s: float | 
 
 
 def state_name(state: TrialState, *, in_progress: bool) -> str:
-    """Which of `STATES` a row is in; `in_progress` tells whether its newest attempt is."""
+    """Returns which of `STATES` a trial is in.
+
+    Args:
+        state: the state of its Optuna trial.
+        in_progress: whether its newest attempt is open.
+    """
     return outcome_of(state) or ("running" if in_progress else "waiting")
 
 
 def tally(spec: StudySpec, states: Sequence[str]) -> Tally:
-    """Counts the states of a study's rows; a slot without a row is waiting."""
+    """Counts the states of a study's trials. A slot without a trial is waiting."""
     slots = max(spec.slots, len(states))
     counts = Counter(states)
     counts["waiting"] += slots - len(states)
@@ -119,7 +127,7 @@ def tally(spec: StudySpec, states: Sequence[str]) -> Tally:
 
 
 def ended_summary(row: FrozenTrial) -> TrialSummary:
-    """A row that was told, as summaries show it, but for the run that shows it."""
+    """Returns the summary of an ended trial, without its MLflow run."""
     return _summary(row, None)
 
 

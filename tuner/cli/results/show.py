@@ -45,7 +45,7 @@ def show(study: StudyName, as_json: AsJson = False) -> None:
             return
         print_summary(summary)
         _print_importance(opened)
-        typer.echo(f"looks at the test set: {len(opened.looks.all())}")
+        typer.echo(f"accesses to the test set: {len(opened.test_set_accesses.all())}")
 
 
 def print_summary(summary: "StudySummary") -> None:

@@ -1,4 +1,4 @@
-"""`tuner enqueue`: puts a point in line for a study."""
+"""`tuner enqueue`: queues a configuration to try next."""
 
 from typing import Annotated
 
@@ -11,17 +11,19 @@ def enqueue(
     study: StudyName,
     point: Annotated[
         list[str],
-        typer.Argument(metavar="KEY=VALUE...", help="Searched parameters; the rest is sampled."),
+        typer.Argument(
+            metavar="KEY=VALUE...", help="Searched parameters; the sampler chooses the others."
+        ),
     ],
 ) -> None:
-    """Put a point in line: the next one that the sampler would choose is this."""
+    """Queue a configuration to try next, before the sampler chooses another."""
     from tuner.spec.text.overrides import point_from_text
     from tuner.study.study import load_study
 
     with load_study(study) as opened:
         waiting = opened.enqueue(point_from_text(point, opened.spec))
         left = opened.places_for_queued()
-    typer.echo(f"{waiting} waiting in line for {study}", err=True)
+    typer.echo(f"{waiting} queued for {study}", err=True)
     if waiting > left:
         typer.echo(
             f"its budget has room for {left}; raise it with --trials when you run the study again",

@@ -1,4 +1,4 @@
-"""`tuner pause` and `tuner resume`: what a study's drivers are to do, wherever they are."""
+"""`tuner pause` and `tuner resume`: pause and resume a study, on any machine."""
 
 import typer
 
@@ -7,24 +7,26 @@ from tuner.errors import RefusedError
 
 
 def pause(study: StudyName) -> None:
-    """Let a study's trials in progress end and begin no other, until it is resumed."""
+    """Pause a study: running trials finish, and no new trial starts until it is resumed."""
+    from tuner.storage.studies import DesiredState
     from tuner.study.study import load_study
 
     with load_study(study) as opened:
         if opened.summary().done:
             raise RefusedError(f"study {study!r} has ended; there is nothing to pause")
-        opened.ask("pause")
-    typer.echo(f"{study} is paused; it goes on with: tuner resume {study}", err=True)
+        opened.set_desired_state(DesiredState.PAUSE)
+    typer.echo(f"{study} is paused; resume it with: tuner resume {study}", err=True)
 
 
 def resume(study: StudyName) -> None:
-    """Let a study go on that was paused or stopped: its drivers, or whatever workers there are."""
+    """Resume a study that was paused or stopped."""
+    from tuner.storage.studies import DesiredState
     from tuner.study.study import load_study
 
     with load_study(study) as opened:
         if opened.summary().done:
             raise RefusedError(f"study {study!r} has ended; give it more with --trials")
-        opened.ask("run")
+        opened.set_desired_state(DesiredState.RUN)
         driven = opened.is_driven()
     how = "" if driven else " with the next tuner worker, or tuner run-study with its file"
-    typer.echo(f"{study} goes on{how}", err=True)
+    typer.echo(f"{study} resumes{how}", err=True)

@@ -1,4 +1,4 @@
-"""`tuner stop`: asks a study's drivers to stop."""
+"""`tuner stop`: stops a study, on any machine."""
 
 import typer
 
@@ -7,12 +7,13 @@ from tuner.errors import RefusedError
 
 
 def stop(study: StudyName) -> None:
-    """Stop a study; its trials in progress are handed back, and no worker takes it up."""
+    """Stop a study: running trials are interrupted, and workers leave it alone until resumed."""
+    from tuner.storage.studies import DesiredState
     from tuner.study.study import load_study
 
     with load_study(study) as opened:
         if opened.summary().done:
             raise RefusedError(f"study {study!r} has ended; there is nothing to stop")
-        opened.ask("stop")
+        opened.set_desired_state(DesiredState.STOP)
         what = f"asked {study} to stop" if opened.is_driven() else f"{study} has no driver now"
-    typer.echo(f"{what}; it goes on with: tuner resume {study}, or tuner run-study", err=True)
+    typer.echo(f"{what}; resume it with: tuner resume {study}, or tuner run-study", err=True)

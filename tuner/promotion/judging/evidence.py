@@ -108,7 +108,7 @@ class HeldOut:
 
     def known_accuracy(self, sha256: str) -> float | None:
         """Of the file with this hash, if an earlier look told it."""
-        told = self.looks.told(self.dataset.digest, sha256)
+        told = self.looks.evidence_of(self.dataset.digest, sha256)
         return None if told is None else told["test_accuracy"]
 
 

@@ -1,1 +1,1 @@
-"""How our tables came to be what they are: one step a file, run by Alembic, never changed."""
+"""The Alembic migrations of tuner's tables, one per file. A released migration never changes."""

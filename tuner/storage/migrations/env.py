@@ -1,4 +1,4 @@
-"""What Alembic runs: the steps, on the connection that `storage.schema_version` hands over."""
+"""Alembic's entry point: runs the migrations on the connection of `storage.schema_version`."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""Studies, attempts that name their process, points in line, looks."""
+"""Creates studies, attempts that name their process, queued points, accesses to test sets."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """From nothing."""
+    """Creates the first tables."""
     op.create_table(
         "tuner_studies",
         sa.Column("name", sa.String(250), primary_key=True),

@@ -1,4 +1,4 @@
-"""Drivers get rows of their own, and attempts name their driver instead of its process."""
+"""Gives drivers rows of their own; attempts name their driver instead of its process."""
 
 import uuid
 
@@ -13,7 +13,7 @@ _attempts = sa.table("tuner_attempts", *map(sa.column, ("study", "outcome", "dri
 
 
 def upgrade() -> None:
-    """The owner of attempts becomes a driver; those with open ones may still be given up."""
+    """Makes a driver of each owner of attempts. One with open attempts can be taken over."""
     drivers = op.create_table(
         "tuner_drivers",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),

@@ -1,4 +1,4 @@
-"""Studies that wait for their first driver, and drivers that may be asked to pause too."""
+"""Adds submitted studies, and the desired state `pause`."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ _studies = sa.table("tuner_studies", sa.column("wish"), sa.column("stop_requeste
 
 
 def upgrade() -> None:
-    """Plain ALTER TABLE: a copy of the studies' table would take what refers to it along."""
+    """Uses plain ALTER TABLE: replacing the table would delete the rows that refer to it."""
     op.create_table(
         "tuner_submissions",
         sa.Column("name", sa.String(250), primary_key=True),

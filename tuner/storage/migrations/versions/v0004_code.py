@@ -1,4 +1,4 @@
-"""The user's code that a study's trials were trained with, and what precisions were measured."""
+"""Adds the user's code that trained a study's trials, and the measured epoch times."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Studies that know no code take it at their next run."""
+    """Adds the table empty: an existing study stores its code at its next run."""
     op.create_table(
         "tuner_code",
         sa.Column(

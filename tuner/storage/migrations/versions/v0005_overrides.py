@@ -1,4 +1,4 @@
-"""Overrides of a study file; what a look at a test set was taken at, and with which model."""
+"""Adds overrides of a study file, and the data set and model of an access to a test set."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Plain ALTER TABLE; of what was there nothing of all this is known."""
+    """Uses plain ALTER TABLE; the new columns are empty in existing rows."""
     for table in ("tuner_studies", "tuner_submissions"):
         op.add_column(table, sa.Column("overrides", sa.JSON, nullable=False, server_default="[]"))
     op.add_column("tuner_looks", sa.Column("dataset", sa.String(64)))
