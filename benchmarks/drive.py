@@ -44,7 +44,7 @@ from tuner.training.plan import ModelPlan
 _logger = logging.getLogger(__name__)
 
 WATCHED = {
-    Trials: {"open": "ask", "report": "report", "keep_up": "report", "tell": "tell"},
+    Trials: {"open": "ask", "report": "report", "flush": "report", "tell": "tell"},
     Ledger: dict.fromkeys(("claim", "close", "open_attempts", "has_free"), "ledger"),
     Journal: dict.fromkeys(
         ("attempt_started", "epoch_ended", "attempt_ended", "study_progressed",
@@ -197,7 +197,7 @@ def main() -> None:
     asked = arguments.parse_args()
     home, spec = Home.from_environment(), study_spec(asked.sampler, asked.trials)
     if asked.way == "long epochs":
-        trials.LATELY_S = 0.0
+        trials.REFRESH_S = 0.0
     importance.load()
     profile = cProfile.Profile()
     with open_database(home) as database, profile if asked.profile else nullcontext():

@@ -7,7 +7,8 @@ import numpy as np
 
 from tuner.datasets.split import stratified_split
 from tuner.datasets.store import DatasetInfo, prepare, read_arrays
-from tuner.spec.study_spec import DatasetReference, Objective
+from tuner.spec.objective import Objective
+from tuner.spec.study_spec import DatasetReference
 from tuner.training.plan import ModelPlan, Precision, TrialPlan
 
 BATCH = 128

@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.spec.search_space import Frozen, Scalar
+from tuner.spec.search_space import Scalar
+from tuner.spec.section import Frozen
 
 METRICS = ("val_accuracy", "val_loss")
 _ACCURACY = METRICS.index("val_accuracy")

@@ -5,7 +5,8 @@ import pytest
 from tuner.errors import SpecError
 from tuner.spec.resume import resume_problems
 from tuner.spec.study_spec import StudySpec
-from tuner.spec.text.reader import parse_study, to_yaml
+from tuner.spec.text.reader import parse_study
+from tuner.spec.text.writer import to_yaml
 
 STUDY = """
 name: first

@@ -24,8 +24,8 @@ MERGE_BOMB = "a: &a {x: 1, y: 2}\n" + "".join(
 )
 
 TEXTS = {
-    "": "must hold a study, got an empty file",
-    "# nothing but a comment\n": "must hold a study, got an empty file",
+    "": "must contain a study, got an empty file",
+    "# nothing but a comment\n": "must contain a study, got an empty file",
     "- a\n": "must be a mapping, got a list",
     "name: a\nmodel: b: c\n": "line 2, column 9: mapping values are not allowed here",
     "name: [a\nmodel: b\n": "line 2, column 6: expected ',' or ']', but got ':'",
@@ -43,14 +43,14 @@ TEXTS = {
     "1: a\n": "line 1, column 1: a key must be text, got '1'",
     "[a]: b\n": "line 1, column 1: a key must be text, got a mapping or list",
     "a: *b\n": "line 1, column 4: found undefined alias 'b'",
-    "a: &a [*a]\n": "line 1, column 4: an alias must not stand inside what it names",
-    ALIAS_BOMB: "must hold at most 100000 values, aliases written out",
-    MERGE_BOMB: "must hold at most 100000 values, aliases written out",
+    "a: &a [*a]\n": "line 1, column 4: an alias must not be inside its own anchor",
+    ALIAS_BOMB: "must have at most 100000 values, with aliases expanded",
+    MERGE_BOMB: "must have at most 100000 values, with aliases expanded",
     f"a: {'[' * 30}{']' * 30}\n": "line 1, column 23: must be nested at most 20 levels deep",
     "[" * 5000: "must be nested at most 20 levels deep",
-    f"seed: {'9' * 101}\n": "line 1, column 7: a number may have 100 characters",
+    f"seed: {'9' * 101}\n": "line 1, column 7: a number may have at most 100 characters",
     'name: "\\ud800"\n': "line 1, column 7: must be Unicode text",
-    'name: "\\UFFFFFFFF"\n': "must be YAML: an escape names no character",
+    'name: "\\UFFFFFFFF"\n': "must be YAML: an escape is not a valid character",
     "name: \x00\n": (
         "must be YAML: unacceptable character #x0000: special characters are not allowed"
     ),

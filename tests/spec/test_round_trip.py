@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, IntDomain, Scalar
 from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.overrides import point_from_text
-from tuner.spec.text.reader import parse_stored, parse_study, to_yaml
-from tuner.spec.text.writer import to_stored
+from tuner.spec.text.reader import parse_stored, parse_study
+from tuner.spec.text.writer import to_stored, to_yaml
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 numbers = st.floats(-1e6, 1e6) | st.floats(allow_nan=False, allow_infinity=False)

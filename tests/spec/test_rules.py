@@ -23,7 +23,7 @@ TOP_LEVEL = (
     "trials, validation, workers"
 )
 CONDITIONAL = "conditional search spaces are not supported; list every parameter at the top level"
-STUDY_NAME = "must hold no slash or colon and neither start with a dot nor touch a space"
+STUDY_NAME = "must not contain a slash or colon, start with a dot, or start or end with a space"
 REGISTRY_NAME = "must be non-empty text without '/', ':' and control characters"
 SAMPLERS = "cmaes, gp, grid, qmc, random, tpe"
 PRUNERS = "hyperband, median, none, successive-halving"
@@ -85,7 +85,7 @@ DOMAINS = {
         ".high: must be a whole number, got true",
     ],
     f"{{type: int, low: 0, high: {2**53 + 1}}}": [
-        f".high: must be from -{2**53} to {2**53}, beyond which a search rounds, got {2**53 + 1}"
+        f".high: must be from -{2**53} to {2**53}; larger numbers are rounded, got {2**53 + 1}"
     ],
     "{type: float, low: 0, high: 1, log: yes}": [".log: must be true or false, got 'yes'"],
     "{type: float, low: 0}": [".high: is required"],
@@ -153,7 +153,7 @@ ENTRIES = [
     ("name", "a:b", [f"name: {STUDY_NAME}, got 'a:b'"]),
     ("name", ".hidden", [f"name: {STUDY_NAME}, got '.hidden'"]),
     ("name", '" a"', [f"name: {STUDY_NAME}, got ' a'"]),
-    ("name", '"a\\tb"', ["name: must hold no control characters, got 'a\\tb'"]),
+    ("name", '"a\\tb"', ["name: must not contain control characters, got 'a\\tb'"]),
     ("name", '""', ["name: must have 1 to 250 bytes, got 0"]),
     ("name", "a" * 251, ["name: must have 1 to 250 bytes, got 251"]),
     ("name", "é" * 126, ["name: must have 1 to 250 bytes, got 252"]),
@@ -177,10 +177,7 @@ ENTRIES = [
     (
         "search_space",
         "{learning rate: 1}",
-        [
-            "search_space: must be a parameter's name of letters, digits and '_', "
-            "got 'learning rate'"
-        ],
+        ["search_space: must be a parameter name of letters, digits and '_', got 'learning rate'"],
     ),
     ("baseline", "{}", ["baseline: must be a list, got a mapping"]),
     ("baseline", "[3]", ["baseline[0]: must be a mapping, got 3"]),
@@ -291,20 +288,23 @@ ENTRIES = [
     (
         "promotion",
         "{model: what?}",
-        ["promotion.model: must hold none of ? @ ', since MLflow cannot find it then, got 'what?'"],
+        [
+            "promotion.model: must not contain ? @ or ', since MLflow cannot find it then, got "
+            "'what?'"
+        ],
     ),
     (
         "name",
         "digits@v1",
         [
-            "promotion.model: must hold none of ? @ ', since MLflow cannot find it then, got "
-            "'digits@v1'; left out, it is the study's name; write another one here"
+            "promotion.model: must not contain ? @ or ', since MLflow cannot find it then, got "
+            "'digits@v1'; its default is the study's name; state another name here"
         ],
     ),
     (
         "promotion",
         "{model: ..a}",
-        ["promotion.model: must neither be '.' nor start with '..', got '..a'"],
+        ["promotion.model: must not be '.' or start with '..', got '..a'"],
     ),
     (
         "promotion",
@@ -352,7 +352,7 @@ def test_a_grid_that_nobody_could_train_is_refused() -> None:
 
     problems = problems_with(changes)
 
-    assert problems == ["search_space: a grid may have 100000 points, got 1000000001"]
+    assert problems == ["search_space: a grid may have at most 100000 points, got 1000000001"]
 
 
 def test_a_fixed_value_is_no_baseline_to_differ_from() -> None:

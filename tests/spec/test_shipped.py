@@ -13,7 +13,8 @@ from tuner.spec.samplers import PRUNERS, SAMPLERS, PrunerName, SamplerName
 from tuner.spec.section import Section, type_name
 from tuner.spec.study_spec import Gates, StudySpec
 from tuner.spec.text.json_schema import json_schema, schema_text
-from tuner.spec.text.reader import parse_study, read_study, to_yaml
+from tuner.spec.text.reader import parse_study, read_study
+from tuner.spec.text.writer import to_yaml
 from tuner.spec.text.yaml import load
 
 ROOT = Path(__file__).parents[2]

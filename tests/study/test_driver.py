@@ -194,13 +194,13 @@ def test_importance_waits_for_ten_points_and_is_of_what_varied(
     )
     bench.run(few, scripted())
     trials = bench.trials(few)
-    assert trials.importance() == trials.assess_importance() == {}
-    assert trials.importance_lacks() == "it needs 10 points with all their seeds, and has 9"
+    assert trials.importance() == trials.compute_importance() == {}
+    assert trials.why_no_importance() == "it needs 10 points with all their seeds, and has 9"
 
     bench.run(enough, scripted())
     trials = bench.trials(enough)
     importance = trials.importance()
-    assert importance == trials.assess_importance()
+    assert importance == trials.compute_importance()
     assert list(importance) == ["learning_rate", "batch_size"]
     assert sum(importance.values()) == pytest.approx(1)
 
@@ -226,8 +226,8 @@ def test_importance_says_why_there_is_none(
 ) -> None:
     spec = study_spec(trials=10, baseline=[baseline] * 10)
     bench.run(spec, scripted(curve=curve))
-    assert bench.trials(spec).importance_lacks() == reason
-    assert bench.trials(spec).assess_importance() == {}
+    assert bench.trials(spec).why_no_importance() == reason
+    assert bench.trials(spec).compute_importance() == {}
 
 
 def test_optunas_own_study_reads_what_we_told(

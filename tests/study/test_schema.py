@@ -13,7 +13,8 @@ from tests.study.conftest import Bench
 from tuner.errors import SpecError, UnavailableError
 from tuner.home import Home
 from tuner.spec.study_spec import StudySpec
-from tuner.spec.text.reader import parse_study, to_yaml
+from tuner.spec.text.reader import parse_study
+from tuner.spec.text.writer import to_yaml
 from tuner.storage import schema_version, tables
 from tuner.storage.opening import open_database, upgrade_database
 from tuner.storage.studies import Catalog

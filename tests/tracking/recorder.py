@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.datasets.store import DatasetInfo
-from tuner.spec.study_spec import Objective
+from tuner.spec.objective import Objective
 from tuner.tracking.spool.spool import SpoolWriter, attempt_folder, parent_folder
 from tuner.tracking.spool.spool_events import (
     AttemptEnded,

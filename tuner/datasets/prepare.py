@@ -23,7 +23,7 @@ from tuner.children import Child, end_own_group
 from tuner.datasets.store import DatasetInfo, prepare
 from tuner.errors import DataError, TunerError, UnavailableError, UsageError, ending_of
 from tuner.references import make_importable
-from tuner.spec.search_space import Frozen
+from tuner.spec.section import Frozen
 from tuner.spec.study_spec import DatasetReference
 from tuner.startup import settle
 

@@ -23,8 +23,7 @@ from tuner.datasets.pictures.appearance import Background, measure
 from tuner.datasets.transform import InputTransform, Reading, unstated
 from tuner.errors import DataError, UnavailableError
 from tuner.files import durable, exclusive
-from tuner.spec.search_space import Frozen
-from tuner.spec.section import Text
+from tuner.spec.section import Frozen, Text
 from tuner.spec.study_spec import DatasetReference
 
 Array = npt.NDArray[Any]

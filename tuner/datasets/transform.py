@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tuner.spec.search_space import Frozen
+from tuner.spec.section import Frozen
 
 Fit = Literal["stretch", "crop", "pad"]
 """How a picture of another shape becomes the data set's: resized without regard to its aspect,

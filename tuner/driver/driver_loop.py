@@ -99,7 +99,7 @@ class Driver:
         self._epoch_limit_s = epoch_limit_s
         self._stays = stays
         self._models = BestModels(planner.home, self._spec, ledger, journal, trials.all())
-        self._importance = PacedImportance(trials.assess_importance)
+        self._importance = PacedImportance(trials.compute_importance)
         self._active: dict[tuple[int, int], _Active] = {}
         self._listened = 0.0
         self._remarks: set[str] = set()
@@ -128,7 +128,7 @@ class Driver:
                     break
                 self._hear()
                 self._kill_hung()
-                self._trials.keep_up()
+                self._trials.flush()
         except SupersededError:
             self._let_go("others took it over")
             raise
@@ -137,7 +137,7 @@ class Driver:
         self._models.consider(self._trials.all())  # others' trials may have ended since
         self._models.leave()
         summary = self.summary()
-        self._journal.study_progressed(summary, summary.trials, self._trials.assess_importance())
+        self._journal.study_progressed(summary, summary.trials, self._trials.compute_importance())
         return summary
 
     def summary(self) -> StudySummary:
@@ -257,7 +257,7 @@ class Driver:
         self._trials.tell(active.opened, result, self._code)
         self._end(active, result.state, result)
         if result.state is Outcome.COMPLETED:
-            self._models.consider(self._trials.known())
+            self._models.consider(self._trials.cached())
             self._models.attempt_ended(active.plan.folder)
         standing = self._progressed()
         self._notify(
@@ -335,7 +335,7 @@ class Driver:
 
     def _progressed(self) -> Standing:
         """Tells what has ended since; `run` tells of all trials once more when it leaves."""
-        rows = self._trials.known()
+        rows = self._trials.cached()
         standing = standing_of(self._spec, rows, self._ledger.open_attempts())
         ended = (row for row in rows if row.state.is_finished())
         news = [ended_summary(row) for row in ended if not self._journal.knows(row.number)]

@@ -18,7 +18,7 @@ from tuner.errors import ModelError, TunerError
 from tuner.inference.predictor import Predictor
 from tuner.models.known_models import register_classes
 from tuner.models.model_file import load_verified
-from tuner.spec.search_space import Frozen
+from tuner.spec.section import Frozen
 from tuner.training.plan import ModelPlan
 
 if TYPE_CHECKING:

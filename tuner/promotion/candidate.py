@@ -3,7 +3,8 @@
 from tuner.datasets.store import DatasetInfo
 from tuner.search.ranking import PointSummary
 from tuner.spec.recipe import Backend, Pixels
-from tuner.spec.search_space import Frozen, Scalar
+from tuner.spec.search_space import Scalar
+from tuner.spec.section import Frozen
 from tuner.spec.study_spec import Promotion
 from tuner.training.plan import ModelPlan, Precision
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tuner.spec.search_space import Frozen
+from tuner.spec.section import Frozen
 from tuner.spec.study_spec import Gates
 
 _LOWER_LIMITS = frozenset({"test_accuracy"})

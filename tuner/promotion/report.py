@@ -6,7 +6,7 @@ from tuner.promotion.gates import GateResult
 from tuner.promotion.judging.comparison import Comparison
 from tuner.promotion.judging.evidence import Evidence
 from tuner.promotion.judging.reproduction import Reproduction
-from tuner.spec.search_space import Frozen
+from tuner.spec.section import Frozen
 
 
 class PromotionReport(Frozen):

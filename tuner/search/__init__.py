@@ -1,5 +1,5 @@
-"""Everything that is said to Optuna: samplers, pruners, distributions, points, a study's trials.
+"""All use of Optuna: samplers, pruners, distributions, points, and a study's trials.
 
-Knows neither trainers nor MLflow. Start at `trials.Trials`, which has one Optuna row for each slot,
-and `ranking`, which says which point is best.
+Must know neither trainers nor MLflow. Start at `trials.Trials`, the Optuna trials of a study, and
+`ranking.rank`, which finds the best point.
 """

@@ -1,10 +1,12 @@
-"""Which parameters matter, by Optuna's default evaluator, PED-ANOVA.
+"""The importance of each parameter, computed with PED-ANOVA, Optuna's default evaluator.
 
-It compares the best points with all: how differently their values of a parameter are spread. Optuna
-asks for five points among the best, and takes the best tenth, of which few studies have five. Here
-the best five are taken as long as that is more than a tenth. Where one of three parameters decided
-(60 studies of random points each), it came first in 97% of studies of ten points without noise
-and in 87% with; with Optuna's tenth in half of them, as two points tell it too.
+PED-ANOVA compares the distribution of a parameter among the best points with that among all
+points. Optuna takes the best tenth of the points, but recommends at least five, which few studies
+have. Here the best points are a tenth of all points, and at least five.
+
+In simulated studies of ten random points, where one of three parameters mattered (60 studies each),
+that parameter came first in 97% of the studies without noise and in 87% with noise. With Optuna's
+tenth it came first in half of them.
 """
 
 import math
@@ -18,21 +20,24 @@ from optuna.trial import FrozenTrial
 from tuner.spec.objective import Direction
 
 LEAST_POINTS = 10
-"""So many complete points there must be: fewer tell nothing."""
+"""The smallest number of complete points for which importance is computed."""
 _BEST_POINTS, _BEST_SHARE = 5, 0.1
 
-_EVERY_S = 30.0
+_INTERVAL_S = 30.0
 _SHARE = 0.01
-"""How much of a driver's time importance may take."""
+"""The largest share of a driver's time that importance may take."""
 
 Importance = dict[str, float]
 """The share of the objective's variance that each parameter explains, the largest first."""
 
 
 def importance_of(direction: Direction, points: Sequence[FrozenTrial]) -> Importance:
-    """What complete points, a trial with its mean each, tell of the parameters that varied.
+    """Computes the importance of the parameters that varied.
 
-    They must have no `shortcoming`.
+    Args:
+        direction: the study's direction.
+        points: the complete points, each as a trial whose value is the point's mean;
+            `why_unknown` must be empty for them.
     """
     study = optuna.create_study(direction=direction)
     study.add_trials(points)
@@ -41,8 +46,8 @@ def importance_of(direction: Direction, points: Sequence[FrozenTrial]) -> Import
     return dict(optuna.importance.get_param_importances(study, evaluator=evaluator, params=params))
 
 
-def shortcoming(direction: str, points: Sequence[FrozenTrial]) -> str:
-    """Why these points tell nothing of importance, in words; empty if they do."""
+def why_unknown(direction: str, points: Sequence[FrozenTrial]) -> str:
+    """Returns why importance cannot be computed from these points; empty if it can."""
     if len(points) < LEAST_POINTS:
         return f"it needs {LEAST_POINTS} points with all their seeds, and has {len(points)}"
     if not varied(points):
@@ -53,7 +58,7 @@ def shortcoming(direction: str, points: Sequence[FrozenTrial]) -> str:
 
 
 def varied(points: Collection[FrozenTrial]) -> set[str]:
-    """The parameters that had two values or more."""
+    """Returns the parameters that had at least two values."""
     names = {name for point in points for name in point.params}
     return {name for name in names if len({point.params.get(name) for point in points}) > 1}
 
@@ -63,27 +68,27 @@ def _quantile(points: Sequence[FrozenTrial]) -> float:
 
 
 def load() -> None:
-    """Imports what `importance_of` needs, scikit-learn among it: two seconds, once a process."""
+    """Imports what `importance_of` needs, such as scikit-learn. Takes two seconds, once."""
     import_module("optuna.importance")
 
 
 class PacedImportance:
-    """Asks for importance now and then, so that its cost, which grows with trials, does not show.
+    """Limits how often importance is computed, since its cost grows with the number of trials.
 
-    Half a minute apart, or a hundred times what the last answer took.
+    The pause is 30 s, or 100 times the duration of the last computation if that is longer.
     """
 
-    def __init__(self, ask: Callable[[], Importance]) -> None:
-        self._ask = ask
+    def __init__(self, compute: Callable[[], Importance]) -> None:
+        self._compute = compute
         self._next = 0.0
 
     def if_due(self) -> Importance:
-        """The importance, or nothing when it was asked for lately or is not known yet."""
+        """Returns the importance; empty during the pause, or if it is not known yet."""
         began = time.monotonic()
         if began < self._next:
             return {}
-        found = self._ask()
+        found = self._compute()
         ended = time.monotonic()
         if found:
-            self._next = ended + max(_EVERY_S, (ended - began) / _SHARE)
+            self._next = ended + max(_INTERVAL_S, (ended - began) / _SHARE)
         return found

@@ -1,4 +1,4 @@
-"""Optuna's samplers, pruners and distributions, made from what a study file says."""
+"""Creates Optuna's samplers, pruners and distributions from a study file."""
 
 import warnings
 
@@ -26,15 +26,15 @@ from tuner.spec.study_spec import StudySpec
 
 
 def distributions(spec: StudySpec) -> dict[str, BaseDistribution]:
-    """What is searched, in Optuna's words."""
+    """Returns the searched parameters as Optuna distributions, by name."""
     return {name: _distribution(domain) for name, domain in spec.domains.items()}
 
 
 def sampler(spec: StudySpec, seed: int) -> BaseSampler:
-    """A fresh sampler for one ask.
+    """Creates the sampler for one point.
 
-    Seeding each ask by itself makes a study repeat after any number of resumes. A
-    quasi-random sequence needs one seed for all its points and counts them in the database.
+    Each point has a seed of its own, so a resumed study samples the same points. A quasi-random
+    sequence has one seed for all points, and counts its points in the database.
 
     Raises:
         UnavailableError: the sampler needs a package that is not installed.
@@ -59,7 +59,7 @@ def sampler(spec: StudySpec, seed: int) -> BaseSampler:
 
 
 def pruner(spec: StudySpec) -> BasePruner:
-    """The pruner; `max_resource` is the study's number of epochs."""
+    """Creates the pruner. Hyperband's `max_resource` is the study's number of epochs."""
     match spec.pruner:
         case samplers.MedianPruner() as median:
             return MedianPruner(
@@ -81,19 +81,24 @@ def pruner(spec: StudySpec) -> BasePruner:
             return NopPruner()
 
 
+def exact(distribution: BaseDistribution, value: float) -> float:
+    """Rounds a sampled value with a step to its exact decimal.
+
+    Args:
+        distribution: the parameter's distribution.
+        value: the value in Optuna's internal representation.
+    """
+    if isinstance(distribution, FloatDistribution) and distribution.step is not None:
+        return counted(value, distribution.low, distribution.step)
+    return value
+
+
 def _distribution(domain: Domain) -> BaseDistribution:
     if isinstance(domain, ChoiceDomain):
         return CategoricalDistribution(domain.choices)
     if isinstance(domain, FloatDomain):
         return FloatDistribution(domain.low, domain.last, log=domain.log, step=domain.step)
     return IntDistribution(domain.low, domain.last, log=domain.log, step=domain.step)
-
-
-def exact(distribution: BaseDistribution, value: float) -> float:
-    """A sampled value, in Optuna's own representation, as the study file counts it."""
-    if isinstance(distribution, FloatDistribution) and distribution.step is not None:
-        return counted(value, distribution.low, distribution.step)
-    return value
 
 
 def _quasi_random(sequence: str, seed: int, independent: BaseSampler) -> BaseSampler:
@@ -110,7 +115,7 @@ def _quasi_random(sequence: str, seed: int, independent: BaseSampler) -> BaseSam
 
 def _gaussian_process(seed: int, startup: int) -> BaseSampler:
     try:
-        import torch  # noqa: F401 - Optuna imports it at the first ask, far too late to say so
+        import torch  # noqa: F401 - Optuna imports it only when the first point is sampled
     except ImportError as error:
         raise UnavailableError(
             "sampler: gp needs PyTorch; install it with: pip install 'tuner[gp]'"

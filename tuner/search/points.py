@@ -1,7 +1,7 @@
-"""Which point and which seed belong to a slot. Pure functions of the study file.
+"""The point and the seed of each slot. Pure functions of the study file.
 
-Slot `s` trains point `s // seeds` with replicate `s % seeds`. The replicates of all points
-share their seeds, so that points can be compared pairwise.
+Slot `s` trains point `s // seeds` with replicate `s % seeds`. Equal replicates of all points have
+the same seed, so that points can be compared in pairs.
 """
 
 import itertools
@@ -15,12 +15,12 @@ from tuner.spec.study_spec import StudySpec
 
 
 def point_of(spec: StudySpec, slot: int) -> int:
-    """The number of the slot's point."""
+    """Returns the number of the slot's point."""
     return slot // spec.seeds
 
 
 def leader(spec: StudySpec, slot: int) -> int:
-    """The first slot of the slot's point, whose parameters the others copy."""
+    """Returns the first slot of the slot's point. The others copy its parameters."""
     return slot - slot % spec.seeds
 
 
@@ -30,24 +30,24 @@ def leads(spec: StudySpec, slot: int) -> bool:
 
 
 def trial_seed(spec: StudySpec, slot: int) -> int:
-    """What the slot's weights, shuffling and dropout are drawn from, in [0, 2**32)."""
+    """Returns the seed of the slot's weights, shuffling and dropout, in [0, 2**32)."""
     replicate = slot if spec.seeds == 1 else slot % spec.seeds
     return _mixed(spec.seed, 0, replicate)
 
 
 def sampler_seed(spec: StudySpec, slot: int) -> int:
-    """What the slot's point is drawn from, in [0, 2**32)."""
+    """Returns the seed with which the slot's point is sampled, in [0, 2**32)."""
     return _mixed(spec.seed, 1, point_of(spec, slot))
 
 
 def takes_queued(spec: StudySpec, slot: int) -> bool:
-    """Whether the slot's point comes from the line of waiting ones, if any waits."""
+    """Whether the slot takes a queued configuration, if there is one."""
     stated = point_of(spec, slot) < len(spec.baseline) or isinstance(spec.sampler, Grid)
     return leads(spec, slot) and not stated
 
 
 def stated_points(spec: StudySpec) -> list[dict[str, Scalar]]:
-    """What the study file says of each point that it says anything of, in order."""
+    """Returns the points that the study file states, in order: baseline or grid. May be partial."""
     baseline = [searched(spec, dict(point)) for point in spec.baseline]
     return _grid(spec, baseline) if isinstance(spec.sampler, Grid) else baseline
 
@@ -55,12 +55,16 @@ def stated_points(spec: StudySpec) -> list[dict[str, Scalar]]:
 def stated_point(
     spec: StudySpec, slot: int, begun: Mapping[int, dict[str, Scalar]]
 ) -> dict[str, Scalar]:
-    """What the study file itself says of a new slot's point: its baseline or its place in the grid.
+    """Returns the stated parameters of a new slot's point; empty if the sampler chooses them all.
 
-    Empty when the sampler decides; may be partial. `begun` are the points of the slots that have
-    a row. The slots of a grid that have none share, in order, the points that no row has: an
-    earlier version may have begun others than this one would have. Each row that is made so
-    leaves the shares of the others as they were, so drivers need not see one another's.
+    The new slots of a grid take the points that no trial has, in order. So each gets the same
+    point whichever other slots have begun meanwhile, and drivers need no coordination. It also
+    works if an earlier version of tuner began the study in another order.
+
+    Args:
+        spec: the study.
+        slot: a slot without a trial.
+        begun: the parameters of each slot that has a trial.
     """
     stated, point = stated_points(spec), point_of(spec, slot)
     if isinstance(spec.sampler, Grid):
@@ -71,7 +75,7 @@ def stated_point(
 
 
 def searched(spec: StudySpec, point: dict[str, Scalar]) -> dict[str, Scalar]:
-    """The part of a point that the search space leaves open, floats as the exact decimals."""
+    """Returns the searched part of a point, with floats as exact decimals."""
     return {
         name: domain.exact(float(value)) if isinstance(domain, FloatDomain) else value
         for name, value in point.items()
@@ -80,10 +84,10 @@ def searched(spec: StudySpec, point: dict[str, Scalar]) -> dict[str, Scalar]:
 
 
 def _grid(spec: StudySpec, baseline: list[dict[str, Scalar]]) -> list[dict[str, Scalar]]:
-    """Every point of the grid once: those of the baseline, then the others, shuffled by the seed.
+    """Returns every point of the grid once: the baseline's points, then the others, shuffled.
 
-    A baseline that leaves something open is the first point that agrees with it and has not been
-    named before; one that names no other point is left out.
+    A partial baseline stands for the first point that matches it and is not taken yet. A baseline
+    without such a point is left out.
     """
     names = list(spec.domains)
     axes = [spec.domains[name].grid() or () for name in names]
@@ -98,7 +102,7 @@ def _grid(spec: StudySpec, baseline: list[dict[str, Scalar]]) -> list[dict[str, 
 
 
 def _values(spec: StudySpec, point: dict[str, Scalar]) -> tuple[Scalar | None, ...]:
-    """What makes two points of a grid the same one."""
+    """Returns a key that is equal for equal points of a grid."""
     values = searched(spec, point)
     return tuple(values.get(name) for name in spec.domains)
 

@@ -1,9 +1,8 @@
-"""Which point of a study is best, and which of its trainings stands for it.
+"""Ranks the points of a study, and picks the training that represents each point.
 
-A point's figure is the mean over all its trainings, one a seed, so that neither a lucky seed nor
-the loss of an unlucky one flatters it: a point that lacks trainings, because they were pruned,
-failed or have not ended, comes after every point that lacks fewer. The training in the middle
-stands for its point, never the luckiest.
+A point has one training per seed. Points are ranked by the number of completed trainings first,
+then by the mean of their values. So neither a lucky seed nor the loss of an unlucky one (pruned,
+failed or not ended) moves a point up. The median training represents its point, never the best.
 """
 
 from collections import defaultdict
@@ -15,31 +14,34 @@ from typing import NamedTuple
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.search.points import point_of
-from tuner.spec.search_space import Frozen, Scalar
+from tuner.spec.search_space import Scalar
+from tuner.spec.section import Frozen
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.tables import SLOT
 from tuner.tracking.spool.spool_events import TrialSummary
 
 
 class Training(NamedTuple):
-    """A completed training, as far as ranking looks at it."""
+    """The facts about a completed training that ranking needs."""
 
     slot: int
     number: int
-    """Of its trial."""
+    """The number of its trial."""
     value: float
+    """The objective."""
 
 
 @dataclass(frozen=True)
 class RankedPoint:
-    """A point and those of its trainings that have completed, at least one, the best first."""
+    """A point and its completed trainings."""
 
     point: int
     trainings: tuple[Training, ...]
+    """At least one, the best first."""
 
     @property
     def mean(self) -> float:
-        """Of the trainings' values."""
+        """The mean of the values."""
         return fmean(training.value for training in self.trainings)
 
     @property
@@ -50,34 +52,34 @@ class RankedPoint:
 
     @property
     def representatives(self) -> list[Training]:
-        """The training in the middle, of two the worse one, then the nearest to it in rank."""
+        """All trainings, the median one first (the worse of two), then by distance in rank."""
         middle = len(self.trainings) // 2
         ranks = sorted(range(len(self.trainings)), key=lambda rank: (abs(rank - middle), rank))
         return [self.trainings[rank] for rank in ranks]
 
 
 class PointSummary(Frozen):
-    """What the trainings of one point come to."""
+    """The results of one point's trainings."""
 
     point: int
-    """Its number, in the order in which points are tried, from 0."""
+    """Its number, from 0, in the order in which points are tried."""
     params: dict[str, Scalar]
     mean: float
-    """The objective, over the completed trainings."""
+    """The mean objective of the completed trainings."""
     std: float | None
-    """Its sample standard deviation over them; None for a single one."""
+    """Their sample standard deviation (n - 1); None for a single one."""
     completed: int
-    """How many trainings that is."""
+    """The number of completed trainings."""
     seeds: int
-    """How many the point is to have."""
+    """The number of trainings that the point will have."""
     trials: tuple[int, ...]
     """The numbers of the completed trials, the best first."""
     trial: TrialSummary
-    """The one in the middle, of two the worse one: it stands for the point."""
+    """The median trial (the worse of two), which represents the point."""
 
 
 def trainings(rows: Iterable[FrozenTrial]) -> list[Training]:
-    """The completed ones of a study's rows."""
+    """Returns the completed trainings among a study's Optuna trials."""
     return [
         Training(row.user_attrs[SLOT], row.number, row.value)
         for row in rows
@@ -86,9 +88,9 @@ def trainings(rows: Iterable[FrozenTrial]) -> list[Training]:
 
 
 def rank(spec: StudySpec, trainings: Iterable[Training]) -> list[RankedPoint]:
-    """The points with a completed training, the best first.
+    """Returns the points with a completed training, the best first.
 
-    One that lacks fewer of its trainings comes first, then the better mean, then the earlier one.
+    A point with more completed trainings comes first, then the better mean, then the earlier point.
     """
     sign = -1 if spec.objective.direction == "maximize" else 1
     points: dict[int, list[Training]] = defaultdict(list)
@@ -102,12 +104,12 @@ def rank(spec: StudySpec, trainings: Iterable[Training]) -> list[RankedPoint]:
 
 
 def in_order(points: Iterable[RankedPoint]) -> list[Training]:
-    """The trainings of the best point, the one that stands for it first, then the next point's."""
+    """Returns the trainings of the best point, its representative first, then the next point's."""
     return [training for point in points for training in point.representatives]
 
 
 def summary_of(spec: StudySpec, ranked: RankedPoint, trial: TrialSummary) -> PointSummary:
-    """The point as reports show it; `trial` is its first representative."""
+    """Returns a point's summary for reports; `trial` is its first representative."""
     return PointSummary(
         point=ranked.point,
         params=trial.params,

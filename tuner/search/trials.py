@@ -1,4 +1,4 @@
-"""The logical trials: one Optuna row a slot, from its creation until it is told."""
+"""The trials of a study: one Optuna trial per slot, from its creation to its end."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from tuner.search import optuna_samplers, points
-from tuner.search.importance import Importance, importance_of, shortcoming, varied
+from tuner.search.importance import Importance, importance_of, varied, why_unknown
 from tuner.search.optuna_rows import OptunaRows
 from tuner.search.ranking import rank, trainings
 from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, Scalar
@@ -18,21 +18,21 @@ from tuner.storage.tables import SLOT
 from tuner.training.plan import EpochReport, Outcome, TrialResult
 
 _IMPORTANCE = "importance"
-"""The study's attribute that keeps what was last assessed, for readers that must be quick."""
+"""The study attribute that stores the last computed importance, for quick readers."""
 
-LATELY_S = 1.0
-"""How old the reports that drivers see of one another may be, besides the time to write them."""
+REFRESH_S = 1.0
+"""Drivers read one another's reports, and write their own, at this interval."""
 
 
 @dataclass(frozen=True)
 class OpenTrial:
-    """A row in state RUNNING, held by the driver that claimed its slot."""
+    """A running trial, held by the driver that claimed its slot."""
 
     trial: Trial
     params: dict[str, Scalar]
-    """Every parameter of the trial, the fixed ones included."""
+    """Every parameter of the trial, including the fixed ones."""
     reported: frozenset[int]
-    """Epochs that an earlier attempt reported."""
+    """The epochs that earlier attempts reported."""
 
     @property
     def number(self) -> int:
@@ -41,41 +41,45 @@ class OpenTrial:
 
 
 class Trials:
-    """The rows of one study.
+    """The trials of one study.
 
-    Its driver reads and changes them in memory; what changed is in the database when a
-    trial was opened, told or handed back, and else when `keep_up` is called often enough.
+    A driver reads and changes them in memory. Changes are written when a trial is opened, ended
+    or handed back, and by `flush`.
     """
 
     def __init__(self, database: Database, spec: StudySpec, driver: str | None = None) -> None:
-        """For a driver to change, or for others to read where `driver` is None."""
+        """Opens the trials: for the driver with this uid, or only to read if it is None.
+
+        Raises:
+            RefusedError: the study was deleted.
+        """
         self._rows = OptunaRows(database, spec.name, driver)
         self._spec = spec
         self._distributions = optuna_samplers.distributions(spec)
         self._pruner = optuna_samplers.pruner(spec)
 
     def all(self) -> list[FrozenTrial]:
-        """Every row, by number, as the database has it now."""
+        """Reads the database and returns every trial, by number."""
         self._rows.refresh()
-        return self.known()
+        return self.cached()
 
-    def known(self) -> list[FrozenTrial]:
-        """Every row, by number; those of other drivers as they were lately. Asks no database."""
+    def cached(self) -> list[FrozenTrial]:
+        """Returns every trial in memory, by number. Does not read the database."""
         return [row for row in self._rows.all() if SLOT in row.user_attrs]
 
     def by_slot(self) -> dict[int, FrozenTrial]:
-        """Every row by its slot."""
+        """Reads the database and returns every trial, by its slot."""
         return {row.user_attrs[SLOT]: row for row in self.all()}
 
     def open(self, claim: Claim) -> OpenTrial:
-        """The claimed slot's row: the one an earlier attempt left, or a new one.
+        """Returns the claimed slot's trial: that of the earlier attempts, or a new one.
 
-        A row is made in one transaction with its slot, and its point is written in another.
-        The sampler is asked for what neither the study file nor the line of waiting points
-        states.
+        The sampler chooses the parameters that neither the study file nor the queued
+        configuration states. A new trial and its slot are written in one transaction, the
+        sampled parameters in another.
         """
         row = self.by_slot().get(claim.slot) if claim.predecessor else None
-        self._rows.refresh(LATELY_S)
+        self._rows.refresh(REFRESH_S)
         trial_id = self._create(claim) if row is None else row._trial_id
         study = self._study(
             optuna_samplers.sampler(self._spec, points.sampler_seed(self._spec, claim.slot))
@@ -89,43 +93,46 @@ class Trials:
         return OpenTrial(trial, {**self._spec.fixed, **params}, known)
 
     def report(self, opened: OpenTrial, report: EpochReport) -> bool:
-        """Takes an epoch's objective; True when the pruner wants the trial to end.
+        """Stores an epoch's objective. Returns whether the pruner wants to end the trial.
 
-        It compares the trial with those of other points, never with its own point's.
+        The pruner compares the trial only with trials of other points.
         """
         value = report.metrics[self._spec.objective.metric]
         if report.epoch not in opened.reported:
             opened.trial.report(value, step=report.epoch)
         if report.epoch < max(opened.reported, default=0):
-            return False  # pruners look at the last epoch in the row, an earlier attempt's
-        self._rows.refresh(LATELY_S)
+            return False  # pruners use the last epoch, which an earlier attempt reported
+        self._rows.refresh(REFRESH_S)
         with self._rows.hiding(self._replicates(opened)):
             return bool(opened.trial.should_prune())
 
     def _replicates(self, opened: OpenTrial) -> list[int]:
-        """The rows of the other trainings of the trial's point."""
+        """The ids of the other trials of the same point."""
         if self._spec.seeds == 1:
             return []
         own = self._rows.get_trial(opened.trial._trial_id)
         point = points.point_of(self._spec, own.user_attrs[SLOT])
         return [
             row._trial_id
-            for row in self.known()
+            for row in self.cached()
             if points.point_of(self._spec, row.user_attrs[SLOT]) == point and row is not own
         ]
 
-    def keep_up(self) -> None:
-        """Writes reports that have waited for a while, so that others see them."""
-        self._rows.write(LATELY_S)
+    def flush(self) -> None:
+        """Writes reports that are older than `REFRESH_S`, so that other drivers see them."""
+        self._rows.write(REFRESH_S)
 
     def hand_back(self, opened: OpenTrial) -> None:
-        """Leaves the row, RUNNING, to the next attempt."""
+        """Writes the trial and releases it, still running, for the next attempt."""
         self._rows.release(opened.trial._trial_id)
 
     def tell(self, opened: OpenTrial, result: TrialResult, code: str = "") -> None:
-        """Ends the row with everything that promotion and reports read later.
+        """Ends the trial, with all attributes that promotion and reports need.
 
-        `code` is the digest of the user's code that trained it, all its epochs.
+        Args:
+            opened: the trial.
+            result: its result.
+            code: digest of the user's code that trained all its epochs; empty if there is none.
         """
         facts = _facts(result, self._spec) | ({"code": code} if code else {})
         for name, value in facts.items():
@@ -135,34 +142,34 @@ class Trials:
         self._study().tell(opened.trial, value, state=OPTUNA_STATES[result.state])
 
     def fail(self, opened: OpenTrial, reason: str) -> None:
-        """Ends the row as failed."""
+        """Ends the trial as failed."""
         opened.trial.set_user_attr("error", reason)
         self._study().tell(opened.trial, state=TrialState.FAIL)
 
     def importance(self) -> Importance:
-        """How much each parameter matters as it was last assessed; empty before, and too early."""
-        if self.importance_lacks():
+        """Returns the last computed importance; empty if `why_no_importance` gives a reason."""
+        if self.why_no_importance():
             return {}
-        told = varied(self._complete_points())
-        assessed: Importance = self._study().user_attrs.get(_IMPORTANCE, {})
-        return {name: share for name, share in assessed.items() if name in told}
+        names = varied(self._complete_points())
+        stored: Importance = self._study().user_attrs.get(_IMPORTANCE, {})
+        return {name: share for name, share in stored.items() if name in names}
 
-    def importance_lacks(self) -> str:
-        """What is missing before importance can be told, in words; empty when nothing is."""
-        self._rows.refresh(LATELY_S)
-        return shortcoming(self._spec.objective.direction, self._complete_points())
+    def why_no_importance(self) -> str:
+        """Returns why importance is not known, as text; empty if it can be computed."""
+        self._rows.refresh(REFRESH_S)
+        return why_unknown(self._spec.objective.direction, self._complete_points())
 
-    def assess_importance(self) -> Importance:
-        """How much each parameter matters now, kept with the study; empty while it is too early."""
-        if self.importance_lacks():
+    def compute_importance(self) -> Importance:
+        """Computes and stores the importance; empty if `why_no_importance` gives a reason."""
+        if self.why_no_importance():
             return {}
         found = importance_of(self._spec.objective.direction, self._complete_points())
         self._study().set_user_attr(_IMPORTANCE, found)
         return found
 
     def _complete_points(self) -> list[FrozenTrial]:
-        """A trial for each point whose trainings have all completed, with their mean."""
-        rows = {row.number: row for row in self.known()}
+        """Returns a trial for each point whose trainings have all completed, with their mean."""
+        rows = {row.number: row for row in self.cached()}
         complete = (
             (rows[point.trainings[0].number], point.mean)
             for point in rank(self._spec, trainings(rows.values()))
@@ -190,13 +197,13 @@ class Trials:
 
     def _stated_point(self, claim: Claim) -> dict[str, Scalar]:
         if points.leads(self._spec, claim.slot):
-            begun = {row.user_attrs[SLOT]: row.params for row in self.known()}
+            begun = {row.user_attrs[SLOT]: row.params for row in self.cached()}
             return claim.queued or points.stated_point(self._spec, claim.slot, begun)
         return self.by_slot()[points.leader(self._spec, claim.slot)].params
 
 
 def _suggest(trial: Trial, name: str, domain: Domain) -> None:
-    """Has the row hold the parameter."""
+    """Adds the parameter to the trial. The sampler chooses its value if it has none."""
     if isinstance(domain, ChoiceDomain):
         trial.suggest_categorical(name, domain.choices)
     elif isinstance(domain, FloatDomain):
@@ -206,7 +213,7 @@ def _suggest(trial: Trial, name: str, domain: Domain) -> None:
 
 
 def _facts(result: TrialResult, spec: StudySpec) -> dict[str, Any]:
-    """What a row keeps of its result, small enough for a database."""
+    """Returns the attributes of a result that are stored with the trial."""
     facts: dict[str, Any] = {
         "epochs": len(result.epochs),
         "train_time_s": result.timings.train_s,

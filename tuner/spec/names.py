@@ -1,4 +1,4 @@
-"""Names that a study file gives: of the study, a function, a parameter, a registered model."""
+"""The rules for names in a study file: study, function, parameter, registered model."""
 
 from keyword import iskeyword
 from typing import Annotated
@@ -8,24 +8,24 @@ from pydantic import AfterValidator, ValidationInfo
 from tuner.spec.section import Problem, broken, is_stored, shown
 
 LONGEST_PARAMETER_NAME = 250
-"""MLflow's MAX_ENTITY_KEY_LENGTH, in characters: it refuses a run's event with a longer one."""
+"""MLflow's MAX_ENTITY_KEY_LENGTH, in characters. MLflow rejects longer parameter names."""
 LONGEST_FUNCTION_NAME = 500
 """MLflow's MAX_DATASET_NAME_SIZE."""
 _LONGEST_NAME = 250
 _UNADDRESSED = "?@'"
-"""What MLflow 3.17 cannot find a registered model by: its `models:/` addresses end at a question
-mark and take what follows `@` for an alias, and its pages put the name between single quotes."""
+"""Characters with which MLflow 3.17 cannot find a registered model: a `models:/` address ends at
+`?` and takes the text after `@` as an alias, and the pages put the name in single quotes."""
 
 
 def _study_name(name: str) -> str:
     # It names folders, a row in the database, an MLflow run and by default a registered model.
     if not name.isprintable():
-        raise broken(Problem((), f"must hold no control characters, got {shown(name)}"))
+        raise broken(Problem((), f"must not contain control characters, got {shown(name)}"))
     if not 1 <= len(name.encode()) <= _LONGEST_NAME:
         length = len(name.encode())
         raise broken(Problem((), f"must have 1 to {_LONGEST_NAME} bytes, got {length}"))
     if any(mark in name for mark in "/\\:") or name.startswith(".") or name != name.strip():
-        rule = "must hold no slash or colon and neither start with a dot nor touch a space"
+        rule = "must not contain a slash or colon, start with a dot, or start or end with a space"
         raise broken(Problem((), f"{rule}, got {shown(name)}"))
     return name
 
@@ -36,8 +36,8 @@ def _registry_name(name: str, info: ValidationInfo) -> str:
         raise broken(Problem((), f"{rule}, got {shown(name)}"))
     if is_stored(info):
         return name
-    if name == "." or name.startswith(".."):  # MLflow takes it for a path
-        raise broken(Problem((), f"must neither be '.' nor start with '..', got {shown(name)}"))
+    if name == "." or name.startswith(".."):  # MLflow reads it as a path
+        raise broken(Problem((), f"must not be '.' or start with '..', got {shown(name)}"))
     if len(name.encode()) > _LONGEST_NAME:
         length = len(name.encode())
         raise broken(Problem((), f"must have at most {_LONGEST_NAME} bytes, got {length}"))
@@ -47,10 +47,10 @@ def _registry_name(name: str, info: ValidationInfo) -> str:
 
 
 def address_problem(model: str) -> str | None:
-    """The rule that keeps MLflow from finding a registered model of this name, or None."""
+    """Returns why MLflow cannot find a registered model with this name, or None if it can."""
     if not any(mark in model for mark in _UNADDRESSED):
         return None
-    return f"must hold none of ? @ ', since MLflow cannot find it then, got {shown(model)}"
+    return f"must not contain ? @ or ', since MLflow cannot find it then, got {shown(model)}"
 
 
 def _function_name(name: str, info: ValidationInfo) -> str:
@@ -69,7 +69,7 @@ def _function_name(name: str, info: ValidationInfo) -> str:
 
 
 def is_parameter_name(name: str) -> bool:
-    """Whether a function can have a parameter of that name."""
+    """Whether a function can have a parameter with this name."""
     return name.isidentifier() and not iskeyword(name)
 
 

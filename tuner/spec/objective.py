@@ -1,4 +1,4 @@
-"""The objective: which metric is a trial's value, and which way is better."""
+"""The objective: the metric that is a trial's value, and its direction."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -10,10 +10,10 @@ Metric = Literal["val_accuracy", "val_macro_f1", "val_loss", "accuracy", "macro_
 Direction = Literal["maximize", "minimize"]
 
 SELECTION_METRICS = ("val_loss", "val_accuracy", "val_macro_f1")
-"""What may choose the best epoch of a trial when a validation split is held out."""
+"""The metrics of a study with a validation split. They choose a trial's best epoch."""
 
 TRAINING_METRICS = ("loss", "accuracy", "macro_f1")
-"""What a study without a validation split may report; its last epoch counts, unselected."""
+"""The metrics of a study without a validation split. A trial's last epoch counts."""
 
 
 def _direction(metric: str) -> Direction:
@@ -28,20 +28,20 @@ class Objective(Section):
     """The metric whose value at a trial's best epoch is the trial's value."""
 
     metric: Metric = "val_accuracy"
-    """Measured after every epoch; `val_` ones on the validation split."""
+    """Measured after every epoch; on the validation split if it begins with `val_`."""
     direction: Direction = Field(default_factory=_metric_direction)
-    """Follows from the metric and may be left out."""
+    """Follows from the metric; optional."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        wanted = _direction(self.metric)
-        if self.direction != wanted:
-            rule = f"must be {wanted} for {self.metric}, got {self.direction!r}"
+        expected = _direction(self.metric)
+        if self.direction != expected:
+            rule = f"must be {expected} for {self.metric}, got {self.direction!r}"
             raise broken(Problem(("direction",), rule))
         return self
 
     def better(self, value: float, than: float) -> bool:
-        """Whether `value` is strictly better, so that the earliest epoch wins a tie."""
+        """Whether `value` is strictly better. So the earliest of equal epochs is the best."""
         return value > than if self.direction == "maximize" else value < than
 
 
@@ -52,4 +52,4 @@ def _from_metric(value: object) -> object:
 ObjectiveEntry = Annotated[
     Objective, BeforeValidator(_from_metric, json_schema_input_type=Metric | Objective)
 ]
-"""An objective as a study file writes it: the metric's name alone will do."""
+"""An objective in a study file: the metric's name, or a mapping."""

@@ -1,7 +1,7 @@
-"""The recipe: every hyperparameter that training itself understands, with its default.
+"""The recipe: the hyperparameters of training, with their defaults.
 
-A search space names these and the model function's own parameters. The defaults are the
-paper's recipe; everything the paper does not mention is off.
+A search space may name these and the model function's own parameters. The defaults are the
+paper's recipe; whatever the paper does not mention is off.
 """
 
 import os
@@ -13,62 +13,70 @@ from tuner.spec.search_space import Scalar
 from tuner.spec.section import Problem, Real, Section, Whole, broken, problems_in, shown
 
 Pixels = Literal["unit", "bytes"]
-"""`unit`: floats in [0, 1]; `bytes`: floats in [0, 255], for networks that scale them."""
+"""`unit`: floats in [0, 1]; `bytes`: floats in [0, 255], for networks that scale their input."""
 
 HIGHEST: dict[Pixels, float] = {"unit": 1.0, "bytes": 255.0}
-"""What a white pixel is to the network."""
+"""The network's input for a white pixel."""
 
 
 def scale(pixels: Pixels, stored: str) -> float:
-    """What stored pixels are multiplied by: `uint8` ones lie in [0, 255], others in [0, 1]."""
+    """Returns the factor from stored pixels to the network's input.
+
+    Args:
+        pixels: the range of the network's input.
+        stored: the dtype of the stored pixels: `uint8` means [0, 255], any other [0, 1].
+    """
     return HIGHEST[pixels] / (255 if stored == "uint8" else 1)
 
 
 Backend = Literal["tensorflow", "jax"]
 
 VARIABLE = "KERAS_BACKEND"
-"""Keras' own environment variable."""
+"""The environment variable of Keras."""
 
 
 def implied_backend() -> Backend:
-    """What `KERAS_BACKEND` names, TensorFlow where it is not set or empty.
+    """Returns the backend in `KERAS_BACKEND`; TensorFlow if it is not set or empty.
 
     Raises:
-        ValidationError: it names none that tuner trains on.
+        ValidationError: tuner does not support that backend.
     """
     stated = os.environ.get(VARIABLE) or "tensorflow"
     for backend in get_args(Backend):
         if stated == backend:
-            return backend  # type: ignore[no-any-return]  # `get_args` forgets the type
+            return backend  # type: ignore[no-any-return]  # `get_args` loses the type
     rule = f"must be tensorflow or jax, but {VARIABLE} is {shown(stated)}; name one in the file"
     raise broken(Problem(("backend",), rule))
 
 
 class Recipe(Section):
-    """How one network is trained."""
+    """The hyperparameters with which one network is trained."""
 
     learning_rate: Real = Field(default=0.001, gt=0)
     """Step size of the optimizer, at the start of the schedule."""
     batch_size: Whole = Field(default=128, ge=1)
-    """Images per training step; the last, smaller batch is trained too."""
+    """Images per training step; the last, smaller batch is used too."""
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop", "nadam", "lion"] = "adam"
     """Name of the Keras optimizer."""
     weight_decay: Real = Field(default=0.0, ge=0)
-    """Decoupled weight decay of the optimizer, 0 for none."""
+    """Decoupled weight decay of the optimizer; 0 means none."""
     label_smoothing: Real = Field(default=0.0, ge=0, lt=1)
-    """Share of each label spread evenly over all classes, 0 for none."""
+    """Share of each label that is spread evenly over all classes; 0 means none."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """Whether the learning rate stays, or falls to 0 along a cosine."""
+    """The learning rate's schedule: constant, or falling to 0 along a cosine."""
     patience: Whole | None = Field(default=None, ge=1)
-    """Stop after so many epochs without a better objective; left out, never."""
+    """Stop after this many epochs without a better objective; never by default."""
     shift: Real = Field(default=0.0, ge=0, lt=1)
-    """Random shifts by up to this fraction of height and width, 0 for none."""
+    """Random shifts by up to this fraction of height and width; 0 means none."""
     rotate: Real = Field(default=0.0, ge=0, le=180)
-    """Random turns by up to so many degrees to either side, 0 for none."""
+    """Random rotations by up to this many degrees in each direction; 0 means none."""
 
 
 def recipe_problem(name: str, value: Scalar) -> str | None:
-    """The rule that `value` breaks as the recipe's `name`; None too for any other name."""
+    """Returns the rule that `value` breaks as the recipe's `name`, or None.
+
+    A name that is not in the recipe breaks no rule.
+    """
     if name not in Recipe.model_fields:
         return None
     try:

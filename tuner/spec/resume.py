@@ -1,4 +1,4 @@
-"""Whether a study that has begun may go on with a study file that has changed."""
+"""Compares a changed study file with the stored study, to decide whether it may resume."""
 
 from collections.abc import Iterator, Mapping
 
@@ -19,31 +19,30 @@ MAY_CHANGE = frozenset(
         "pruner",
     }
 )
-"""What does not alter the meaning of the trials that are already there."""
+"""The keys that may change, since they do not change the meaning of existing trials."""
 
 
-def settled(stored: StudySpec, wanted: StudySpec) -> StudySpec:
-    """`wanted`, with what it leaves open as it was settled when the study began."""
+def settled(stored: StudySpec, new: StudySpec) -> StudySpec:
+    """Returns `new`, with precision and pruner from `stored` if the file leaves them open."""
     kept: dict[str, object] = {}
-    if wanted.precision == "auto":
+    if new.precision == "auto":
         kept["precision"] = stored.precision
-    if "pruner" not in wanted.model_fields_set:
+    if "pruner" not in new.model_fields_set:
         kept["pruner"] = stored.pruner
-    return wanted.model_copy(update=kept)
+    return new.model_copy(update=kept)
 
 
-def resume_problems(stored: StudySpec, wanted: StudySpec) -> list[str]:
-    """What `wanted` says otherwise than the study `stored` that it would go on with.
+def resume_problems(stored: StudySpec, new: StudySpec) -> list[str]:
+    """Returns the differences that do not allow `new` to resume the study `stored`.
 
-    Each problem reads `key: the study was started with X, the file now says Y`, unless Y is
-    what `KERAS_BACKEND` implies; the search space is compared parameter by parameter. Empty
-    when the study may go on.
+    Each problem reads `key: the study was started with X, the file now says Y`. The search space
+    is compared by parameter. Empty if the study may resume.
     """
-    before, after = _entries(stored), _entries(settled(stored, wanted))
+    before, after = _entries(stored), _entries(settled(stored, new))
     changed = (key for key in {**before, **after} if before.get(key) != after.get(key))
     return [
-        f"{key}: the study was started with {_said(before, key)}, "
-        f"{_speaker(wanted, key)} {_said(after, key)}"
+        f"{key}: the study was started with {_shown(before, key)}, "
+        f"{_source(new, key)} {_shown(after, key)}"
         for key in changed
     ]
 
@@ -60,10 +59,10 @@ def _flattened(document: Mapping[str, object]) -> Iterator[tuple[str, object]]:
             yield key, value
 
 
-def _speaker(wanted: StudySpec, key: str) -> str:
-    implied = key == "backend" and key not in wanted.model_fields_set
+def _source(new: StudySpec, key: str) -> str:
+    implied = key == "backend" and key not in new.model_fields_set
     return f"the file leaves it to {VARIABLE}, which means" if implied else "the file now says"
 
 
-def _said(entries: Mapping[str, object], key: str) -> str:
+def _shown(entries: Mapping[str, object], key: str) -> str:
     return flow(entries[key]) if key in entries else "nothing"

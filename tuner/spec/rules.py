@@ -1,8 +1,4 @@
-"""The rules that hold between entries of a study file.
-
-Each function takes the study, whose entries are valid one by one, and yields what is wrong
-between them.
-"""
+"""The rules between the entries of a study file. Each entry is valid by itself already."""
 
 from __future__ import annotations
 
@@ -22,18 +18,18 @@ if TYPE_CHECKING:
     from tuner.spec.study_spec import StudySpec
 
 LONGEST_VALUE = 6000
-"""MLflow's MAX_PARAM_VAL_LENGTH: it cuts longer ones, and values that differ later are equal."""
+"""MLflow's MAX_PARAM_VAL_LENGTH. It truncates longer values, which could make two equal."""
 MOST_GRID_POINTS = 100_000
-"""A grid is enumerated in memory, and nobody trains more."""
+"""The points of a grid are enumerated in memory."""
 
 
 def checked_space(
     space: Mapping[str, Domain | Scalar], info: ValidationInfo
 ) -> Mapping[str, Domain | Scalar]:
-    """`space` itself, once its names can be parameters and the recipe takes its values.
+    """Returns `space` if all its names and values are valid.
 
     Raises:
-        ValidationError: all that is wrong with it.
+        ValidationError: all invalid names and values.
     """
     lengths = [] if is_stored(info) else _length_problems(space)
     problems = [*_name_problems(space), *lengths, *_recipe_problems(space)]
@@ -43,7 +39,7 @@ def checked_space(
 
 
 def study_problems(spec: StudySpec) -> Iterator[Problem]:
-    """Everything that does not fit together."""
+    """Yields all broken rules between entries."""
     yield from _objective_problems(spec)
     yield from _baseline_problems(spec)
     yield from _budget_problems(spec)
@@ -51,7 +47,7 @@ def study_problems(spec: StudySpec) -> Iterator[Problem]:
 
 
 def _idle_problems(spec: StudySpec) -> Iterator[Problem]:
-    """Settings that could never do anything."""
+    """Yields settings that have no effect."""
     if spec.search_space.get("patience") is not None and not spec.validation:
         yield Problem(("search_space", "patience"), "needs a validation split, got validation: 0")
     least = getattr(spec.pruner, "min_resource", 1)
@@ -63,7 +59,7 @@ def _idle_problems(spec: StudySpec) -> Iterator[Problem]:
 def _name_problems(space: Mapping[str, Domain | Scalar]) -> Iterator[Problem]:
     for name in space:
         if not is_parameter_name(name):
-            rule = "must be a parameter's name of letters, digits and '_'"
+            rule = "must be a parameter name of letters, digits and '_'"
             yield Problem((), f"{rule}, got {shown(name)}")
 
 
@@ -87,7 +83,10 @@ def _recipe_problems(space: Mapping[str, Domain | Scalar]) -> Iterator[Problem]:
 
 
 def _extremes(entry: Domain | Scalar) -> Iterator[tuple[tuple[str, ...], str, Scalar]]:
-    """The values that decide whether all of `entry` is allowed, with location and subject."""
+    """Yields the values that decide whether all values of an entry are valid.
+
+    Each comes with its location in the entry, and the start of the message.
+    """
     if isinstance(entry, FloatDomain | IntDomain):
         yield ("low",), "", entry.low
         yield ("high",), "", entry.high
@@ -132,7 +131,7 @@ def _grid_problems(spec: StudySpec) -> Iterator[Problem]:
     if size is None:
         return
     if size > MOST_GRID_POINTS:
-        rule = f"a grid may have {MOST_GRID_POINTS} points, got {size}"
+        rule = f"a grid may have at most {MOST_GRID_POINTS} points, got {size}"
         yield Problem(("search_space",), rule)
     elif spec.trials > size:
         yield Problem(("trials",), f"the grid has {size} points, got {spec.trials}")

@@ -1,4 +1,4 @@
-"""What a study file may say of its sampler and its pruner."""
+"""The samplers and pruners of a study file, with their settings."""
 
 from functools import partial
 from typing import Annotated, Literal
@@ -13,31 +13,31 @@ class Tpe(Section):
 
     type: Literal["tpe"] = "tpe"
     n_startup_trials: Whole = Field(default=10, ge=0)
-    """Trials drawn at random before the first estimate."""
+    """Random trials before the first estimate."""
     multivariate: Flag = True
-    """Estimate the parameters jointly, not one by one."""
+    """Estimate all parameters jointly, not separately."""
 
 
 class Random(Section):
-    """Independent uniform draws."""
+    """Independent uniform sampling."""
 
     type: Literal["random"] = "random"
 
 
 class Qmc(Section):
-    """A scrambled Sobol or Halton sequence: draws that cover the space evenly."""
+    """A scrambled Sobol or Halton sequence, which covers the space evenly."""
 
     type: Literal["qmc"] = "qmc"
     sequence: Literal["sobol", "halton"] = "sobol"
-    """Which low-discrepancy sequence."""
+    """The low-discrepancy sequence."""
 
 
 class CmaEs(Section):
-    """Covariance matrix adaptation; numeric parameters only, the rest drawn at random."""
+    """Covariance matrix adaptation for numeric parameters; the others are sampled at random."""
 
     type: Literal["cmaes"] = "cmaes"
     n_startup_trials: Whole = Field(default=1, ge=0)
-    """Trials drawn at random before the first adaptation."""
+    """Random trials before the first adaptation."""
 
 
 class Grid(Section):
@@ -51,46 +51,46 @@ class GaussianProcess(Section):
 
     type: Literal["gp"] = "gp"
     n_startup_trials: Whole = Field(default=10, ge=0)
-    """Trials drawn at random before the first fit."""
+    """Random trials before the first fit."""
 
 
 class MedianPruner(Section):
-    """Stops a trial that is below the median of the earlier ones at the same epoch."""
+    """Stops a trial that is worse than the median of earlier trials at the same epoch."""
 
     type: Literal["median"] = "median"
     n_startup_trials: Whole = Field(default=5, ge=0)
-    """Trials that must have ended before any is stopped."""
+    """Trials that must have ended before a trial is stopped."""
     n_warmup_steps: Whole = Field(default=0, ge=0)
-    """Epochs that every trial may train in any case."""
+    """Epochs before a trial can be stopped."""
     interval_steps: Whole = Field(default=1, ge=1)
-    """Epochs between two looks."""
+    """Epochs between two checks."""
 
 
 class Hyperband(Section):
-    """Successive halving over several trade-offs of breadth and depth."""
+    """Successive halving with several trade-offs between many short and few long trials."""
 
     type: Literal["hyperband"] = "hyperband"
     min_resource: Whole = Field(default=1, ge=1)
-    """Epochs that every trial may train in any case."""
+    """Epochs before a trial can be stopped."""
     reduction_factor: Whole = Field(default=3, ge=2)
-    """One in so many goes on to the next rung."""
+    """One of this many trials continues to the next rung."""
 
 
 class SuccessiveHalving(Section):
-    """Asynchronous successive halving: the best of each rung go on.
+    """Asynchronous successive halving: only the best trials of each rung continue.
 
-    The default of studies, with the settings that docs/search.md measured.
+    The default pruner; docs/search.md shows the measurements behind its settings.
     """
 
     type: Literal["successive-halving"] = "successive-halving"
     min_resource: Whole = Field(default=2, ge=1)
-    """Epochs that every trial may train in any case."""
+    """Epochs before a trial can be stopped."""
     reduction_factor: Whole = Field(default=3, ge=2)
-    """One in so many goes on to the next rung."""
+    """One of this many trials continues to the next rung."""
 
 
 class NoPruner(Section):
-    """Every trial trains all its epochs."""
+    """No pruning: every trial trains all its epochs."""
 
     type: Literal["none"] = "none"
 

@@ -1,4 +1,4 @@
-"""What every part of a study file is made of: frozen mappings whose errors are readable."""
+"""The base classes of a study file's sections: frozen mappings with readable errors."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,18 +19,34 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 from tuner.errors import encodable, unknown
 
 Location = tuple[int | str, ...]
-"""Keys and indices from the top of the file down to an entry."""
+"""The keys and indices that lead from the top of the file to an entry."""
+
+Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+"""A finite number, also a whole one; not a boolean or text."""
+
+Whole = Annotated[int, Field(strict=True)]
+"""A whole number, not a boolean."""
+
+Flag = Annotated[bool, Field(strict=True)]
+"""true or false, not 1 or "yes"."""
+
+
+Text = Annotated[str, AfterValidator(encodable)]
+"""Text from a user's code or file. Characters that UTF-8 cannot encode are replaced."""
+
+STORED = "stored"
+"""The validation context of a study that is read from the database."""
 
 _BROKEN = "rule_broken"
 _CONSEQUENCE = "default_factory_not_called"
-"""A default that follows from another entry, which has a problem of its own."""
+"""Pydantic's error for a default that depends on an invalid entry, which has its own error."""
 
 _LONGEST_VALUE = 60
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One broken rule and where; reads `search_space.rate.low: must be > 0, got 0`."""
+    """A broken rule and its location, such as `search_space.rate.low: must be > 0, got 0`."""
 
     at: Location
     rule: str
@@ -39,14 +55,70 @@ class Problem:
         return f"{key_path(self.at)}: {self.rule}" if self.at else self.rule
 
 
+class Frozen(BaseModel):
+    """Immutable data that is validated once. Unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class Section(Frozen):
+    """A mapping in the study file. Its `ValidationError` uses tuner's wording."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _reword(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(value)
+        except ValidationError as error:
+            raise broken(*problems_in(error, cls.model_fields)) from error
+
+
+def by_type(
+    kind: str, classes: tuple[type[Section], ...], value: object, context: object = None
+) -> Section:
+    """Validates a mapping, or only a name, as the class with that `type`.
+
+    Args:
+        kind: what the classes are, for messages.
+        classes: the possible classes.
+        value: the mapping or name.
+        context: the validation context.
+
+    Raises:
+        ValidationError: the type is unknown, or the chosen class has problems.
+    """
+    if isinstance(value, classes):
+        return value
+    known = {type_name(section): section for section in classes}
+    if isinstance(value, str):
+        return _chosen(kind, known, value, ()).model_validate({"type": value})
+    if not isinstance(value, Mapping):
+        raise broken(Problem((), f"must be a name or a mapping, got {shown(value)}"))
+    if "type" not in value:
+        raise broken(Problem(("type",), f"is required (known: {', '.join(sorted(known))})"))
+    return _chosen(kind, known, value["type"], ("type",)).model_validate(value, context=context)
+
+
+def type_name(section: type[Section]) -> str:
+    """Returns the `type` of a section in a file."""
+    return str(get_args(section.model_fields["type"].annotation)[0])
+
+
+def is_stored(info: ValidationInfo[Any]) -> bool:
+    """Whether the validated data comes from the database."""
+    return bool(info.context == STORED)
+
+
 def key_path(location: Location) -> str:
-    """The location as people write it: `baseline[0].learning_rate`."""
+    """Formats a location, such as `baseline[0].learning_rate`."""
     parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
     return "".join(parts).removeprefix(".")
 
 
 def shown(value: object) -> str:
-    """`value` as the study file would have it, shortened."""
+    """Formats a value as in a study file, shortened to 60 characters."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -60,7 +132,7 @@ def shown(value: object) -> str:
 
 
 def broken(*problems: Problem) -> ValidationError:
-    """What a validator raises; pydantic puts each problem below the entry being validated."""
+    """Creates the error that a validator raises; pydantic adds the location of its entry."""
     return ValidationError.from_exception_data(
         "study file",
         [
@@ -75,8 +147,17 @@ def broken(*problems: Problem) -> ValidationError:
 
 
 def problems_in(error: ValidationError, keys: Collection[str]) -> list[Problem]:
-    """Every problem of `error`, in our words; `keys` are those the mapping may hold."""
+    """Returns the problems of `error` in tuner's wording; `keys` are the mapping's valid keys."""
     return list(_translated(error, keys))
+
+
+def _chosen(
+    kind: str, known: Mapping[str, type[Section]], name: object, at: Location
+) -> type[Section]:
+    if isinstance(name, str) and name in known:
+        return known[name]
+    text = name if isinstance(name, str) else shown(name)
+    raise broken(Problem(at, unknown(kind, text, known)))
 
 
 def _translated(error: ValidationError, keys: Collection[str]) -> Iterator[Problem]:
@@ -128,85 +209,3 @@ _WORDING: dict[str, str | Callable[[dict[str, Any]], str]] = {
     "tuple_type": "must be a list",
     "invalid_key": "must be a text key",
 }
-
-
-STORED = "stored"
-"""Validation context of a study that comes from the database."""
-
-
-def is_stored(info: ValidationInfo[Any]) -> bool:
-    """Whether what is being validated comes from the database."""
-    return bool(info.context == STORED)
-
-
-Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-"""A finite number; whole ones are taken too, booleans and text are not."""
-
-Whole = Annotated[int, Field(strict=True)]
-"""A whole number, never a boolean."""
-
-Flag = Annotated[bool, Field(strict=True)]
-"""true or false, never 1 or "yes"."""
-
-
-Text = Annotated[str, AfterValidator(encodable)]
-"""What anyone's code or file says: kept as far as JSON, databases and MLflow can keep it."""
-
-
-class Frozen(BaseModel):
-    """Data that is checked once, refuses unknown keys and never changes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
-
-
-class Section(Frozen):
-    """A mapping of the study file.
-
-    Its `ValidationError` holds our wording alone, an unknown key's neighbours included.
-    """
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _reword(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        try:
-            return handler(value)
-        except ValidationError as error:
-            raise broken(*problems_in(error, cls.model_fields)) from error
-
-
-def by_type(
-    kind: str, classes: tuple[type[Section], ...], value: object, context: object = None
-) -> Section:
-    """Validates `value`, a mapping or a bare name, as the class that its `type` names.
-
-    `context` is that of the validation around it.
-
-    Raises:
-        ValidationError: no such type, or the chosen class's problems and no other's.
-    """
-    if isinstance(value, classes):
-        return value
-    known = {type_name(section): section for section in classes}
-    if isinstance(value, str):
-        return _chosen(kind, known, value, ()).model_validate({"type": value})
-    if not isinstance(value, Mapping):
-        raise broken(Problem((), f"must be a name or a mapping, got {shown(value)}"))
-    if "type" not in value:
-        raise broken(Problem(("type",), f"is required (known: {', '.join(sorted(known))})"))
-    return _chosen(kind, known, value["type"], ("type",)).model_validate(value, context=context)
-
-
-def _chosen(
-    kind: str, known: Mapping[str, type[Section]], name: object, at: Location
-) -> type[Section]:
-    if isinstance(name, str) and name in known:
-        return known[name]
-    text = name if isinstance(name, str) else shown(name)
-    raise broken(Problem(at, unknown(kind, text, known)))
-
-
-def type_name(section: type[Section]) -> str:
-    """What `type` a file writes for `section`."""
-    return str(get_args(section.model_fields["type"].annotation)[0])

@@ -1,7 +1,7 @@
-"""The study file as data: what a study is, checked as far as one file can be.
+"""The schema of the study file.
 
-Whether a data set, a model or a parameter name exists is checked where those are known;
-this module knows only what a file may say.
+Validates what a file alone can tell. Other modules check whether its data set, model function
+and parameter names exist.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from pydantic import (
 
 from tuner.errors import unknown
 from tuner.spec.names import FunctionName, RegistryName, StudyName, address_problem
-from tuner.spec.objective import SELECTION_METRICS, TRAINING_METRICS, Objective, ObjectiveEntry
+from tuner.spec.objective import Objective, ObjectiveEntry
 from tuner.spec.recipe import Backend, Pixels, implied_backend
 from tuner.spec.rules import checked_space, study_problems
 from tuner.spec.samplers import Grid, NoPruner, Pruner, Sampler, SuccessiveHalving, Tpe
@@ -27,12 +27,12 @@ from tuner.spec.section import Problem, Real, Section, Whole, broken, is_stored,
 
 
 class DatasetReference(Section):
-    """The data set's name, and what its function is called with."""
+    """The data set's name and the arguments of its function."""
 
     name: FunctionName
     """A known data set, or `package.module:function`."""
     args: Mapping[str, Value] = Field(default_factory=dict)
-    """What the data set's function is called with."""
+    """Keyword arguments of the data set's function."""
 
 
 def _from_name(value: object) -> object:
@@ -42,42 +42,30 @@ def _from_name(value: object) -> object:
 DatasetEntry = Annotated[
     DatasetReference, BeforeValidator(_from_name, json_schema_input_type=str | DatasetReference)
 ]
-"""A data set as a study file writes it: the name alone will do."""
+"""A data set in a study file: its name, or a mapping."""
 
 
 class Gates(Section):
-    """What a candidate must reach to be promoted; a gate left out is not checked."""
+    """The requirements for promotion. A gate that is left out is not checked."""
 
     test_accuracy: Real | None = Field(default=None, ge=0, le=1)
-    """Accuracy on the test set, at least."""
+    """The lowest accuracy on the test set."""
     train_test_gap: Real | None = Field(default=None, ge=0, le=1)
-    """Training accuracy without dropout minus test accuracy, at most."""
+    """The largest difference of training accuracy (without dropout) and test accuracy."""
     latency_p95_ms: Real | None = Field(default=None, gt=0)
-    """Milliseconds that 95 of 100 calls with one image take, at most."""
+    """The longest latency of one image, in milliseconds (95th percentile)."""
     train_time_s: Real | None = Field(default=None, gt=0)
-    """Seconds that the trial's training took, at most."""
+    """The longest training time of the trial, in seconds."""
 
 
 class Promotion(Section):
-    """The registered model that a champion becomes a version of, and what it takes."""
+    """The registered model for the promoted trial, and the requirements."""
 
     model: RegistryName = Field(default_factory=str)
-    """Name in the registry; left out, the study's name."""
+    """Name of the registered model; by default the study's name."""
     gates: Gates = Gates()
-    """What a candidate must reach."""
+    """The requirements for promotion."""
 
-
-__all__ = [
-    "SELECTION_METRICS",
-    "TRAINING_METRICS",
-    "Backend",
-    "DatasetReference",
-    "Gates",
-    "Objective",
-    "Point",
-    "Promotion",
-    "StudySpec",
-]
 
 Point = Mapping[str, Scalar]
 
@@ -95,14 +83,14 @@ AutoOrCount = Annotated[
 
 
 def _implied_trials(validated: dict[str, Any]) -> int:
-    """One where nothing is searched, every point of a grid; else the file has to say."""
+    """All points of a grid, or 1 if nothing is searched. Otherwise the file must state it."""
     whole_grid = isinstance(validated["sampler"], Grid)
     size = grid_size(_domains(validated["search_space"]).values()) if whole_grid else None
     return size or 1
 
 
 def _implied_pruner(validated: dict[str, Any]) -> Pruner:
-    """None with several seeds: the mean of a point needs all its trainings."""
+    """No pruner with several seeds: the mean of a point needs all its trainings."""
     return SuccessiveHalving() if validated["seeds"] == 1 else NoPruner()
 
 
@@ -111,14 +99,14 @@ def _domains(space: Mapping[str, Domain | Scalar]) -> dict[str, Domain]:
 
 
 class StudySpec(Section):
-    """A study: a claim turned into trials.
+    """A study.
 
-    `trials` counts points; each is trained with `seeds` seeds, so the study has
+    `trials` counts points. Each point is trained with `seeds` seeds, so the study has
     `trials * seeds` slots.
     """
 
     name: StudyName
-    """What the study is called everywhere: on the command line, in MLflow, on disk."""
+    """The study's name on the command line, in MLflow and on disk."""
     dataset: DatasetEntry
     """The images: `mnist`, `fashion-mnist`, `digits`, or `package.module:function`."""
     model: FunctionName
@@ -128,51 +116,51 @@ class StudySpec(Section):
     )
     """Parameters of the model and of the recipe; a domain is searched, a scalar is fixed."""
     baseline: tuple[Mapping[str, Value], ...] = ()
-    """Points tried first; each may leave parameters to the sampler."""
+    """Points that are tried first; the sampler chooses the parameters that a point leaves out."""
     objective: ObjectiveEntry = Objective()
-    """The metric that says which trial is better."""
+    """The metric that is optimized."""
     sampler: Sampler = Tpe()
-    """How points are chosen."""
+    """The algorithm that chooses points."""
     trials: Whole = Field(default_factory=_implied_trials, ge=1)
-    """How many points; may be left out where nothing is searched and with a grid."""
+    """The number of points; optional if nothing is searched, and with a grid."""
     seeds: Whole = Field(default=1, ge=1)
     """How often each point is trained, each time with another seed."""
     pruner: Pruner = Field(default_factory=_implied_pruner)
-    """How hopeless trials are stopped early; left out, `none` where `seeds` is above 1."""
+    """The algorithm that stops bad trials early; by default `none` if `seeds` is above 1."""
     epochs: Whole = Field(ge=1)
-    """Passes over the training images, at most."""
+    """The largest number of passes over the training images."""
     validation: Whole = Field(ge=0)
     """Images split off the training set, stratified; with 0 the last epoch counts."""
     seed: Whole = Field(default=0, ge=0, lt=2**32)
-    """What every random draw of the study follows from."""
+    """The seed from which all random numbers of the study are derived."""
     backend: Backend = Field(default_factory=implied_backend)
-    """What Keras computes with: `tensorflow`, or `jax`; left out, what `KERAS_BACKEND` names."""
+    """The Keras backend: `tensorflow` or `jax`; by default the value of `KERAS_BACKEND`."""
     pixels: Pixels = "unit"
-    """What the network is given: `unit`, floats in [0, 1], or `bytes`, floats in [0, 255]."""
+    """The network's input: `unit` for floats in [0, 1], or `bytes` for floats in [0, 255]."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """The arithmetic of training; `auto` is the one that turns out faster when it begins."""
+    """The arithmetic of training; `auto` measures and takes the faster one."""
     workers: AutoOrCount = "auto"
-    """Trials trained at a time on this machine."""
+    """The number of trials trained at the same time on this machine."""
     epoch_limit_s: AutoOrCount = "auto"
-    """Seconds after which an epoch that has not ended hangs; its trainer is killed."""
+    """The time limit of one epoch, in seconds; then its trainer is killed."""
     lease_s: Whole = Field(default=60, ge=2)
-    """Seconds of silence after which a driver of another machine counts as dead."""
+    """Seconds without a heartbeat after which other drivers take over a driver's trials."""
     max_retries: Whole = Field(default=2, ge=0)
-    """How often a trial whose trainer died is tried again."""
+    """How often a trial is retried after its trainer died."""
     keep_models: Whole = Field(default=3, ge=1)
     """How many of the best trials keep their model in MLflow."""
     promotion: Promotion = Field(default=Promotion(), validate_default=True)
-    """What becomes of the best trial."""
+    """The settings of promotion."""
 
     @field_validator("promotion")
     @classmethod
     def _name_model(cls, promotion: Promotion, info: ValidationInfo) -> Promotion:
-        """The registered model is named after the study unless the file says otherwise."""
+        """Names the registered model after the study if the file does not name it."""
         if promotion.model or "name" not in info.data:
             return promotion
         problem = address_problem(info.data["name"])
         if problem and not is_stored(info):
-            hint = "left out, it is the study's name; write another one here"
+            hint = "its default is the study's name; state another name here"
             raise broken(Problem(("model",), f"{problem}; {hint}"))
         return promotion.model_copy(update={"model": info.data["name"]})
 
@@ -184,21 +172,21 @@ class StudySpec(Section):
 
     @property
     def domains(self) -> dict[str, Domain]:
-        """What is searched."""
+        """The searched parameters."""
         return _domains(self.search_space)
 
     @property
     def fixed(self) -> dict[str, Scalar]:
-        """What every trial shares."""
+        """The fixed parameters."""
         return {k: entry for k, entry in self.search_space.items() if isinstance(entry, Scalar)}
 
     @property
     def slots(self) -> int:
-        """How many logical trials the study has in all."""
+        """The number of trials: points times seeds."""
         return self.trials * self.seeds
 
     def value_problem(self, name: str, value: Scalar) -> str | None:
-        """The rule that keeps `name` from having `value`, or None."""
+        """Returns the rule that `value` breaks as the parameter `name`, or None."""
         if name not in self.search_space:
             return unknown("parameter", name, self.search_space)
         entry = self.search_space[name]
@@ -209,10 +197,10 @@ class StudySpec(Section):
         return f"is fixed at {shown(entry)}, got {shown(value)}"
 
     def point_problems(self, point: Point) -> list[str]:
-        """What keeps `point` from being a point of the search space; it may be partial."""
+        """Returns the problems of a point, which may be partial; empty if it is valid."""
         rules = {name: self.value_problem(name, value) for name, value in point.items()}
         return [f"{name}: {rule}" for name, rule in rules.items() if rule]
 
     def grid_size(self) -> int | None:
-        """How many points the grid has, or None if a domain has no finite one."""
+        """Returns how many points the grid has, or None if a domain is continuous."""
         return grid_size(self.domains.values())

@@ -74,7 +74,7 @@ class Follower:
 
     def _begin(self) -> StudySummary:
         summary = self._summary()
-        self._ended = {row.number for row in self._trials.known() if row.state.is_finished()}
+        self._ended = {row.number for row in self._trials.cached() if row.state.is_finished()}
         trainers = max(1, summary.counts["running"])
         self._notify(plan_of(summary, self._spec.epochs, trainers, None))
         return summary
@@ -97,7 +97,7 @@ class Follower:
         if outcome := outcome_of(row.state):
             self._ended.add(number)
             self._running.pop(number, None)
-            self._notify(_end_of(row, outcome, best_of(self._spec, self._trials.known())))
+            self._notify(_end_of(row, outcome, best_of(self._spec, self._trials.cached())))
         elif attempt.handed_back and number in self._running:
             del self._running[number]
             self._notify(TrialHandedBack(number, str(attempt.outcome)))

@@ -58,14 +58,14 @@ class Study:
     def importance(self) -> dict[str, float]:
         """Returns the importance of each parameter that varied; the values add up to 1.
 
-        A driver computes it about twice a minute and at its end. Empty while `importance_lacks`
+        A driver computes it about twice a minute and at its end. Empty while `why_no_importance`
         returns a reason.
         """
         return self.trials.importance()
 
-    def importance_lacks(self) -> str:
+    def why_no_importance(self) -> str:
         """Returns why there is no importance yet, as text. Empty if there is."""
-        return self.trials.importance_lacks()
+        return self.trials.why_no_importance()
 
     def dataset(self) -> DatasetInfo:
         """Returns the data set on this machine. Prepares it if it is not here yet.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tuner.files import replaced
 from tuner.models.contract import gist
-from tuner.spec.search_space import Frozen
+from tuner.spec.section import Frozen
 from tuner.training.plan import EpochReport
 
 _SHARE = 0.02

@@ -8,10 +8,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
+from tuner.spec.objective import Objective
 from tuner.spec.recipe import Pixels, Recipe
-from tuner.spec.search_space import Frozen, Scalar
-from tuner.spec.section import Text
-from tuner.spec.study_spec import Objective
+from tuner.spec.search_space import Scalar
+from tuner.spec.section import Frozen, Text
 
 Precision = Literal["float32", "bfloat16"]
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import chain
 from statistics import median
 
-from tuner.spec.search_space import Frozen
+from tuner.spec.section import Frozen
 from tuner.training.plan import Precision
 
 _CLEARLY = 0.8

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from tuner.spec.search_space import Frozen, Scalar
-from tuner.spec.section import Text
+from tuner.spec.search_space import Scalar
+from tuner.spec.section import Frozen, Text
 from tuner.training.plan import (
     EpochReport,
     ModelPlan,

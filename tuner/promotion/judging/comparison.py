@@ -13,7 +13,7 @@ from tuner.inference.predictor import Predictor
 from tuner.promotion.judging.evidence import HeldOut
 from tuner.promotion.judging.reproduction import agree
 from tuner.promotion.registry.champion import Champion, load_champion, open_champion
-from tuner.spec.search_space import Frozen
+from tuner.spec.section import Frozen
 from tuner.tracking.settings import TrackingSettings
 from tuner.training.rounding import undecided
 

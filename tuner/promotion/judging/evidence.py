@@ -14,7 +14,7 @@ from tuner.datasets.store import DatasetInfo, read_arrays
 from tuner.inference.latency import Latency, measure
 from tuner.inference.predictor import Predictor
 from tuner.promotion.candidate import Candidate
-from tuner.spec.search_space import Frozen
+from tuner.spec.section import Frozen
 from tuner.training.plan import Evaluation
 from tuner.training.scores import evaluate_predictions
 

@@ -12,7 +12,7 @@ from tuner.datasets.store import read_arrays
 from tuner.errors import ModelError
 from tuner.inference.predictor import Predictor
 from tuner.promotion.candidate import Candidate, Validated
-from tuner.spec.search_space import Frozen
+from tuner.spec.section import Frozen
 from tuner.training.plan import Precision
 from tuner.training.rounding import mean_noise, undecided
 from tuner.training.scores import cross_entropy

@@ -5,7 +5,7 @@ from pathlib import Path
 from tuner.datasets.pictures.picture_files import read
 from tuner.home import Home
 from tuner.promotion.registry.champion import load_champion, open_champion
-from tuner.spec.search_space import Frozen
+from tuner.spec.section import Frozen
 from tuner.tracking.settings import TrackingSettings
 
 _TRUST = (

@@ -26,7 +26,7 @@ from tuner.promotion.nomination import find_code, find_study
 from tuner.promotion.registry.model_cache import cached
 from tuner.promotion.registry.versions import ALIAS, champion_version, digest, fetch, trial_sha256
 from tuner.spec.recipe import Pixels
-from tuner.spec.search_space import Frozen
+from tuner.spec.section import Frozen
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Registrations
 from tuner.study.code_folders import folders_here

@@ -1,4 +1,4 @@
-"""From the text of a study file to a checked study, and back. The only reader of YAML.
+"""Reads a study file into a validated study, and writes it back. The only code that reads YAML.
 
-Start at `reader.read_study` and `writer.to_yaml`.
+Must not check anything outside the file. Start at `reader.read_study` and `writer.to_yaml`.
 """

@@ -1,7 +1,7 @@
-"""The study file's JSON Schema, for completion and checks in editors.
+"""The JSON Schema of the study file, for completion and checks in editors.
 
-Made from the same types that read the file. `tuner schema` prints it, and
-`docs/study.schema.json` is what it prints.
+It is generated from the types that read the file. `tuner schema` prints it, and
+`docs/study.schema.json` contains it.
 """
 
 import json
@@ -12,9 +12,9 @@ from tuner.spec.study_spec import StudySpec
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a study file, short forms included.
+    """Returns the JSON Schema (draft 2020-12) of a study file, with its short forms.
 
-    Rules between entries are beyond it; only reading the file checks those.
+    It cannot express rules between entries; only the reader checks those.
     """
     schema = StudySpec.model_json_schema()
     space = schema["properties"]["search_space"]
@@ -33,7 +33,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _require_type(definition: dict[str, Any]) -> None:
-    """Python code may leave out the `type` that its class implies; a file may not."""
+    """Makes `type` required: its default is for Python code only."""
     kind = definition["properties"].get("type", {})
     if "const" in kind:
         kind.pop("default", None)
@@ -41,5 +41,5 @@ def _require_type(definition: dict[str, Any]) -> None:
 
 
 def schema_text() -> str:
-    """The schema as the file `docs/study.schema.json` has it."""
+    """Returns the text of `docs/study.schema.json`."""
     return json.dumps(json_schema(), indent=2) + "\n"

@@ -1,4 +1,4 @@
-"""`--set key=value`: entries of a study file replaced on the command line."""
+"""Reads `--set key=value` and `name=value` arguments, and applies them to a study file."""
 
 import re
 from collections.abc import Sequence
@@ -13,12 +13,13 @@ from tuner.spec.text.yaml import load
 
 
 def point_from_text(assignments: Sequence[str], spec: StudySpec) -> dict[str, Scalar]:
-    """Reads `name=value` pairs as a point, complete or not, of the study's search space.
+    """Reads `name=value` arguments as a point of the search space, which may be partial.
 
-    A whole number becomes a float where the parameter is one.
+    A whole number becomes a float if the parameter is a float.
 
     Raises:
-        UsageError: all that is wrong with them.
+        UsageError: an argument is invalid; lists all problems.
+        SpecError: a value is not YAML.
     """
     pairs = [_assignment(text) for text in assignments]
     point = {name: _typed(name, value, spec) for name, value in pairs}
@@ -48,14 +49,14 @@ def _typed(name: str, value: Scalar, spec: StudySpec) -> Scalar:
 
 
 _SHORT_FORMS = {"dataset": "name", "objective": "metric", "pruner": "type", "sampler": "type"}
-"""What the text stands for where a file may write text for a mapping."""
+"""For each entry with a short form: the key that the short form states."""
 
 _INDEX = re.compile(r"\[(\d+)\]")
 
 
 @dataclass(frozen=True)
 class Override:
-    """One `--set`: where, and the value, read as YAML."""
+    """One `--set`: the path of the entry, and its new value."""
 
     text: str
     path: tuple[str, ...]
@@ -63,11 +64,11 @@ class Override:
 
     @property
     def flag(self) -> str:
-        """The override as it was typed."""
+        """The option as typed."""
         return f"--set {self.text}"
 
     def concerns(self, problem: Problem) -> bool:
-        """Whether `problem` lies at this entry, above it or below it."""
+        """Whether the problem is at this entry, above it or below it."""
         return bool(problem.at) and all(
             own == str(part) for own, part in zip(self.path, problem.at, strict=False)
         )
@@ -77,7 +78,8 @@ def parse_override(text: str) -> Override:
     """Reads `objective.metric=val_loss` or `baseline[0].dropout_rate=0.4`.
 
     Raises:
-        UsageError: there is no `=`, a part of the path is empty, or the value is no YAML.
+        UsageError: there is no `=`, or a part of the path is empty.
+        SpecError: the value is not YAML.
     """
     key, equals, value = text.partition("=")
     path = tuple(_INDEX.sub(r".\1", key.strip()).split("."))
@@ -87,10 +89,10 @@ def parse_override(text: str) -> Override:
 
 
 def overridden(document: object, overrides: Sequence[Override]) -> object:
-    """`document` with the overrides applied in order; `document` itself stays as it is.
+    """Returns a copy of `document` with the overrides applied in order.
 
-    Naming another sampler, metric and the like replaces the whole entry, because its other
-    keys belonged to the old one. A key that no study has is left to validation.
+    Another sampler, pruner, data set or metric replaces the whole entry, because its other keys
+    belonged to the old one. Validation reports unknown keys.
 
     Raises:
         UsageError: a list has no such index.

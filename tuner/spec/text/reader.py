@@ -1,4 +1,4 @@
-"""The study file's reader: a path or a text in, a checked study or all its problems out."""
+"""Reads a study file, and reports all its problems at once."""
 
 import json
 from collections.abc import Sequence
@@ -10,33 +10,30 @@ from tuner.errors import SpecError
 from tuner.spec.section import STORED, Problem, problems_in
 from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.overrides import Override, overridden, parse_override
-from tuner.spec.text.writer import to_yaml
 from tuner.spec.text.yaml import MOST_BYTES, load
-
-__all__ = ["parse_stored", "parse_study", "read_study", "to_yaml"]
 
 
 def read_study(path: Path, overrides: Sequence[str] = ()) -> StudySpec:
-    """Reads the study file at `path`, changed by `overrides` such as `epochs=3`.
+    """Reads the study file at `path`, with overrides such as `epochs=3`.
 
     Raises:
-        SpecError: the file cannot be read, or every rule that it breaks.
-        UsageError: an override is no `key=value`.
+        SpecError: the file cannot be read, or breaks rules; lists all of them.
+        UsageError: an override is not `key=value`.
     """
     return parse_study(_text(path), str(path), overrides)
 
 
 def parse_study(text: str, source: str, overrides: Sequence[str] = ()) -> StudySpec:
-    """Checks the study file `text`; `source` names it in messages.
+    """Validates the text of a study file; `source` names the file in messages.
 
     Raises:
-        SpecError: every rule that the study breaks. The source is the overrides' own where
-            they alone are to blame.
-        UsageError: an override is no `key=value`.
+        SpecError: all broken rules. It names the overrides instead of the file if they alone are
+            the cause.
+        UsageError: an override is not `key=value`.
     """
     document = load(text, source)
     if document is None:
-        raise SpecError(source, ["must hold a study, got an empty file"])
+        raise SpecError(source, ["must contain a study, got an empty file"])
     applied = [parse_override(override) for override in overrides]
     try:
         return StudySpec.model_validate(overridden(document, applied))
@@ -46,15 +43,15 @@ def parse_study(text: str, source: str, overrides: Sequence[str] = ()) -> StudyS
 
 
 def parse_stored(text: str, name: str, **known: object) -> StudySpec:
-    """Reads the study `name` back from the database, free of limits that came after it.
+    """Reads a study from the database. Limits that were added later do not apply to it.
 
     Args:
-        text: what `to_stored` wrote, or the YAML of earlier versions.
-        name: the study's, for messages.
-        known: entries that texts of earlier versions leave out.
+        text: the result of `to_stored`, or the YAML of earlier versions.
+        name: the study's name, for messages.
+        known: entries that earlier versions did not store.
 
     Raises:
-        SpecError: another version of tuner wrote it.
+        SpecError: this version of tuner cannot read it.
     """
     source = f"study {name}"
     try:
@@ -93,7 +90,7 @@ def _text(path: Path) -> str:
 
 
 def _blamed(source: str, problems: Sequence[Problem], overrides: Sequence[Override]) -> str:
-    """The overrides that the problems concern if that explains all, else the file and all."""
+    """Returns the overrides that cause the problems, or the file and all overrides."""
     flags = [one.flag for one in overrides]
     culprits = [one.flag for one in overrides if any(map(one.concerns, problems))]
     if all(any(one.concerns(problem) for one in overrides) for problem in problems):

@@ -1,4 +1,4 @@
-"""A study back to the file that a person would have written, or to text for the database."""
+"""Writes a study as a readable study file, or as text for the database."""
 
 import json
 
@@ -9,16 +9,16 @@ from tuner.spec.text.yaml import dump
 
 
 def to_yaml(spec: StudySpec) -> str:
-    """The whole study as YAML, in one canonical form.
+    """Writes the whole study as YAML, in one canonical form.
 
-    `parse_study(to_yaml(spec))` equals `spec`. Defaults are written out, so that a later
-    version with other defaults reads the same study.
+    `parse_study(to_yaml(spec))` equals `spec`. Defaults are included, so that a later version
+    with other defaults reads the same study.
     """
     return dump(study_document(spec))
 
 
 def to_stored(spec: StudySpec) -> str:
-    """The whole study as JSON, for the database: YAML takes a hundred times as long to read.
+    """Writes the whole study as JSON, for the database. Reading YAML takes 100 times as long.
 
     `parse_stored(to_stored(spec), spec.name)` equals `spec`. Equal studies have equal texts.
     """
@@ -26,7 +26,7 @@ def to_stored(spec: StudySpec) -> str:
 
 
 def study_document(spec: StudySpec) -> dict[str, object]:
-    """The study as the plain data that a study file holds, in short forms."""
+    """Returns the study as plain data, in the short forms of a study file."""
     special = {
         "dataset": _dataset(spec.dataset),
         "search_space": {name: _entry(entry) for name, entry in spec.search_space.items()},

@@ -1,6 +1,6 @@
-"""YAML text to plain Python data; the only place that runs ruamel.yaml.
+"""Reads and writes YAML 1.2 with plain values only. The only code that uses ruamel.yaml.
 
-YAML 1.2, so `1e-4` is a number. Nothing but plain values comes out of a document.
+In YAML 1.2, `1e-4` is a number.
 """
 
 import json
@@ -14,31 +14,88 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from tuner.errors import SpecError
 
+MOST_BYTES = 1_000_000
+
+_OTHER_VERSION = re.compile(r"^%YAML[ \t]+(?!1\.2\s).*", re.MULTILINE)
 _MOST_VALUES = 100_000
-"""Counted with every alias written out, which is how large an alias bomb really is."""
+"""The limit with every alias expanded, against alias bombs."""
 _MOST_LEVELS = 20
 _LONGEST_NUMBER = 100
 
 _PREFIX = "tag:yaml.org,2002:"
 _NUMBERS = {"int", "float", "bool", "null"}
 _TEXT = {"str", "timestamp", "value"}
-"""YAML 1.2 has neither dates nor the key `=`; both are the text that they look like."""
+"""YAML 1.2 has neither dates nor the key `=`; both are read as text."""
+_TOO_DEEP = f"must be nested at most {_MOST_LEVELS} levels deep"
 
-TOO_DEEP = f"must be nested at most {_MOST_LEVELS} levels deep"
-
-
-def document_problems(document: Node, resolver: Any) -> list[str]:
-    """Everything in `document` that is no plain data; dates in it become text."""
-    return list(_Inspection(resolver).problems(document))
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*(:[A-Za-z_][A-Za-z0-9_]*)?")
+_NOT_TEXT = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
+"""Words that some version of YAML does not read as text."""
 
 
-def position(mark: Any) -> str:
-    """Line and column of one of ruamel's marks, counted from 1."""
-    return f"line {mark.line + 1}, column {mark.column + 1}"
+def load(text: str, source: str) -> Any:
+    """Returns the document in `text` as mappings, lists and scalars; None if it is empty.
+
+    Raises:
+        SpecError: the text is not YAML, or has other than plain values; lists all places.
+    """
+    if len(text.encode(errors="replace")) > MOST_BYTES:
+        raise SpecError(source, [f"must be at most {MOST_BYTES} bytes"])
+    if other := _OTHER_VERSION.search(text):
+        raise SpecError(source, [f"must be YAML 1.2, got {other.group().strip()}"])
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        return _plain(yaml, text, source)
+    except MarkedYAMLError as error:
+        raise SpecError(source, [_marked(error)]) from error
+    except YAMLError as error:
+        raise SpecError(source, [f"must be YAML: {_first_line(error)}"]) from error
+    except (ValueError, OverflowError) as error:
+        raise SpecError(source, ["must be YAML: an escape is not a valid character"]) from error
+    except RecursionError as error:
+        raise SpecError(source, [_TOO_DEEP]) from error
+
+
+def dump(document: Mapping[str, object]) -> str:
+    """Writes `document` with one line for each entry of its first two levels."""
+    return "".join(_entry(key, value) for key, value in document.items())
+
+
+def flow(value: object) -> str:
+    """Writes `value` on one line, as after a key."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_text(str(k))}: {flow(entry)}' for k, entry in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(flow, value))}]"
+    return _text(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _plain(yaml: YAML, text: str, source: str) -> Any:
+    document = yaml.compose(text)
+    if document is None:
+        return None
+    if problems := list(_Inspection(yaml.resolver).problems(document)):
+        raise SpecError(source, problems)
+    return yaml.constructor.construct_document(document)
+
+
+def _marked(error: MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    problem = str(error.problem or error.context)
+    whole = f"{error.context}, {problem}" if problem.startswith("but ") else problem
+    words = " ".join(whole.split())
+    return f"{_position(mark)}: {words}" if mark else words
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 class _Inspection:
-    """One walk over a composed document; each node once, however often it is aliased."""
+    """Finds the problems of a composed document. Visits each node once, even if it is aliased.
+
+    Changes dates to text.
+    """
 
     def __init__(self, resolver: Any) -> None:
         self._resolver = resolver
@@ -48,13 +105,13 @@ class _Inspection:
     def problems(self, document: Node) -> Iterator[str]:
         yield from self._walk(document, 1)
         if self._sizes.get(id(document), 0) > _MOST_VALUES:
-            yield f"must hold at most {_MOST_VALUES} values, aliases written out"
+            yield f"must have at most {_MOST_VALUES} values, with aliases expanded"
 
     def _walk(self, node: Node, level: int) -> Iterator[str]:
         if id(node) in self._open:
-            yield f"{_place(node)}: an alias must not stand inside what it names"
+            yield f"{_place(node)}: an alias must not be inside its own anchor"
         elif level > _MOST_LEVELS:
-            yield f"{_place(node)}: {TOO_DEEP}"
+            yield f"{_place(node)}: {_TOO_DEEP}"
         elif id(node) not in self._sizes:
             self._open.add(id(node))
             yield from self._own(node)
@@ -86,7 +143,7 @@ class _Inspection:
 
     def _number(self, node: ScalarNode, kind: str) -> Iterator[str]:
         if len(node.value) > _LONGEST_NUMBER:
-            yield f"{_place(node)}: a number may have {_LONGEST_NUMBER} characters"
+            yield f"{_place(node)}: a number may have at most {_LONGEST_NUMBER} characters"
         elif self._resolver.resolve(ScalarNode, node.value, (True, False)) != node.ctag:
             yield f"{_place(node)}: {node.value!r} is no {kind}"
 
@@ -124,26 +181,12 @@ def _refused_tag(node: Node) -> str:
 
 
 def _place(node: Node) -> str:
-    return position(node.start_mark)
+    return _position(node.start_mark)
 
 
-_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*(:[A-Za-z_][A-Za-z0-9_]*)?")
-_NOT_TEXT = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
-"""Words that some version of YAML reads as something else."""
-
-
-def dump(document: Mapping[str, object]) -> str:
-    """`document` with a line for each entry of its first two levels."""
-    return "".join(_entry(key, value) for key, value in document.items())
-
-
-def flow(value: object) -> str:
-    """`value` on one line, as it would stand behind a key."""
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{_text(str(k))}: {flow(entry)}' for k, entry in value.items())}}}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(flow, value))}]"
-    return _text(value) if isinstance(value, str) else json.dumps(value)
+def _position(mark: Any) -> str:
+    """Formats line and column of a ruamel mark, counted from 1."""
+    return f"line {mark.line + 1}, column {mark.column + 1}"
 
 
 def _entry(key: str, value: object) -> str:
@@ -165,52 +208,3 @@ def _text(text: str) -> str:
         return text
     quoted = json.dumps(text, ensure_ascii=False)
     return "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in quoted)
-
-
-MOST_BYTES = 1_000_000
-
-_OTHER_VERSION = re.compile(r"^%YAML[ \t]+(?!1\.2\s).*", re.MULTILINE)
-
-
-def load(text: str, source: str) -> Any:
-    """The one document in `text` as mappings, lists and scalars; None when it is empty.
-
-    Raises:
-        SpecError: every place where `text` is no YAML, or more than plain data.
-    """
-    if len(text.encode(errors="replace")) > MOST_BYTES:
-        raise SpecError(source, [f"must be at most {MOST_BYTES} bytes"])
-    if other := _OTHER_VERSION.search(text):
-        raise SpecError(source, [f"must be YAML 1.2, got {other.group().strip()}"])
-    yaml = YAML(typ="safe", pure=True)
-    try:
-        return _plain(yaml, text, source)
-    except MarkedYAMLError as error:
-        raise SpecError(source, [_marked(error)]) from error
-    except YAMLError as error:
-        raise SpecError(source, [f"must be YAML: {_first_line(error)}"]) from error
-    except (ValueError, OverflowError) as error:
-        raise SpecError(source, ["must be YAML: an escape names no character"]) from error
-    except RecursionError as error:
-        raise SpecError(source, [TOO_DEEP]) from error
-
-
-def _plain(yaml: YAML, text: str, source: str) -> Any:
-    document = yaml.compose(text)
-    if document is None:
-        return None
-    if problems := document_problems(document, yaml.resolver):
-        raise SpecError(source, problems)
-    return yaml.constructor.construct_document(document)
-
-
-def _marked(error: MarkedYAMLError) -> str:
-    mark = error.problem_mark or error.context_mark
-    problem = str(error.problem or error.context)
-    whole = f"{error.context}, {problem}" if problem.startswith("but ") else problem
-    words = " ".join(whole.split())
-    return f"{position(mark)}: {words}" if mark else words
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
-from tuner.spec.search_space import Frozen
+from tuner.spec.section import Frozen
 from tuner.tracking.spool.spool_events import TrialSummary
 from tuner.training.plan import Evaluation, Outcome
 

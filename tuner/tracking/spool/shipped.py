@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tuner.files import replaced
-from tuner.spec.search_space import Frozen
+from tuner.spec.section import Frozen
 from tuner.tracking.spool.spool import FILE_NAME as SPOOL
 from tuner.tracking.spool.spool import NO_EVENT, first_line_digest, read_lines, spool_folders
 

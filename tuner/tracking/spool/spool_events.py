@@ -10,8 +10,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, TypeAdapter
 
 from tuner.datasets.store import DatasetInfo
-from tuner.spec.search_space import Frozen, Scalar
-from tuner.spec.section import Text
+from tuner.spec.search_space import Scalar
+from tuner.spec.section import Frozen, Text
 from tuner.training.plan import (
     EpochReport,
     Outcome,
