@@ -38,7 +38,7 @@ def test_a_study_that_is_driven_or_was_changed_by_hand_keeps_no_other_from_being
     with only_driver(home, "driven"):
         said = doctor(home, "--fix", code=1)
 
-    assert "driven: cannot be healed now: study 'driven' is running on this machine" in said
+    assert "driven: cannot be repaired now: study 'driven' is running on this machine" in said
     assert "driven: trial 0, attempt 0: 4 of its events are not in MLflow yet" in said
     assert "changed: cannot be read: study 'changed': its code in the database is not what" in said
     assert "sound: the database, the spools here and MLflow agree" in said

@@ -152,7 +152,7 @@ def test_the_best_is_promoted_and_answers(finished: Workshop, tmp_path: Path) ->
     assert missing == {"image": "missing.png", "error": "missing.png: there is no such file"}
     for each in (unread, missing):
         assert each["error"] in asked.stderr
-    assert "2 of 3 pictures have no answer" in asked.stderr
+    assert "2 of 3 images could not be classified" in asked.stderr
 
     assert "accesses to the test set: 1" in finished.tuner("show", "shapes").stdout
 
@@ -178,7 +178,7 @@ def test_a_gate_that_fails_changes_nothing(finished: Workshop) -> None:
     refused = finished.tuner("promote", "best", "shapes", code=1)
 
     assert "not promoted, nothing was registered: latency_p95_ms is" in refused.stderr
-    assert "short by" in refused.stderr
+    assert "missed by" in refused.stderr
 
 
 @pytest.mark.slow

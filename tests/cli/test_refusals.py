@@ -59,7 +59,7 @@ def test_a_network_without_a_softmax_is_refused_before_anything_is_recorded(
         (["promote", "worst"], 2, "worst"),
         (["frobnicate"], 2, "frobnicate"),
         (["predict", "picture.png", "--model", "none"], 1, "nothing promoted yet"),
-        (["predict", "picture.png"], 1, "no champion to ask: no study here has a completed trial"),
+        (["predict", "picture.png"], 1, "no promoted model: no study in "),
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_one_line(

@@ -1,7 +1,7 @@
-"""The `tuner` command: which commands there are, and the one place that decides exit codes.
+"""The `tuner` command: the list of commands, and the one place that decides exit codes.
 
-Results go to standard output, everything else to standard error. A command's module imports
-what it needs when it runs, so that `tuner --help` stays quick.
+Results go to standard output, everything else to standard error. A command imports what it needs
+when it runs, so that `tuner --help` stays fast.
 """
 
 import gc
@@ -79,7 +79,7 @@ def main(on_interrupt: Handler = signal.default_int_handler) -> NoReturn:
     """Runs the command line and ends the process with a documented exit code.
 
     Args:
-        on_interrupt: what Ctrl-C does from here on, as `signal` has it.
+        on_interrupt: the handler of Ctrl-C, as for `signal.signal`.
     """
     settle()
     try:
@@ -98,5 +98,5 @@ def main(on_interrupt: Handler = signal.default_int_handler) -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
     finally:
-        gc.freeze()  # else the end collects all that was imported, which takes up to half a second
+        gc.freeze()  # otherwise Python collects all imported objects at exit, up to half a second
     sys.exit(ExitCode.OK)

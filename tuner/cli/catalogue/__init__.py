@@ -1,1 +1,1 @@
-"""Commands that list what a study file may name."""
+"""Commands about what a study file may contain: data sets, models, its JSON Schema."""

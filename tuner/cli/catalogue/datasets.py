@@ -1,10 +1,10 @@
-"""`tuner datasets`: what a study file may name as its data set."""
+"""`tuner datasets`: lists the known data sets."""
 
 from tuner.cli.terminal.terminal_tables import print_table
 
 
 def datasets() -> None:
-    """List the data sets that studies can name."""
+    """List the known data sets."""
     from tuner.datasets.known_datasets import names
 
     print_table(["data set", ""], names().items())

@@ -1,10 +1,10 @@
-"""`tuner models`: what a study file may name as its model."""
+"""`tuner models`: lists the known models."""
 
 from tuner.cli.terminal.terminal_tables import params, print_table
 
 
 def models() -> None:
-    """List the models that studies can name, with their own hyperparameters."""
+    """List the known models with their hyperparameters."""
     from tuner.models.known_models import BUILTIN, GROUP, hyperparameters
     from tuner.references import known_names
 

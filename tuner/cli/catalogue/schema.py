@@ -1,4 +1,4 @@
-"""`tuner schema`: the study file's JSON Schema, for editors."""
+"""`tuner schema`: prints the study file's JSON Schema, for editors."""
 
 import typer
 

@@ -1,1 +1,1 @@
-"""Commands that show, judge and use results."""
+"""Commands that show, evaluate, promote and use results."""

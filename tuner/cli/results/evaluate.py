@@ -1,4 +1,4 @@
-"""`tuner evaluate`: opens the test set for trials, and says that it did."""
+"""`tuner evaluate`: scores trials on the test set, and records each access to it."""
 
 import json
 from statistics import fmean, stdev
@@ -24,14 +24,14 @@ _COLUMNS = ("point", "trial", "accuracy", "precision", "recall", "F1", "loss")
 def evaluate(
     study: StudyName,
     trial: Annotated[
-        int | None, typer.Option(help="A completed trial; the best one if left out.")
+        int | None, typer.Option(help="A completed trial; the best one by default.")
     ] = None,
     every: Annotated[
         bool, typer.Option("--all", help="Every completed trial whose model is kept.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score trials on the test set; each look is counted in the study."""
+    """Score trials on the test set; the study records each access."""
     from tuner.api import evaluate as evaluate_study
 
     if every and trial is not None:
@@ -44,7 +44,7 @@ def evaluate(
 
     try:
         evaluate_study(study, trial=trial, every=every, heard=heard)
-    finally:  # what was found has been counted, and is shown even if others failed
+    finally:  # these accesses are recorded, so show their scores even if another trial failed
         _print(study, found, every=every, as_json=as_json)
 
 
@@ -70,9 +70,10 @@ def _print(study: str, found: "dict[int, Evaluation]", *, every: bool, as_json: 
 def rows_by_point(
     found: "Mapping[int, Evaluation]", points: "Sequence[PointSummary]"
 ) -> list[tuple[str, ...]]:
-    """A row a trial; below those of one point their mean and standard deviation.
+    """Returns a row per trial, and below each point its mean and standard deviation.
 
-    A point some of whose models are not kept has none: those that are kept are the middle ones.
+    Mean and deviation are left out if some of a point's models are not kept: the kept ones are
+    those in the middle, not a fair sample.
     """
     rows: list[tuple[str, ...]] = []
     for each in points:

@@ -1,4 +1,4 @@
-"""Test-set scores as a terminal shows them."""
+"""Prints test-set scores to the terminal."""
 
 from typing import TYPE_CHECKING
 

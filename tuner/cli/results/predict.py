@@ -1,4 +1,4 @@
-"""`tuner predict`: asks the champion what pictures show."""
+"""`tuner predict`: classifies images with the promoted model."""
 
 import json
 from pathlib import Path
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 def predict(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Picture files.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
     model: Annotated[
-        str | None, typer.Option(help="The registered model; the newest study's if left out.")
+        str | None, typer.Option(help="The registered model; that of the newest study by default.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask the champion what pictures show, read as its data set reads them: any size and mode.
+    """Classify images of any size and mode with the promoted model.
 
-    A picture that cannot be read is named, and the others are answered; the exit code is then 4.
+    An image that cannot be read is reported, the others are classified, and the exit code is 4.
     """
     from tuner.home import Home
     from tuner.promotion.registry.asking import Asking
@@ -39,14 +39,14 @@ def predict(
         typer.echo(f"{champion.name} version {champion.version}", err=True)
     if champion.trust:
         typer.echo(f"{champion.name} version {champion.version}: {champion.trust}", err=True)
-    answers, unanswered = _ask(champion, images)
-    _print(images, answers, unanswered, as_json=as_json)
-    if unanswered:
-        raise DataError(f"{len(unanswered)} of {len(images)} pictures have no answer")
+    answers, failures = _classify(champion, images)
+    _print(images, answers, failures, as_json=as_json)
+    if failures:
+        raise DataError(f"{len(failures)} of {len(images)} images could not be classified")
 
 
 def _newest_model(home: "Home") -> str:
-    """The registered model of the newest study with a completed trial."""
+    """Returns the registered model of the newest study with a completed trial."""
     from tuner.promotion.nomination import newest_study
 
     try:
@@ -54,31 +54,31 @@ def _newest_model(home: "Home") -> str:
             return study.spec.promotion.model
     except RefusedError as error:
         raise RefusedError(
-            "no champion to ask: no study here has a completed trial; run one with tuner "
-            "run-study FILE, then tuner promote best, or name a registered model with --model "
-            f"(here is {home.root}; TUNER_HOME names another folder)"
+            f"no promoted model: no study in {home.root} has a completed trial; run one with tuner "
+            "run-study FILE, then tuner promote best; or name a registered model with --model, or "
+            "another folder with TUNER_HOME"
         ) from error
 
 
-def _ask(
+def _classify(
     champion: "Asking", images: "Sequence[Path]"
 ) -> "tuple[dict[Path, Answer], dict[Path, str]]":
-    """The answers, and why the other pictures have none; each is said on standard error."""
+    """Returns the answers, and the errors of other images, which it also prints."""
     answers: dict[Path, Answer] = {}
-    unanswered: dict[Path, str] = {}
+    failures: dict[Path, str] = {}
     for image in images:
         try:
             answers[image] = champion.ask(image)
         except DataError as error:
-            unanswered[image] = str(error)
+            failures[image] = str(error)
             typer.echo(str(error), err=True)
-    return answers, unanswered
+    return answers, failures
 
 
 def _print(
     images: "Sequence[Path]",
     answers: "Mapping[Path, Answer]",
-    unanswered: "Mapping[Path, str]",
+    failures: "Mapping[Path, str]",
     *,
     as_json: bool,
 ) -> None:
@@ -86,7 +86,7 @@ def _print(
         content = [
             answers[image].model_dump(mode="json")
             if image in answers
-            else {"image": str(image), "error": unanswered[image]}
+            else {"image": str(image), "error": failures[image]}
             for image in images
         ]
         typer.echo(json.dumps(content, indent=2))

@@ -1,4 +1,4 @@
-"""`tuner promote`: tests the best trial and makes it the champion."""
+"""`tuner promote`: tests the best trial and registers its model as champion."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,24 +23,24 @@ def promote(
     ],
     study: Annotated[
         str | None,
-        typer.Argument(metavar="STUDY", help="The newest with a completed trial if left out."),
+        typer.Argument(metavar="STUDY", help="The newest with a completed trial by default."),
     ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
             "--dry-run",
-            help="Open the test set, which counts as a look, check the gates, register nothing.",
+            help="Open the test set (recorded as an access), check the gates, register nothing.",
         ),
     ] = False,
     replace: Annotated[
         bool,
         typer.Option(
-            "--replace", help="Replace a champion that is better or cannot be compared too."
+            "--replace", help="Also replace a champion that is better or cannot be compared."
         ),
     ] = False,
     file: Annotated[
         Path | None,
-        typer.Option(help="Go by the model and gates of this study file, as it is now."),
+        typer.Option(help="Use the model name and gates of this study file, as it is now."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -68,13 +68,13 @@ def _failures(report: "PromotionReport") -> Iterator[str]:
         if not gate.passed:
             yield (
                 f"{gate.name} is {gate.value:.4g}, the limit is {gate.limit:.4g}, "
-                f"short by {gate.shortfall:.4g}"
+                f"missed by {gate.shortfall:.4g}"
             )
     champion = report.champion
     if champion is not None and not (champion.passed or report.replace):
         yield (
             f"the champion, version {champion.version}, is better by {-champion.difference:.4f} "
-            "on the same test images; --replace takes its place all the same"
+            "on the same test images; --replace replaces it nevertheless"
         )
 
 

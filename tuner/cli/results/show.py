@@ -1,4 +1,4 @@
-"""`tuner show`: one study's trials, points, best one and importance."""
+"""`tuner show`: shows one study's trials, points, best point and importance."""
 
 import json
 from typing import TYPE_CHECKING
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 _SHORT = 12
-"""So many digits of a code's digest are shown, as in MLflow."""
+"""The number of digits shown of a code digest, as in MLflow."""
 
 
 def show(study: StudyName, as_json: AsJson = False) -> None:
-    """Show a study: its trials and points, the best one, and which parameters matter."""
+    """Show a study: its trials and points, the best one, and the importance of parameters."""
     from tuner.study.study import load_study
 
     with load_study(study) as opened:
@@ -49,7 +49,7 @@ def show(study: StudyName, as_json: AsJson = False) -> None:
 
 
 def print_summary(summary: "StudySummary") -> None:
-    """Prints the trials, the points where there are several seeds, and the best one."""
+    """Prints the trials, the points if there are several seeds, and the best point."""
     from tuner.tracking.runs.exports import column
 
     versions = {trial.code for trial in summary.trials if trial.code}
@@ -86,12 +86,12 @@ def print_summary(summary: "StudySummary") -> None:
         if summary.seeds > 1:
             typer.echo(
                 f"trial {best.trial.number}, {summary.metric} {score(best.trial.value)}, "
-                "is in the middle of its seeds and stands for it"
+                "is the median of its seeds and represents it"
             )
 
 
 def _unpromotable(summary: "StudySummary") -> dict[str, list[int]]:
-    """The numbers of the trials that cannot be promoted, by why."""
+    """Returns the numbers of the trials that cannot be promoted, by the reason."""
     found: dict[str, list[int]] = {}
     for trial in summary.trials:
         if trial.unpromotable:
@@ -108,19 +108,20 @@ def _named(point: "PointSummary") -> str:
 
 
 def check_some_completed(summary: "StudySummary") -> None:
-    """Raises `RefusedError` for a study whose every trial failed."""
+    """Checks that not every trial failed.
+
+    Raises:
+        RefusedError: every trial failed.
+    """
     if summary.all_failed:
         raise RefusedError(
-            f"study {summary.study!r}: every trial failed; error.txt of each run in "
-            "MLflow tells why"
+            f"study {summary.study!r}: every trial failed; for the reasons see error.txt of each "
+            "run in MLflow"
         )
 
 
 def _print_points(summary: "StudySummary") -> None:
-    """The mean and spread of each point over its seeds, the best first.
-
-    Points that lack a training, because it was pruned or failed, come last.
-    """
+    """Prints mean and standard deviation of each point over its seeds, the best point first."""
     rows = [
         (
             str(each.point),
@@ -142,4 +143,4 @@ def _print_importance(opened: "Study") -> None:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in importance.items())
         typer.echo(f"importance: {shares}")
     elif opened.spec.domains:
-        typer.echo(f"importance: not known; {opened.why_no_importance() or 'a driver assesses it'}")
+        typer.echo(f"importance: not known; {opened.why_no_importance() or 'a driver computes it'}")

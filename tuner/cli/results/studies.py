@@ -1,4 +1,4 @@
-"""`tuner studies`: the studies in the database."""
+"""`tuner studies`: lists the studies in the database."""
 
 from typing import TYPE_CHECKING
 

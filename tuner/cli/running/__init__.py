@@ -1,1 +1,1 @@
-"""Commands that run a study or steer its drivers."""
+"""Commands that run, watch, pause, resume and stop studies."""

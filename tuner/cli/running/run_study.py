@@ -1,4 +1,4 @@
-"""`tuner run-study`: runs a study file, or goes on with it."""
+"""`tuner run-study`: runs a study file, or resumes it."""
 
 import json
 from enum import StrEnum
@@ -17,52 +17,52 @@ if TYPE_CHECKING:
 
 
 class Platform(StrEnum):
-    """What trainers run on, other than the machine of their driver."""
+    """Where trainers can run other than on this machine."""
 
     RAY = "ray"
 
 
 def run_study(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The study file, YAML.")],
-    trials: Annotated[int | None, typer.Option(help="How many trials in all.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="How many epochs a trial.")] = None,
-    workers: Annotated[str | None, typer.Option(help="How many trainers at once, or auto.")] = None,
-    name: Annotated[str | None, typer.Option(help="Run it under another name.")] = None,
+    trials: Annotated[int | None, typer.Option(help="The number of trials.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="The epochs of a trial.")] = None,
+    workers: Annotated[str | None, typer.Option(help="The number of trainers, or auto.")] = None,
+    name: Annotated[str | None, typer.Option(help="Another name for the study.")] = None,
     accept_new_code: Annotated[
         bool,
-        typer.Option("--accept-new-code", help="Go on though your code has changed; recorded."),
+        typer.Option("--accept-new-code", help="Resume although your code has changed; recorded."),
     ] = False,
     detach: Annotated[
-        bool, typer.Option("--detach", help="Leave it to tuner worker processes, and return.")
+        bool, typer.Option("--detach", help="Submit it to tuner worker processes, and return.")
     ] = False,
     on: Annotated[
-        Platform | None, typer.Option(help="Where the trainers run, if not on this machine.")
+        Platform | None, typer.Option(help="Where trainers run; on this machine by default.")
     ] = None,
     address: Annotated[
-        str | None, typer.Option(help="The Ray cluster, HOST:PORT; otherwise RAY_ADDRESS.")
+        str | None, typer.Option(help="The Ray cluster, HOST:PORT; RAY_ADDRESS by default.")
     ] = None,
     num_cpus: Annotated[
-        float, typer.Option(min=0, help="With --on ray: cores that a trainer takes.")
+        float, typer.Option(min=0, help="With --on ray: cores of each trainer.")
     ] = 1.0,
     num_gpus: Annotated[
         float | None,
-        typer.Option(min=0, help="With --on ray: GPUs that a trainer takes, or a part of one."),
+        typer.Option(min=0, help="With --on ray: GPUs of each trainer; may be a fraction."),
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override any key, such as epochs=3."),
     ] = None,
 ) -> None:
-    """Run a study, or go on where it stopped."""
+    """Run a study, or resume it where it stopped."""
     from tuner.spec.text.reader import read_study
 
     if on is None and (address or num_gpus is not None or num_cpus != 1.0):
-        raise UsageError("--address, --num-cpus and --num-gpus: must come with --on ray")
+        raise UsageError("--address, --num-cpus and --num-gpus: require --on ray")
     if on is not None and detach:
-        raise UsageError("--detach: leaves the study to tuner worker, so --on ray cannot be meant")
+        raise UsageError("--detach and --on ray exclude each other: a tuner worker runs the study")
     if accept_new_code and detach:
         raise UsageError(
-            "--accept-new-code: takes the code that is here, so --detach cannot be meant"
+            "--accept-new-code and --detach exclude each other: only this machine has the new code"
         )
     stated = {"trials": trials, "epochs": epochs, "workers": workers, "name": name}
     options = [
@@ -95,7 +95,7 @@ def _submit(file: "StudyFile") -> None:
 
     name = file.spec.name
     new = submit_study(file, Home.from_environment())
-    what = "is submitted; a tuner worker begins it" if new else "goes on with the next tuner worker"
+    what = "is submitted; a tuner worker starts it" if new else "resumes with the next tuner worker"
     typer.echo(f"{name} {what}; follow it with: {program()} watch {name}", err=True)
 
 
@@ -118,14 +118,14 @@ def _run(file: "StudyFile", cluster: "Cluster | None", *, accept_new_code: bool)
             stopped=stopped,
         )
     if signals.exit_code is not None:
-        typer.echo(f"stopped; go on with: {same_command()}", err=True)
+        typer.echo(f"stopped; resume with: {same_command()}", err=True)
         raise typer.Exit(signals.exit_code)
     return summary
 
 
 def _say_what_is_next(summary: "StudySummary") -> None:
     if not summary.done:
-        typer.echo(f"{summary.study} is not finished; go on with: {same_command()}", err=True)
+        typer.echo(f"{summary.study} is not finished; resume with: {same_command()}", err=True)
         raise typer.Exit(ExitCode.OK)
     best = summary.best
     steps = {f"{program()} ui": "compare the trials in MLflow"}
@@ -137,7 +137,7 @@ def _say_what_is_next(summary: "StudySummary") -> None:
         typer.echo(f"  {step:<{width}}   {what}", err=True)
     if best is not None and best.trial.unpromotable:
         typer.echo(
-            f"trial {best.trial.number}, the best, cannot be promoted: {best.trial.unpromotable}; "
-            "change the model so that it can be, and run it as a study under another --name",
+            f"the best trial, {best.trial.number}, cannot be promoted: {best.trial.unpromotable}; "
+            "change the model, and run it as a new study with another --name",
             err=True,
         )

@@ -1,4 +1,4 @@
-"""`tuner watch`: follows a study that is trained elsewhere."""
+"""`tuner watch`: follows a study that other processes run."""
 
 import typer
 
@@ -6,7 +6,7 @@ from tuner.cli.terminal.options import StudyName
 
 
 def watch(study: StudyName) -> None:
-    """Follow a study to its end, wherever it is trained; Ctrl-C ends this command alone."""
+    """Follow a study to its end, wherever it runs; Ctrl-C ends only this command."""
     from rich.console import Console
 
     from tuner.cli.results.show import check_some_completed, print_summary
@@ -24,4 +24,4 @@ def watch(study: StudyName) -> None:
     print_summary(summary)
     check_some_completed(summary)
     if not summary.done:
-        typer.echo(f"{study} was stopped; it goes on with: tuner resume {study}", err=True)
+        typer.echo(f"{study} was stopped; resume it with: tuner resume {study}", err=True)

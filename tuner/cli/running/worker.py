@@ -1,4 +1,4 @@
-"""`tuner worker`: serves the studies of the database."""
+"""`tuner worker`: runs trials of the studies in the database."""
 
 import os
 from typing import Annotated
@@ -10,14 +10,15 @@ from tuner.errors import UsageError
 
 def worker(
     studies: Annotated[
-        list[str] | None, typer.Argument(metavar="[STUDY]...", help="Which; all if left out.")
+        list[str] | None,
+        typer.Argument(metavar="[STUDY]...", help="Names of studies; all by default."),
     ] = None,
-    workers: Annotated[str, typer.Option(help="How many trainers here, or auto.")] = "auto",
+    workers: Annotated[str, typer.Option(help="The number of trainers here, or auto.")] = "auto",
     until_done: Annotated[
-        bool, typer.Option("--until-done", help="End once every study has ended.")
+        bool, typer.Option("--until-done", help="End when every study has ended.")
     ] = False,
 ) -> None:
-    """Take trials of any study that has one to give, until told to stop."""
+    """Run trials of all studies that have free ones, until told to stop."""
     if workers != "auto" and not (workers.isdecimal() and int(workers)):
         raise UsageError(f"--workers: must be auto or a whole number >= 1, got {workers!r}")
 
@@ -31,8 +32,8 @@ def worker(
     if os.environ.get("TUNER_STORAGE_URL") and not os.environ.get("MLFLOW_TRACKING_URI"):
         home = Home.from_environment().root
         typer.echo(
-            f"MLFLOW_TRACKING_URI is not set: the runs of this worker go to {home}, where no other "
-            "machine finds them",
+            f"MLFLOW_TRACKING_URI is not set: the MLflow runs of this worker are stored in {home}, "
+            "where other machines cannot see them",
             err=True,
         )
     with StopSignals() as signals, PlainView(Console(stderr=True)) as shown:

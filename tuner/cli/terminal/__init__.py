@@ -1,1 +1,1 @@
-"""What commands share: tables, the live view, options, signals, and commands to type next."""
+"""What the commands share: tables, the live view, options, signals, suggested next commands."""

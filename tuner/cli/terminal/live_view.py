@@ -1,4 +1,4 @@
-"""What a running study looks like: a live view on a terminal, plain lines elsewhere."""
+"""Shows a running study: a live view on a terminal, plain lines elsewhere."""
 
 import time
 from dataclasses import dataclass, field
@@ -25,24 +25,24 @@ from tuner.words import count, seconds
 
 
 class View(Protocol):
-    """Shows progress events while it is entered."""
+    """Shows progress events inside a `with` block."""
 
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *raised: object) -> None: ...
 
     def show(self, event: ProgressEvent) -> None:
-        """Takes one event, from whichever thread it comes."""
+        """Shows one event. Thread-safe."""
         ...
 
 
 def view(console: Console) -> View:
-    """The view that fits where standard error goes."""
+    """Returns the live view for a terminal, the plain view for anything else."""
     return LiveView(console) if console.is_terminal else PlainView(console)
 
 
 def line(event: ProgressEvent, metric: str) -> str:
-    """An event as one line of text."""
+    """Formats an event as one line of text."""
     match event:
         case SetupStep(text=text):
             return text
@@ -53,10 +53,10 @@ def line(event: ProgressEvent, metric: str) -> str:
             return f"trial {event.number} on {event.device}{again}: {params(event.params)}"
         case EpochDone():
             beside = "accuracy" if metric == "loss" else "loss"
-            told = [f"{name} {score(event.metrics.get(name))}" for name in (metric, beside)]
+            shown = [f"{name} {score(event.metrics.get(name))}" for name in (metric, beside)]
             if event.seconds is None:
-                return f"{_epoch_of(event)}: {told[0]}"
-            return f"{_epoch_of(event)}: {', '.join(told)}, {seconds(event.seconds)}"
+                return f"{_epoch_of(event)}: {shown[0]}"
+            return f"{_epoch_of(event)}: {', '.join(shown)}, {seconds(event.seconds)}"
         case TrialDone():
             return _ending(event, metric)
         case TrialHandedBack():
@@ -92,7 +92,7 @@ def _left(seconds: float | None) -> str:
 
 
 class PlainView:
-    """One line an event, for logs and pipes."""
+    """One line per event, for logs and pipes."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -115,7 +115,7 @@ class PlainView:
 
 @dataclass
 class _Running:
-    """A trial in a trainer's hands."""
+    """A running trial."""
 
     began: TrialBegan
     epoch: int = 0
@@ -124,7 +124,7 @@ class _Running:
 
 @dataclass
 class _Standing:
-    """What the live view knows."""
+    """The state that the live view shows."""
 
     plan: Planned | None = None
     step: str = ""
@@ -135,7 +135,7 @@ class _Standing:
     best: PointSummary | None = None
     started: float = field(default_factory=time.monotonic)
 
-    def take(self, event: ProgressEvent) -> None:
+    def update(self, event: ProgressEvent) -> None:
         match event:
             case SetupStep(text=text):
                 self.step = text
@@ -166,7 +166,7 @@ class _Standing:
 
     @property
     def seconds_left(self) -> float | None:
-        """From the mean epoch so far; pruning makes it less. None where epochs are not timed."""
+        """An estimate from the mean epoch time, without pruning; None if epochs are not timed."""
         assert self.plan is not None
         if self.epoch_s is None:
             return None
@@ -176,7 +176,7 @@ class _Standing:
 
 
 class LiveView:
-    """A block at the bottom of the terminal; finished trials scroll away above it."""
+    """A block at the bottom of the terminal, below the lines of finished trials."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -193,8 +193,8 @@ class LiveView:
         self._live.stop()
 
     def show(self, event: ProgressEvent) -> None:
-        """Takes the event in; what will not change again is printed above the block."""
-        self._standing.take(event)
+        """Updates the block. Prints events other than starts and epochs above it."""
+        self._standing.update(event)
         if not isinstance(event, TrialBegan | EpochDone):
             metric = self._standing.plan.metric if self._standing.plan else ""
             self._console.print(line(event, metric), markup=False, highlight=False)

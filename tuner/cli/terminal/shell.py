@@ -1,4 +1,4 @@
-"""What to type next, in words that work in the shell that this command was typed in."""
+"""Suggested next commands, as they work in the user's shell."""
 
 import shlex
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def program() -> str:
-    """`tuner` where the shell finds this very program by that name, else its path as typed."""
+    """Returns `tuner` if the shell finds this program by that name, or else its path as typed."""
     typed = Path(sys.argv[0])
     found = shutil.which("tuner")
     if found is not None and Path(found).resolve() == typed.resolve():
@@ -18,5 +18,5 @@ def program() -> str:
 
 
 def same_command() -> str:
-    """The command that is running, as it can be typed again."""
+    """Returns the current command line, quoted for the shell."""
     return f"{program()} {shlex.join(sys.argv[1:])}"

@@ -1,11 +1,11 @@
-"""Ctrl-C and SIGTERM, turned into a question that a driver asks between events.
+"""Ctrl-C and SIGTERM: they ask a driver to stop, and end the command at once if nothing runs.
 
-Until the driver asks for the first time nothing is in progress, so a signal ends the command
-at once. From then on the first signal is kept for the driver, who hands its trials back; a
-second Ctrl-C does not wait for that. A worker that looks for another study says so.
+Before the driver calls `received` for the first time nothing is in progress, so a signal ends the
+command at once. After that, the first signal makes the driver hand its trials back. A second
+Ctrl-C ends the command without that. A worker between two studies calls `rest`.
 
-A driver that cannot hand anything back, for example because its database takes every question and
-answers none, ends all the same, as if it had been killed: the next driver takes over.
+A driver that cannot hand its trials back in time, for example because the database does not
+answer, ends as if it was killed. The next driver takes over.
 """
 
 import os
@@ -27,16 +27,16 @@ _CODES: dict[int, ExitCode] = {
 }
 _STDERR = 2
 _LIMIT_S = 20.0
-"""How long stopping may take: ten seconds where database and MLflow answer, sixteen at most where
-only the database does."""
+"""The time limit for stopping. It takes 10 s if the database and MLflow answer, and at most 16 s
+if only the database does."""
 _TOO_LATE = (
-    f"error: not stopped within {_LIMIT_S:g} s, so ended like one that is killed; "
-    "run the same command to go on\n"
+    f"error: not stopped within {_LIMIT_S:g} s, so the process ended as if it was killed; "
+    "run the same command to resume\n"
 )
 
 
 class StopSignals:
-    """Holds the signals while entered."""
+    """Handles both signals inside a `with` block."""
 
     def __init__(self) -> None:
         self.exit_code: ExitCode | None = None
@@ -44,12 +44,16 @@ class StopSignals:
         self._last_resort = _LastResort()
 
     def received(self) -> bool:
-        """Whether a signal came. The caller promises to ask again soon."""
+        """Whether a signal was received. The caller must call it again soon."""
         self._asked = True
         return self.exit_code is not None
 
     def rest(self) -> None:
-        """Nothing is in progress any more: the next signal ends the command at once again."""
+        """Tells that nothing is in progress: the next signal ends the command at once.
+
+        Raises:
+            SystemExit: a signal was received.
+        """
         self._asked = False
         if self.exit_code is not None:
             raise SystemExit(self.exit_code)
@@ -60,9 +64,9 @@ class StopSignals:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        """A command that was told to stop ends with the signal's code, whatever went wrong then.
+        """Ends a command that received a signal with that signal's exit code, even after an error.
 
-        What it could not hand back is taken over, as from a driver that is killed.
+        The next driver takes over the trials that were not handed back.
         """
         self._last_resort.dismiss()
         for number, handler in self._before.items():
@@ -80,21 +84,21 @@ class StopSignals:
 
 
 class _LastResort:
-    """Ends the process some time after a signal, whatever its main thread is waiting for.
+    """Ends the process 20 s after a signal, even if its main thread hangs.
 
-    A handler in Python would not run while that waits in a library's own code; the interpreter
-    writes the number of a signal to the wake-up socket at once.
+    A Python handler does not run while the main thread waits in a library's native code. But the
+    interpreter writes the number of a signal to the wake-up socket at once.
     """
 
     def prepare(self) -> None:
-        """Listens from now on."""
+        """Starts to listen for signals."""
         numbers, self._wakeup = socket.socketpair()
         self._wakeup.setblocking(False)
         self._before = signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._listen, args=(numbers,), name="signals", daemon=True).start()
 
     def dismiss(self) -> None:
-        """The process has come to its end by itself."""
+        """Stops listening."""
         signal.set_wakeup_fd(self._before)
         self._wakeup.close()
 
@@ -114,6 +118,6 @@ class _LastResort:
                         return
                 except TimeoutError:
                     break
-            with suppress(OSError):  # nobody listens any more
+            with suppress(OSError):  # standard error is closed
                 os.write(_STDERR, _TOO_LATE.encode())
             os._exit(code)

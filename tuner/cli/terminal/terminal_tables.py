@@ -1,4 +1,4 @@
-"""Tables and numbers as a terminal shows them."""
+"""Formats tables and numbers for the terminal."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-    """Prints a table to standard output; the columns keep their whole text when piped."""
+    """Prints a table to standard output. In a pipe, columns are not truncated."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -27,24 +27,24 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
 
 
 def number(value: "Scalar | None") -> str:
-    """A parameter or metric in as few digits as tell it apart; a dash for none."""
+    """Formats a parameter or metric with up to four significant digits; a dash for None."""
     if value is None:
         return "-"
     return f"{value:z.4g}" if isinstance(value, float) else str(value)
 
 
 def score(value: float | None) -> str:
-    """A metric to four decimals, no zero with a sign; a dash for none."""
+    """Formats a metric with four decimals and without negative zero; a dash for None."""
     return "-" if value is None else f"{value:z.4f}"
 
 
 def params(values: "Mapping[str, Scalar]") -> str:
-    """Parameters as `name=value`, separated by spaces."""
+    """Formats parameters as `name=value`, separated by spaces."""
     return " ".join(f"{name}={number(value)}" for name, value in values.items())
 
 
 def best_point(best: "PointSummary", metric: str) -> str:
-    """The best point's trial and value; over several seeds its mean, spread and their number."""
+    """Formats the best point: trial and value, or mean and standard deviation over its seeds."""
     if best.seeds == 1:
         return f"trial {best.trial.number}, {metric} {score(best.mean)}"
     lacks = f"{best.completed} of " if best.completed < best.seeds else ""
@@ -55,7 +55,7 @@ def best_point(best: "PointSummary", metric: str) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as people say them: `45 s`, `3 min 20 s`, `2 h 5 min`; a dash for none."""
+    """Formats seconds as `45 s`, `3 min 20 s` or `2 h 5 min`; a dash for None."""
     if seconds is None:
         return "-"
     whole = round(seconds)

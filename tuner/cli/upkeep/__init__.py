@@ -1,1 +1,1 @@
-"""Commands that keep the database, MLflow and the state folder in order."""
+"""Commands that maintain the database, MLflow and the home folder."""

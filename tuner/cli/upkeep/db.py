@@ -1,18 +1,18 @@
-"""`tuner db`: the database that holds the studies."""
+"""`tuner db`: maintains the database of the studies."""
 
 import typer
 
-db = typer.Typer(no_args_is_help=True, help="Look after the database that holds the studies.")
+db = typer.Typer(no_args_is_help=True, help="Maintain the database of the studies.")
 
 
 @db.callback()
 def _group() -> None:
-    """Makes Typer keep the name of the one command in it."""
+    """Makes Typer keep the command's name, although it is the only one."""
 
 
 @db.command()
 def upgrade() -> None:
-    """Bring the tables that an older tuner or Optuna made to the version of this one."""
+    """Upgrade tables of an older tuner or Optuna to the current version."""
     from tuner.home import Home
     from tuner.storage.opening import upgrade_database
 

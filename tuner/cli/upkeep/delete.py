@@ -1,4 +1,4 @@
-"""`tuner delete`: removes a study."""
+"""`tuner delete`: deletes a study."""
 
 from typing import Annotated
 
@@ -11,10 +11,8 @@ from tuner.words import count
 
 def delete(
     study: StudyName,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    keep_runs: Annotated[
-        bool, typer.Option("--keep-runs", help="Leave its MLflow runs where they are.")
-    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    keep_runs: Annotated[bool, typer.Option("--keep-runs", help="Keep its MLflow runs.")] = False,
 ) -> None:
     """Delete a study: its trials, files and MLflow runs. Registered models stay."""
     from tuner.home import Home
@@ -24,7 +22,7 @@ def delete(
 
     home = Home.from_environment()
     if withdraw(home, study):
-        typer.echo(f"withdrew {study}, which no worker had begun", err=True)
+        typer.echo(f"withdrew {study}, which no worker had started", err=True)
         return
     with load_study(study, home) as opened:
         trials = len(opened.summary().trials)

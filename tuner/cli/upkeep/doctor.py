@@ -1,4 +1,4 @@
-"""`tuner doctor`: whether everything is where it should be."""
+"""`tuner doctor`: checks the environment, MLflow and the studies, and repairs them."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 def doctor(
     study: Annotated[
-        str | None, typer.Argument(metavar="[STUDY]", help="The study's name; all if left out.")
+        str | None, typer.Argument(metavar="[STUDY]", help="The study's name; all by default.")
     ] = None,
-    fix: Annotated[bool, typer.Option("--fix", help="Heal what can be healed from here.")] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Repair what can be repaired from this machine.")
+    ] = False,
 ) -> None:
-    """Check the surroundings, MLflow's store, and each study's database, spools and runs."""
+    """Check the environment, MLflow's store, and each study's database, spools and runs."""
     from tuner.home import Home
     from tuner.recovery.doctor import Doctor, patients
     from tuner.recovery.environment import surroundings
@@ -40,33 +42,33 @@ def doctor(
     found = troubles(tracking)
     for trouble in found:
         typer.echo(f"MLflow: {trouble.text}; with --fix it {trouble.remedy}")
-    if found:  # what MLflow says of a study would be no news
+    if found:  # then MLflow tells nothing reliable about the studies
         raise RefusedError("not everything is in order: MLflow")
     with open_database(home) as database:
         records, unreadable = patients(database, study)
         for name, error in unreadable.items():
             typer.echo(f"{name}: cannot be read: {error}")
         doctors = [Doctor(home, database, record, tracking) for record in records] if fix else []
-        unhealed = {each.study: why for each in doctors if (why := _healed(each))}
+        unrepaired = {each.study: why for each in doctors if (why := _repair(each))}
         examined = examine(home, database, records, tracking)
     differing = [name for name, differences in examined.items() if not _agree(name, differences)]
-    for name in unhealed.keys() & set(differing):
-        typer.echo(f"{name}: cannot be healed now: {unhealed[name]}")
+    for name in unrepaired.keys() & set(differing):
+        typer.echo(f"{name}: cannot be repaired now: {unrepaired[name]}")
     if wrong := [*unreadable, *differing]:
         raise RefusedError(f"not everything is in order: {', '.join(wrong)}")
 
 
-def _healed(doctor: "Doctor") -> str:
-    """Treats the study; why that could not be done, empty if it was."""
+def _repair(doctor: "Doctor") -> str:
+    """Repairs the study. Returns why that was not possible; empty if it was."""
     try:
         doctor.heal(lambda text: typer.echo(text, err=True))
-    except (RefusedError, UsageError) as error:  # it is driven, or was deleted or changed just now
+    except (RefusedError, UsageError) as error:  # it is running, or was deleted or changed just now
         return str(error)
     return ""
 
 
 def _agree(study: str, differences: "Sequence[Finding]") -> bool:
-    """Says what is wrong with the study, and whether nothing is."""
+    """Prints the study's differences. Returns whether there are none."""
     for each in differences:
         remedy = f"; with --fix it {each.remedy}" if each.remedy else ""
         typer.echo(f"{study}: {each.about}: {each.text}{remedy}")

@@ -1,4 +1,4 @@
-"""`tuner sync`: ships what MLflow does not have yet."""
+"""`tuner sync`: sends recorded events to MLflow that it does not have yet."""
 
 from typing import Annotated
 
@@ -10,13 +10,13 @@ from tuner.words import count
 
 def sync(
     study: Annotated[
-        str | None, typer.Argument(metavar="[STUDY]", help="The study's name; all if left out.")
+        str | None, typer.Argument(metavar="[STUDY]", help="The study's name; all by default.")
     ] = None,
     timeout_s: Annotated[
-        float, typer.Option(min=0, help="Seconds that MLflow may take for one study.")
+        float, typer.Option(min=0, help="The time limit for each study, in seconds.")
     ] = 300.0,
 ) -> None:
-    """Ship to MLflow what studies on this machine have recorded and it does not have yet."""
+    """Send to MLflow the events recorded on this machine that it does not have yet."""
     from tuner.home import Home
     from tuner.recovery.sync import sync as ship
 
@@ -28,6 +28,6 @@ def sync(
         )
     if waiting := [each.study for each in found if each.after]:
         raise UnavailableError(
-            f"MLflow does not have everything of {', '.join(waiting)}; run tuner sync again "
-            "once it answers"
+            f"MLflow does not have all events of {', '.join(waiting)}; run tuner sync again "
+            "when it answers"
         )

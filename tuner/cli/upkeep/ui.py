@@ -1,4 +1,4 @@
-"""`tuner ui`: MLflow's own user interface on the runs of this project."""
+"""`tuner ui`: opens MLflow's user interface."""
 
 import signal
 from typing import Annotated
@@ -9,9 +9,11 @@ from tuner.errors import ExitCode, UnavailableError
 
 
 def ui(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 5000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port; 0 for any free one.")
+    ] = 5000,
 ) -> None:
-    """Open MLflow on the local runs; with a server in MLFLOW_TRACKING_URI, say where it is."""
+    """Open MLflow for the local runs; print the server's address if MLFLOW_TRACKING_URI is set."""
     from tuner.home import Home
     from tuner.tracking.mlflow.user_interface import LocalInterface, runs_page
     from tuner.tracking.settings import TrackingSettings
@@ -30,7 +32,7 @@ def ui(
             typer.echo(runs_page(interface.address, tracking.experiment))
             typer.echo("Ctrl-C ends it", err=True)
             status = interface.until_ended()
-        raise UnavailableError(f"MLflow's server ended by itself with exit status {status}")
+        raise UnavailableError(f"MLflow's server ended unexpectedly with exit status {status}")
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.OK) from None
 
