@@ -47,7 +47,7 @@ WATCHED = {
     Trials: {"open": "ask", "report": "report", "flush": "report", "tell": "tell"},
     Ledger: dict.fromkeys(("claim", "close", "open_attempts", "has_free"), "ledger"),
     Journal: dict.fromkeys(
-        ("attempt_started", "epoch_ended", "attempt_ended", "study_progressed",
+        ("attempt_started", "reported", "attempt_ended", "study_progressed",
          "model_kept", "model_displaced"), "journal",
     ),
 }  # fmt: skip

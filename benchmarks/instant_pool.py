@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from tuner.models.model_file import sha256_of
 from tuner.training.plan import (
     ClassScores,
+    EpochEnded,
     EpochReport,
     Evaluation,
     KeptModel,
@@ -80,7 +81,7 @@ class InstantPool:
             return Finished(plan, _result(self._plans.pop(slot), reports))
         report = _report(plan, len(reports) + 1)
         self._reports[slot] = [*reports, report]
-        return Reported(plan, report)
+        return Reported(plan, EpochEnded(report=report))
 
     def close(self) -> None:
         """Forgets its plans."""

@@ -23,7 +23,7 @@ from benchmarks import workload
 from benchmarks.harness import Result, add_time_limit, interleaved, parser
 from tuner.datasets.store import DatasetInfo
 from tuner.spec.recipe import Backend
-from tuner.training.plan import Outcome, TrialPlan
+from tuner.training.plan import EpochEnded, Outcome, TrialPlan
 from tuner.workers.devices import Device, visible_gpus
 from tuner.workers.local_pool import LocalPool
 from tuner.workers.pool import Finished, Lost, Reported
@@ -95,7 +95,7 @@ def _train(pool: LocalPool, plans: list[TrialPlan]) -> None:
         match pool.next_event(_POLL_S):
             case Lost(reason=reason):
                 raise RuntimeError(reason)
-            case Reported(plan=plan, report=report):
+            case Reported(plan=plan, event=EpochEnded(report=report)):
                 pool.proceed(plan, report.epoch)
             case Finished(result=result):
                 if result.state is not Outcome.COMPLETED:

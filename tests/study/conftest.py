@@ -30,6 +30,7 @@ from tuner.study.driver_events import Notify, ignore
 from tuner.study.summary import StudySummary
 from tuner.tracking.spool.spool import read_events
 from tuner.training.plan import (
+    EpochEnded,
     EpochReport,
     KeptModel,
     ModelPlan,
@@ -133,7 +134,7 @@ class ScriptedPool:
             epoch=len(reports) + 1, metrics=metrics, train_s=1.0, validation_s=0.1, finished_ms=1
         )
         self._active[slot] = [*reports, report]
-        return Reported(plan, report)
+        return Reported(plan, EpochEnded(report=report))
 
     def close(self) -> None:
         self._active.clear()

@@ -12,11 +12,14 @@ from tuner.study.driver_events import ProgressEvent, TrialDone
 from tuner.tracking.spool.spool import read_events
 from tuner.tracking.spool.spool_events import (
     AttemptEnded,
-    EpochEnded,
     ModelKept,
     StudyProgressed,
 )
-from tuner.training.plan import MODEL, TrialPlan
+from tuner.training.plan import (
+    MODEL,
+    EpochEnded,
+    TrialPlan,
+)
 
 Spec = Callable[..., StudySpec]
 

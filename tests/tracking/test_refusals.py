@@ -25,7 +25,9 @@ from tuner.tracking.shipping.shipper import Shipper
 from tuner.tracking.shipping.study_shipper import StudyShipper
 from tuner.tracking.spool.shipped import load_progress, survey
 from tuner.tracking.spool.spool import attempt_folder, parent_folder
-from tuner.tracking.spool.spool_events import EpochEnded
+from tuner.training.plan import (
+    EpochEnded,
+)
 
 PROXYS_LIMIT = 1_000_000
 TOO_LARGE = b"<html><head><title>413 Request Entity Too Large</title></head></html>"

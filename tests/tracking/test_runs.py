@@ -20,7 +20,9 @@ from tuner.tracking.runs.attempt_run import AttemptRun, attempt_params
 from tuner.tracking.runs.exports import summary_csv
 from tuner.tracking.runs.run_update import RunUpdate
 from tuner.tracking.runs.study_run import StudyRun
-from tuner.tracking.spool.spool_events import EpochEnded
+from tuner.training.plan import (
+    EpochEnded,
+)
 from tuner.training.scores import evaluate_predictions
 
 

@@ -19,12 +19,15 @@ from tuner.tracking.spool.spool import (
 )
 from tuner.tracking.spool.spool_events import (
     AttemptStarted,
-    EpochEnded,
-    SystemSampled,
     TrialSummary,
     event_adapter,
 )
-from tuner.training.plan import EpochReport, SystemSample
+from tuner.training.plan import (
+    EpochEnded,
+    EpochReport,
+    SystemSample,
+    SystemSampled,
+)
 
 names = st.text(min_size=1, max_size=20)
 numbers = st.floats(allow_nan=False)

@@ -1,6 +1,6 @@
 """Real trainer processes on the digits: one pool of two simulated GPUs for most tests."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from itertools import count
@@ -14,7 +14,12 @@ from tuner.datasets.store import DatasetInfo, prepare
 from tuner.spec.objective import Objective
 from tuner.spec.recipe import Recipe
 from tuner.spec.study_spec import DatasetReference
-from tuner.training.plan import ModelPlan, TrialPlan
+from tuner.training.plan import (
+    EpochEnded,
+    EpochReport,
+    ModelPlan,
+    TrialPlan,
+)
 from tuner.workers.devices import layout
 from tuner.workers.local_pool import LocalPool
 from tuner.workers.pool import Finished, Lost, PoolEvent, Reported, TrainerPool
@@ -112,12 +117,25 @@ def follow(pool: TrainerPool, *plans: TrialPlan) -> list[PoolEvent]:
     return events
 
 
+def reports_of(events: Iterable[PoolEvent], plan: TrialPlan) -> list[EpochReport]:
+    """The epochs of a plan among the events."""
+    return [
+        event.event.report
+        for event in events
+        if isinstance(event, Reported)
+        and event.plan is plan
+        and isinstance(event.event, EpochEnded)
+    ]
+
+
 def first_epoch(pool: TrainerPool, plan: TrialPlan) -> Reported:
     """Waits until the plan's first epoch is over; nothing else may happen to it before."""
     while True:
         event = next_event(pool)
         if isinstance(event, Reported) and event.plan is plan:
-            return event
+            if isinstance(event.event, EpochEnded):
+                return event
+            continue
         assert not isinstance(event, Finished | Lost), event
 
 

@@ -19,13 +19,14 @@ from tests.workers.conftest import (
     follow,
     is_gone,
     next_event,
+    reports_of,
     when_idle,
 )
 from tuner.errors import UnavailableError
 from tuner.training.plan import CHECKPOINT, ModelPlan, Outcome
 from tuner.workers.devices import Device
 from tuner.workers.local_pool import LocalPool, TrainerProcess
-from tuner.workers.pool import Finished, Lost, Reported
+from tuner.workers.pool import Finished, Lost
 
 FOREVER = 1_000_000
 """Epochs that nobody waits for."""
@@ -109,7 +110,7 @@ def test_a_retry_goes_on_from_the_checkpoint_of_a_killed_trainer(
     *events, ended = follow(pool, retry)
     assert isinstance(ended, Finished)
     reports = ended.result.epochs
-    assert [e.report for e in events if isinstance(e, Reported)] == list(reports)
+    assert reports_of(events, retry) == list(reports)
     assert [report.metrics for report in reports] == [r.metrics for r in whole.result.epochs]
     assert ended.result.remarks == ()
 

@@ -59,11 +59,11 @@ class Trainer:
 
 
 class Place:
-    """A berth whose trainers are listed in the order in which they start."""
+    """A placement whose trainers are listed in the order in which they start."""
 
     def __init__(self, *trainers: Trainer) -> None:
         self._trainers = list(trainers)
-        self.berth = Placement("a device", self._start)
+        self.placement = Placement("a device", self._start)
 
     def _start(self) -> Trainer:
         return self._trainers.pop(0)
@@ -85,7 +85,7 @@ def test_a_machine_that_is_lost_before_its_trainer_was_ready_costs_nothing(
     make_plan: PlanMaker,
 ) -> None:
     place = Place(doomed(LOST), doomed(LOST), good(), good())
-    with closing(HandlePool([place.berth], probes=1)) as pool:
+    with closing(HandlePool([place.placement], probes=1)) as pool:
         assert isinstance(next_event(pool), TrainerReady)
         plan = make_plan()
         pool.submit(plan)
@@ -96,7 +96,7 @@ def test_a_machine_that_is_lost_before_its_trainer_was_ready_costs_nothing(
 
 def test_machines_that_are_lost_again_and_again_are_an_end() -> None:
     place = Place(*(doomed(LOST) for _ in range(9)))
-    with closing(HandlePool([place.berth], probes=1)) as pool:
+    with closing(HandlePool([place.placement], probes=1)) as pool:
         with pytest.raises(UnavailableError, match="on a device did not start: its machine is go"):
             next_event(pool)
         assert place.left == 6
@@ -106,7 +106,7 @@ def test_a_device_on_which_nothing_starts_is_given_up_where_others_work(
     make_plan: PlanMaker,
 ) -> None:
     broken, working = Place(good(), doomed(BROKEN)), Place(good())
-    with closing(HandlePool([broken.berth, working.berth], probes=2)) as pool:
+    with closing(HandlePool([broken.placement, working.placement], probes=2)) as pool:
         first = [next_event(pool), next_event(pool)]
         assert all(isinstance(event, TrainerReady) for event in first)
         plan = make_plan()
@@ -122,7 +122,7 @@ def test_a_trainer_that_answers_no_question_is_ended_and_the_models_error(
     monkeypatch.setattr("tuner.workers.handle_pool._DESCRIBING_S", 0.1)
     place = Place(Trainer(LOST, ready=True, stays=True, deaf=True), good())
     with (
-        closing(HandlePool([place.berth], probes=1)) as pool,
+        closing(HandlePool([place.placement], probes=1)) as pool,
         pytest.raises(ModelError, match=r"built or timed the model: that took longer than 0.1 s"),
     ):
         pool.describe(ModelPlan(name="dense"), "digits")
@@ -131,7 +131,7 @@ def test_a_trainer_that_answers_no_question_is_ended_and_the_models_error(
 def test_a_device_on_which_nothing_ever_starts_is_refused() -> None:
     place = Place(doomed(BROKEN))
     with (
-        closing(HandlePool([place.berth], probes=1)) as pool,
+        closing(HandlePool([place.placement], probes=1)) as pool,
         pytest.raises(UnavailableError, match="a trainer on a device did not start: no engine"),
     ):
         next_event(pool)

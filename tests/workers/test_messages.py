@@ -6,7 +6,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tests.workers.conftest import PlanMaker
-from tuner.training.plan import EpochReport, SystemSample
+from tuner.training.plan import (
+    EpochEnded,
+    EpochReport,
+    SystemSample,
+    SystemSampled,
+)
 from tuner.workers import messages
 from tuner.workers.messages import answer_adapter, request_adapter
 
@@ -22,7 +27,7 @@ def test_epochs_and_samples_come_back_as_they_went_even_if_not_finite(
         epoch=epoch, metrics=metrics, train_s=seconds, validation_s=0.0, finished_ms=1
     )
     sample = SystemSample(at_ms=5, values=metrics)
-    for sent in (messages.EpochReported(report=report), messages.Sampled(sample=sample)):
+    for sent in (EpochEnded(report=report), SystemSampled(sample=sample)):
         line = sent.model_dump_json()
         assert "\n" not in line
         # NaN differs from itself: what is written again must read the same.

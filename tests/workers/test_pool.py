@@ -11,15 +11,23 @@ from tests.workers.conftest import (
     first_epoch,
     follow,
     is_gone,
+    reports_of,
     when_idle,
 )
 from tuner.code import digest
 from tuner.errors import DataError, ModelError
 from tuner.models.model_file import sha256_of
 from tuner.training.engines.recipes import processor_precisions
-from tuner.training.plan import ModelPlan, Outcome, Precision, TrialPlan, TrialResult
+from tuner.training.plan import (
+    ModelPlan,
+    Outcome,
+    Precision,
+    SystemSampled,
+    TrialPlan,
+    TrialResult,
+)
 from tuner.workers.local_pool import LocalPool
-from tuner.workers.pool import Finished, Measured, PoolEvent, Reported
+from tuner.workers.pool import Finished, PoolEvent, Reported
 
 FOREVER = 1_000_000
 """Epochs that nobody waits for."""
@@ -35,7 +43,7 @@ def result_of(events: list[PoolEvent], plan: TrialPlan) -> TrialResult:
 
 
 def epochs_of(events: list[PoolEvent], plan: TrialPlan) -> list[int]:
-    return [e.report.epoch for e in events if isinstance(e, Reported) and e.plan is plan]
+    return [report.epoch for report in reports_of(events, plan)]
 
 
 def test_a_plan_becomes_a_result_with_everything_in_it(
@@ -50,7 +58,7 @@ def test_a_plan_becomes_a_result_with_everything_in_it(
     assert trainer.assigned == "gpu:0"
     assert trainer.device.startswith("cpu:"), "no GPU answers behind the name"
     assert {"python", "tensorflow", "keras", "numpy"} <= set(trainer.versions)
-    assert any(isinstance(event, Measured) for event in events)
+    assert any(isinstance(e, Reported) and isinstance(e.event, SystemSampled) for e in events)
     result = result_of(events, plan)
     assert result.state is Outcome.COMPLETED
     assert result.error is None

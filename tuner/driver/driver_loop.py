@@ -28,13 +28,19 @@ from tuner.study.driver_events import (
     TrialHandedBack,
 )
 from tuner.study.summary import Standing, StudySummary, ended_summary, standing_of, summarise
-from tuner.training.plan import EpochReport, Outcome, TrainerInfo, TrialPlan, TrialResult
+from tuner.training.plan import (
+    EpochEnded,
+    EpochReport,
+    Outcome,
+    TrainerInfo,
+    TrialPlan,
+    TrialResult,
+)
 from tuner.words import count
 from tuner.workers.pool import (
     Finished,
     GivenUp,
     Lost,
-    Measured,
     Reported,
     TrainerPool,
     TrainerReady,
@@ -193,14 +199,14 @@ class Driver:
 
     def _hear(self) -> None:
         match self._pool.next_event(_PULSE_S):
-            case (
-                Reported(plan=plan) | Measured(plan=plan) | Finished(plan=plan) | Lost(plan=plan)
-            ) if plan.key not in self._active:
+            case Reported(plan=plan) | Finished(plan=plan) | Lost(plan=plan) if (
+                plan.key not in self._active
+            ):
                 pass  # of a plan that this driver has let go
-            case Reported(plan=plan, report=report):
-                self._report(self._active[plan.key], report)
-            case Measured(plan=plan, sample=sample):
-                self._journal.system_sampled(plan, sample)
+            case Reported(plan=plan, event=event):
+                self._journal.reported(plan, event)
+                if isinstance(event, EpochEnded):
+                    self._report(self._active[plan.key], event.report)
             case Finished(plan=plan, result=result):
                 self._finish(self._active.pop(plan.key), result)
             case Lost(plan=plan, reason=reason):
@@ -236,7 +242,6 @@ class Driver:
 
     def _report(self, active: _Active, report: EpochReport) -> None:
         active.heard = time.monotonic()
-        self._journal.epoch_ended(active.plan, report)
         self._notify(
             EpochDone(
                 active.opened.number,

@@ -23,9 +23,9 @@ from tuner.tracking.spool.shipped import survey
 from tuner.tracking.spool.spool import is_begun, is_own, read_events, read_lines
 from tuner.tracking.spool.spool_events import TrialSummary
 from tuner.training.plan import (
-    EpochReport,
+    EpochEnded,
     Outcome,
-    SystemSample,
+    SystemSampled,
     TrainerInfo,
     TrialPlan,
     TrialResult,
@@ -214,13 +214,9 @@ class Journal:
             ),
         )
 
-    def epoch_ended(self, plan: TrialPlan, report: EpochReport) -> None:
-        """A trainer reported an epoch."""
-        self._append(plan.folder, spool_events.EpochEnded(report=report))
-
-    def system_sampled(self, plan: TrialPlan, sample: SystemSample) -> None:
-        """A trainer measured its machine."""
-        self._append(plan.folder, spool_events.SystemSampled(sample=sample))
+    def reported(self, plan: TrialPlan, event: EpochEnded | SystemSampled) -> None:
+        """A trainer reported an epoch, or a measurement of its machine."""
+        self._append(plan.folder, event)
 
     def attempt_ended(
         self,

@@ -1,8 +1,8 @@
-"""Where an attempt stands after an epoch, on disk, so that the next attempt can go on from it.
+"""Checkpoints: the state of an attempt after an epoch, on disk, for the next attempt to resume.
 
 A checkpoint is a NumPy archive without pickles: the session's arrays, the best epoch's weights
-and probabilities, and the reports as JSON. It replaces the one before in one step, so that a
-trainer may die at any moment and leave a whole one.
+and probabilities, and the reports as JSON. It replaces the earlier one atomically, so that a
+trainer that dies at any moment leaves a complete one.
 """
 
 import time
@@ -19,7 +19,7 @@ from tuner.spec.section import Frozen
 from tuner.training.plan import EpochReport
 
 _SHARE = 0.02
-"""How much of a training's time checkpoints may take."""
+"""The share of the training time that checkpoints may take."""
 _VERSION = 1
 
 Array = NDArray[np.generic]
@@ -27,21 +27,21 @@ Array = NDArray[np.generic]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything that the epochs after this one depend on."""
+    """Everything that later epochs depend on."""
 
     reports: tuple[EpochReport, ...]
     best_epoch: int
     state: list[Array]
-    """The session's own: weights, optimizer, random state."""
+    """The session's arrays: weights, optimizer, random state."""
     best_weights: list[Array]
     best_probabilities: NDArray[np.float32] | None
-    """Of the validation rows; None without a validation split."""
+    """Those of the validation rows, (N, classes); None without a validation split."""
 
     def write(self, path: Path) -> None:
         """Writes the file atomically.
 
         Raises:
-            OSError: there is no room, or the folder cannot be written.
+            OSError: the disk is full, or the folder cannot be written.
         """
         arrays = _numbered("state", self.state) | _numbered("best", self.best_weights)
         if self.best_probabilities is not None:
@@ -58,17 +58,17 @@ class Checkpoint:
         """Reads a file that `write` made.
 
         Raises:
-            ValueError: it is damaged, or another version's.
-            OSError: it cannot be read.
+            ValueError: the file is damaged, or of another version.
+            OSError: the file cannot be read.
         """
         try:
-            # NumPy leaves a file open that it opened itself and cannot read.
+            # A file that NumPy opens itself and cannot read stays open.
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = dict(archive)
             head = _Head.model_validate_json(arrays.pop("head").tobytes())
         except OSError:
             raise
-        except Exception as error:  # a damaged archive makes its readers raise almost anything
+        except Exception as error:  # readers of a damaged archive raise almost anything
             raise ValueError(f"{path}: not a whole checkpoint: {gist(error)}") from error
         if head.version != _VERSION:
             raise ValueError(f"{path}: not a checkpoint of this version")
@@ -85,17 +85,17 @@ class Checkpoint:
 
 
 class _Head(Frozen):
-    """What a checkpoint holds besides arrays."""
+    """The part of a checkpoint that is not an array."""
 
     version: int
     best_epoch: int
     reports: tuple[EpochReport, ...]
     arrays: tuple[str, ...] | None = None
-    """Their names: each array has a checksum of its own, but may be gone as a whole."""
+    """The arrays' names: each array has a checksum, but a whole array may be missing."""
 
 
 class Pace:
-    """Lets a checkpoint be written when it costs little beside the training since the last one."""
+    """Decides when a checkpoint is due: when it costs little beside the training since the last."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -103,11 +103,15 @@ class Pace:
         self._last = clock()
 
     def due(self) -> bool:
-        """Whether writing one now, as long as the last one took, stays within its share."""
+        """Whether writing one now stays within the share, if it takes as long as the last one."""
         return self._cost <= _SHARE * (self._clock() - self._last)
 
     def write(self, checkpoint: Checkpoint, path: Path) -> None:
-        """Writes a checkpoint and learns what that costs."""
+        """Writes a checkpoint and measures how long that takes.
+
+        Raises:
+            OSError: the disk is full, or the folder cannot be written.
+        """
         began = self._clock()
         checkpoint.write(path)
         self._last = self._clock()

@@ -1,4 +1,4 @@
-"""The rows a trainer works on: training and validation, split once and kept in memory."""
+"""The training and validation rows of a trainer, split once and kept in memory."""
 
 from dataclasses import dataclass
 
@@ -30,23 +30,23 @@ class Rows:
         return len(self.labels)
 
     def pixels(self, pixels: Pixels) -> NDArray[np.float32]:
-        """The images as a network is given them, in the range that `pixels` names."""
+        """The images as a network's input: float32 in the range that `pixels` names."""
         return self.images.astype(np.float32) * np.float32(scale(pixels, self.images.dtype.name))
 
     def sample(self, most: int) -> "Rows":
-        """At most so many rows, evenly spread."""
+        """At most `most` of the rows, evenly spread."""
         chosen = spread(len(self), most)
         return Rows(self.images[chosen], self.labels[chosen])
 
 
 def spread(rows: int, most: int) -> NDArray[np.int64]:
-    """The numbers of at most so many of the rows, evenly spread."""
+    """The numbers of at most `most` of `rows` rows, evenly spread."""
     return np.linspace(0, rows - 1, min(most, rows)).astype(np.int64)
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What one study trains and validates on. Holds no test row."""
+    """The rows that one study trains and validates on, without any test row."""
 
     train: Rows
     validation: Rows
@@ -54,16 +54,16 @@ class TrainingData:
 
     @property
     def watched(self) -> Rows:
-        """The rows that the network answers after every epoch, never empty.
+        """The rows for which the network gives probabilities after every epoch; never empty.
 
-        The held-out ones; without those a sample of the training rows, which shows whether it
-        answers with probabilities.
+        The validation rows; if there are none, a sample of the training rows, to check that the
+        network gives probabilities.
         """
         return self.validation if len(self.validation) else self.train.sample(_WATCHED)
 
     @property
     def sample(self) -> Rows:
-        """A few training rows, which a network is tried on before its first epoch."""
+        """A few training rows, on which a network is tested before its first epoch."""
         return self.train.sample(_SAMPLE)
 
     @property
@@ -74,7 +74,11 @@ class TrainingData:
 
 
 def load(plan: TrialPlan) -> TrainingData:
-    """Reads the plan's training folder and splits off its validation rows, stratified."""
+    """Reads the plan's training rows and splits off the validation rows, stratified.
+
+    Raises:
+        DataError: the folder cannot be read, or the rows cannot be split.
+    """
     images, labels = read_arrays(plan.dataset)
     train, held_out = stratified_split(labels, plan.validation, plan.split_seed)
     return TrainingData(

@@ -1,7 +1,7 @@
-"""What a trial prints, native code's output included: the file it goes to, and what is sent of it.
+"""The printed output of a trial, also that of native code: its file, and the excerpt that is sent.
 
-The file stays whole where it was written, however large. What travels of it is bounded, to another
-machine or to MLflow, and nobody reads all of it into memory.
+The file stays complete where it was written, however large. An excerpt of bounded size goes to
+another machine or to MLflow. The file is never read into memory as a whole.
 """
 
 import os
@@ -11,14 +11,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _EXCERPT_BYTES = 500_000
-"""The most that is sent of a log: proxies take a megabyte unless told otherwise."""
+"""The size of an excerpt: many proxies accept no more than a megabyte."""
 
 
 @contextmanager
 def output_to(path: Path) -> Iterator[None]:
     """Appends standard output and error to the file at `path` while entered.
 
-    A file in which nothing came to stand is removed.
+    The file is removed if it stays empty.
     """
     streams = (sys.stdout, sys.stderr)
     for stream in streams:
@@ -41,11 +41,14 @@ def output_to(path: Path) -> Iterator[None]:
 
 
 def excerpt(log: Path, rest: str) -> bytes:
-    """All of a short log, head and tail of a long one; an excerpt's excerpt is itself.
+    """A short log whole, or the head and tail of a long one; an excerpt's excerpt is itself.
 
     Args:
         log: the file.
-        rest: what became of the rest, to be written between head and tail.
+        rest: where the rest is, for the line between head and tail.
+
+    Raises:
+        OSError: the file cannot be read.
     """
     size = log.stat().st_size
     with log.open("rb") as file:

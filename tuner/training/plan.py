@@ -1,7 +1,7 @@
-"""What a trainer is told and what it says: plan, epoch reports, result.
+"""The data that goes to a trainer and comes back: plan, epoch reports, result.
 
-All of it is frozen and goes to JSON and back unchanged, so that a plan can cross a pipe, a
-file or a network. A plan holds everything a trainer needs; a result everything it found.
+Every type is frozen and goes to JSON and back unchanged, so that it can cross a pipe, a file or a
+network. A plan holds everything that a trainer needs, a result everything that it found.
 """
 
 from enum import StrEnum
@@ -16,9 +16,9 @@ from tuner.spec.section import Frozen, Text
 Precision = Literal["float32", "bfloat16"]
 
 CHECKPOINT = "checkpoint.npz"
-"""What an attempt leaves in its folder for the next one."""
+"""The name of the checkpoint in an attempt's folder, from which the next attempt resumes."""
 MODEL = "model.keras"
-"""What it leaves there when it ends."""
+"""The name of the model file in an attempt's folder, written when the attempt ends."""
 
 
 class Outcome(StrEnum):
@@ -43,9 +43,9 @@ class ModelPlan(Frozen):
 
     name: str
     code_path: tuple[Path, ...] = ()
-    """Folders that the user's own modules are imported from."""
+    """The folders from which the user's own modules are imported."""
     code: str = ""
-    """The digest of what the function is made of; empty where that is not known."""
+    """The digest of the function's code; empty if it is not known."""
 
 
 class TrialPlan(Frozen):
@@ -58,7 +58,7 @@ class TrialPlan(Frozen):
     """Every parameter of the trial, as the search space names it: the recipe's and the model's."""
     model: ModelPlan
     dataset: Path
-    """A folder with `images.npy` and `labels.npy`, training rows only."""
+    """The folder with `images.npy` and `labels.npy` of the training rows."""
     classes: tuple[str, ...]
     validation: int
     split_seed: int
@@ -67,11 +67,11 @@ class TrialPlan(Frozen):
     objective: Objective
     precision: Precision
     folder: Path
-    """Where the attempt's model, log and checkpoint go."""
+    """The folder for the attempt's model, log and checkpoint."""
     pixels: Pixels = "unit"
     """The range of the pixels that the network is given."""
     resumes: Path | None = None
-    """The checkpoint of an earlier attempt to go on from."""
+    """The checkpoint of an earlier attempt to resume from."""
 
     @property
     def recipe(self) -> Recipe:
@@ -81,7 +81,7 @@ class TrialPlan(Frozen):
 
     @property
     def key(self) -> tuple[int, int]:
-        """The slot and the number of the attempt, which name it in its study."""
+        """The slot and the number of the attempt: unique within its study."""
         return self.slot, self.attempt
 
 
@@ -93,7 +93,7 @@ class EpochReport(Frozen):
     train_s: float
     validation_s: float
     finished_ms: int
-    """Unix time in milliseconds at which the epoch ended."""
+    """The Unix time in milliseconds at which the epoch ended."""
 
 
 class ClassScores(Frozen):
@@ -107,18 +107,18 @@ class ClassScores(Frozen):
 
 
 class Evaluation(Frozen):
-    """Predictions held against labels; `confusion[true][predicted]` counts images."""
+    """Predictions compared with labels; `confusion[true][predicted]` counts images."""
 
     accuracy: float
     loss: float
     confusion: tuple[tuple[int, ...], ...]
     classes: tuple[ClassScores, ...]
     macro: ClassScores
-    """Means over the classes but the absent ones, as scikit-learn has them."""
+    """The means over all classes but the absent ones, as in scikit-learn."""
 
     @property
     def absent(self) -> tuple[str, ...]:
-        """The classes that neither occur among the labels nor were predicted."""
+        """The classes that neither occur among the labels nor among the predictions."""
         columns = zip(*self.confusion, strict=True)
         seen = [sum(row) + sum(column) for row, column in zip(self.confusion, columns, strict=True)]
         return tuple(
@@ -127,14 +127,14 @@ class Evaluation(Frozen):
 
 
 class Timings(Frozen):
-    """Where the trial's seconds went, epochs that an earlier attempt had trained included."""
+    """The trial's time in seconds, with the epochs that an earlier attempt trained."""
 
     build_s: float
-    """Of this attempt alone: data, network and checkpoint."""
+    """The time of this attempt alone for data, network and checkpoint."""
     train_s: float
     validation_s: float
     total_s: float
-    """All of this attempt, and the earlier attempts' epochs that it took over."""
+    """This attempt, and the epochs of earlier attempts that it resumed from."""
 
 
 class TrialError(Frozen):
@@ -146,10 +146,24 @@ class TrialError(Frozen):
 
 
 class SystemSample(Frozen):
-    """How busy a trainer's machine is; `values` are named as MLflow names system metrics."""
+    """The load of a trainer's machine; `values` have MLflow's names for system metrics."""
 
     at_ms: int
     values: dict[str, float]
+
+
+class EpochEnded(Frozen):
+    """The attempt finished an epoch. Trainer, pool, driver and spool pass this on unchanged."""
+
+    kind: Literal["epoch-ended"] = "epoch-ended"
+    report: EpochReport
+
+
+class SystemSampled(Frozen):
+    """The trainer's machine was measured."""
+
+    kind: Literal["system-sampled"] = "system-sampled"
+    sample: SystemSample
 
 
 class KeptModel(Frozen):
@@ -166,19 +180,19 @@ class TrainerInfo(Frozen):
     host: str
     pid: int
     assigned: str
-    """The device that the trainer was started for."""
+    """The name of the device that the trainer was started for."""
     device: str
-    """The device that its engine found and trains on: the processor where no GPU answers."""
+    """The name of the device that its engine trains on: the processor if it finds no GPU."""
     backend: str
     versions: dict[str, str]
 
 
 class TrialResult(Frozen):
-    """How an attempt ended, with everything it found.
+    """How an attempt ended, and everything that it found.
 
-    A trial that finished an epoch has `best_epoch` and a `model`, pruned and diverged ones
-    included; with a validation split it has an `evaluation` at the best epoch too. An epoch
-    whose figures are not finite is among `epochs` and is never the best.
+    A trial that finished an epoch has a `best_epoch` and a `model`, also if it was pruned or
+    diverged; with a validation split it also has the `evaluation` of the best epoch. An epoch
+    with a metric that is not finite is among `epochs`, but never the best.
     """
 
     state: Outcome
@@ -189,16 +203,16 @@ class TrialResult(Frozen):
     timings: Timings
     peak_memory_mb: float
     remarks: tuple[Text, ...] = ()
-    """Why it trained in another, slower way than most, if it did."""
+    """Why the trial trained in a slower way than most, if it did."""
     unpromotable: Text = ""
-    """Why its model cannot be promoted, as far as is known when it ends; empty where it can."""
+    """Why the model cannot be promoted, as far as is known when the trial ends; else empty."""
     error: TrialError | None = None
 
     @property
     def best(self) -> EpochReport | None:
-        """The report of the best epoch."""
+        """The report of the best epoch, if there is one."""
         return None if self.best_epoch is None else self.epochs[self.best_epoch - 1]
 
     def value(self, objective: Objective) -> float | None:
-        """The objective at the best epoch."""
+        """The objective's value at the best epoch, if there is one."""
         return None if self.best is None else self.best.metrics[objective.metric]

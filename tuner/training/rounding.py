@@ -1,7 +1,7 @@
-"""Rounding: how far the answers of one network lie apart, computed in one way or another.
+"""Rounding: how far the probabilities of one network differ between two computations of them.
 
-A batch of another size, another compiler or another machine adds in another order. What differs
-by more is another network.
+Another batch size, compiler or machine adds in another order. A larger difference means another
+network.
 """
 
 import numpy as np
@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from tuner.training.plan import Precision
 
 _SPACING: dict[Precision, float] = {"float32": 2**-10, "bfloat16": 2**-7}
-"""Between one number and the next, as a share of it. A GPU multiplies float32 as TensorFloat-32,
-which has no more bits than these."""
+"""The distance between one number and the next, as a share of the number. A GPU multiplies float32
+as TensorFloat-32, which has no more bits than assumed here."""
 _NARROWEST = 10.0
-"""A network's logits are never taken to lie closer than this, since its layers round too."""
+"""The least distance assumed between a network's logits, since its layers round too."""
 _OF_THE_MEAN = 0.2
-"""Which part of the noise a mean may move by, since rows are rounded both ways."""
+"""The share of the noise by which a mean may change, since rows are rounded up and down."""
 
 
 def log_noise(probabilities: NDArray[np.float32], precision: Precision) -> NDArray[np.float64]:
-    """How far rounding moves the logarithm of each row's largest probability.
+    """How far rounding changes the logarithm of each row's largest probability.
 
     Logits are rounded in proportion to their size, so this is the spacing of the precision times
     the distance between the row's largest and smallest logit. `benchmarks/rounding.py` computes the
@@ -28,11 +28,11 @@ def log_noise(probabilities: NDArray[np.float32], precision: Precision) -> NDArr
     cores, TensorFlow 2.21).
 
     Args:
-        probabilities: shape (N, classes).
-        precision: that they were computed in.
+        probabilities: float32 of shape (N, classes).
+        precision: the precision that they were computed in.
 
     Returns:
-        Shape (N,).
+        float64 of shape (N,).
     """
     logits = _logarithms(probabilities)
     apart: NDArray[np.float64] = logits.max(axis=1) - logits.min(axis=1)
@@ -40,14 +40,14 @@ def log_noise(probabilities: NDArray[np.float32], precision: Precision) -> NDArr
 
 
 def mean_noise(probabilities: NDArray[np.float32], precision: Precision) -> float:
-    """How far rounding moves the mean loss of these answers, shape (N, classes), in nats."""
+    """How far rounding changes the mean loss, in nats, of probabilities of shape (N, classes)."""
     return _OF_THE_MEAN * float(log_noise(probabilities, precision).mean())
 
 
 def undecided(probabilities: NDArray[np.float32], precision: Precision) -> int:
-    """How many rows, shape (N, classes), rounding may put into another class.
+    """The number of rows of `probabilities`, (N, classes), whose class rounding may change.
 
-    It does so only where the logarithms of a row's two largest probabilities are less than
+    It can do so only where the logarithms of a row's two largest probabilities are less than
     twice the noise apart.
     """
     second, first = np.partition(_logarithms(probabilities), -2, axis=1)[:, -2:].T
@@ -55,15 +55,15 @@ def undecided(probabilities: NDArray[np.float32], precision: Precision) -> int:
 
 
 def distance(answers: NDArray[np.float32], others: NDArray[np.float32]) -> float:
-    """How far a probability of a row lies apart at most, in the mean over the rows."""
+    """The largest difference in a row of two arrays, (N, classes), as the mean over the rows."""
     return float(np.abs(answers - others).max(axis=1).mean())
 
 
 def within_noise(distance: float, answers: NDArray[np.float32], precision: Precision) -> bool:
-    """Whether answers at this `distance` may be of the same network.
+    """Whether answers, (N, classes), with this `distance` may come from the same network.
 
-    A probability p moves by p (1 - p) of what its logarithm's distance to the others moves by,
-    which is at most a quarter of twice the noise. What is not a number is not the same.
+    A probability p changes by p (1 - p) times the change of its logarithm's distance to the others,
+    which is at most a quarter of twice the noise. NaN is never within the noise.
     """
     return distance <= float(log_noise(answers, precision).mean()) / 2
 

@@ -1,7 +1,7 @@
-"""Turns predictions into scores: the quick ones of every epoch and the full evaluation.
+"""Turns predictions into scores: the quick ones of every epoch, and the full evaluation.
 
-All follow from the confusion matrix, in scikit-learn's definitions, which the tests hold them
-to. A trainer does without its import, which takes longer than all the scores of a study.
+All follow from the confusion matrix by scikit-learn's definitions, against which they are tested.
+A trainer does not import scikit-learn: that takes longer than all the scores of a study.
 """
 
 import numpy as np
@@ -15,28 +15,42 @@ Confusion = NDArray[np.int64]
 def confusion_matrix(
     labels: NDArray[np.integer], predicted: NDArray[np.integer], classes: int
 ) -> Confusion:
-    """Counts images by true class (row) and predicted class (column)."""
+    """Counts images by true class (row) and predicted class (column).
+
+    Args:
+        labels: the true classes, integers of shape (N,).
+        predicted: the predicted classes, integers of shape (N,).
+        classes: the number of classes.
+
+    Returns:
+        int64 of shape (classes, classes).
+    """
     cells = labels.astype(np.int64) * classes + predicted
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
 def accuracy(confusion: Confusion) -> float:
-    """Share of images on the diagonal."""
+    """The share of images on the diagonal of `confusion`, shape (classes, classes)."""
     return float(np.trace(confusion) / confusion.sum())
 
 
 def macro_f1(confusion: Confusion) -> float:
-    """Unweighted mean of F1 = 2 TP / (2 TP + FP + FN) over the classes that occur.
+    """The unweighted mean of F1 = 2 TP / (2 TP + FP + FN) over the classes that occur.
 
-    A class that is neither present nor predicted is left out, as scikit-learn does.
+    A class that is neither present nor predicted is left out, as in scikit-learn. `confusion` has
+    the shape (classes, classes).
     """
     return float(_macro(confusion)[2])
 
 
 def cross_entropy(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """Mean cross-entropy in nats, probabilities clipped to [1e-7, 1] as Keras does.
+    """The mean cross-entropy in nats, with probabilities clipped to [1e-7, 1] as Keras does.
 
-    A probability that is not a number makes the loss one too, so that divergence shows.
+    If a probability is NaN, so is the loss, which shows divergence.
+
+    Args:
+        probabilities: floats of shape (N, classes).
+        labels: the true classes, integers of shape (N,).
     """
     likelihood = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     return float(-np.log(likelihood.clip(1e-7, 1.0)).mean())
@@ -64,14 +78,14 @@ def evaluate_predictions(
 
 
 def _macro(confusion: Confusion) -> NDArray[np.float64]:
-    """Mean precision, recall and F1 over the classes that occur or are predicted, shape (3,)."""
+    """The means of precision, recall and F1 over the classes that occur or are predicted, (3,)."""
     occurs = confusion.sum(axis=0) + confusion.sum(axis=1) > 0
     means: NDArray[np.float64] = _class_scores(confusion)[:, occurs].mean(axis=1)
     return means
 
 
 def _class_scores(confusion: Confusion) -> NDArray[np.float64]:
-    """Precision, recall and F1 of every class, shape (3, classes); 0 where one is undefined."""
+    """The precision, recall and F1 of every class, shape (3, classes); 0 if one is undefined."""
     true_positives = np.diag(confusion)
     predicted, present = confusion.sum(axis=0), confusion.sum(axis=1)
     found = np.array([true_positives, true_positives, 2 * true_positives], np.float64)

@@ -1,8 +1,8 @@
-"""How long an epoch takes, and which precision is the faster one by more than noise.
+"""The time of an epoch, and the choice of the precision that is clearly faster.
 
-Precisions are timed by turns, in *rounds*, so that what disturbs the machine meets them alike.
-bfloat16 is chosen where it takes less than four fifths of float32's time in the median round: it
-has no merit but speed, and studies in the same precision can be compared. One round decides where
+Precisions are timed in turns, called *rounds*, so that a disturbance of the machine affects all of
+them. bfloat16 is chosen if it takes less than four fifths of float32's time in the median round: it
+has no other advantage, and studies in the same precision can be compared. One round decides if
 a precision is one and a half times as fast; otherwise rounds follow until most of five agree.
 """
 
@@ -19,16 +19,16 @@ _ROUNDS = 5
 
 
 class EpochTimes(Frozen):
-    """The seconds of an epoch of one network on one machine, or on several trainers of one."""
+    """The seconds of an epoch of one network, on one trainer or on several of one machine."""
 
     network: str
-    """Its architecture, as `Session.architecture` has it."""
+    """The network's architecture, see `Session.architecture`."""
     rounds: dict[Precision, tuple[float, ...]]
-    """By precision, float32 first; the same number of rounds for each."""
+    """The seconds by precision, float32 first; each has the same number of rounds."""
 
     @classmethod
     def together(cls, measured: Sequence["EpochTimes"]) -> "EpochTimes":
-        """Those of several trainers, in the precisions that all of them have measured."""
+        """The times of several trainers, in the precisions that all of them have measured."""
         first = measured[0]
         common = [each for each in first.rounds if all(each in one.rounds for one in measured)]
         rounds = {
@@ -39,27 +39,27 @@ class EpochTimes(Frozen):
 
     @property
     def precision(self) -> Precision:
-        """The one to train in: the first, unless the other is clearly faster."""
+        """The precision to train in: the first, unless another one is clearly faster."""
         first, *others = self.rounds
         return next((each for each in others if median(self._ratios(each)) < _CLEARLY), first)
 
     @property
     def epoch_s(self) -> float:
-        """What an epoch takes in that precision."""
+        """The seconds of an epoch in that precision."""
         return self.seconds(self.precision)
 
     def seconds(self, precision: Precision) -> float:
-        """What an epoch takes, in the median round."""
+        """The seconds of an epoch in the median round."""
         return median(self.rounds[precision])
 
     @property
     def decided(self) -> bool:
-        """Whether further rounds could not, or need not, change the precision."""
+        """Whether no further round is needed to choose the precision."""
         _, *others = self.rounds
         return all(_tells(self._ratios(each)) for each in others)
 
     def _ratios(self, precision: Precision) -> list[float]:
-        """Of its time to the first precision's, by round."""
+        """The ratio of its time to that of the first precision, by round."""
         first = next(iter(self.rounds.values()))
         return [mine / its for mine, its in zip(self.rounds[precision], first, strict=True)]
 

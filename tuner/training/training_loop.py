@@ -1,4 +1,4 @@
-"""The training loop: from a plan to a result, on whatever engine there is."""
+"""The training loop: trains a plan to its result, on any engine."""
 
 import math
 import resource
@@ -38,23 +38,26 @@ _PROBE_SHARE, _PROBE_STEPS, _PROBE_S = 0.025, 8, 0.05
 
 
 class Listener(Protocol):
-    """Who follows a trial while it trains, and may end it early."""
+    """Receives a trial's epochs while it trains, and may end it early."""
 
     def epoch_ended(self, report: EpochReport) -> None:
-        """Hears of every epoch once, in order."""
+        """Receives each epoch once, in order."""
         ...
 
     def stops_after(self, report: EpochReport) -> bool:
-        """Whether the trial is to stop here; waits a moment for the driver to decide."""
+        """Whether the trial must stop after this epoch; waits briefly for the driver's decision."""
         ...
 
     def pruned(self) -> bool:
-        """Whether a late decision was to stop. An epoch in progress is then left out."""
+        """Whether the driver has decided late to stop the trial.
+
+        The epoch in progress is then left out.
+        """
         ...
 
 
 class DivergedError(Exception):
-    """The loss stopped being a finite number."""
+    """A metric is no longer a finite number."""
 
 
 def train(
@@ -65,8 +68,8 @@ def train(
 ) -> TrialResult:
     """Trains one trial to its end.
 
-    Whatever goes wrong in the trial, the user's own code included, is a failed result with
-    its traceback, never an exception: a failed trial is data.
+    An error in the trial, also in the user's own code, gives a failed result with the traceback,
+    never an exception.
     """
     progress = _Progress(plan, engine, listener)
     try:
@@ -84,11 +87,14 @@ def train(
 def epoch_times(
     plans: Sequence[TrialPlan], data: TrainingData, engine: Engine, known: Mapping[str, Precision]
 ) -> EpochTimes:
-    """How long an epoch of the plans takes here, which differ in their precision alone.
+    """Measures how long an epoch takes here, for plans that differ in their precision alone.
 
-    Each is warmed up and trains a fortieth of an epoch, eight steps and 50 ms at least, by turns,
-    until that tells which is the faster one. Of a network whose architecture has a `known`
-    precision, that one alone is measured.
+    The plans take turns. Each is warmed up and trains a fortieth of an epoch, but at least eight
+    steps and 50 ms, until it is clear which precision is the faster one. If `known` has a precision
+    for the network's architecture, only that one is measured.
+
+    Raises:
+        ModelError: the network cannot be built.
     """
     ready = {plans[0].precision: engine.session(plans[0], data)}
     network = ready[plans[0].precision].architecture
@@ -121,7 +127,7 @@ def _seconds_a_row(session: Session, plan: TrialPlan, rows: NDArray[np.int32]) -
 
 @dataclass
 class _Progress:
-    """What has happened so far in one trial."""
+    """The state of one trial in training."""
 
     plan: TrialPlan
     engine: Engine
@@ -129,7 +135,7 @@ class _Progress:
     started: float = field(default_factory=time.perf_counter)
     build_s: float = 0.0
     resumed_s: float = 0.0
-    """What earlier attempts took for the epochs that this one takes over."""
+    """The seconds that earlier attempts needed for the epochs that this one resumes from."""
     reports: list[EpochReport] = field(default_factory=list)
     best_epoch: int | None = None
     best_weights: list[NDArray[np.generic]] = field(default_factory=list)
@@ -157,9 +163,9 @@ class _Progress:
         return Outcome.COMPLETED
 
     def _resume(self, session: Session) -> None:
-        """Takes up what an earlier attempt had done, its reports included.
+        """Resumes from an earlier attempt's checkpoint, with its reports.
 
-        A checkpoint that cannot be used costs its epochs, not the trial.
+        If the checkpoint cannot be used, the trial starts at its first epoch.
         """
         if self.plan.resumes is None:
             return
@@ -179,7 +185,7 @@ class _Progress:
             self.listener.epoch_ended(report)
 
     def _checkpoint(self, session: Session) -> None:
-        """Writes where the trial stands, now and then; a full disk costs safety, not the trial."""
+        """Writes a checkpoint if one is due; if it cannot be written, the trial goes on without."""
         if self.best_epoch is None or not self.pace.due():
             return
         checkpoint = Checkpoint(
@@ -195,7 +201,7 @@ class _Progress:
             self._remark(f"cannot keep checkpoints: {error}")
 
     def _epoch(self, session: Session, epoch: int) -> bool:
-        """Trains and reports one epoch; False when it was cut short by pruning."""
+        """Trains and reports one epoch; False if the trial was pruned meanwhile."""
         started = time.perf_counter()
         trained = session.train_epoch(_order(self.plan.seed, epoch, len(self.data.train)))
         validating = time.perf_counter()
@@ -240,7 +246,7 @@ class _Progress:
         return metrics
 
     def _is_best(self, report: EpochReport) -> bool:
-        """Without a validation split nothing is selected: the last epoch counts."""
+        """Whether the epoch is the best so far; without a validation split the last one is."""
         if self.best_epoch is None or not self.plan.validation:
             return True
         metric = self.plan.objective.metric
@@ -254,7 +260,7 @@ class _Progress:
         return len(self.reports) - self.best_epoch >= patience
 
     def keep_best(self) -> None:
-        """Evaluates the best epoch, if there is one, and writes its weights."""
+        """Evaluates the best epoch, if there is one, and writes its model file."""
         if self.session is None or self.best_epoch is None:
             return
         if self.plan.validation and self.best_probabilities is not None:
@@ -275,7 +281,7 @@ class _Progress:
         self.model = KeptModel(path=path, sha256=sha256_of(path), parameters=parameters)
 
     def check_file(self) -> None:
-        """Remarks what would keep the model from being promoted: now, and not after the study."""
+        """Adds a remark if the model cannot be promoted, so that this is known before the end."""
         if self.session is None or self.model is None or self.best_probabilities is None:
             return
         rows = self.data.watched
@@ -287,7 +293,7 @@ class _Progress:
             self._remark(f"cannot be promoted: {self.unpromotable}")
 
     def _remark(self, text: str) -> None:
-        """Adds what the result is to say, once."""
+        """Adds a remark to the result, once."""
         if text not in self.remarks:
             self.remarks += (text,)
 
@@ -315,7 +321,7 @@ class _Progress:
 
 
 def _order(seed: int, epoch: int, rows: int) -> NDArray[np.int32]:
-    """The shuffled row numbers of one epoch, a function of seed and epoch alone."""
+    """The shuffled row numbers of one epoch, shape (rows,), from seed and epoch alone."""
     return np.random.default_rng((seed, epoch)).permutation(rows).astype(np.int32)
 
 
@@ -331,7 +337,7 @@ def _trial_error(error: Exception) -> TrialError:
 
 
 def _is_out_of_memory(error: Exception, said: str) -> bool:
-    """NumPy's, TensorFlow's or JAX's way of saying so."""
+    """Whether NumPy, TensorFlow or JAX reports that the memory is used up."""
     tensorflows = type(error).__name__ == "ResourceExhaustedError"
     return isinstance(error, MemoryError) or tensorflows or "RESOURCE_EXHAUSTED" in said
 
@@ -343,5 +349,5 @@ def _check_finite(report: EpochReport) -> None:
 
 
 def _peak_memory_mb() -> float:
-    """The most memory this process has held since it started."""
+    """The peak memory of this process since its start, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,4 +1,4 @@
-"""Trainers on a Ray cluster: what is asked of it. Ray itself is loaded where one is wanted."""
+"""The settings of a Ray cluster, as the command line gives them. Loads Ray only when it is used."""
 
 import os
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from tuner.workers.handle_pool import HandlePool
 
 @dataclass(frozen=True)
 class Cluster:
-    """A Ray cluster, and what Ray holds there for each trainer."""
+    """A Ray cluster, and the resources that each trainer reserves on it."""
 
     address: str | None = None
     """`host:port`, `auto`, or None for RAY_ADDRESS, a cluster on this machine or else a new one."""
     num_cpus: float = 1.0
-    """Cores, or a fraction of one."""
+    """The cores of a trainer, or a fraction of one."""
     num_gpus: float | None = None
-    """GPUs, or a fraction of one that others share; None for one where the cluster has any."""
+    """The GPUs of a trainer, or a fraction of a shared one; None for one if the cluster has any."""
 
     def __post_init__(self) -> None:
         if not self.num_cpus and self.num_gpus == 0:
@@ -32,8 +32,9 @@ class Cluster:
         """Joins the cluster and starts trainers there, see `RayPool`.
 
         Raises:
+            UsageError: the address is invalid.
             UnavailableError: Ray is not installed, there is no such cluster, or none of its nodes
-                has what a trainer takes.
+                has the resources for a trainer.
         """
         if find_spec("ray") is None:
             raise UnavailableError(

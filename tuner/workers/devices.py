@@ -1,7 +1,7 @@
-"""Which devices this machine has, and how trainers are laid out on them.
+"""The devices of this machine, its container's limits, and the layout of trainers on devices.
 
-Nothing here imports a backend: a device is chosen before a trainer's process exists, and
-the trainer sees no other one.
+Imports no backend: a device is chosen before the trainer's process starts, and the trainer sees
+no other one.
 """
 
 import os
@@ -19,11 +19,11 @@ from tuner.errors import UnavailableError
 
 _ROOT = Path("/sys/fs/cgroup")
 _NO_LIMIT = 2**60
-"""Version 1 says the largest page-aligned number for no limit of memory."""
+"""cgroup version 1 has the largest page-aligned number where memory has no limit."""
 
 
 def processor_quota(root: Path = _ROOT) -> float | None:
-    """How many processors' time the container may use, None for no limit."""
+    """The number of processors whose time the container may use; None without a limit."""
     quota, period = (_read(root / "cpu.max") or "max 0").split()
     if quota == "max":
         quota = _read(root / "cpu" / "cpu.cfs_quota_us") or "-1"
@@ -32,9 +32,9 @@ def processor_quota(root: Path = _ROOT) -> float | None:
 
 
 def free_memory(root: Path = _ROOT) -> int | None:
-    """How many bytes the container may still take, None for no limit.
+    """The bytes of memory that the container may still use; None without a limit.
 
-    Files that the kernel only keeps because there is room do not count as taken.
+    Memory that the kernel uses as a file cache counts as free.
     """
     for folder, limit, usage, cached in (
         (root, "memory.max", "memory.current", "inactive_file"),
@@ -54,7 +54,7 @@ def free_memory(root: Path = _ROOT) -> int | None:
 
 
 def _read(file: Path) -> str:
-    """What the file says; nothing where this kernel has no such file."""
+    """The text of the file; empty if this kernel has no such file."""
     try:
         return file.read_text().strip()
     except OSError:
@@ -62,41 +62,41 @@ def _read(file: Path) -> str:
 
 
 TRAINER_MEMORY_MB = 1500
-"""What a trainer with a small data set takes; the packing leaves room for it."""
+"""The memory of a trainer with a small data set, for which a layout leaves room."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """What one trainer owns: a GPU, or a group of processor cores."""
+    """The device of one trainer: a GPU, or a group of processor cores."""
 
     kind: Literal["cpu", "gpu"]
     cpus: tuple[int, ...]
-    """The cores that the trainer is pinned to."""
+    """The cores to which the trainer is pinned."""
     gpu: str | None = None
-    """As CUDA_VISIBLE_DEVICES names it: an index or a UUID."""
+    """The GPU as CUDA_VISIBLE_DEVICES names it: an index or a UUID."""
     share: int | None = None
-    """How many of these cores it may keep busy, where others are pinned to them too."""
+    """The number of these cores to use, if other trainers are pinned to them too."""
 
     @property
     def threads(self) -> int:
-        """How many threads its backend is to have."""
+        """The number of threads for the backend."""
         return self.share or len(self.cpus)
 
     @property
     def processor(self) -> "Device":
-        """The cores alone, for where the GPU turns out to be out of reach."""
+        """The cores alone, for a backend that finds no GPU."""
         return Device("cpu", self.cpus, share=self.share)
 
     @property
     def name(self) -> str:
-        """For people: `gpu:0`, `cpu:0-1`."""
+        """The name for people: `gpu:0`, `cpu:0-1`."""
         if self.gpu is not None:
             return f"gpu:{self.gpu}"
         cores = str(self.cpus[0]) if len(self.cpus) == 1 else f"{self.cpus[0]}-{self.cpus[-1]}"
         return f"cpu:{cores}"
 
     def environment(self) -> dict[str, str]:
-        """What the trainer's process must see before its backend loads."""
+        """The variables that the trainer's process needs before its backend loads."""
         return {
             "CUDA_VISIBLE_DEVICES": "-1" if self.gpu is None else self.gpu,
             "OMP_NUM_THREADS": str(self.threads),
@@ -104,10 +104,10 @@ class Device:
 
 
 def layout(workers: int, slots: int) -> tuple[Device, ...]:
-    """The devices of so many trainers, at most one trainer a slot.
+    """The devices of `workers` trainers, but of at most one trainer a slot.
 
     Raises:
-        UnavailableError: more workers are asked for than there are devices.
+        UnavailableError: `workers` is larger than the number of devices.
     """
     available = len(visible_gpus(os.environ)) or len(usable_cores())
     if workers > available:
@@ -119,10 +119,10 @@ def layout(workers: int, slots: int) -> tuple[Device, ...]:
 
 
 def layouts(slots: int) -> list[tuple[Device, ...]]:
-    """What `workers: auto` chooses from: by rule first, the others in the order to try them.
+    """The layouts that `workers: auto` chooses from: the default first, then others to measure.
 
-    The rule is a trainer for every GPU, or else for every core; others put several trainers
-    on a GPU, or several cores under a trainer. There are never more than memory allows.
+    The default has a trainer for every GPU, or else for every core. The others have several
+    trainers on a GPU, or several cores for a trainer. None has more trainers than memory allows.
     """
     room = max(1, _free_memory_mb() // TRAINER_MEMORY_MB)
     gpus, cpus = len(visible_gpus(os.environ)), len(usable_cores())
@@ -143,9 +143,9 @@ def _devices(count: int) -> tuple[Device, ...]:
 
 
 def usable_cores() -> tuple[int, ...]:
-    """The cores that this process may use, no more than its container's quota is worth.
+    """The cores that this process may use, no more than its container's quota.
 
-    Which of them follows from the host's name, so that containers do not all take the first.
+    The host's name decides which, so that containers do not all take the first ones.
     """
     allowed = sorted(os.sched_getaffinity(0))
     quota = processor_quota()
@@ -156,9 +156,9 @@ def usable_cores() -> tuple[int, ...]:
 
 
 def visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The GPUs a process may use: what CUDA_VISIBLE_DEVICES names, else all that the driver has.
+    """The GPUs that a process may use: those in CUDA_VISIBLE_DEVICES, or else all.
 
-    CUDA stops reading the list at its first invalid name, and so does this.
+    CUDA stops reading the list at its first invalid name, and so does this function.
     """
     stated = environment.get("CUDA_VISIBLE_DEVICES")
     if stated is not None:
@@ -187,7 +187,7 @@ def _free_memory_mb() -> int:
 
 
 def _split(cpus: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
-    """Cuts the cores into `count` groups of neighbours; with too few cores groups share them."""
+    """Splits the cores into `count` groups of neighbours, which share cores if there are too few."""
     if count > len(cpus):
         return [(cpus[index % len(cpus)],) for index in range(count)]
     edges = [index * len(cpus) // count for index in range(count + 1)]

@@ -1,4 +1,4 @@
-"""A pool of trainers behind handles: which are idle, what they say, and who replaces the dead."""
+"""A pool of trainers behind handles: gives them plans, returns their events, replaces the dead."""
 
 import contextlib
 import queue
@@ -9,7 +9,14 @@ from dataclasses import dataclass
 
 from tuner import errors
 from tuner.errors import ModelError, UnavailableError
-from tuner.training.plan import ModelPlan, Precision, TrainerInfo, TrialPlan
+from tuner.training.plan import (
+    EpochEnded,
+    ModelPlan,
+    Precision,
+    SystemSampled,
+    TrainerInfo,
+    TrialPlan,
+)
 from tuner.training.timing import EpochTimes
 from tuner.workers.messages import (
     OUTPUT_LOG,
@@ -17,7 +24,6 @@ from tuner.workers.messages import (
     Describe,
     Described,
     Ended,
-    EpochReported,
     Probe,
     Probed,
     Proceed,
@@ -25,7 +31,6 @@ from tuner.workers.messages import (
     Ready,
     Refused,
     Request,
-    Sampled,
     Train,
 )
 from tuner.workers.pool import (
@@ -33,7 +38,6 @@ from tuner.workers.pool import (
     Finished,
     GivenUp,
     Lost,
-    Measured,
     PoolEvent,
     Reported,
     TrainerHandle,
@@ -42,34 +46,35 @@ from tuner.workers.pool import (
 
 _EXIT_WAIT_S = 5.0
 _DESCRIBING_S = 3600.0
-"""How long importing a model's code may take, which may fetch something."""
+"""The limit for importing a model's code, which may download something."""
 _PROBING_S = 4 * 3600.0
-"""How long measuring an epoch may take: a quarter of one in the worst case, and compiling it."""
-_LOOK_S = 1.0
-"""How often it is looked whether an answer is late."""
+"""The limit for measuring an epoch: compiling it and, at the worst, training a quarter of it."""
+_CHECK_S = 1.0
+"""The time between two checks for late answers."""
 _MOST_STARTS = 3
-"""How often in a row a trainer may be lost with its machine before it is ready."""
+"""The number of times in a row that a trainer may be lost with its machine before it is ready."""
 _GROWTH_MB = 1000
-"""What a trainer may gain from trial to trial: what networks leak comes back with a new one."""
+"""The growth at which a trainer is replaced: a new process gives back what networks leak."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where one trainer at a time may run, and how it is started there."""
+    """A place where one trainer at a time runs, and how to start one there."""
 
     name: str
     start: Callable[[], TrainerHandle]
 
 
 class HandlePool:
-    """Trainers, each started before it is needed and reused from plan to plan."""
+    """Trainers that are started before they are needed and reused from plan to plan."""
 
-    def __init__(self, berths: Sequence[Placement], *, probes: int) -> None:
-        """Starts a trainer at every berth; they load their engine while others work.
+    def __init__(self, placements: Sequence[Placement], *, probes: int) -> None:
+        """Starts a trainer at every placement; each loads its engine while others work.
 
         Args:
-            berths: where trainers run.
-            probes: how many of them measure an epoch together: all where they share a machine.
+            placements: where the trainers run.
+            probes: the number of trainers that measure an epoch together: all if they share a
+                machine.
         """
         self._events: queue.SimpleQueue[tuple[_Trainer, Answer | None]] = queue.SimpleQueue()
         self._held_back: list[PoolEvent] = []
@@ -77,22 +82,27 @@ class HandlePool:
         self._trainers: list[_Trainer] = []
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
-            for berth in berths:
-                self._trainers.append(_Trainer(berth, self._events))
+            for placement in placements:
+                self._trainers.append(_Trainer(placement, self._events))
             undo.pop_all()
 
     @property
     def idle(self) -> int:
-        """How many plans could be submitted at this moment."""
+        """The number of plans that can be submitted now."""
         return sum(trainer.idle for trainer in self._trainers)
 
     @property
     def size(self) -> int:
-        """How many plans can train at once."""
+        """The number of plans that can train at the same time."""
         return len(self._trainers)
 
     def describe(self, model: ModelPlan, dataset: str) -> Described:
-        """What the model function takes. Waits for a trainer."""
+        """Describes the model function; see `TrainerPool.describe`.
+
+        Raises:
+            ModelError: there is no such function, or it is no model function.
+            UnavailableError: no trainer could start, or one died while it answered.
+        """
         (answer,) = self._ask(Describe(model=model, dataset=dataset), 1, _DESCRIBING_S)
         assert isinstance(answer, Described)
         return answer
@@ -103,13 +113,19 @@ class HandlePool:
         precisions: Sequence[Precision],
         known: Mapping[str, Precision] = NOTHING_KNOWN,
     ) -> EpochTimes:
-        """How long an epoch of `plan` takes while all who share a machine are at work."""
+        """Measures how long an epoch of `plan` takes; see `TrainerPool.epoch_times`.
+
+        Raises:
+            DataError: the plan's rows cannot be split as it says.
+            ModelError: the plan's model cannot be built.
+            UnavailableError: no trainer could start, or one died while it measured.
+        """
         probe = Probe(plan=plan, precisions=tuple(precisions), known=dict(known))
         answers = self._ask(probe, self._probes, _PROBING_S)
         return EpochTimes.together([each.times for each in answers if isinstance(each, Probed)])
 
     def submit(self, plan: TrialPlan) -> TrainerInfo:
-        """Hands the plan to an idle trainer and says to which."""
+        """Gives the plan to an idle trainer, which is returned."""
         trainer = next(trainer for trainer in self._trainers if trainer.idle)
         return trainer.train(plan)
 
@@ -133,15 +149,20 @@ class HandlePool:
                 trainer.handle.send(request)
 
     def next_event(self, timeout_s: float) -> PoolEvent | None:
-        """The next event, or None when none came in time."""
+        """The next event, or None after `timeout_s`.
+
+        Raises:
+            UnavailableError: no trainer starts here.
+            UsageError: a plan's code has changed since the first trainer imported it.
+        """
         deadline = time.monotonic() + timeout_s
         while True:
             if self._held_back:
                 return self._held_back.pop(0)
-            heard = self._heard(deadline - time.monotonic())
-            if heard is None:
+            received = self._received(deadline - time.monotonic())
+            if received is None:
                 return None
-            if (event := self._event(*heard)) is not None:
+            if (event := self._event(*received)) is not None:
                 return event
 
     def close(self) -> None:
@@ -153,7 +174,7 @@ class HandlePool:
             trainer.handle.wait(max(0.0, deadline - time.monotonic()))
 
     def _ask(self, request: Describe | Probe, trainers: int, limit_s: float) -> list[Answer]:
-        """Puts a question to so many trainers at once, as soon as they are free."""
+        """Sends a question to `trainers` trainers at once, as soon as they are idle."""
         while self.idle < min(trainers, self.size):
             self._hold_back(*self._events.get())
         asked = [trainer for trainer in self._trainers if trainer.idle][:trainers]
@@ -165,25 +186,28 @@ class HandlePool:
                 raise _refused(answer)
         return answers
 
-    def _answers(self, silent: set["_Trainer"], limit_s: float) -> list[Answer]:
-        """What those that were asked answer, once all have; the late ones are killed."""
+    def _answers(self, asked: set["_Trainer"], limit_s: float) -> list[Answer]:
+        """The answers of the trainers that were asked, once all have answered.
+
+        Kills those that have not answered after `limit_s`.
+        """
         answers: list[Answer] = []
         failures: list[Exception] = []
         deadline = time.monotonic() + limit_s
-        while silent:
+        while asked:
             late = time.monotonic() > deadline
-            for trainer in silent if late else ():
+            for trainer in asked if late else ():
                 trainer.handle.kill(
                     f"that took longer than {limit_s:g} s; make the model's function quicker"
                 )
-            heard = self._heard(_LOOK_S)
-            if heard is None:
+            received = self._received(_CHECK_S)
+            if received is None:
                 continue
-            trainer, answer = heard
-            if trainer not in silent:
+            trainer, answer = received
+            if trainer not in asked:
                 self._hold_back(trainer, answer)
                 continue
-            silent.remove(trainer)
+            asked.remove(trainer)
             if answer is None:
                 failures.append(self._death(trainer, late=late))
             else:
@@ -193,12 +217,12 @@ class HandlePool:
         return answers
 
     def _death(self, trainer: "_Trainer", *, late: bool) -> Exception:
-        """The error that a death over a question is; the model's code is at fault for a hang."""
+        """The error for a trainer that died while it answered; a hang is the model code's fault."""
         error = ModelError if late else UnavailableError
         return error(f"a trainer ended while it built or timed the model: {self._restart(trainer)}")
 
-    def _heard(self, timeout_s: float) -> "tuple[_Trainer, Answer | None] | None":
-        """What some trainer said, or None for the trainer's end; nothing when none did in time."""
+    def _received(self, timeout_s: float) -> "tuple[_Trainer, Answer | None] | None":
+        """A trainer and its answer, or None for the trainer's end; nothing after `timeout_s`."""
         with contextlib.suppress(queue.Empty):
             return self._events.get(timeout=max(0.0, timeout_s))
         return None
@@ -216,10 +240,8 @@ class HandlePool:
                 trainer.has_been_ready = True
                 trainer.starts = 0
                 return TrainerReady(info)
-            case EpochReported(report=report) if plan:
-                return Reported(plan, report)
-            case Sampled(sample=sample) if plan:
-                return Measured(plan, sample)
+            case EpochEnded() | SystemSampled() if plan:
+                return Reported(plan, answer)
             case Ended(result=result) if plan:
                 trainer.plan = None
                 if trainer.has_outgrown(result.peak_memory_mb):
@@ -234,9 +256,10 @@ class HandlePool:
         raise AssertionError(f"a trainer said {answer!r} without a plan")
 
     def _restart(self, trainer: "_Trainer") -> str:
-        """Replaces a dead trainer, unless it died before it was ready: the next would too.
+        """Replaces a dead trainer and returns the reason of its end.
 
-        Its berth is given up then. The others go on, if any of them has ever been ready.
+        A trainer that died before it was ready is not replaced: the next one would die too. Its
+        placement is given up. The others go on if any of them has ever been ready.
         """
         log = trainer.plan.folder / OUTPUT_LOG if trainer.plan else None
         ending = trainer.handle.ending(log)
@@ -244,7 +267,7 @@ class HandlePool:
             trainer.start()
             return ending.reason
         self._trainers.remove(trainer)
-        reason = f"a trainer on {trainer.berth.name} did not start: {ending.reason}"
+        reason = f"a trainer on {trainer.placement.name} did not start: {ending.reason}"
         if not any(each.has_been_ready for each in self._trainers):
             raise UnavailableError(reason)
         self._held_back.append(GivenUp(reason))
@@ -258,17 +281,17 @@ def _refused(answer: Refused) -> Exception:
 
 
 class _Trainer:
-    """The trainer at one berth, and the plan it works on."""
+    """The trainer at one placement, and its plan."""
 
     def __init__(
         self,
-        berth: Placement,
+        placement: Placement,
         events: "queue.SimpleQueue[tuple[_Trainer, Answer | None]]",
     ) -> None:
-        self.berth = berth
+        self.placement = placement
         self.has_been_ready = False
         self.starts = 0
-        """In a row, without having been ready."""
+        """The number of starts since the trainer was last ready."""
         self._events = events
         self.start()
 
@@ -282,7 +305,7 @@ class _Trainer:
         self.plan: TrialPlan | None = None
         self._retired = False
         self._first_peak_mb: float | None = None
-        self.handle = self.berth.start()
+        self.handle = self.placement.start()
         threading.Thread(target=self._listen, args=(self.handle,), daemon=True).start()
 
     def train(self, plan: TrialPlan) -> TrainerInfo:
@@ -292,13 +315,13 @@ class _Trainer:
         return self.info
 
     def has_outgrown(self, peak_memory_mb: float) -> bool:
-        """Whether the process holds much more memory than its first trial needed."""
+        """Whether the process needs much more memory than in its first trial."""
         if self._first_peak_mb is None:
             self._first_peak_mb = peak_memory_mb
         return peak_memory_mb > self._first_peak_mb + _GROWTH_MB
 
     def retire(self) -> None:
-        """Ends the process between two trials; a new one takes its place once it is gone."""
+        """Ends the process between two trials; a new one replaces it."""
         self._retired = True
         self.handle.end()
 

@@ -1,4 +1,4 @@
-"""One trainer's process: how it is started, spoken to and ended, and what its end was like."""
+"""A pool of trainers on this machine, each a child process behind two pipes."""
 
 import os
 import sys
@@ -14,50 +14,25 @@ from tuner.workers.handle_pool import HandlePool, Placement
 from tuner.workers.messages import Answer, Request, answer_adapter
 from tuner.workers.pool import Ending
 
-
-class LocalPool(HandlePool):
-    """Trainers that are children of this process."""
-
-    def __init__(
-        self, devices: Sequence[Device], logs: Path, backend: Backend = "tensorflow"
-    ) -> None:
-        """Starts a trainer for every device.
-
-        Args:
-            devices: what the trainers own, one each.
-            logs: the folder for what trainers print outside of trials.
-            backend: what they train on.
-        """
-        logs.mkdir(parents=True, exist_ok=True)
-        berths = [
-            Placement(
-                device.name,
-                partial(TrainerProcess, device, backend, logs / f"trainer-{os.getpid()}-{n}.log"),
-            )
-            for n, device in enumerate(devices)
-        ]
-        super().__init__(berths, probes=len(berths))
-
-
 _COMMAND = (sys.executable, "-P", "-u", "-m", "tuner.workers.trainer")
-"""-P: a file in the working folder must not stand in for a module of the same name."""
+"""-P: a file in the working folder must not replace a module of the same name."""
 _LOG_TAIL = 2000
 _START_S = 900.0
-"""How long a trainer may take to load its engine; over a slow network that is minutes."""
+"""The limit for loading an engine, which takes minutes over a slow network."""
 _PARTING_S = 5.0
-"""How long a trainer that says nothing more may take to be gone."""
+"""The limit for a trainer to end after its last answer."""
 
 
 class TrainerProcess:
-    """A trainer on this machine, at the other end of two pipes."""
+    """The handle of a trainer on this machine, connected by two pipes."""
 
     def __init__(self, device: Device, backend: Backend, log: Path) -> None:
-        """Starts it; it loads its engine while others work.
+        """Starts the trainer; it loads its engine while others work.
 
         Args:
-            device: what it owns.
-            backend: what it trains on.
-            log: where it prints outside of trials; appended to.
+            device: the device that it owns.
+            backend: the backend that it trains on.
+            log: the file to which its output outside of trials is appended.
         """
         self._log = log
         self._killed_because = ""
@@ -71,11 +46,11 @@ class TrainerProcess:
             )
 
     def send(self, request: Request) -> None:
-        """A trainer that is gone hears nothing; its end shows in its answers."""
+        """Sends a request; does nothing if the trainer is gone, which shows in its answers."""
         self._process.send(request.model_dump_json())
 
     def answers(self) -> Iterator[Answer]:
-        """What it says, in order, until it ends; one that never gets ready is killed."""
+        """Yields its answers, in order, until it ends; kills a trainer that does not get ready."""
         try:
             for line in self._process.lines(first_within_s=_START_S):
                 yield answer_adapter.validate_json(line)
@@ -83,20 +58,20 @@ class TrainerProcess:
             self.kill(f"it was not ready within {_START_S:g} s")
 
     def end(self) -> None:
-        """Closes its stdin, which a living trainer takes as its end."""
+        """Closes the trainer's stdin, which makes it end."""
         self._process.close_input()
 
     def kill(self, reason: str) -> None:
-        """Ends it at once, hung or stopped as it may be, with whatever the user's code started."""
+        """Ends the trainer at once, even if it hangs, with all processes that it has started."""
         self._killed_because = reason
         self._process.kill()
 
     def wait(self, timeout_s: float) -> None:
-        """Waits until it is gone; one that does not go is killed, and so is what it leaves."""
+        """Waits until the trainer is gone; after `timeout_s` kills it and what it has started."""
         self._process.wait(timeout_s)
 
     def ending(self, trial_log: Path | None) -> Ending:
-        """How it ended, and the end of what it printed: in its trial, if it had one."""
+        """How the trainer ended, with the end of its output: the trial's, if it had one."""
         code = self._process.wait(_PARTING_S)
         how = self._killed_because or ("it did not end" if code is None else ending_of(code))
         log = trial_log if trial_log and trial_log.exists() else self._log
@@ -104,8 +79,32 @@ class TrainerProcess:
         return Ending(f"{how}; its log {log} ends:\n{printed}" if printed else how)
 
 
+class LocalPool(HandlePool):
+    """Trainers that are children of this process."""
+
+    def __init__(
+        self, devices: Sequence[Device], logs: Path, backend: Backend = "tensorflow"
+    ) -> None:
+        """Starts a trainer for every device.
+
+        Args:
+            devices: the devices of the trainers, one each.
+            logs: the folder for the trainers' output outside of trials.
+            backend: the backend that they train on.
+        """
+        logs.mkdir(parents=True, exist_ok=True)
+        placements = [
+            Placement(
+                device.name,
+                partial(TrainerProcess, device, backend, logs / f"trainer-{os.getpid()}-{n}.log"),
+            )
+            for n, device in enumerate(devices)
+        ]
+        super().__init__(placements, probes=len(placements))
+
+
 def _tail(log: Path) -> str:
-    """The last `_LOG_TAIL` bytes, as text: a log may be larger than the memory."""
+    """The last `_LOG_TAIL` bytes as text: a log may be larger than the memory."""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - _LOG_TAIL))
         return file.read().decode(errors="replace")

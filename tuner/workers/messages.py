@@ -1,4 +1,4 @@
-"""What a pool and a trainer say to each other: one JSON object a line."""
+"""The messages between a pool and a trainer: one JSON object a line."""
 
 from typing import Annotated, Literal
 
@@ -7,10 +7,10 @@ from pydantic import Field, TypeAdapter
 from tuner.spec.search_space import Scalar
 from tuner.spec.section import Frozen, Text
 from tuner.training.plan import (
-    EpochReport,
+    EpochEnded,
     ModelPlan,
     Precision,
-    SystemSample,
+    SystemSampled,
     TrainerInfo,
     TrialPlan,
     TrialResult,
@@ -18,11 +18,11 @@ from tuner.training.plan import (
 from tuner.training.timing import EpochTimes
 
 OUTPUT_LOG = "output.log"
-"""What a trial printed, in its plan's folder."""
+"""The name of the file with a trial's printed output, in its plan's folder."""
 
 
 class Describe(Frozen):
-    """Asks what the model function takes, and for the source of the user's functions."""
+    """Asks for the model function's parameters and for the source of the user's functions."""
 
     kind: Literal["describe"] = "describe"
     model: ModelPlan
@@ -30,27 +30,27 @@ class Describe(Frozen):
 
 
 class Probe(Frozen):
-    """Asks how long an epoch of the plan takes here, in each precision the device is made for.
+    """Asks how long an epoch of the plan takes, in each precision that is native to the device.
 
-    Where it is made for none of them, all are measured.
+    If none of them is, all are measured.
     """
 
     kind: Literal["probe"] = "probe"
     plan: TrialPlan
     precisions: tuple[Precision, ...]
     known: dict[str, Precision] = Field(default_factory=dict)
-    """The precision to measure alone for networks of an architecture."""
+    """For networks of an architecture, the only precision to measure."""
 
 
 class Train(Frozen):
-    """Asks for a trial to be trained."""
+    """Asks the trainer to train a plan."""
 
     kind: Literal["train"] = "train"
     plan: TrialPlan
 
 
 class Prune(Frozen):
-    """Asks the trial in training to stop: at once between two epochs, else after this one."""
+    """Asks the trial to stop: at once between two epochs, else after the current one."""
 
     kind: Literal["prune"] = "prune"
     slot: int
@@ -58,7 +58,7 @@ class Prune(Frozen):
 
 
 class Proceed(Frozen):
-    """Says that the trial in training need not wait after this epoch."""
+    """Tells the trial in training to go on after this epoch without waiting longer."""
 
     kind: Literal["proceed"] = "proceed"
     slot: int
@@ -71,7 +71,7 @@ request_adapter: TypeAdapter[Request] = TypeAdapter(Request)
 
 
 class Ready(Frozen):
-    """The trainer has loaded its engine and waits."""
+    """The trainer has loaded its engine and waits for requests."""
 
     kind: Literal["ready"] = "ready"
     info: TrainerInfo
@@ -85,41 +85,27 @@ class Described(Frozen):
     source: dict[str, str]
     """The files of the user's own functions: path to text."""
     code: dict[str, str] = Field(default_factory=dict)
-    """These and all that they import from the study's folders."""
+    """These files and all that they import from the study's folders."""
     model_code: str = ""
-    """The digest of what the model's function is made of."""
+    """The digest of the code of the model function."""
 
 
 class Probed(Frozen):
-    """How long an epoch takes."""
+    """The measured time of an epoch."""
 
     kind: Literal["probed"] = "probed"
     times: EpochTimes
 
 
-class EpochReported(Frozen):
-    """The trial in training finished an epoch."""
-
-    kind: Literal["epoch"] = "epoch"
-    report: EpochReport
-
-
-class Sampled(Frozen):
-    """The trainer's machine was measured while it trained."""
-
-    kind: Literal["sampled"] = "sampled"
-    sample: SystemSample
-
-
 class Ended(Frozen):
-    """The trial in training reached its end."""
+    """The trial in training has ended."""
 
     kind: Literal["ended"] = "ended"
     result: TrialResult
 
 
 class Refused(Frozen):
-    """A description or a probe was not possible, or a trial's code is not the study's."""
+    """A description or a measurement failed, or the code of a trial is not that of the study."""
 
     kind: Literal["refused"] = "refused"
     error: Literal["UsageError", "DataError", "ModelError"]
@@ -128,7 +114,7 @@ class Refused(Frozen):
 
 
 Answer = Annotated[
-    Ready | Described | Probed | EpochReported | Sampled | Ended | Refused,
+    Ready | Described | Probed | EpochEnded | SystemSampled | Ended | Refused,
     Field(discriminator="kind"),
 ]
 answer_adapter: TypeAdapter[Answer] = TypeAdapter(Answer)

@@ -1,7 +1,7 @@
-"""The pool protocol: what a driver needs of the trainers of its plans.
+"""The protocols of a pool of trainers and of the handle of one trainer, and the pool's events.
 
-A pool owns trainers and their devices. The driver submits a plan when a trainer is free and
-hears of everything that happens through one stream of events, in order for each plan.
+A pool owns trainers and their devices. The driver submits a plan when a trainer is free, and
+receives one stream of events, in order for each plan.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,10 +11,10 @@ from types import MappingProxyType
 from typing import Protocol
 
 from tuner.training.plan import (
-    EpochReport,
+    EpochEnded,
     ModelPlan,
     Precision,
-    SystemSample,
+    SystemSampled,
     TrainerInfo,
     TrialPlan,
     TrialResult,
@@ -29,34 +29,40 @@ class Ending:
 
     reason: str
     machine_lost: bool = False
-    """Whether it went down with its machine, for which no trainer is to blame."""
+    """Whether the trainer was lost with its machine, so through no fault of its own."""
 
 
 class TrainerHandle(Protocol):
-    """A trainer that was started, and may have ended since."""
+    """A trainer that was started and may have ended since."""
 
     def send(self, request: Request) -> None:
-        """Passes a request on, in order; never blocks, and a trainer that is gone hears nothing."""
+        """Sends a request, in order; never blocks, and does nothing if the trainer is gone."""
         ...
 
     def answers(self) -> Iterator[Answer]:
-        """What it says, in order, until it ends. Files that a result names are here by then."""
+        """Yields its answers, in order, until it ends.
+
+        Files that a result names are on this machine by then.
+        """
         ...
 
     def end(self) -> None:
-        """Tells it to end, busy or not."""
+        """Tells the trainer to end, busy or not."""
         ...
 
     def kill(self, reason: str) -> None:
-        """Ends it at once, hung as it may be; `reason` is why it ended then."""
+        """Ends the trainer at once, even if it hangs; `reason` becomes the reason of its end."""
         ...
 
     def wait(self, timeout_s: float) -> None:
-        """Waits until one that was told to end is gone, and kills it then."""
+        """Waits until the trainer is gone, and kills it after `timeout_s`."""
         ...
 
     def ending(self, trial_log: Path | None) -> Ending:
-        """How it ended, once its answers have; with the end of `trial_log`, if there is one."""
+        """How the trainer ended, with the last lines of `trial_log` if there is one.
+
+        For use after the last answer.
+        """
         ...
 
 
@@ -69,23 +75,15 @@ class TrainerReady:
 
 @dataclass(frozen=True)
 class Reported:
-    """A plan's epoch ended."""
+    """A plan's trainer reports an epoch, or a measurement of its machine."""
 
     plan: TrialPlan
-    report: EpochReport
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A plan's machine was measured."""
-
-    plan: TrialPlan
-    sample: SystemSample
+    event: EpochEnded | SystemSampled
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A plan reached its end; nothing more is heard of it."""
+    """A plan ended with a result; no further event of it follows."""
 
     plan: TrialPlan
     result: TrialResult
@@ -93,7 +91,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Lost:
-    """A plan's trainer died under it; nothing more is heard of it."""
+    """The trainer of a plan died; no further event of the plan follows."""
 
     plan: TrialPlan
     reason: str
@@ -101,36 +99,36 @@ class Lost:
 
 @dataclass(frozen=True)
 class GivenUp:
-    """No trainer starts any more where one did before; the others go on."""
+    """A trainer does not start any more in its place; the others go on."""
 
     reason: str
 
 
-PoolEvent = TrainerReady | Reported | Measured | Finished | Lost | GivenUp
+PoolEvent = TrainerReady | Reported | Finished | Lost | GivenUp
 
 
 NOTHING_KNOWN: Mapping[str, Precision] = MappingProxyType({})
 
 
 class TrainerPool(Protocol):
-    """Trains plans, each on a device of its own."""
+    """Trains plans, each on its own device."""
 
     @property
     def idle(self) -> int:
-        """How many plans could be submitted at this moment."""
+        """The number of plans that can be submitted now."""
         ...
 
     @property
     def size(self) -> int:
-        """How many plans can train at once."""
+        """The number of plans that can train at the same time."""
         ...
 
     def describe(self, model: ModelPlan, dataset: str) -> Described:
-        """What the model function takes. Waits for a trainer; for use before the first plan.
+        """Describes the model function. Waits for a trainer; for use before the first plan.
 
         Raises:
             ModelError: there is no such function, or it is no model function.
-            UnavailableError: no trainer could start, or one died of the question.
+            UnavailableError: no trainer could start, or one died while it answered.
         """
         ...
 
@@ -140,41 +138,41 @@ class TrainerPool(Protocol):
         precisions: Sequence[Precision],
         known: Mapping[str, Precision] = NOTHING_KNOWN,
     ) -> EpochTimes:
-        """How long an epoch of `plan` takes while every trainer is at work.
+        """Measures how long an epoch of `plan` takes while every trainer is busy.
 
-        In those of the precisions that every device is made for, or in all where none is; in one
-        alone for a network whose architecture has a `known` one. Waits until every trainer is
-        there.
+        Measures those of `precisions` that every device supports natively, or all if there are
+        none; only the `known` one for a network whose architecture has one. Waits until every
+        trainer has started.
 
         Raises:
             DataError: the plan's rows cannot be split as it says.
             ModelError: the plan's model cannot be built.
-            UnavailableError: no trainer could start, or one died of the question.
+            UnavailableError: no trainer could start, or one died while it measured.
         """
         ...
 
     def submit(self, plan: TrialPlan) -> TrainerInfo:
-        """Hands the plan to an idle trainer and says to which; never blocks."""
+        """Gives the plan to an idle trainer, which is returned; never blocks."""
         ...
 
     def proceed(self, plan: TrialPlan, epoch: int) -> None:
-        """Answers the report of an epoch: the plan goes on. Without an answer it waits a moment."""
+        """Answers an epoch's report: the plan goes on. Without an answer it waits briefly."""
         ...
 
     def prune(self, plan: TrialPlan) -> None:
-        """Asks the plan to end early; its result follows as an event, or has come already."""
+        """Asks the plan to end early; its result follows as an event, unless it came before."""
         ...
 
     def kill(self, plan: TrialPlan, reason: str) -> None:
-        """Ends the plan's trainer at once; `Lost` with this reason follows, or the end has come."""
+        """Ends the plan's trainer at once; `Lost` follows, unless the plan has ended before."""
         ...
 
     def next_event(self, timeout_s: float) -> PoolEvent | None:
-        """The next event, or None when none came in time.
+        """The next event, or None after `timeout_s`.
 
         Raises:
-            UnavailableError: a trainer died before it was ready, so none ever will be.
-            UsageError: a plan's code was changed after the first trainer had imported it.
+            UnavailableError: no trainer starts here.
+            UsageError: a plan's code has changed since the first trainer imported it.
         """
         ...
 

@@ -1,8 +1,8 @@
-"""A pool of trainers on a Ray cluster: each an actor that holds one trainer process on its node.
+"""A pool of trainers on a Ray cluster: each is an actor with one trainer process on its node.
 
-Ray places them, and says when one is lost with its node; the next takes its place wherever there
-is room. Nodes need `tuner` and, for models of the user's own, their modules. All else travels:
-the data set through Ray's object store, checkpoints and models with the answers.
+Ray places the actors, and reports when one is lost with its node; a new one starts wherever there
+is room. Nodes need `tuner` and, for the user's own models, their modules. All else is sent: the
+data set through Ray's object store, checkpoints and models with the answers.
 """
 
 import os
@@ -27,7 +27,7 @@ from tuner.training.plan import TrialPlan, TrialResult
 from tuner.workers.handle_pool import HandlePool, Placement
 from tuner.workers.messages import Answer, Ended, Probe, Request, Train
 from tuner.workers.pool import Ending
-from tuner.workers.remote_trainer import Files, RemoteTrainer, Said
+from tuner.workers.remote_trainer import Files, RemoteAnswer, RemoteTrainer
 
 if TYPE_CHECKING:
     from tuner.workers.cluster import Cluster
@@ -36,7 +36,7 @@ _CONNECT_S = 10.0
 
 
 class RayPool(HandlePool):
-    """Trainers that are actors, each with the resources that Ray holds for it."""
+    """Trainers that are actors, each with the resources that Ray reserves for it."""
 
     def __init__(
         self, cluster: "Cluster", workers: AutoOrCount, slots: int, backend: Backend
@@ -44,15 +44,15 @@ class RayPool(HandlePool):
         """Connects to the cluster and asks it for trainers.
 
         Args:
-            cluster: where it is, and what a trainer takes of it.
-            workers: how many trainers; `auto` for as many as the nodes have room for in all.
-                Those that find none begin when nodes join or others leave.
-            slots: more trainers than this would have nothing to do.
-            backend: what they train on.
+            cluster: the cluster's address, and the resources of a trainer.
+            workers: the number of trainers; `auto` for as many as all nodes have room for.
+                Trainers without room start when nodes join or others leave.
+            slots: the most trainers that have something to do.
+            backend: the backend that they train on.
 
         Raises:
-            UsageError: the address cannot be one.
-            UnavailableError: there is no such cluster, or no node has what a trainer takes.
+            UsageError: the address is invalid.
+            UnavailableError: there is no such cluster, or no node has a trainer's resources.
         """
         self._connected_here = _connect(cluster.address)
         with _translated(), ExitStack() as undo:
@@ -76,7 +76,7 @@ class RayPool(HandlePool):
 
 
 def _connect(address: str | None) -> bool:
-    """Joins the cluster; False where this process is part of one already."""
+    """Joins the cluster; False if this process is part of one already."""
     if ray.is_initialized():
         return False
     address = address or os.environ.get("RAY_ADDRESS")
@@ -92,12 +92,12 @@ def _connect(address: str | None) -> bool:
             said += "; if it asks for a token, set RAY_AUTH_MODE=token"
         raise UnavailableError(f"Ray: cannot join the cluster at {where}: {said}") from error
     finally:
-        signal.signal(signal.SIGTERM, on_sigterm)  # Ray takes it for itself
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray has replaced the handler
     return True
 
 
 def _check_answers(address: str) -> None:
-    """Ray itself would go on trying for minutes."""
+    """Checks that something answers at the address: Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdigit():
         raise UsageError(f"--address: must be HOST:PORT, got {address!r}")
@@ -110,7 +110,7 @@ def _check_answers(address: str) -> None:
 
 
 def _demand(cluster: "Cluster") -> dict[str, float]:
-    """What Ray holds for a trainer, by its names of resources."""
+    """The resources that Ray reserves for a trainer, by Ray's names."""
     gpus = cluster.num_gpus
     if gpus is None:
         gpus = 1.0 if ray.cluster_resources().get("GPU") else 0.0
@@ -121,7 +121,7 @@ def _demand(cluster: "Cluster") -> dict[str, float]:
 
 
 def _room(demand: dict[str, float]) -> int:
-    """How many trainers the nodes hold in all, busy as they may be at this moment."""
+    """The number of trainers that all nodes have room for, busy or not."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     room = sum(
         int(min(has.get(what, 0.0) / amount for what, amount in demand.items())) for has in nodes
@@ -147,21 +147,21 @@ class _DataSets:
 
 
 class _TrainerActor:
-    """The handle of an actor: sends it what this machine has, and keeps what it sends back."""
+    """The handle of an actor: sends it the files it needs, and keeps the files it sends back."""
 
     def __init__(self, demand: dict[str, float], backend: Backend, data: _DataSets) -> None:
         self._data = data
         self._plan: TrialPlan | None = None
         self._ending = Ending("it never began")
-        self._has_spoken = False
+        self._has_answered = False
         self._over = threading.Event()
         options = {"num_cpus": demand.get("CPU", 0), "num_gpus": demand.get("GPU", 0)}
         threads = max(1, int(demand.get("CPU", 1)))
-        actor = ray.remote(concurrency_groups={"listening": 1, "telling": 1, "killing": 1})(
+        actor = ray.remote(concurrency_groups={"answering": 1, "sending": 1, "killing": 1})(
             RemoteTrainer
         )
         self._actor = actor.options(**options).remote(backend, threads, "GPU" in demand)
-        self._said = self._call("listening", self._actor.listen)
+        self._answers = self._call("answering", self._actor.answers)
 
     def send(self, request: Request) -> None:
         checkpoint, arrays = None, None
@@ -171,55 +171,55 @@ class _TrainerActor:
         if isinstance(request, Train):
             self._plan = request.plan
             checkpoint = _content(request.plan.resumes)
-        self._call("telling", self._actor.send, request, checkpoint, arrays)
+        self._call("sending", self._actor.send, request, checkpoint, arrays)
 
     def answers(self) -> Iterator[Answer]:
         try:
-            for reference in self._said or ():
-                said: Said = ray.get(reference)
-                self._has_spoken = True
-                refused = self._keep(said.files)
-                if isinstance(said.answer, Ending):
-                    self._ending = said.answer
-                elif isinstance(said.answer, Ended):
-                    yield Ended(result=self._as_kept_here(said.answer.result, refused))
+            for reference in self._answers or ():
+                remote: RemoteAnswer = ray.get(reference)
+                self._has_answered = True
+                refused = self._keep(remote.files)
+                if isinstance(remote.answer, Ending):
+                    self._ending = remote.answer
+                elif isinstance(remote.answer, Ended):
+                    yield Ended(result=self._as_kept_here(remote.answer.result, refused))
                 else:
-                    yield said.answer
+                    yield remote.answer
         except RayError as error:
             self._ending = _ending_by(error)
         finally:
             self._over.set()
 
     def end(self) -> None:
-        self._call("telling", self._actor.end)
+        self._call("sending", self._actor.end)
 
     def kill(self, reason: str) -> None:
         self._call("killing", self._actor.kill, reason)
 
     def wait(self, timeout_s: float) -> None:
-        if self._has_spoken:
+        if self._has_answered:
             self._over.wait(timeout_s)
         self._release()
 
     def ending(self, trial_log: Path | None) -> Ending:
-        del trial_log  # its node has read the end of it
+        del trial_log  # the actor has read its end on its node
         self._release()
         return self._ending
 
     def _release(self) -> None:
-        """Frees what Ray holds for the actor."""
+        """Frees the resources that Ray reserves for the actor."""
         with suppress(RayError):
             ray.kill(self._actor)
 
     def _call(self, thread: str, method: Any, *arguments: object) -> Any:
-        """Calls the actor; calls in one of its threads keep their order."""
-        with suppress(RayError):  # it is gone, or its cluster: the answers end too
+        """Calls the actor; calls in the same of its threads keep their order."""
+        with suppress(RayError):  # the actor or cluster is gone: the answers end too
             return method.options(concurrency_group=thread).remote(*arguments)
 
     def _keep(self, files: Files) -> dict[str, str]:
-        """Writes files to the plan's folder; says of those that could not be written why.
+        """Writes files to the plan's folder, and returns why some could not be written.
 
-        A disk without room for one costs safety, not the trial.
+        The trial goes on without them.
         """
         refused: dict[str, str] = {}
         if self._plan is None:
@@ -233,7 +233,7 @@ class _TrainerActor:
         return refused
 
     def _as_kept_here(self, result: TrialResult, refused: Mapping[str, str]) -> TrialResult:
-        """The result with the path that the model has on this machine, if it is there."""
+        """The result with the model's path on this machine, or without the model if it is missing."""
         if result.model is None or self._plan is None:
             return result
         name = result.model.path.name
@@ -245,7 +245,7 @@ class _TrainerActor:
 
 
 def _ending_by(error: RayError) -> Ending:
-    """An actor that was never made is at fault itself; else its node is, or what Ray does there."""
+    """How an actor ended. One that started was lost with its node, or by Ray's doing there."""
     reason = _lines(error)[-1]
     if isinstance(error, RayActorError) and not error.actor_init_failed:
         return Ending(f"its actor was lost, maybe with its node: {reason}", machine_lost=True)
@@ -253,14 +253,14 @@ def _ending_by(error: RayError) -> Ending:
 
 
 def _lines(error: BaseException) -> list[str]:
-    """What it says, its kind where it says nothing."""
+    """The lines of an error's text, or its type if it has none."""
     said = [line.strip() for line in str(error).splitlines() if line.strip()]
     return said or [type(error).__name__]
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """A cluster that fails in the block is unavailable."""
+    """Turns an error of Ray in the block into an `UnavailableError`."""
     try:
         yield
     except RayError as error:
@@ -268,5 +268,5 @@ def _translated() -> Iterator[None]:
 
 
 def _content(file: Path | None) -> bytes | None:
-    """None also where a checkpoint has gone: the trial begins again."""
+    """The file's content; None if there is no file, so that the trial starts anew."""
     return file.read_bytes() if file is not None and file.exists() else None

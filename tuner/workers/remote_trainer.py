@@ -1,6 +1,6 @@
 """A trainer on a node of a cluster: its process, its folder, and the files that it sends back.
 
-Knows nothing of Ray, which makes an actor of it (`ray_pool`).
+Does not import Ray; `ray_pool` makes an actor of it.
 """
 
 import os
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tuner.files import try_lock
 from tuner.spec.recipe import Backend
 from tuner.training.output import excerpt
-from tuner.training.plan import CHECKPOINT, ModelPlan, TrialPlan
+from tuner.training.plan import CHECKPOINT, EpochEnded, ModelPlan, TrialPlan
 from tuner.workers.devices import Device, usable_cores, visible_gpus
 from tuner.workers.local_pool import TrainerProcess
 from tuner.workers.messages import (
@@ -24,7 +24,6 @@ from tuner.workers.messages import (
     Answer,
     Describe,
     Ended,
-    EpochReported,
     Probe,
     Request,
     Train,
@@ -35,10 +34,10 @@ _LOCK = "in-use"
 
 
 class Scratch:
-    """A folder among the machine's temporary ones."""
+    """A temporary folder of this process, locked while the process lives."""
 
     def __init__(self, prefix: str) -> None:
-        """Makes it, and removes those of this prefix whose owners are dead."""
+        """Makes the folder, and removes those with this prefix whose processes are dead."""
         for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
             _remove_if_abandoned(folder)
         made = Path(tempfile.mkdtemp(prefix=f"new-{prefix}"))
@@ -47,7 +46,7 @@ class Scratch:
         self.folder = made.rename(made.with_name(made.name.removeprefix("new-")))
 
     def remove(self) -> None:
-        """Removes it with all that is in it."""
+        """Removes the folder and all that is in it."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.close()
 
@@ -57,26 +56,26 @@ def _remove_if_abandoned(folder: Path) -> None:
         with (folder / _LOCK).open("rb+") as lock:
             if try_lock(lock):
                 shutil.rmtree(folder, ignore_errors=True)
-    except OSError:  # another user's, or gone by now
+    except OSError:  # another user's folder, or one that is gone
         return
 
 
 Files = dict[str, bytes]
-"""By name, in an attempt's folder."""
+"""The contents of files in an attempt's folder, by name."""
 Arrays = dict[str, NDArray[np.uint8]]
-"""The bytes of a data set's files, by name."""
+"""The bytes of a data set's files by name, each an array of shape (size,)."""
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a trainer said, with the files of its attempt that have changed."""
+class RemoteAnswer:
+    """An answer of a trainer, or its end, with the changed files of its attempt."""
 
     answer: Answer | Ending
     files: Files
 
 
 class RemoteTrainer:
-    """A trainer process and its folder, on some node."""
+    """A trainer process and its folder on a node."""
 
     def __init__(self, backend: Backend, threads: int, on_gpu: bool) -> None:
         self._scratch = Scratch("tuner-ray-")
@@ -86,20 +85,20 @@ class RemoteTrainer:
         device = Device("gpu" if gpu else "cpu", usable_cores(), gpu, threads)
         self._trainer = TrainerProcess(device, backend, self._scratch.folder / "trainer.log")
 
-    def listen(self) -> Iterator[Said]:
-        """All that the trainer says, and at last how it ended."""
+    def answers(self) -> Iterator[RemoteAnswer]:
+        """Yields the trainer's answers, and at last how it ended."""
         for answer in self._trainer.answers():
-            yield Said(answer, self._files(answer))
+            yield RemoteAnswer(answer, self._files(answer))
         ending = self._trainer.ending(self._plan.folder / OUTPUT_LOG if self._plan else None)
         files = self._files(ending)
         self._scratch.remove()
-        yield Said(ending, files)
+        yield RemoteAnswer(ending, files)
 
     def send(self, request: Request, checkpoint: bytes | None, arrays: Arrays | None) -> None:
-        """Passes a request on, with the paths of this node in it."""
+        """Sends a request to the trainer, with the paths of this node in it."""
         try:
             self._trainer.send(self._translated(request, checkpoint, arrays))
-        except OSError as error:  # no room for the data; nobody waits for this call's answer
+        except OSError as error:  # the disk is full; nobody waits for the result of this call
             self._trainer.kill(f"could not be given its work: {error}")
 
     def end(self) -> None:
@@ -126,7 +125,7 @@ class RemoteTrainer:
         self, plan: TrialPlan, arrays: Arrays, checkpoint: bytes | None
     ) -> TrialPlan:
         dataset = self._scratch.folder / "dataset"
-        if not dataset.exists():  # an actor serves one study
+        if not dataset.exists():  # an actor serves one study only
             dataset.mkdir()
             for name, content in arrays.items():
                 content.tofile(dataset / name)
@@ -140,12 +139,12 @@ class RemoteTrainer:
         return plan.model_copy(update={**here, "model": _as_found_here(plan.model)})
 
     def _files(self, about: Answer | Ending) -> Files:
-        """What the attempt has written, as far as the driver needs it by now."""
+        """The files that the attempt has written, as far as the driver needs them now."""
         if self._plan is None:
             return {}
         folder = self._plan.folder
         match about:
-            case EpochReported():
+            case EpochEnded():
                 return self._new_checkpoint(folder / CHECKPOINT)
             case Ended(result=result):
                 files = _log(folder)
@@ -159,7 +158,7 @@ class RemoteTrainer:
         return {}
 
     def _new_checkpoint(self, file: Path) -> Files:
-        """The checkpoint, if it was written since it was last sent."""
+        """The checkpoint, if it is newer than the one last sent."""
         written_at = file.stat().st_mtime_ns if file.exists() else 0
         if written_at == self._checkpoint_at:
             return {}
@@ -168,11 +167,11 @@ class RemoteTrainer:
 
 
 def _as_found_here(model: ModelPlan) -> ModelPlan:
-    """With those code folders that this node has too, and the one its actors run in."""
+    """The model with the code folders that exist on this node, and its actors' working folder."""
     folders = [
         folder
         for folder in model.code_path
-        if os.path.isdir(folder)  # noqa: PTH112 - raises not
+        if os.path.isdir(folder)  # noqa: PTH112 - never raises
     ]
     return model.model_copy(update={"code_path": (*folders, Path.cwd())})
 

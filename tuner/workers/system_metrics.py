@@ -1,4 +1,4 @@
-"""Measures the trainer's machine while it trains, in MLflow's names for system metrics."""
+"""Measures the trainer's machine while it trains, with MLflow's names for system metrics."""
 
 import threading
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from tuner.clock import now_ms
 from tuner.training.plan import SystemSample
 
 INTERVAL_S = 10.0
-"""MLflow's own default."""
+"""MLflow's default interval."""
 
 
 class SystemSampler:
@@ -52,7 +52,7 @@ class SystemSampler:
 
 
 def _start_measuring() -> None:
-    """The first call in a thread sets the point from which psutil measures there."""
+    """Starts psutil's measurement, which begins in each thread with its first call."""
     psutil.cpu_percent()
 
 
@@ -67,7 +67,7 @@ def _gpu_handles() -> list[Any]:
 
 
 def _gpu_values(index: int, handle: Any) -> dict[str, float]:
-    """What this GPU tells; one that is split by MIG does not tell its utilization."""
+    """The values of one GPU; a GPU that is split by MIG has no utilization."""
     import pynvml
 
     values: dict[str, float] = {}

@@ -1,8 +1,8 @@
-"""A trainer's process: owns one device, takes requests on stdin, answers on stdout.
+"""The process of a trainer: owns one device, reads requests from stdin, answers on stdout.
 
-Whatever the user's code and the backend print goes to a log instead: to the trial's own while
-one trains, to the trainer's otherwise. When stdin ends, the driver is gone, and so is the
-trainer with all that it has started, in the middle of an epoch if need be.
+Output of the user's code and the backend goes to a log: the trial's own log while one trains, else
+the trainer's. The end of stdin means that the driver is gone. The trainer then ends at once, with
+all processes that it has started, even in the middle of an epoch.
 """
 
 import argparse
@@ -27,7 +27,15 @@ from tuner.training import data, training_loop
 from tuner.training.engines import backends
 from tuner.training.engines.base import Engine
 from tuner.training.output import output_to
-from tuner.training.plan import EpochReport, ModelPlan, SystemSample, TrainerInfo, TrialPlan
+from tuner.training.plan import (
+    EpochEnded,
+    EpochReport,
+    ModelPlan,
+    SystemSample,
+    SystemSampled,
+    TrainerInfo,
+    TrialPlan,
+)
 from tuner.workers import messages
 from tuner.workers.devices import Device
 from tuner.workers.messages import (
@@ -42,41 +50,40 @@ from tuner.workers.messages import (
 )
 from tuner.workers.system_metrics import SystemSampler
 
+_PATIENCE = 0.1
+"""The share of an epoch's time that a trainer waits for the driver's decision on it. Pruning saves
+a whole epoch; a driver whose database is away delays training by no more than this."""
+_LEAST_S, _MOST_S = 0.02, 2.0
 
-class Verdicts:
-    """Heard by one thread, waited for by another."""
+
+class Decisions:
+    """The driver's decisions on epochs: one thread receives them, another waits for them."""
 
     def __init__(self) -> None:
-        self._heard = threading.Condition()
+        self._received = threading.Condition()
         self._pruned: set[tuple[int, int]] = set()
         self._proceeded: tuple[int, int, int] | None = None
 
-    def hear(self, verdict: Prune | Proceed) -> None:
-        """Keeps what the driver said."""
-        with self._heard:
-            if isinstance(verdict, Prune):
-                self._pruned.add((verdict.slot, verdict.attempt))
+    def receive(self, decision: Prune | Proceed) -> None:
+        """Keeps a decision."""
+        with self._received:
+            if isinstance(decision, Prune):
+                self._pruned.add((decision.slot, decision.attempt))
             else:
-                self._proceeded = (verdict.slot, verdict.attempt, verdict.epoch)
-            self._heard.notify_all()
+                self._proceeded = (decision.slot, decision.attempt, decision.epoch)
+            self._received.notify_all()
 
     def wait(self, plan: TrialPlan, epoch: int, timeout_s: float) -> None:
-        """Waits until the driver has decided on an epoch of the plan, for so long at most."""
-        with self._heard:
-            self._heard.wait_for(
+        """Waits until the driver has decided on an epoch of the plan, at most `timeout_s`."""
+        with self._received:
+            self._received.wait_for(
                 lambda: self._proceeded == (plan.slot, plan.attempt, epoch) or self.is_pruned(plan),
                 timeout_s,
             )
 
     def is_pruned(self, plan: TrialPlan) -> bool:
-        """Whether the driver wants the plan to stop."""
+        """Whether the driver has asked for the plan to stop."""
         return (plan.slot, plan.attempt) in self._pruned
-
-
-_PATIENCE = 0.1
-"""How much of an epoch a trainer waits for the driver's word on it; pruned, it saves a whole one.
-A driver whose database is away delays the training by no more than this."""
-_LEAST_S, _MOST_S = 0.02, 2.0
 
 
 def main() -> None:
@@ -97,7 +104,7 @@ def main() -> None:
 
 
 def _taken_stdin() -> BinaryIO:
-    """The stream that requests come from; whatever else reads stdin finds it at its end."""
+    """The stream of requests; other readers of stdin find it at its end."""
     requests = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
     with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), sys.stdin.fileno())
@@ -105,28 +112,28 @@ def _taken_stdin() -> BinaryIO:
 
 
 def _taken_stdout() -> TextIO:
-    """The stream that answers go to; whatever else is printed joins stderr, the log."""
+    """The stream for answers; other output to stdout goes to stderr, the log."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return answers
 
 
 class Trainer:
-    """Serves one request after another; listens for pruning while it trains."""
+    """Serves one request after another, and receives the driver's decisions while it trains."""
 
     def __init__(self, requests: BinaryIO, answers: TextIO, device: Device) -> None:
         self._answers = answers
         self._answering = threading.Lock()
         self._device = device
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
-        self._verdicts = Verdicts()
+        self._decisions = Decisions()
         self._imported: set[str] = set()
-        """The models whose code this process has imported, and will not import again."""
+        """The names of the models whose code this process has imported, which it does once."""
         self._data: tuple[tuple[object, ...], data.TrainingData] | None = None
-        threading.Thread(target=self._listen, args=(requests,), daemon=True).start()
+        threading.Thread(target=self._read, args=(requests,), daemon=True).start()
 
     def start(self, engine: Engine) -> None:
-        """Says that the engine is there."""
+        """Takes the engine and answers that the trainer is ready."""
         self._engine = engine
         info = TrainerInfo(
             host=socket.gethostname(),
@@ -139,7 +146,7 @@ class Trainer:
         self._answer(messages.Ready(info=info))
 
     def serve(self) -> None:
-        """Answers requests for ever; the end of stdin ends the process."""
+        """Serves requests for ever; the end of stdin ends the process."""
         while True:
             request = self._requests.get()
             match request:
@@ -147,26 +154,26 @@ class Trainer:
                     self._train(plan)
                 case Describe() | Probe():
                     self._inform(request)
-                case Prune() | Proceed():  # heard by the listening thread
+                case Prune() | Proceed():  # the reading thread handles them
                     pass
 
-    def _listen(self, stream: BinaryIO) -> None:
-        """Ends the process with the stream: the main thread may be deep inside the backend."""
+    def _read(self, stream: BinaryIO) -> None:
+        """Reads requests, and ends the process with the stream: the main thread may be training."""
         try:
-            self._hear(stream)
-        except Exception:  # noqa: BLE001 - a trainer that hears nothing would wait for ever
+            self._read_requests(stream)
+        except Exception:  # noqa: BLE001 - a trainer without requests would wait for ever
             traceback.print_exc()
             os._exit(1)
         end_own_group()
         os._exit(0)
 
-    def _hear(self, stream: BinaryIO) -> None:
+    def _read_requests(self, stream: BinaryIO) -> None:
         for line in stream:
             if not line.endswith(b"\n"):
                 break  # the driver died in the middle of a request
             request = messages.request_adapter.validate_json(line)
             if isinstance(request, Prune | Proceed):
-                self._verdicts.hear(request)
+                self._decisions.receive(request)
             else:
                 self._requests.put(request)
 
@@ -197,10 +204,10 @@ class Trainer:
         return self._description(request)
 
     def _import(self, model: ModelPlan) -> None:
-        """Lets the model's code be imported, which a process does once, in the state it was in.
+        """Makes the model's code importable, and checks it before this process first imports it.
 
         Raises:
-            UsageError: it is not what the study's other trainers have imported.
+            UsageError: the code is not what the study's other trainers have imported.
         """
         make_importable(model.code_path)
         if model.code and model.name not in self._imported:
@@ -235,36 +242,40 @@ class Trainer:
             self._answer(_refusal(plan.model.name, error))
             return
         with output_to(plan.folder / OUTPUT_LOG), SystemSampler(self._sampled):
-            result = training_loop.train(plan, self._load, self._engine, _Follower(self, plan))
+            result = training_loop.train(plan, self._load, self._engine, _TrialListener(self, plan))
         self._answer(messages.Ended(result=result))
 
     def _load(self, plan: TrialPlan) -> data.TrainingData:
-        """The plan's rows, kept from trial to trial."""
+        """The plan's rows, kept from trial to trial.
+
+        Raises:
+            DataError: the rows cannot be read or split.
+        """
         key = (plan.dataset, plan.validation, plan.split_seed)
         if self._data is None or self._data[0] != key:
             self._data = (key, data.load(plan))
         return self._data[1]
 
     def _sampled(self, sample: SystemSample) -> None:
-        self._answer(messages.Sampled(sample=sample))
+        self._answer(SystemSampled(sample=sample))
 
     def reported(self, report: EpochReport) -> None:
-        """Passes an epoch on."""
-        self._answer(messages.EpochReported(report=report))
+        """Answers with an epoch's report."""
+        self._answer(EpochEnded(report=report))
 
     def stops_after(self, plan: TrialPlan, report: EpochReport) -> bool:
-        """Whether the driver wants the trial to stop here; waits for its word, but not long."""
+        """Whether the driver asks the trial to stop after this epoch; waits briefly for that."""
         patience_s = _PATIENCE * (report.train_s + report.validation_s)
-        self._verdicts.wait(plan, report.epoch, min(max(patience_s, _LEAST_S), _MOST_S))
+        self._decisions.wait(plan, report.epoch, min(max(patience_s, _LEAST_S), _MOST_S))
         return self.is_pruned(plan)
 
     def is_pruned(self, plan: TrialPlan) -> bool:
-        """Whether the driver has asked for the trial to stop."""
-        return self._verdicts.is_pruned(plan)
+        """Whether the driver has asked for the plan to stop."""
+        return self._decisions.is_pruned(plan)
 
 
-class _Follower:
-    """Connects one trial's loop to the driver."""
+class _TrialListener:
+    """Connects the training loop of one plan to the driver."""
 
     def __init__(self, trainer: Trainer, plan: TrialPlan) -> None:
         self._trainer = trainer
@@ -281,7 +292,7 @@ class _Follower:
 
 
 def _refusal(model: str, error: Exception) -> messages.Refused:
-    """An error that is none of ours comes from the model's code."""
+    """The answer for an error; one that is not of tuner's own comes from the model's code."""
     ours = isinstance(error, UsageError | DataError | ModelError)
     return messages.Refused(
         error=type(error).__name__ if ours else "ModelError",

@@ -19,13 +19,18 @@ from tuner.tracking.spool.spool_events import (
     AttemptAbandoned,
     AttemptEnded,
     AttemptStarted,
-    EpochEnded,
     Event,
     ModelDisplaced,
     ModelKept,
-    SystemSampled,
 )
-from tuner.training.plan import EpochReport, Outcome, SystemSample, TrialResult
+from tuner.training.plan import (
+    EpochEnded,
+    EpochReport,
+    Outcome,
+    SystemSample,
+    SystemSampled,
+    TrialResult,
+)
 
 TRIAL_ARTIFACT = "trial.json"
 MODEL_ARTIFACT = "model/model.keras"

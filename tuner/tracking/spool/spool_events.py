@@ -13,9 +13,9 @@ from tuner.datasets.store import DatasetInfo
 from tuner.spec.search_space import Scalar
 from tuner.spec.section import Frozen, Text
 from tuner.training.plan import (
-    EpochReport,
+    EpochEnded,
     Outcome,
-    SystemSample,
+    SystemSampled,
     TrainerInfo,
     TrialPlan,
     TrialResult,
@@ -113,20 +113,6 @@ class AttemptStarted(Frozen):
     def again_at(self, at_ms: int) -> Self:
         """The same, for a spool that is begun anew."""
         return self.model_copy(update={"at_ms": at_ms, "again": True})
-
-
-class EpochEnded(Frozen):
-    """The attempt finished an epoch."""
-
-    kind: Literal["epoch-ended"] = "epoch-ended"
-    report: EpochReport
-
-
-class SystemSampled(Frozen):
-    """The trainer's machine was measured."""
-
-    kind: Literal["system-sampled"] = "system-sampled"
-    sample: SystemSample
 
 
 class ModelKept(Frozen):

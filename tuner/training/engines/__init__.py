@@ -1,1 +1,5 @@
-"""Engines: what trains one network on one backend, behind one small interface."""
+"""Engines: each trains networks on one Keras backend, behind the protocol in `base`.
+
+An engine knows nothing of metrics, pruning or patience: the training loop has those. Start at
+`backends.start`.
+"""

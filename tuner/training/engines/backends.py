@@ -10,20 +10,20 @@ if TYPE_CHECKING:
     from tuner.training.engines.base import Engine
 
 TITLES: dict[Backend, str] = {"tensorflow": "TensorFlow", "jax": "JAX"}
-"""What people call them."""
+"""The names of the backends for people."""
 _INSTALLED_BY: dict[Backend, str] = {"tensorflow": "tensorflow", "jax": "'tuner[jax]'"}
 
 
 def installed(backend: Backend) -> bool:
-    """Whether its package is there; imports nothing."""
+    """Whether the backend's package is installed; imports nothing."""
     return find_spec(backend) is not None
 
 
 def check_installed(backend: Backend) -> None:
-    """Refuses a backend that no trainer here could load; imports nothing.
+    """Checks that the backend's package is installed; imports nothing.
 
     Raises:
-        UnavailableError: its package is not installed.
+        UnavailableError: it is not installed.
     """
     if not installed(backend):
         raise UnavailableError(
@@ -33,7 +33,7 @@ def check_installed(backend: Backend) -> None:
 
 
 def start(backend: Backend, threads: int) -> "Engine":
-    """Loads the backend for `threads` threads, and no other one; takes seconds."""
+    """Loads the backend for `threads` threads, which takes seconds, and returns its engine."""
     if backend == "jax":
         from tuner.training.engines.jax import JaxEngine
 

@@ -1,4 +1,4 @@
-"""The interface between the training loop and a backend."""
+"""The protocols between the training loop and a backend."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +15,10 @@ from tuner.training.scores import Confusion
 
 @dataclass(frozen=True)
 class TrainedEpoch:
-    """What one pass over the training rows gave, measured while the weights moved.
+    """The result of one pass over the training rows, measured while the weights changed.
 
-    `loss` is the mean per row of what the optimizer minimised.
+    `loss` is the mean per row of the loss that the optimizer minimises; `confusion` counts rows by
+    true class and prediction, int64 of shape (classes, classes).
     """
 
     loss: float
@@ -25,34 +26,34 @@ class TrainedEpoch:
 
 
 class Session(Protocol):
-    """One network in training. The weights and the optimizer's state live in here."""
+    """One network in training, with its weights and the optimizer's state."""
 
     @property
     def parameters(self) -> int:
-        """How many weights the network has, trainable or not."""
+        """The number of weights of the network, trainable or not."""
         ...
 
     @property
     def architecture(self) -> str:
-        """A digest of the network's layers and their shapes: equal for those that cost the same.
+        """A digest of the network's layers and their shapes, the same for networks of equal cost.
 
-        Rates, seeds and names make no difference.
+        Rates, seeds and names do not change it.
         """
         ...
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Why the trial trained in another way than as one program shared with other trials."""
+        """Why the trial does not train as one program shared with other trials, if it does not."""
         ...
 
     def train_epoch(self, order: NDArray[np.int32]) -> TrainedEpoch:
-        """Trains on the rows that `order` lists, in batches, the last one possibly smaller."""
+        """Trains one epoch on the rows of `order`, shape (rows,); the last batch may be smaller."""
         ...
 
     def probabilities(self) -> NDArray[np.float32]:
-        """Class probabilities for every watched row, shape (N, classes), without dropout.
+        """The class probabilities of the watched rows, shape (N, classes), without dropout.
 
-        The validation rows; without a validation split a sample of the training rows.
+        The watched rows are the validation rows, or, without any, a sample of the training rows.
         """
         ...
 
@@ -61,37 +62,41 @@ class Session(Protocol):
         ...
 
     def state(self) -> list[NDArray[np.generic]]:
-        """A copy of all that later epochs depend on: weights, optimizer, random state."""
+        """A copy of everything that later epochs depend on: weights, optimizer, random state."""
         ...
 
     def restore(self, state: Sequence[NDArray[np.generic]], epochs: int) -> None:
-        """Goes on from a state that a session of the same plan had after so many epochs.
+        """Takes over the state that a session of the same plan had after `epochs` epochs.
 
         Raises:
-            ValueError: it is another network's or optimizer's.
+            ValueError: the state is that of another network or optimizer.
         """
         ...
 
     def save(self, weights: list[NDArray[np.generic]], path: Path) -> None:
-        """Writes the network with `weights` as a `.keras` file, atomically."""
+        """Writes the network with `weights` as a `.keras` file, atomically.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
         ...
 
     def check_file(self, model: KeptModel, rows: Rows, answers: NDArray[np.float32]) -> None:
-        """Loads a saved file as promotion will, and holds its answers against the network's.
+        """Loads a saved file as promotion will, and compares its answers with the network's.
 
         Args:
             model: the file.
             rows: the watched rows.
-            answers: what the network said of them with the file's weights, shape (N, classes).
+            answers: the network's probabilities for them with the file's weights, (N, classes).
 
         Raises:
-            ModelError: Keras refuses the file, or it answers otherwise.
+            ModelError: Keras refuses the file, or it answers differently.
         """
         ...
 
 
 class Engine(Protocol):
-    """Makes sessions on one device, which it owns until its process ends."""
+    """Makes sessions on one device, which belongs to it until its process ends."""
 
     @property
     def backend(self) -> str:
@@ -100,19 +105,19 @@ class Engine(Protocol):
 
     @property
     def platform(self) -> Literal["cpu", "gpu"]:
-        """What the backend found to compute on; a GPU's library may be missing."""
+        """The kind of device that the backend uses: `cpu` also if a GPU's libraries are missing."""
         ...
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
-        """What the device computes in without emulating it; float32 always, and first."""
+        """The precisions that the device has instructions for; float32 always, and first."""
         ...
 
     def session(self, plan: TrialPlan, data: TrainingData) -> Session:
-        """Builds the plan's network, seeded, ready for its first epoch.
+        """Builds the plan's network from its seed, ready for its first epoch.
 
         Raises:
-            ModelError: the model function refuses its parameters.
+            ModelError: the model function refuses its parameters, or returns no fitting model.
         """
         ...
 

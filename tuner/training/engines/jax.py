@@ -43,7 +43,7 @@ class JaxEngine:
         """Loads JAX for `threads` threads; takes seconds."""
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         os.environ["KERAS_BACKEND"] = cls.backend
-        os.environ["PJRT_NPROC"] = str(threads)  # how XLA counts the processors
+        os.environ["PJRT_NPROC"] = str(threads)  # XLA's number of processors
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         if os.environ.get("CUDA_VISIBLE_DEVICES") == "-1":
             os.environ["JAX_PLATFORMS"] = "cpu"  # else CUDA's plug-in reports its absence as errors
@@ -57,14 +57,14 @@ class JaxEngine:
 
     @property
     def platform(self) -> Literal["cpu", "gpu"]:
-        """`gpu` where JAX found one: it needs the package of the extra `jax-cuda`."""
+        """`gpu` if JAX finds one, for which it needs the package of the extra `jax-cuda`."""
         import jax
 
         return "gpu" if jax.default_backend() == "gpu" else "cpu"
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
-        """bfloat16 too on a GPU made for it; XLA emulates it on processors, slower than float32."""
+        """Also bfloat16 on a GPU with instructions for it; XLA emulates it slowly on processors."""
         import jax
 
         if self.platform == "cpu":
@@ -73,7 +73,7 @@ class JaxEngine:
         return gpu_precisions((int(major), int(minor)))
 
     def session(self, plan: TrialPlan, data: TrainingData) -> "JaxSession":
-        """Builds the plan's network, seeded, ready for its first epoch."""
+        """Builds the plan's network from its seed, ready for its first epoch."""
         model, unsuited = seeded_network(plan, data)
         augment = _augmentation(plan.recipe, data.image_shape)
         rows = self._rows(data)
@@ -126,7 +126,7 @@ class JaxEngine:
 
 
 class JaxSession(KerasSession):
-    """One network's state, and the program that moves it on."""
+    """One network's state, and the program that trains it."""
 
     def __init__(
         self,
@@ -144,11 +144,11 @@ class JaxSession(KerasSession):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Why this trial trained in another way than as one shared program an epoch."""
+        """Why an epoch is not one program shared with other trials, if it is not."""
         return self._remarks + self._program.remarks
 
     def train_epoch(self, order: NDArray[np.int32]) -> TrainedEpoch:
-        """Trains on the rows that `order` lists, in one call of the compiled program."""
+        """Trains on the rows of `order`, int32 of shape (rows,), by the compiled program."""
         schedule, batch_size = self._schedule(len(order)), self._plan.recipe.batch_size
         self._state, sums = self._program.train_epoch(
             self._state, self._rows.train, order, schedule, batch_size
@@ -157,7 +157,7 @@ class JaxSession(KerasSession):
         return TrainedEpoch(float(sums.loss) / len(order), np.array(sums.confusion, np.int64))
 
     def probabilities(self) -> NDArray[np.float32]:
-        """Class probabilities for every watched row, shape (N, classes)."""
+        """The class probabilities of the watched rows, float32 of shape (N, classes)."""
         return np.array(self._program.probabilities(self._state, self._rows.watched.images))
 
     def weights(self) -> list[NDArray[np.generic]]:
@@ -165,16 +165,20 @@ class JaxSession(KerasSession):
         return self._program.weights(self._state)
 
     def state(self) -> list[NDArray[np.generic]]:
-        """A copy of all that later epochs depend on."""
+        """A copy of everything that later epochs depend on."""
         return self._program.arrays(self._state)
 
     def restore(self, state: Sequence[NDArray[np.generic]], epochs: int) -> None:
-        """Goes on from a state that a session of the same plan had after so many epochs."""
+        """Takes over the state that a session of the same plan had after `epochs` epochs.
+
+        Raises:
+            ValueError: the state is that of another network or optimizer.
+        """
         self._state = self._program.restored(self._state, state)
         self._epoch = epochs
 
     def _schedule(self, rows: int) -> "Schedule":
-        """The learning rates of the epoch's steps and what else the recipe says of them."""
+        """The inputs of the next epoch: learning rates, weight decay, label smoothing."""
         from tuner.training.engines.jax_program import Schedule
 
         recipe = self._plan.recipe

@@ -1,13 +1,13 @@
-"""What the JAX engine compiles: an epoch, and the probabilities of many rows.
+"""The JAX program: one epoch, and the probabilities of many rows, compiled.
 
-An epoch is one program: `lax.scan` over the full batches, then the smaller one that is left.
-XLA fixes every shape, so a batch size or a number of rows not seen before is compiled anew.
-What else differs from trial to trial is an input: the weights, the optimizer's state, seeds
-and dropout rates in the state; learning rates, weight decay and label smoothing beside it.
+An epoch is one program: `lax.scan` over the full batches, then the smaller last one. XLA fixes
+every shape, so a new batch size or a new number of rows is compiled anew. `programs.CompiledPart`
+says what else a program fixes. The state holds weights, the optimizer's state, seeds and dropout
+rates; learning rates, weight decay and label smoothing are further inputs.
 
 Convolutions on a processor are the exception: XLA runs them several times slower in a loop
-than outside of one (https://github.com/jax-ml/jax/issues/12868), so that there each step is a
-call of its own. A network that cannot be traced is run without compiling anything.
+than outside of one (https://github.com/jax-ml/jax/issues/12868). There each step is a call of its
+own. A network that cannot be traced runs without being compiled.
 """
 
 import sys
@@ -34,7 +34,7 @@ Arrays = list[jax.Array]
 
 
 class JaxRows(NamedTuple):
-    """Rows on the device: images as they were read, uint8 mostly, and labels."""
+    """Rows on the device: images as they were read, (N, H, W, C), mostly uint8; labels, int32."""
 
     images: jax.Array
     labels: jax.Array
@@ -50,9 +50,9 @@ class ResidentData(NamedTuple):
 
     train: JaxRows
     watched: JaxRows
-    """What the network answers after every epoch."""
+    """The rows for which the network gives probabilities after every epoch."""
     sample: JaxRows
-    """What a network is tried on before its first epoch."""
+    """The rows on which a network is tested before its first epoch."""
     classes: int
 
     @classmethod
@@ -63,18 +63,18 @@ class ResidentData(NamedTuple):
 
 
 class State(NamedTuple):
-    """Everything that a step changes, in the order of the Keras objects it belongs to."""
+    """Everything that a step changes, in the order of the Keras objects."""
 
     trainable: Arrays
     fixed: Arrays
     """The network's other variables: moving statistics, seeds, dropout rates."""
     optimizer: Arrays
     augmentation: list[Arrays]
-    """The seeds of each layer that shifts or turns."""
+    """The seeds of each layer that shifts or turns images."""
 
 
 class Schedule(NamedTuple):
-    """What the recipe says of an epoch's steps."""
+    """The values of the recipe that are inputs of an epoch."""
 
     rates: jax.Array
     """The learning rate of each step, shape (steps,)."""
@@ -83,14 +83,14 @@ class Schedule(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """What an epoch adds up: the loss of its rows, and counts by label and prediction."""
+    """The sums of an epoch: loss of its rows, counts by label and prediction (classes, classes)."""
 
     loss: jax.Array
     confusion: jax.Array
 
 
 class _Way(Enum):
-    """What is compiled and called."""
+    """The part that is compiled: a whole epoch, a step, or nothing."""
 
     EPOCH = auto()
     STEP = auto()
@@ -98,7 +98,7 @@ class _Way(Enum):
 
 
 class JaxProgram:
-    """The compiled functions of one architecture; a trial's state is handed in and out."""
+    """The compiled functions of one network; each takes a trial's state and returns the next."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class JaxProgram:
         classes: int,
         pixels: Pixels,
     ) -> None:
-        """Compiles nothing yet: XLA does when a function meets shapes that are new to it."""
+        """Prepares the program; XLA compiles a function at its first call with new shapes."""
         optimizer.build(network.model.trainable_variables)
         self.network = network
         self._model = network.model
@@ -128,7 +128,7 @@ class JaxProgram:
         """Why an epoch is not one program, if it is not."""
 
     def start(self, model: keras.Model, augmentation: list[keras.Layer]) -> State:
-        """The state in which training begins, of a network and an augmentation of this kind."""
+        """The state in which a trial's training begins."""
         self.network.adopt(model)
         return State(
             trainable=_values(self._model.trainable_variables),
@@ -138,18 +138,18 @@ class JaxProgram:
         )
 
     def arrays(self, state: State) -> list[NDArray[np.generic]]:
-        """A copy of all that the state holds.
+        """A copy of all arrays of the state.
 
-        Copied by JAX first: NumPy's view of an array would hold up for ever the epoch that the
-        array is given to.
+        JAX copies first: NumPy's view of an array would block for ever the epoch that takes the
+        array.
         """
         return [np.array(leaf.copy()) for leaf in jax.tree.leaves(state)]
 
     def restored(self, like: State, arrays: Sequence[NDArray[np.generic]]) -> State:
-        """The state that `arrays` copied.
+        """The state whose copy `arrays` is, with the structure of `like`.
 
         Raises:
-            ValueError: it was another network's or optimizer's.
+            ValueError: the arrays are those of another network or optimizer.
         """
         leaves, structure = jax.tree.flatten(like)
         found = [jnp.asarray(array) for array in arrays]
@@ -171,10 +171,10 @@ class JaxProgram:
         return self.network.weights()
 
     def difference(self, model: keras.Model, rows: JaxRows) -> str | None:
-        """In what a trial's own network computes something else than the program's, if at all.
+        """Names what differs between this network and the program's, if anything.
 
-        Nothing is computed: one step of each is traced, and the traces are held against one
-        another, the numbers included that are written into them.
+        Nothing is computed: one step of each is traced, and the traces are compared with the
+        constants in them.
         """
         wanted, found = self._trace(model, rows), self._trace(self._model, rows)
         with np.printoptions(threshold=sys.maxsize):
@@ -186,7 +186,7 @@ class JaxProgram:
         return None if same else "constants"
 
     def _trace(self, model: keras.Model, rows: JaxRows) -> Any:
-        """What a network answers in inference and in training, and what it would learn."""
+        """The trace of one step: answers, loss, output in training, gradients, statistics."""
         fixed = without_rates(model, model.non_trainable_variables)
 
         def step(trainable: Arrays, values: Arrays, images: jax.Array, labels: jax.Array) -> Any:
@@ -209,7 +209,7 @@ class JaxProgram:
         return jax.make_jaxpr(step)(trainable, values, rows.images, rows.labels)
 
     def first_answers(self, state: State, rows: JaxRows) -> NDArray[np.float32]:
-        """What the network says of a few rows, shape (N, classes)."""
+        """The probabilities of a few rows, float32 of shape (N, classes)."""
         with jax.disable_jit(not self.network.shared):  # a user's code may not be traceable
             answers = self._compiled_probabilities(state.trainable, state.fixed, rows.images)
         return np.array(answers)
@@ -222,7 +222,7 @@ class JaxProgram:
         schedule: Schedule,
         batch_size: int,
     ) -> tuple[State, Sums]:
-        """Trains on the rows that `order` lists; the state that comes in is used up."""
+        """Trains on the rows of `order`, int32 of shape (rows,); the given state is used up."""
         sums = Sums(jnp.float32(0), jnp.zeros((self._classes, self._classes), jnp.int32))
         batches = np.split(order, range(batch_size, len(order), batch_size))
         steps = [schedule._replace(rates=rate) for rate in schedule.rates]
@@ -239,7 +239,7 @@ class JaxProgram:
         return state, sums
 
     def probabilities(self, state: State, images: jax.Array) -> jax.Array:
-        """Class probabilities of all images, float32 of shape (N, classes), without dropout."""
+        """The class probabilities of all images, float32 of shape (N, classes), without dropout."""
         with jax.disable_jit(self._way is _Way.UNCOMPILED):
             answer: jax.Array = self._compiled_probabilities(state.trainable, state.fixed, images)
             return answer
@@ -248,7 +248,7 @@ class JaxProgram:
         try:
             traced = str(self._compiled_step.trace(*step).jaxpr)
         except Exception as error:  # noqa: BLE001 - the user's code runs in here
-            # If the network is at fault in any case, it fails again, uncompiled.
+            # A fault of the network itself shows again, uncompiled.
             reason = str(error).strip().splitlines() or [""]
             slow = f"trains step by step, much slower: {type(error).__name__}: {reason[0]}"
             return _Way.UNCOMPILED, (slow,)
@@ -298,7 +298,7 @@ class JaxProgram:
         return State(trainable, fixed, optimizer, seeds), sums
 
     def _given(self, images: jax.Array) -> jax.Array:
-        """The images as the network is given them: float32, in its range."""
+        """The images as the network's input: float32, in its range."""
         return images.astype(jnp.float32) * scale(self._pixels, images.dtype.name)
 
     def _augmented(self, pixels: jax.Array, seeds: list[Arrays]) -> tuple[jax.Array, list[Arrays]]:
@@ -316,7 +316,7 @@ class JaxProgram:
         pixels: jax.Array,
         targets: jax.Array,
     ) -> Any:
-        """The mean loss of a batch, with the softmax's output and the network's new state."""
+        """The mean loss of a batch, with the network's output and its new state."""
         output, fixed, penalties = model.stateless_call(
             trainable, fixed, pixels, return_losses=True, **mode(model, training=True)
         )
@@ -356,5 +356,5 @@ class JaxProgram:
 
 
 def _values(variables: list[keras.Variable]) -> Arrays:
-    """Copies, since what an epoch is given is used up."""
+    """Copies of the values, since an epoch uses up the arrays that it is given."""
     return [jnp.array(variable.value, copy=True) for variable in variables]

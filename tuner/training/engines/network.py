@@ -1,11 +1,11 @@
-"""What a compiled program fixes of a network, and what it takes as an input.
+"""The network that a compiled program trains: a trial's own, or a twin that trials share.
 
-Compiling takes longer than some epochs, so networks that differ in nothing but their weights,
-seeds and dropout rates share one program. It runs on a twin, whose dropout rates are
-variables; each trial's own network gives it its state and is what is saved in the end.
+Networks that differ in nothing but weights, seeds and dropout rates share one program. It trains a
+twin, whose dropout rates are variables. Each trial's own network gives the twin its state, and is
+what is saved in the end.
 
 A twin is made from the network's configuration, which does not tell everything. So before a
-trial trains on a twin, both must be shown to compute the same.
+trial trains on a twin, both are shown to compute the same.
 """
 
 import json
@@ -23,21 +23,21 @@ from numpy.typing import NDArray
 from tuner.models.contract import gist
 
 _CODE = ("Lambda", "function", "__lambda__")
-"""Classes of Keras' own whose configuration does not say all that they compute."""
+"""Keras' own classes whose configuration does not tell everything that they compute."""
 
 
 class VariableDropout(keras.layers.Dropout):  # type: ignore[misc]  # Keras has no types
-    """Keras' dropout with a rate that can change from call to call, for the same random draws."""
+    """Keras' dropout, with the same random draws, but a rate that can change from call to call."""
 
     def build(self, input_shape: Any) -> None:
-        """Makes the variable."""
+        """Makes the variable for the rate."""
         super().build(input_shape)
         self.current_rate = keras.Variable(
             self.rate, trainable=False, autocast=False, dtype="float32", name="rate"
         )
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """Scales what is kept, so that the expected sum stays the same."""
+        """Drops inputs at random and scales the others, so that the expected sum is the same."""
         if not training or not self.rate:
             return inputs
         shape = ops.shape(inputs)
@@ -48,30 +48,30 @@ class VariableDropout(keras.layers.Dropout):  # type: ignore[misc]  # Keras has 
             ]
         draws = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
         rate = self.current_rate.value
-        # Each backend's own dropout compares its draws in this way.
+        # This is how each backend's own dropout compares its draws.
         kept = draws < 1 - rate if keras.backend.backend() == "jax" else draws >= rate
         scale = ops.cast(1 / (1 - rate), inputs.dtype)
         return ops.where(kept, inputs * scale, ops.zeros_like(inputs))
 
 
 class UnlikeError(Exception):
-    """A twin of this network would not do what the network does; the text says why."""
+    """A twin of the network would compute something else; the text says why."""
 
 
 class Network:
-    """A network as its program sees it: the trial's own, or a twin that other trials share."""
+    """The network that a program trains: the trial's own, or a twin that other trials share."""
 
     def __init__(self, model: keras.Model, *, shared: bool) -> None:
-        """Makes a twin if the network is to be shared.
+        """Makes a twin if `shared`.
 
         Raises:
-            UnlikeError: Keras cannot make one.
+            UnlikeError: Keras cannot copy the network.
         """
         self.shared = shared
         self.model = _twin(model) if shared else model
 
     def adopt(self, model: keras.Model) -> None:
-        """Takes over the weights, seeds and dropout rates of a network of the same variables."""
+        """Takes over the weights, seeds and dropout rates of a network with the same variables."""
         if model is self.model:
             return
         rates = _rates(self.model)
@@ -81,7 +81,7 @@ class Network:
             rate.assign(layer.rate)
 
     def variables(self) -> list[keras.Variable]:
-        """What training changes: weights and seeds, in the order of the trial's own network."""
+        """The variables that training changes, in the order of the trial's own network."""
         return without_rates(self.model, self.model.variables)
 
     def weights(self) -> list[NDArray[np.generic]]:
@@ -93,10 +93,10 @@ class Network:
 
 
 def signature(model: keras.Model) -> str:
-    """A text that is the same for networks that may share a program.
+    """A text that is equal for networks that may share a program: all but the dropout rates.
 
     Raises:
-        UnlikeError: the network computes by code that is not Keras'.
+        UnlikeError: the network runs code that is not Keras' own.
     """
     if type(model).__module__.split(".")[0] != "keras":
         raise UnlikeError(f"{type(model).__name__} is a model class of its own")
@@ -112,19 +112,19 @@ def signature(model: keras.Model) -> str:
 
 
 def check_alike(own: keras.Model, network: Network, difference: Callable[[], str | None]) -> None:
-    """Refuses a twin that does not do what a trial's own network does.
+    """Checks that a twin computes the same as a trial's own network.
 
-    Holds against one another what both compute in inference and in training, and whether each
-    variable is trained, regularized and constrained. Dropout is off meanwhile: where it computes
-    in float32, a twin's draws are those of Keras; in bfloat16 they are finer.
+    Compares what both compute in inference and in training, and how each variable is trained,
+    regularized and constrained. Dropout is off meanwhile: in float32 a twin's draws are those of
+    Keras, in bfloat16 they are finer.
 
     Args:
         own: the trial's network.
         network: the twin; it adopts the trial's network.
-        difference: says in what the two compute something else, if they do.
+        difference: names what the two compute differently, if anything.
 
     Raises:
-        UnlikeError: they differ; the text says in what.
+        UnlikeError: they differ; the text names the difference.
     """
     if len(own.variables) != len(network.variables()):
         raise UnlikeError("it has variables that its configuration does not tell of")
@@ -142,13 +142,13 @@ def check_alike(own: keras.Model, network: Network, difference: Callable[[], str
 
 
 def without_rates(model: keras.Model, variables: Iterable[keras.Variable]) -> list[keras.Variable]:
-    """Those of a network's variables that its own, unshared form has too."""
+    """The given variables of a network without its dropout rates, which only a twin has."""
     rates = {id(rate) for rate in _rates(model)}
     return [variable for variable in variables if id(variable) not in rates]
 
 
 def _properties(variable: keras.Variable) -> tuple[Any, ...]:
-    """What decides how a variable is trained; regularizers and constraints as Keras saves them."""
+    """How a variable is trained, with regularizer and constraint in Keras' serialized form."""
     serialized = keras.saving.serialize_keras_object
     rules = (serialized(rule) for rule in (variable.regularizer, variable.constraint))
     return tuple(variable.shape), variable.dtype, variable.trainable, *rules
@@ -185,7 +185,7 @@ def _gist(error: Exception) -> str:
 
 
 def _dropouts(model: keras.Model) -> list[keras.layers.Dropout]:
-    """The layers whose rate is an input. One of 0 draws nothing, and is another network."""
+    """The dropout layers with a rate above 0: one with rate 0 draws nothing, so is no input."""
     kinds = (keras.layers.Dropout, VariableDropout)
     return [layer for layer in model.layers if type(layer) in kinds and layer.rate]
 
@@ -195,7 +195,7 @@ def _rates(model: keras.Model) -> list[keras.Variable]:
 
 
 def _own_code(config: Any) -> Iterator[str]:
-    """The names of whatever in a configuration is not a layer or object of Keras."""
+    """The names of all objects in a configuration that are not Keras' own."""
     if isinstance(config, dict):
         module, name = str(config.get("module", "keras")), config.get("class_name")
         if name is not None and (name in _CODE or module.split(".")[0] != "keras"):
@@ -207,7 +207,7 @@ def _own_code(config: Any) -> Iterator[str]:
 
 
 def _own_functions(model: keras.Model) -> Iterator[str]:
-    """The names of functions that a layer calls and a configuration tells by name alone."""
+    """The names of functions that layers call, of which a configuration has the name alone."""
     for layer in model._flatten_layers():
         for name, value in vars(layer).items():
             for function in _functions(value):

@@ -1,4 +1,7 @@
-"""What a recipe asks for, in Keras' and a compiled program's terms."""
+"""Turns a recipe into Keras objects and arrays: optimizer, augmentation, learning rates.
+
+Also says which precisions a processor or GPU has instructions for.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,16 +17,16 @@ if TYPE_CHECKING:
 
 
 POLICIES: dict[Precision, str] = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
-"""Keras' policies: mixed keeps weights, softmax and loss in float32."""
+"""The names of Keras' dtype policies: mixed keeps weights, softmax and loss in float32."""
 
 _FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
-"""As Linux names them: Intel's and AMD's vector units, Intel's tiles, Arm's."""
+"""Linux' names of bfloat16 units: Intel's and AMD's vector units, Intel's tiles, Arm's."""
 _AMPERE = (8, 0)
-"""The first compute capability of NVIDIA's with bfloat16 in its tensor cores."""
+"""The first compute capability of NVIDIA's GPUs with bfloat16 in the tensor cores."""
 
 
 def processor_precisions() -> tuple[Precision, ...]:
-    """Those of the processor that this runs on."""
+    """The precisions that this processor has instructions for, float32 first."""
     try:
         flags = set(Path("/proc/cpuinfo").read_text().split())
     except OSError:  # not Linux: nothing is known
@@ -32,12 +35,12 @@ def processor_precisions() -> tuple[Precision, ...]:
 
 
 def gpu_precisions(compute_capability: tuple[int, int]) -> tuple[Precision, ...]:
-    """Those of a GPU of NVIDIA's."""
+    """The precisions that an NVIDIA GPU has instructions for, float32 first."""
     return ("float32", "bfloat16") if compute_capability >= _AMPERE else ("float32",)
 
 
 def rates(recipe: Recipe, epoch: int, rows: int, epochs: int) -> NDArray[np.float32]:
-    """The learning rate of every step of one epoch, which counts from 0.
+    """The learning rate of each step of one epoch, which counts from 0; shape (steps,).
 
     The cosine falls to 0 at the end of the last epoch, without restarts (I. Loshchilov and
     F. Hutter, ICLR 2017).
@@ -50,7 +53,7 @@ def rates(recipe: Recipe, epoch: int, rows: int, epochs: int) -> NDArray[np.floa
 
 
 def optimizer(recipe: Recipe) -> "keras.optimizers.Optimizer":
-    """The recipe's optimizer; the program that runs it sets its rate before each step."""
+    """The recipe's optimizer; a program sets its learning rate before each step."""
     from keras import optimizers
 
     kind = type(optimizers.get(recipe.optimizer))
@@ -61,7 +64,7 @@ def optimizer(recipe: Recipe) -> "keras.optimizers.Optimizer":
 
 
 def augmentation(recipe: Recipe) -> "list[keras.Layer]":
-    """The random layers that pixels pass in training, seeded by Keras' global seed."""
+    """The layers that shift and turn images in training, seeded by Keras' global seed."""
     from keras import layers
 
     made: list[keras.Layer] = []

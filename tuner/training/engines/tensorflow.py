@@ -1,4 +1,4 @@
-"""The TensorFlow engine: one compiled program an epoch, shared by networks of one kind."""
+"""The TensorFlow engine: one compiled program an epoch, shared by trials that differ in inputs."""
 
 import os
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class TensorFlowEngine:
     """Trains with Keras on TensorFlow, on the one device that this process sees.
 
-    Takes TensorFlow's runtime as it finds it; a process of its own calls `start`.
+    Uses TensorFlow as this process has set it up; a process of its own calls `start`.
     """
 
     backend = "tensorflow"
@@ -55,14 +55,14 @@ class TensorFlowEngine:
 
     @property
     def platform(self) -> Literal["cpu", "gpu"]:
-        """`gpu` where TensorFlow found one: it needs CUDA's libraries as well as the device."""
+        """`gpu` if TensorFlow finds one, for which it needs CUDA's libraries too."""
         import tensorflow as tf
 
         return "gpu" if tf.config.list_physical_devices("GPU") else "cpu"
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
-        """bfloat16 too where processor or GPU has instructions for it."""
+        """Also bfloat16 if the processor or GPU has instructions for it."""
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")
@@ -72,7 +72,7 @@ class TensorFlowEngine:
         return gpu_precisions(details.get("compute_capability", (0, 0)))
 
     def session(self, plan: TrialPlan, data: TrainingData) -> "TensorFlowSession":
-        """Builds the plan's network, seeded, ready for its first epoch."""
+        """Builds the plan's network from its seed, ready for its first epoch."""
         model, unsuited = seeded_network(plan, data)
         augment = augmentation(plan.recipe)
         program, remarks = self._program(plan, data, model)
@@ -109,7 +109,7 @@ class TensorFlowEngine:
 
 
 class TensorFlowSession(KerasSession):
-    """One trial's network on its program."""
+    """One trial's network, and the program that trains it."""
 
     def __init__(
         self,
@@ -123,17 +123,17 @@ class TensorFlowSession(KerasSession):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Why this trial trained in another way than as one shared program an epoch."""
+        """Why an epoch is not one program shared with other trials, if it is not."""
         return self._remarks + self._program.remarks
 
     def train_epoch(self, order: NDArray[np.int32]) -> TrainedEpoch:
-        """Trains on the rows that `order` lists, in one call of the compiled program."""
+        """Trains on the rows of `order`, int32 of shape (rows,), in one call of the program."""
         each = rates(self._plan.recipe, self._epoch, len(order), self._plan.epochs)
         self._epoch += 1
         return self._program.train_epoch(order, each, self._plan.recipe.batch_size)
 
     def probabilities(self) -> NDArray[np.float32]:
-        """Class probabilities for every watched row, shape (N, classes)."""
+        """The class probabilities of the watched rows, float32 of shape (N, classes)."""
         return self._program.probabilities()
 
     def weights(self) -> list[NDArray[np.generic]]:
@@ -141,10 +141,14 @@ class TensorFlowSession(KerasSession):
         return self._program.network.weights()
 
     def state(self) -> list[NDArray[np.generic]]:
-        """A copy of all that later epochs depend on."""
+        """A copy of everything that later epochs depend on."""
         return self._program.state()
 
     def restore(self, state: Sequence[NDArray[np.generic]], epochs: int) -> None:
-        """Goes on from a state that a session of the same plan had after so many epochs."""
+        """Takes over the state that a session of the same plan had after `epochs` epochs.
+
+        Raises:
+            ValueError: the state is that of another network or optimizer.
+        """
         self._program.restore(state)
         self._epoch = epochs

@@ -1,8 +1,8 @@
-"""What the TensorFlow engine compiles: an epoch, and the probabilities of all validation rows.
+"""The TensorFlow program: one epoch, and the probabilities of the watched rows, compiled.
 
-The images stay in memory as they were read, uint8 mostly; the program gathers a batch by its
-row numbers, casts it and trains on it, so that no step returns to Python. Learning rates, batch
-size and dropout rates are its inputs, and the last, smaller batch runs through the same trace.
+The images stay in memory as they were read, mostly as uint8. The program gathers a batch by its
+row numbers, casts it and trains on it, so that no step returns to Python. The last, smaller batch
+uses the same trace. `programs.CompiledPart` says what a program fixes; here the rows too.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ from tuner.training.engines.recipes import augmentation, optimizer
 
 _EVALUATION_BATCH = 500
 _NOISE = {"float32": 1e-4, "bfloat16": 2e-2}
-"""By how much of its largest number an array may differ between two computations of it."""
+"""The difference allowed between two computations of an array, relative to its largest number."""
 
 
 class TensorFlowRows:
@@ -35,13 +35,13 @@ class TensorFlowRows:
         self.labels = tf.constant(rows.labels.astype(np.int32))
 
     def batch(self, index: tf.Tensor, pixels: Pixels) -> tuple[tf.Tensor, tf.Tensor]:
-        """Pixels in the range that `pixels` names, and labels, of the rows in `index`."""
+        """The pixels (float32, in the range `pixels`) and labels of the rows in `index`."""
         images = tf.cast(tf.gather(self.images, index), tf.float32)
         return images * scale(pixels, self.images.dtype.name), tf.gather(self.labels, index)
 
 
 class TensorFlowProgram:
-    """A network and its optimizer, with an epoch and a validation of them compiled."""
+    """A network and its optimizer, with one epoch and one validation compiled."""
 
     def __init__(
         self,
@@ -51,14 +51,14 @@ class TensorFlowProgram:
         classes: int,
         pixels: Pixels,
     ) -> None:
-        """Compiles nothing yet.
+        """Prepares the program; TensorFlow compiles it at its first call.
 
         Args:
-            network: what is trained.
-            recipe: what is compiled of it; rates and batch size are inputs.
-            rows: to train on, to answer after every epoch, and to try a network on.
-            classes: how many the network tells apart.
-            pixels: the range that the network is given them in.
+            network: the network to train.
+            recipe: the part of the recipe that the program fixes.
+            rows: the training rows, the watched rows, and the rows to test a network on.
+            classes: the number of classes.
+            pixels: the range of the network's input.
         """
         self.network = network
         self.remarks: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ class TensorFlowProgram:
         self._fresh = [variable.numpy() for variable in self._optimizer.variables]
         self._loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
         self._augment = augmentation(recipe)
-        # What code of the user's own draws from, where it names no seed.
+        # The user's code draws from this generator where it names no seed.
         self._unseeded = [] if network.shared else [global_seed_generator().state]
         self._train, self._watched, self._sample = rows
         self._classes = classes
@@ -82,7 +82,7 @@ class TensorFlowProgram:
         self._compiled_output = tf.function(self._output, input_signature=())
 
     def begin(self, model: keras.Model, augment: list[keras.Layer]) -> None:
-        """Forgets the trial before and takes over the next one's network and random state."""
+        """Starts a trial: resets the optimizer, and takes over network and random state."""
         self.network.adopt(model)
         for variable, value in zip(self._optimizer.variables, self._fresh, strict=True):
             variable.assign(value)
@@ -91,14 +91,14 @@ class TensorFlowProgram:
                 variable.assign(value)
 
     def state(self) -> list[NDArray[np.generic]]:
-        """A copy of what an epoch changes: network, optimizer, seeds."""
+        """A copy of everything that an epoch changes: network, optimizer, seeds."""
         return [np.array(variable.numpy()) for variable in self._variables()]
 
     def restore(self, state: Sequence[NDArray[np.generic]]) -> None:
-        """Takes a state over.
+        """Takes over a state.
 
         Raises:
-            ValueError: it has other shapes.
+            ValueError: its arrays have other shapes.
         """
         for variable, value in zip(self._variables(), state, strict=True):
             variable.assign(value)
@@ -112,9 +112,9 @@ class TensorFlowProgram:
         ]
 
     def difference(self, model: keras.Model) -> str | None:
-        """In what one step of a trial's own network differs from one of the program's, if at all.
+        """Names what differs between one step of this network and of the program's, if anything.
 
-        Both do it on a few training rows, and keep their variables as they were.
+        Both do the step on a few training rows, and keep their variables.
         """
         with _kept(model), _kept(self._model):
             wanted, found = self._step_of(model), self._step_of(self._model)
@@ -122,7 +122,7 @@ class TensorFlowProgram:
         return next(parts, None)
 
     def _step_of(self, model: keras.Model) -> dict[str, list[NDArray[np.generic]]]:
-        """What a network answers in inference and in training, and what it would learn."""
+        """The results of one step: answers, outputs in training, loss, gradients, statistics."""
         pixels, labels = self._sample.batch(tf.range(tf.size(self._sample.labels)), self._pixels)
         answers = model(pixels, training=False)
         with tf.GradientTape() as tape:
@@ -143,31 +143,31 @@ class TensorFlowProgram:
     def train_epoch(
         self, order: NDArray[np.int32], rates: NDArray[np.float32], batch_size: int
     ) -> TrainedEpoch:
-        """Trains on the rows that `order` lists, each step at its own rate."""
+        """Trains on the rows of `order`, shape (rows,), with `rates`, shape (steps,)."""
         epoch = self._traced(self._compiled_epoch)
         loss, confusion = epoch(tf.constant(order), tf.constant(rates), tf.constant(batch_size))
         shape = (self._classes, self._classes)
         return TrainedEpoch(float(loss), confusion.numpy().astype(np.int64).reshape(shape))
 
     def first_answers(self) -> NDArray[np.float32]:
-        """What the network says of a few training rows, shape (N, classes)."""
+        """The probabilities of a few training rows, float32 of shape (N, classes)."""
         pixels, _ = self._sample.batch(tf.range(tf.size(self._sample.labels)), self._pixels)
         with _kept(self._model):
             return np.array(tf.cast(self._model(pixels, training=False), tf.float32).numpy())
 
     def probabilities(self) -> NDArray[np.float32]:
-        """Class probabilities for every watched row."""
+        """The class probabilities of the watched rows, float32 of shape (N, classes)."""
         result: NDArray[np.float32] = self._traced(self._compiled_output)().numpy()
         return result
 
     def _traced(self, function: Any) -> Any:
-        """The compiled function, or, where the network cannot be compiled, what it runs."""
+        """The compiled function, or the Python function if the network cannot be compiled."""
         if self.remarks:
             return function.python_function
         try:
             function.get_concrete_function()
         except Exception as error:  # noqa: BLE001 - the user's code runs in here
-            # Nothing has run yet. If the network is at fault, it fails again, step by step.
+            # Nothing has run yet. A fault of the network itself shows again, step by step.
             reason = str(error).strip().splitlines() or [""]
             self.remarks = (
                 f"trains step by step, much slower: {type(error).__name__}: {reason[0]}",
@@ -203,7 +203,7 @@ class TensorFlowProgram:
     def _loss_of(
         self, model: keras.Model, pixels: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The softmax's output in training, and what the optimizer minimises."""
+        """The network's output in training, and the loss that the optimizer minimises."""
         output = tf.cast(model(pixels, **mode(model, training=True)), tf.float32)
         loss = self._loss(tf.one_hot(labels, self._classes), output)
         for extra in model.losses:
@@ -224,7 +224,7 @@ class TensorFlowProgram:
 
 @contextmanager
 def _kept(model: keras.Model) -> Iterator[None]:
-    """Leaves a network's variables as they were, also where a step of it fails."""
+    """Restores a network's variables on leaving, also after an error."""
     before = [variable.numpy() for variable in model.variables]
     try:
         yield
@@ -234,7 +234,7 @@ def _kept(model: keras.Model) -> Iterator[None]:
 
 
 def _same(wanted: Sequence[NDArray[np.generic]], found: Sequence[NDArray[np.generic]]) -> bool:
-    """Whether two computations of the same arrays gave the same, but for float noise."""
+    """Whether two computations of the same arrays agree within float noise."""
     noise = _NOISE[keras.config.dtype_policy().compute_dtype]
     return len(wanted) == len(found) and all(
         mine.shape == twins.shape
