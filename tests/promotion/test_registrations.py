@@ -18,7 +18,7 @@ from tuner.promotion.candidate import Candidate
 from tuner.promotion.judging.comparison import find_incumbent
 from tuner.promotion.judging.evidence import HeldOut
 from tuner.promotion.judging.kept_model import load_kept
-from tuner.promotion.registry.asking import Asking
+from tuner.promotion.registry.classification import Classifier
 from tuner.promotion.registry.package import log_package
 from tuner.promotion.registry.publication import pack
 from tuner.promotion.registry.versions import create_version, crown, digest, version_tags
@@ -94,20 +94,20 @@ def test_the_registry_cannot_change_what_a_study_has_registered(
 ) -> None:
     (home, known), name = informed, candidate.promotion.model
     publish_candidate(candidate, model_file, known)
-    assert Asking(settings, name, home).trust == ""
+    assert Classifier(settings, name, home).trust == ""
     with connected(settings) as client:
         forge(client, candidate, other_model_file)
 
     refused = rf"study '{STUDY}' of this database has not registered .* tuner promote best"
     with pytest.raises(ModelError, match=refused):
-        Asking(settings, name, home)
+        Classifier(settings, name, home)
     assert len(list((home.root / "models").glob("*.keras"))) == 1, "nothing was fetched"
     rows = HeldOut(candidate.dataset, looks, 7, "promote")
     with pytest.raises(ModelError, match=refused):
         find_incumbent(settings, name, rows, home)
 
     again = publish_candidate(candidate, model_file, known)
-    asked = Asking(settings, name, home)
+    asked = Classifier(settings, name, home)
     assert (asked.version, asked.trust) == (again, "")
 
 
@@ -122,7 +122,7 @@ def test_the_champion_of_another_study_of_that_name_is_none_of_this_databases_bu
     home, _ = informed
     other = make_candidate(study_uid="0b" * 16)
     publish_candidate(other, model_file)
-    assert "the registry is trusted" in Asking(settings, other.promotion.model, home).trust
+    assert "the registry is trusted" in Classifier(settings, other.promotion.model, home).trust
 
 
 def test_a_version_without_its_studys_uid_has_the_digest_that_it_was_registered_by() -> None:
@@ -134,7 +134,7 @@ def test_a_version_without_its_studys_uid_has_the_digest_that_it_was_registered_
 def test_asking_first_makes_a_home_for_its_owner_alone(tmp_path: Path) -> None:
     home = Home(tmp_path / "new")
     with pytest.raises(RefusedError, match="nothing promoted yet"):
-        Asking(TrackingSettings.from_environment(home.root, {}), "digits", home)
+        Classifier(TrackingSettings.from_environment(home.root, {}), "digits", home)
     assert home.root.stat().st_mode & 0o777 == 0o700
 
 
@@ -146,5 +146,5 @@ def test_where_the_study_is_not_known_it_is_said_that_the_registry_is_trusted(
     tmp_path: Path,
 ) -> None:
     publish_candidate(candidate, model_file)
-    asked = Asking(settings, candidate.promotion.model, Home(tmp_path / "stranger"))
+    asked = Classifier(settings, candidate.promotion.model, Home(tmp_path / "stranger"))
     assert "the registry is trusted" in asked.trust

@@ -1,1 +1,4 @@
-"""Networks: functions of their hyperparameters. Keras is imported when one is built."""
+"""Networks: the shipped model functions, the rules for every network, and `.keras` files.
+
+Keras is imported only when a network is built or loaded. Start at `known_models.build`.
+"""

@@ -1,6 +1,6 @@
-"""What a network must be: uncompiled, pixels in, class probabilities out.
+"""The rules for a network: uncompiled, pixels in, class probabilities out.
 
-Checked when a model function has built it, when a file was loaded, and on what it answers.
+They are checked when a model function has built it, when a file was loaded, and on its answers.
 """
 
 import re
@@ -15,27 +15,25 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _PROBABILITY_TOLERANCE = 0.01
-"""Wide enough for a softmax computed in bfloat16."""
+"""The tolerance for a sum of probabilities; a softmax in bfloat16 stays within it."""
 _OWN_TRAINING = (
     *("fit", "make_train_function", "train_step", "compute_loss", "compute_loss_and_updates"),
     *("test_step", "predict_step"),
 )
-"""Methods of a Keras model that `fit` and `predict` call, and a study does not."""
+"""Methods of a Keras model that `fit` and `predict` call, but a study does not."""
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def check_network(
     model: "keras.Model", name: str, image_shape: tuple[int, int, int], classes: int
 ) -> None:
-    """Refuses a network that does not take these images, or tell these classes apart.
-
-    Builds the network, if it was not.
+    """Checks that a network takes these images and gives these classes. Builds it if needed.
 
     Args:
         model: the network.
-        name: what messages call it.
+        name: its name in messages.
         image_shape: height, width and channels.
-        classes: how many classes there are.
+        classes: the number of classes.
 
     Raises:
         ModelError: the network breaks a rule, which the message names.
@@ -59,7 +57,7 @@ def check_network(
 def _check_inputs(
     inputs: "Sequence[keras.KerasTensor] | None", name: str, image_shape: tuple[int, int, int]
 ) -> None:
-    """Holds what a network states of its inputs against the images; a class of its own states none.
+    """Compares the network's stated inputs with the images; a user's model class states none.
 
     A size that a network leaves open fits every image.
     """
@@ -75,10 +73,10 @@ def _check_inputs(
 
 
 def check_trained_by_recipe(model: "keras.Model", name: str) -> None:
-    """Refuses a network that says itself how it is trained, which would go unheard.
+    """Checks that a network does not define its own training, which would be ignored.
 
     Raises:
-        ModelError: the model is compiled, or its class has a training step of its own.
+        ModelError: the model is compiled, or its class has its own training step.
     """
     import keras
 
@@ -98,13 +96,13 @@ def check_trained_by_recipe(model: "keras.Model", name: str) -> None:
 
 
 def check_probabilities(name: str, answers: "NDArray[np.floating]") -> None:
-    """Refuses answers, shape (N, classes), that are not class probabilities.
+    """Checks that answers, floats of shape (N, classes), are class probabilities.
 
-    A network that ends without a softmax would train on a loss that means nothing. Answers
-    that are not numbers pass: they are a training that diverged.
+    A network without a softmax at its end would train on a meaningless loss. NaN passes: it comes
+    from a training that diverged.
 
     Raises:
-        ModelError: a row does not sum to 1, or holds a negative number.
+        ModelError: a row does not sum to 1, or has a negative number.
     """
     totals = answers.sum(axis=1)
     total = float(totals[abs(totals - 1).argmax()])
@@ -121,22 +119,22 @@ def check_probabilities(name: str, answers: "NDArray[np.floating]") -> None:
 
 
 def image_shape(model: "keras.Model") -> tuple[int, int, int]:
-    """Height, width and channels of the images that a built network takes."""
-    stated = getattr(model, "input_shape", None)  # a model class of its own has none
+    """The height, width and channels of the images that a built network takes."""
+    stated = getattr(model, "input_shape", None)  # a user's model class has none
     height, width, channels = (stated or model.get_build_config()["input_shape"])[1:]
     return height, width, channels
 
 
 def mode(model: "keras.Model", *, training: bool) -> dict[str, bool]:
-    """How Keras' `fit` and `predict` tell a network whether it trains, as keywords for a call.
+    """The keywords by which Keras' `fit` and `predict` tell a network whether it trains.
 
-    A model class whose `call` takes no `training` is not told, and its dropout stays off.
+    There are none for a model class whose `call` takes no `training`: its dropout stays off.
     """
     return {"training": training} if model._call_has_training_arg else {}
 
 
 def gist(error: Exception) -> str:
-    """What a layer said, without Keras' colours and its list of the arguments."""
+    """The text of a layer's error, without Keras' colours and its list of arguments."""
     said = _COLOURS.sub("", str(error)).partition("Arguments received by")[0]
     return " ".join(said.split())
 

@@ -1,4 +1,4 @@
-"""A fully connected network, the yardstick that a convolutional one is held against."""
+"""A fully connected network, for comparison with a convolutional one."""
 
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ def build(
 
     Args:
         input_shape: height, width and channels of an image, its pixels in [0, 1].
-        classes: how many classes the softmax tells apart.
+        classes: the number of classes.
         dropout_rate: share of each hidden layer's outputs dropped in training.
         dense_units: width of each hidden layer.
         depth: number of hidden layers; 0 is multinomial logistic regression.

@@ -1,9 +1,9 @@
-"""Whether a network suits the range of the pixels that it is given.
+"""Checks that a network is made for the range of its input pixels.
 
-Networks from tutorials and `keras.applications` often begin with a layer that brings pixels from
-[0, 255] to about [0, 1]. Given pixels in [0, 1] they train on nearly nothing, without a word. So
-a black, a faint and a white picture are sent through whatever stands before the first layer that
-has weights: how far they are apart there tells which range the network is made for.
+Networks from tutorials and `keras.applications` often begin with a layer that scales pixels from
+[0, 255] to about [0, 1]. On pixels in [0, 1] they train on nearly constant input, without an error.
+So a black, a faint and a white picture pass all layers before the first one with weights. Their
+distance there shows which range the network is made for.
 """
 
 import math
@@ -18,38 +18,38 @@ from tuner.errors import ModelError
 from tuner.spec.recipe import HIGHEST, Pixels
 
 _FAINT = 0.05
-"""Closer together than this, black and white are nearly the same to a layer with fresh weights."""
+"""At a smaller distance, black and white are nearly the same to a layer with new weights."""
 _CLEAR = 0.1
-"""Further apart than this, they are told apart well."""
+"""At a larger distance, a layer tells them apart well."""
 _LINEAR = 0.2
-"""What scales multiplies both contrasts alike, to within this share; what saturates does not."""
+"""A layer that scales multiplies both distances alike, within this share."""
 _GLARING = 20.0
-"""Further apart than this, they drive activations and gradients far from where layers work."""
+"""At a larger distance, activations and gradients leave the range in which layers work."""
 _NORMALISING = (
     keras.layers.BatchNormalization,
     keras.layers.GroupNormalization,
     keras.layers.LayerNormalization,
     keras.layers.Embedding,
 )
-"""Layers with weights to which the range of their input is all the same."""
+"""Layers with weights for which the range of the input does not matter."""
 
 
 def check_range(
     name: str, model: keras.Model, image_shape: tuple[int, int, int], pixels: Pixels
 ) -> tuple[str, ...]:
-    """Refuses a network that is made for pixels in [0, 255] and is given pixels in [0, 1].
+    """Checks that a network made for pixels in [0, 255] is not given pixels in [0, 1].
 
     Args:
-        name: the model's function, for messages.
+        name: the name of the model function, for messages.
         model: the network, built.
         image_shape: height, width, channels.
-        pixels: the range that the study gives it.
+        pixels: the range of the study's pixels.
 
     Returns:
-        A remark, if it is given pixels in [0, 255] and nothing scales them.
+        A remark, if the pixels are in [0, 255] and no layer scales them.
 
     Raises:
-        ModelError: it is made for the other range.
+        ModelError: the network is made for the other range.
     """
     reached = _reached(model, image_shape)
     if reached is None:
@@ -79,11 +79,11 @@ class _Reached(BaseException):
         self.layer = layer
         black, faint, white = np.asarray(keras.ops.convert_to_numpy(batch), np.float64)
         self.contrast = _typical(faint - black), _typical(white - black)
-        """How far a pixel of 1, and one of 255, are from one of 0 by then."""
+        """The distances of a pixel of 1, and of one of 255, from one of 0 at this layer."""
 
 
 def _typical(differences: Any) -> float:
-    """The median without the parts that are the same for all pictures, such as padding."""
+    """The median of the differences that are not 0, so without padding and the like."""
     moved = np.abs(differences)[differences != 0]
     return float(np.median(moved)) if moved.size else 0.0
 
@@ -97,13 +97,13 @@ def _reached(model: keras.Model, image_shape: tuple[int, int, int]) -> _Reached 
     except _Reached as reached:
         return reached
     except Exception:  # noqa: BLE001 - the user's code runs in here
-        return None  # if the network is at fault, it fails again in training, which says why
+        return None  # a fault of the network itself shows again in training
     return None
 
 
 @contextmanager
 def _watched(model: keras.Model) -> Iterator[None]:
-    """Makes every layer that has weights of its own end the call with what it is given."""
+    """Makes every layer that has its own weights end the call with its input."""
     watched = [layer for layer in model._flatten_layers(include_self=False) if _has_weights(layer)]
     former = [layer.__dict__.get("call") for layer in watched]
     try:
@@ -119,8 +119,8 @@ def _watched(model: keras.Model) -> Iterator[None]:
 
 
 def _has_weights(layer: keras.Layer) -> bool:
-    """Whether it is one that learns, and no part of the preparation of its input."""
-    cells = isinstance(layer, keras.layers.RNN)  # they are called inside of a loop
+    """Whether the layer learns, and does not only prepare the input."""
+    cells = isinstance(layer, keras.layers.RNN)  # its cells are called inside a loop
     leaf = cells or not list(layer._flatten_layers(include_self=False))
     return leaf and bool(layer.weights) and not isinstance(layer, keras.layers.Normalization)
 

@@ -1,9 +1,9 @@
-"""Which models exist, what they can be called with, and the building of one.
+"""The models that a study can name: their parameters, their code, and how to build one.
 
 A model is a function with the keyword parameters `input_shape` (height, width, channels)
 and `classes`, and any hyperparameters of its own with defaults. It returns an uncompiled
 `keras.Model` that takes float pixels, shape (N, *input_shape), and returns class
-probabilities, shape (N, classes). It is named in a study as `package.module:function`, or
+probabilities, shape (N, classes). A study names it as `package.module:function`, or it is
 registered under the entry point group `tuner.models`.
 """
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 GROUP = "tuner.models"
 _TOO_DEEP = ("zero or negative", "egative dimension")
-"""How Keras and its backends say that a layer leaves nothing of its input."""
+"""Parts of the errors of Keras and its backends for a layer whose output would be empty."""
 _TRIES = 16
-"""How many smaller values are tried one by one, before the least."""
+"""The number of smaller values to try one by one, before the least."""
 BUILTIN = {
     "paper-cnn": "tuner.models.paper_cnn:build",
     "dense": "tuner.models.dense:build",
@@ -43,13 +43,13 @@ _COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def hyperparameters(name: str) -> dict[str, Scalar | None]:
-    """The model function's own parameters and their defaults, None where it has none.
+    """The model function's own parameters and their defaults, None for one without a default.
 
-    A default that is no scalar, such as None or a tuple, is given as its text. Importing
-    a user's module runs the user's code; the shipped models import no Keras here.
+    A default that is no scalar, such as None or a tuple, becomes its text. Importing a user's
+    module runs the user's code; the shipped models import no Keras here.
 
     Raises:
-        ModelError: there is no such function, or it does not take what every model takes.
+        ModelError: there is no such function, or it lacks a keyword that every model takes.
     """
     function = _function(name)
     parameters = inspect.signature(function).parameters
@@ -78,10 +78,10 @@ def build_from(
 def build(
     name: str, params: Mapping[str, Scalar], input_shape: tuple[int, int, int], classes: int
 ) -> "keras.Model":
-    """Builds the model and holds it against the contract of a model.
+    """Builds the model and checks it against the rules in `contract`.
 
     Raises:
-        ModelError: the function refuses its arguments, or what it returns is no such model.
+        ModelError: the function refuses its arguments, or returns a model that breaks a rule.
     """
     import keras
 
@@ -105,9 +105,9 @@ def build(
 
 
 def architecture(model: "keras.Model") -> str:
-    """SHA-256 of the layers' kinds, settings and weights' shapes, in hexadecimal.
+    """The SHA-256 of the layers' types, settings and weights' shapes, in hexadecimal.
 
-    Settings that are fractions or seeds, as rates are, and names make no difference.
+    Settings that are fractions (such as rates), seeds and names are left out.
     """
     return sha256(json.dumps([_layer(layer) for layer in model.layers]).encode()).hexdigest()
 
@@ -121,7 +121,7 @@ def _layer(layer: "keras.Layer") -> list[object]:
 def _settings(layer: "keras.Layer") -> dict[str, object]:
     try:
         config = layer.get_config()
-    except Exception:  # noqa: BLE001 - the user's code runs in here, and need not be made to be saved
+    except Exception:  # noqa: BLE001 - the user's code runs in here, and it may not support saving
         return {}
     return {
         key: value
@@ -137,7 +137,7 @@ def _is_setting(value: object) -> bool:
 
 
 def check_name(name: str) -> None:
-    """Refuses a name that is neither known nor an import path; imports nothing of a user's.
+    """Checks that a name is known or an import path; imports no user's code.
 
     Raises:
         ModelError: there is no such model.
@@ -147,7 +147,7 @@ def check_name(name: str) -> None:
 
 
 def register_classes(name: str, code_path: Iterable[Path]) -> None:
-    """Imports a user's model module, so that Keras knows the classes it registers.
+    """Imports a user's model module, so that Keras knows the classes that it registers.
 
     Raises:
         ModelError: there is no such function.
@@ -158,7 +158,11 @@ def register_classes(name: str, code_path: Iterable[Path]) -> None:
 
 
 def module(name: str) -> frozenset[str]:
-    """The module of a user's function, which is not imported; none for a shipped one."""
+    """The module of a user's function, or none for a shipped one; imports nothing.
+
+    Raises:
+        ModelError: there is no such model.
+    """
     return users_module(name, BUILTIN, GROUP, ModelError)
 
 
@@ -179,7 +183,7 @@ def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
 def _remedy(
     function: Callable[..., Any], given: Mapping[str, Any], params: Mapping[str, Any]
 ) -> str:
-    """Names each whole number that, made smaller alone, lets the network fit its images."""
+    """Names each whole-number parameter that alone, made smaller, lets the network be built."""
 
     def fits(name: str, value: int) -> bool:
         with suppress(TypeError, ValueError):

@@ -1,8 +1,7 @@
-"""Model files: the one way in which a `.keras` file becomes a model again.
+"""Model files: the only way to load a `.keras` file.
 
-A file is hashed and looked into before Keras sees a byte of it, because Keras' safe mode
-alone has been passed by four times (CVE-2025-1550, CVE-2025-9905, CVE-2026-1462,
-CVE-2026-1669).
+A file's hash and archive are checked before Keras reads it, because Keras' safe mode alone has been
+bypassed four times (CVE-2025-1550, CVE-2025-9905, CVE-2026-1462, CVE-2026-1669).
 """
 
 import hashlib
@@ -21,17 +20,17 @@ _KERAS_REFUSALS = (ValueError, TypeError, KeyError, AttributeError, OSError, Imp
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, hexadecimal."""
+    """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_hash(path: Path, sha256: str, origin: str) -> None:
-    """Refuses a file that is not the recorded one.
+    """Checks that a file is the recorded one.
 
     Args:
         path: the file.
-        sha256: what was recorded, hexadecimal.
+        sha256: the recorded hash, in hexadecimal.
         origin: where the file came from, for the message.
 
     Raises:
@@ -49,7 +48,7 @@ def load_verified(path: Path, sha256: str) -> "keras.Model":
     """Loads a model whose file has the recorded hash, uncompiled and in Keras' safe mode.
 
     Raises:
-        ModelError: the file is missing, no `.keras` archive, not the recorded one, or holds
+        ModelError: the file is missing, is no `.keras` archive, is not the recorded one, or has
             something that Keras refuses, such as a Lambda layer or an unknown class.
     """
     _check_form(path)
@@ -93,6 +92,6 @@ def _load(path: Path) -> "keras.Model":
 
 
 def _reason(error: BaseException) -> str:
-    """The first sentence of what went wrong, without Keras' advice to turn safe mode off."""
+    """The first sentence of the error, without Keras' advice to turn safe mode off."""
     innermost = str(error).rpartition("Exception encountered: ")[2]
     return " ".join(innermost.split()).partition(". ")[0][:400]

@@ -26,9 +26,9 @@ def build(
 
     Args:
         input_shape: height, width and channels of an image, its pixels in [0, 1].
-        classes: how many classes the softmax tells apart.
+        classes: the number of classes.
         dropout_rate: share of the dense layer's outputs dropped in training.
-        filters: of the first convolution; each further block has twice as many.
+        filters: filters of the first convolution; each further block has twice as many.
         kernel_size: height and width of each convolution, valid padding.
         pooling: `max` or `average`, 2x2 after each convolution.
         dense_units: width of the hidden dense layer.

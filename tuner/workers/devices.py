@@ -187,7 +187,7 @@ def _free_memory_mb() -> int:
 
 
 def _split(cpus: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
-    """Splits the cores into `count` groups of neighbours, which share cores if there are too few."""
+    """Splits the cores into `count` groups of neighbours; groups share cores if too few."""
     if count > len(cpus):
         return [(cpus[index % len(cpus)],) for index in range(count)]
     edges = [index * len(cpus) // count for index in range(count + 1)]

@@ -233,7 +233,7 @@ class _TrainerActor:
         return refused
 
     def _as_kept_here(self, result: TrialResult, refused: Mapping[str, str]) -> TrialResult:
-        """The result with the model's path on this machine, or without the model if it is missing."""
+        """The result with the model's path on this machine; without a model that is missing."""
         if result.model is None or self._plan is None:
             return result
         name = result.model.path.name

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tuner.home import Home
-    from tuner.promotion.registry.asking import Answer, Asking
+    from tuner.promotion.registry.classification import Classification, Classifier
 
 
 def predict(
@@ -29,12 +29,12 @@ def predict(
     An image that cannot be read is reported, the others are classified, and the exit code is 4.
     """
     from tuner.home import Home
-    from tuner.promotion.registry.asking import Asking
+    from tuner.promotion.registry.classification import Classifier
     from tuner.tracking.settings import TrackingSettings
 
     home = Home.from_environment()
     name = model or _newest_model(home)
-    champion = Asking(TrackingSettings.from_environment(home.root), name, home)
+    champion = Classifier(TrackingSettings.from_environment(home.root), name, home)
     if not as_json:
         typer.echo(f"{champion.name} version {champion.version}", err=True)
     if champion.trust:
@@ -61,14 +61,14 @@ def _newest_model(home: "Home") -> str:
 
 
 def _classify(
-    champion: "Asking", images: "Sequence[Path]"
-) -> "tuple[dict[Path, Answer], dict[Path, str]]":
+    champion: "Classifier", images: "Sequence[Path]"
+) -> "tuple[dict[Path, Classification], dict[Path, str]]":
     """Returns the answers, and the errors of other images, which it also prints."""
-    answers: dict[Path, Answer] = {}
+    answers: dict[Path, Classification] = {}
     failures: dict[Path, str] = {}
     for image in images:
         try:
-            answers[image] = champion.ask(image)
+            answers[image] = champion.classify(image)
         except DataError as error:
             failures[image] = str(error)
             typer.echo(str(error), err=True)
@@ -77,7 +77,7 @@ def _classify(
 
 def _print(
     images: "Sequence[Path]",
-    answers: "Mapping[Path, Answer]",
+    answers: "Mapping[Path, Classification]",
     failures: "Mapping[Path, str]",
     *,
     as_json: bool,

@@ -1,4 +1,4 @@
-"""Asks the champion what a picture shows."""
+"""Classifies pictures with the champion, the promoted model."""
 
 from pathlib import Path
 
@@ -14,8 +14,8 @@ _TRUST = (
 )
 
 
-class Answer(Frozen):
-    """What the champion sees in one picture."""
+class Classification(Frozen):
+    """The class that the champion gives a picture, and the probability of every class."""
 
     image: Path
     label: str
@@ -24,8 +24,8 @@ class Answer(Frozen):
     probabilities: dict[str, float]
 
 
-class Asking:
-    """The champion of one registered model, loaded and ready."""
+class Classifier:
+    """The champion of one registered model, loaded and ready to classify."""
 
     def __init__(self, settings: TrackingSettings, model: str, home: Home) -> None:
         """Fetches and loads the champion.
@@ -36,15 +36,15 @@ class Asking:
                 has registered.
             UnavailableError: MLflow or the database does not answer, or the home cannot be made.
         """
-        home.create()  # for its owner alone, before MLflow's store is made in it
+        home.create()  # readable by its owner alone, before MLflow's store is made in it
         self._champion = load_champion(settings, model, home)
         self.trust = "" if self._champion.is_vouched_for else _TRUST
-        """What is believed of the champion on the registry's word alone; empty where nothing is."""
+        """A warning if only the registry vouches for the champion; empty if the database does."""
         self._predictor = open_champion(self._champion, home)
 
     @property
     def name(self) -> str:
-        """The registered model."""
+        """The name of the registered model."""
         return self._champion.model
 
     @property
@@ -52,15 +52,17 @@ class Asking:
         """The champion's version."""
         return self._champion.version
 
-    def ask(self, image: Path) -> Answer:
-        """What the picture shows.
+    def classify(self, image: Path) -> Classification:
+        """Classifies the picture in a file.
 
         Raises:
-            DataError: the file is no picture, or shows nothing that is drawn where that is asked.
+            DataError: the file is no picture, or a data set of drawings finds no drawing in it.
         """
         shown = self._predictor.predict_one(read(image, self._champion.transform))
         by_label = {
             label: float(share) for label, share in zip(self._champion.classes, shown, strict=True)
         }
         label = max(by_label, key=lambda each: by_label[each])
-        return Answer(image=image, label=label, probability=by_label[label], probabilities=by_label)
+        return Classification(
+            image=image, label=label, probability=by_label[label], probabilities=by_label
+        )
