@@ -18,7 +18,7 @@ import tuner
 from tuner.home import Home
 from tuner.study.study import Study
 from tuner.tracking.spool.spool import read_events
-from tuner.tracking.spool.spool_events import EpochEnded
+from tuner.training.plan import EpochEnded
 
 EPOCHS = range(1, 11)
 

@@ -128,13 +128,13 @@ def reports_of(events: Iterable[PoolEvent], plan: TrialPlan) -> list[EpochReport
     ]
 
 
-def first_epoch(pool: TrainerPool, plan: TrialPlan) -> Reported:
+def first_epoch(pool: TrainerPool, plan: TrialPlan) -> EpochEnded:
     """Waits until the plan's first epoch is over; nothing else may happen to it before."""
     while True:
         event = next_event(pool)
         if isinstance(event, Reported) and event.plan is plan:
             if isinstance(event.event, EpochEnded):
-                return event
+                return event.event
             continue
         assert not isinstance(event, Finished | Lost), event
 
