@@ -128,14 +128,12 @@ def reports_of(events: Iterable[PoolEvent], plan: TrialPlan) -> list[EpochReport
     ]
 
 
-def first_epoch(pool: TrainerPool, plan: TrialPlan) -> EpochEnded:
-    """Waits until the plan's first epoch is over; nothing else may happen to it before."""
+def next_epoch(pool: TrainerPool, plan: TrialPlan) -> EpochReport:
+    """Waits until the plan's next epoch is over; it must not end before."""
     while True:
         event = next_event(pool)
-        if isinstance(event, Reported) and event.plan is plan:
-            if isinstance(event.event, EpochEnded):
-                return event.event
-            continue
+        if found := reports_of([event], plan):
+            return found[0]
         assert not isinstance(event, Finished | Lost), event
 
 

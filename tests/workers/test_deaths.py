@@ -15,9 +15,9 @@ from tests.workers.conftest import (
     LONGEST_S,
     NETWORKS,
     PlanMaker,
-    first_epoch,
     follow,
     is_gone,
+    next_epoch,
     next_event,
     reports_of,
     when_idle,
@@ -61,7 +61,7 @@ def one_core() -> Device:
 def test_a_killed_trainer_is_lost_and_replaced(pool: LocalPool, make_plan: PlanMaker) -> None:
     plan = make_plan(epochs=FOREVER)
     trainer = pool.submit(plan)
-    first_epoch(pool, plan)
+    next_epoch(pool, plan)
     os.kill(trainer.pid, signal.SIGKILL)
     lost = follow(pool, plan)[-1]
     assert isinstance(lost, Lost)
@@ -78,7 +78,7 @@ def test_a_killed_trainer_is_lost_and_replaced(pool: LocalPool, make_plan: PlanM
 def test_a_trainer_that_hangs_can_be_killed(pool: LocalPool, make_plan: PlanMaker) -> None:
     plan = make_plan(epochs=FOREVER)
     trainer = pool.submit(plan)
-    first_epoch(pool, plan)
+    next_epoch(pool, plan)
     os.kill(trainer.pid, signal.SIGSTOP)
     pool.kill(plan, "it hung")
     lost = follow(pool, plan)[-1]
@@ -143,7 +143,7 @@ def test_a_module_that_ends_its_trainer_is_refused_and_a_busy_pool_closes(
         when_idle(pool, 1)
         plan = make_plan(epochs=FOREVER)
         trainer = pool.submit(plan)
-        first_epoch(pool, plan)
+        next_epoch(pool, plan)
         assert not is_gone(trainer.pid)
     assert is_gone(trainer.pid)
     assert set(psutil.Process().children()) <= before

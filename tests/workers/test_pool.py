@@ -8,9 +8,9 @@ import pytest
 from tests.workers.conftest import (
     NETWORKS,
     PlanMaker,
-    first_epoch,
     follow,
     is_gone,
+    next_epoch,
     reports_of,
     when_idle,
 )
@@ -145,7 +145,7 @@ def test_a_pruned_plan_ends_early_with_its_best_model(
 ) -> None:
     plan = make_plan(epochs=FOREVER)
     pool.submit(plan)
-    first_epoch(pool, plan)
+    next_epoch(pool, plan)
     pool.prune(plan)
     result = result_of(follow(pool, plan), plan)
     assert result.state is Outcome.PRUNED
@@ -166,9 +166,9 @@ def test_a_plan_ends_with_the_epoch_after_which_it_was_pruned(
         plan = make_plan(epochs=FOREVER)
         pool.submit(plan)
         for epoch in range(1, decisive):
-            assert first_epoch(pool, plan).report.epoch == epoch
+            assert next_epoch(pool, plan).epoch == epoch
             pool.proceed(plan, epoch)
-        assert first_epoch(pool, plan).report.epoch == decisive
+        assert next_epoch(pool, plan).epoch == decisive
         pool.prune(plan)
         result = result_of(follow(pool, plan), plan)
         assert [report.epoch for report in result.epochs] == list(range(1, decisive + 1))

@@ -1,4 +1,4 @@
-"""What a data set function returns: images and labels, with the test rows already apart."""
+"""The result of a data set function: images and labels, split into training and test rows."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,13 +23,13 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Training and test rows, the names of the classes, and where it all came from."""
+    """The training and test rows, the names of the classes, and the source."""
 
     train: Split
     test: Split
     classes: tuple[str, ...]
-    """Their names in the order of the labels; empty when they are just numbered."""
+    """The names of the classes in the order of the labels; empty if they are just numbered."""
     source: str
-    """For people: an address, a file, a package."""
+    """The source for people: an address, a file, a package."""
     reading: Reading = PLAIN
-    """How picture files are read for it."""
+    """How to read picture files as its images."""

@@ -39,7 +39,7 @@ _DESCRIPTIONS = {
 
 
 def names() -> dict[str, str]:
-    """Every name that a study can use, with one line about it, sorted; imports no data set."""
+    """Every name that a study can use, sorted, with one line about it; imports no data set."""
     registered = {point.name: f"registered as {point.value}" for point in entry_points(group=GROUP)}
     return dict(sorted({**registered, **_DESCRIPTIONS}.items()))
 
@@ -47,7 +47,7 @@ def names() -> dict[str, str]:
 def load(reference: "DatasetReference") -> "Dataset":
     """Calls the data set function that `reference` names, and checks what it returns.
 
-    Importing and calling it runs whatever code it holds; the driver uses `prepare_apart`.
+    This runs the user's code, so the driver uses `prepare_apart`.
 
     Returns:
         The data set in the form that `standardize` describes.
@@ -64,13 +64,13 @@ def load(reference: "DatasetReference") -> "Dataset":
         returned = function(**reference.args)
     except TunerError:
         raise
-    except Exception as error:  # a data set function is anyone's code
+    except Exception as error:  # the user's code runs in here
         raise DataError(f"data set {reference.name!r}: {_told(error)}") from error
     return standardize(reference.name, returned, _source(reference.name, function))
 
 
 def module(name: str) -> frozenset[str]:
-    """The module of a user's function, which is not imported; none for a shipped one.
+    """The module of a user's function, or none for a shipped one; imports nothing.
 
     Raises:
         UsageError: there is no such function.

@@ -1,10 +1,9 @@
-"""Prepares a data set in a process of its own, since a user's function may import anything.
+"""Prepares a data set in its own process, since a user's function may import anything.
 
 `python -m tuner.datasets.prepare` reads a `Request` as one line of JSON from standard input
 and answers with one line on standard output: a `DatasetInfo`, or
-`{"error": {"type": ..., "message": ...}}`. Everything that is printed meanwhile, by whomever,
-goes to standard error. The process ends when its standard input does, so it never outlives
-the one who asked.
+`{"error": {"type": ..., "message": ...}}`. All other output goes to standard error. The process
+ends when its standard input ends, so it never outlives the process that asked.
 """
 
 import json
@@ -29,22 +28,22 @@ from tuner.startup import settle
 
 _COMMAND = (sys.executable, "-P", "-u", "-X", "faulthandler", "-m", "tuner.datasets.prepare")
 _LOG, _KEPT_LINES = "prepare.log", 1000
-"""Where the last lines of a process that died are kept, below the data sets' folder."""
+"""The file, below the data sets' folder, with the last lines of a process that died."""
 _LIMIT_S = 2 * 3600.0
-"""How long preparing may take: a large download and a million pictures do not take that."""
+"""The limit for preparing; a large download and a million pictures take less."""
 _GRACE_S = 5.0
-"""How long the process may take to leave once it has answered."""
+"""The limit for the process to end after its answer."""
 
 _ERRORS = {error.__name__: error for error in (DataError, UsageError, UnavailableError)}
 
 
 class Request(Frozen):
-    """What to prepare, and where."""
+    """A request to prepare a data set."""
 
     reference: DatasetReference
     root: Path
     code_path: tuple[Path, ...] = ()
-    """Folders that the user's own modules are imported from."""
+    """The folders from which the user's own modules are imported."""
 
 
 def prepare_apart(
@@ -53,43 +52,43 @@ def prepare_apart(
     code_path: Sequence[Path],
     log: Callable[[str], None],
 ) -> DatasetInfo:
-    """Does what `prepare` does, in another process.
+    """Prepares a data set as `prepare` does, in another process.
 
     Args:
         reference: the data set.
-        root: the folder below which prepared data sets lie.
-        code_path: folders that the user's own modules are imported from.
-        log: is given each line that the process says, from another thread.
+        root: the folder of the prepared data sets.
+        code_path: the folders from which the user's own modules are imported.
+        log: receives each line that the process prints, in another thread.
 
     Raises:
-        UsageError, DataError, UnavailableError: as `prepare` says; a process that dies without
-            an answer is a `DataError`.
+        UsageError, DataError, UnavailableError: see `prepare`; also `DataError` if the process
+            dies without an answer or takes longer than two hours.
     """
     request = Request(reference=reference, root=root, code_path=tuple(code_path))
-    said: deque[str] = deque(maxlen=_KEPT_LINES)
+    printed: deque[str] = deque(maxlen=_KEPT_LINES)
 
-    def hear(line: str) -> None:
-        said.append(line)
+    def keep(line: str) -> None:
+        printed.append(line)
         log(line)
 
-    with _process(hear) as process:
-        process.send(request.model_dump_json())  # to one that died; its exit code says more
+    with _process(keep) as process:
+        process.send(request.model_dump_json())  # no error if it died: its exit code tells more
         try:
             answer = next(process.lines(first_within_s=_LIMIT_S), b"")
         except TimeoutError as error:
-            raise DataError(_late(reference.name, _kept(said, root / _LOG))) from error
+            raise DataError(_late(reference.name, _kept(printed, root / _LOG))) from error
         code = process.wait(_GRACE_S)
     if not answer:
         raise DataError(
             f"data set {reference.name!r}: the process preparing it ended before it answered: "
-            f"{_how(code)}; {_kept(said, root / _LOG)}"
+            f"{_how(code)}; {_kept(printed, root / _LOG)}"
         )
-    return _understood(answer)
+    return _parsed(answer)
 
 
 @contextmanager
 def _process(log: Callable[[str], None]) -> Iterator[Child]:
-    """Starts the process, which is gone with all that it started when the block ends."""
+    """Starts the process; when the block ends, so do the process and all that it has started."""
     process = Child(_COMMAND, stderr=subprocess.PIPE)
     listener = threading.Thread(target=_pass_on, args=(process.stderr, log), daemon=True)
     listener.start()
@@ -118,11 +117,11 @@ def _how(code: int | None) -> str:
     return "it closed its output and did not end" if code is None else ending_of(code)
 
 
-def _kept(said: Sequence[str], path: Path) -> str:
-    """Writes down what a process said that is gone, and says where; a full disk costs no more."""
-    if not said:
+def _kept(printed: Sequence[str], path: Path) -> str:
+    """Writes the last lines of a process to a file, and says where; or gives them if it cannot."""
+    if not printed:
         return "it had said nothing"
-    text = "\n".join(said)
+    text = "\n".join(printed)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n", encoding="utf-8")
@@ -131,7 +130,7 @@ def _kept(said: Sequence[str], path: Path) -> str:
     return f"what it said is in {path}"
 
 
-def _understood(answer: bytes) -> DatasetInfo:
+def _parsed(answer: bytes) -> DatasetInfo:
     content = json.loads(answer)
     if error := content.get("error"):
         raise _ERRORS.get(error["type"], DataError)(error["message"])
@@ -162,7 +161,7 @@ def _answer(request: Request) -> str:
 
 
 def _take_standard_streams() -> tuple[int, int]:
-    """Keeps standard input and output for us; a user's code gets nothing and stderr instead."""
+    """Keeps standard input and output; the user's code gets an empty input and standard error."""
     questions, answers = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -172,7 +171,7 @@ def _take_standard_streams() -> tuple[int, int]:
 
 
 def _end_with(questions: int, answered: threading.Event) -> None:
-    """Waits until the process that asked is gone, then ends this process and all it started."""
+    """Waits until the process that asked is gone, then ends this process and all it has started."""
     while os.read(questions, 1):
         pass
     end_own_group()

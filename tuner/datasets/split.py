@@ -1,4 +1,4 @@
-"""Splits rows into training and validation, each class in proportion, the same way for ever."""
+"""Splits rows into training and validation rows, stratified, the same way in every version."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ Indices = npt.NDArray[np.int64]
 def stratified_split(
     labels: npt.NDArray[Any], validation: int, seed: int
 ) -> tuple[Indices, Indices]:
-    """Chooses `validation` rows so that every class gives its share, to within one row.
+    """Chooses `validation` rows so that every class gives its share, within one row.
 
     Shares are rounded by largest remainders. A class of two rows or more keeps at least one
     for training, and one of a single row gives it up last; where classes are that small, a
@@ -42,7 +42,7 @@ def stratified_split(
 
 
 def _shares(counts: Indices, validation: int) -> Indices:
-    """How many rows each class gives; the sum is exactly `validation`."""
+    """The number of rows that each class gives; their sum is exactly `validation`."""
     total = int(counts.sum())
     single = counts == 1
     most = np.where(single, 1, counts - 1)

@@ -1,4 +1,4 @@
-"""Prepared data sets on disk: the only form in which anyone reads one.
+"""Prepared data sets on disk: the only form in which data sets are read.
 
     ROOT/<name>-<digest>/dataset.json      a DatasetInfo without its folder
                         /train/images.npy  labels.npy
@@ -32,13 +32,13 @@ _INFO, _IMAGES, _LABELS = "dataset.json", "images.npy", "labels.npy"
 
 
 class DatasetInfo(Frozen):
-    """What is known of a prepared data set without opening an array."""
+    """The facts about a prepared data set that need no array."""
 
     name: str
     digest: str
-    """SHA-256 over shapes, types and bytes of all four arrays, hexadecimal."""
+    """The SHA-256 of shapes, types and bytes of all four arrays, in hexadecimal."""
     source: Text
-    """Where the arrays came from, for people."""
+    """The source of the arrays, for people."""
     folder: Path
     image_shape: tuple[int, int, int]
     """Height, width, channels."""
@@ -48,15 +48,15 @@ class DatasetInfo(Frozen):
     train_count: int
     test_count: int
     background: Background
-    """Whether the images' borders are plainly dark or light, for reading photographs."""
+    """The level of a plain background, or that it is mixed; for reading photos."""
     content_fraction: float
-    """Median share of the height or width, whichever is larger, that the content covers."""
+    """The median share of height or width, whichever is larger, that the content covers."""
     reading: Reading | None = None
-    """How picture files are read for it; None where it was prepared before that was stated."""
+    """How to read picture files as its images; None for data prepared by earlier versions."""
 
     @property
     def transform(self) -> InputTransform:
-        """What makes a picture file one of its images."""
+        """The transform from a picture file to one of its images."""
         reading = self.reading or unstated(self.name)
         return reading.transform(self.image_shape, self.background, self.content_fraction)
 
@@ -72,9 +72,9 @@ class DatasetInfo(Frozen):
 
 
 def prepare(reference: DatasetReference, root: Path) -> DatasetInfo:
-    """Loads a data set and lays it out below `root`, or finds it there already.
+    """Loads a data set and writes it below `root`, or finds it there already.
 
-    The folder appears whole or not at all, and processes that prepare at once share it. One
+    The folder appears complete or not at all, and processes that prepare at once share it. One
     whose bytes are no longer those of its digest is written again.
 
     Raises:
@@ -92,12 +92,12 @@ def prepare(reference: DatasetReference, root: Path) -> DatasetInfo:
         raise UnavailableError(
             f"{root}: cannot keep the data set {reference.name!r} here ({error.strerror})"
         ) from error
-    # Of data that is there already, how its pictures are read may have been stated anew.
+    # The data set may state a new way to read pictures for data that is there already.
     return read_info(folder).model_copy(update={"reading": dataset.reading})
 
 
 def read_info(folder: Path) -> DatasetInfo:
-    """Reads what is known of the data set in `folder`, wherever the folder was moved to.
+    """Reads the facts about the data set in `folder`, also if the folder was moved.
 
     Raises:
         DataError: there is no prepared data set.
@@ -123,7 +123,7 @@ def read_arrays(folder: Path) -> tuple[Array, Array]:
 
 
 def dataset_digest(train: Split, test: Split) -> str:
-    """SHA-256 over shapes, types and bytes of the four arrays, hexadecimal."""
+    """The SHA-256 of shapes, types and bytes of the four arrays, in hexadecimal."""
     digest = hashlib.sha256()
     for array in (train.images, train.labels, test.images, test.labels):
         digest.update(f"{array.shape} {array.dtype.str}\n".encode())
@@ -151,7 +151,7 @@ def _describe(name: str, dataset: Dataset, digest: str, folder: Path) -> Dataset
 
 
 def _write(folder: Path, info: DatasetInfo, dataset: Dataset) -> None:
-    """Builds the folder beside its place; the caller holds the lock, so one name is enough."""
+    """Writes the folder beside its place; the caller holds the lock, so one name is enough."""
     partial = folder.with_name(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     for name, split in (("train", dataset.train), ("test", dataset.test)):
@@ -182,5 +182,5 @@ def _open(path: Path) -> Array:
 
 
 def _file_name(name: str) -> str:
-    """`name` with every character that a path could stumble over replaced."""
+    """`name` with every character replaced that is unsafe in a path."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:100] or "data"

@@ -1,4 +1,4 @@
-"""The input transform: all that it takes to read a picture file as a data set's images are.
+"""The input transform: the settings to read a picture file as an image of a data set.
 
 A data set states how (`Reading`); with the shape of its images, and for drawings with what they
 look like, that is the whole transform. It is recorded with the data set and with the registered
@@ -12,45 +12,45 @@ from pydantic import Field
 from tuner.spec.section import Frozen
 
 Fit = Literal["stretch", "crop", "pad"]
-"""How a picture of another shape becomes the data set's: resized without regard to its aspect,
-cut at its centre to the aspect, or put whole on the background."""
+"""How a picture gets the data set's shape: resized without keeping its aspect ratio, cut at its
+centre to the aspect ratio, or put whole on the background."""
 
 Level = Annotated[int, Field(ge=0, le=255)]
 Colour = tuple[Level, Level, Level]
-"""Red, green, blue."""
+"""A colour as red, green, blue."""
 
 WHITE: Colour = (255, 255, 255)
 
 
 class Framing(Frozen):
-    """How the images of a data set with a plain background show what is drawn."""
+    """How the images of a data set with a plain background show the drawing."""
 
     ground: Literal["dark", "light"]
     content_fraction: float
-    """Share of the frame that the larger side of the content covers."""
+    """The share of the frame that the larger side of the content covers."""
 
 
 class InputTransform(Frozen):
-    """From a picture file to pixels; `tuner.datasets.pictures.picture_files` carries it out."""
+    """The transform from a picture file to pixels, which `pictures.picture_files` applies."""
 
     image_shape: tuple[int, int, int]
     """Height, width, channels."""
     fit: Fit = "stretch"
     background: Colour = WHITE
-    """What transparent pictures are put on, and padded with."""
+    """The colour under transparent pictures, and of the padding."""
     framing: Framing | None = None
-    """What drawings are brought to; None for pictures that are taken as they are."""
+    """The framing of drawings; None for pictures that are not reframed."""
 
 
 class Reading(Frozen):
-    """What a data set states of how picture files are read for it."""
+    """The settings that a data set states for reading picture files."""
 
     fit: Fit = "stretch"
-    """What Keras' `image_dataset_from_directory` does unless told otherwise."""
+    """The default of Keras' `image_dataset_from_directory`."""
     background: Colour = WHITE
     recentre: bool = False
-    """Whether pictures are photos of something drawn, which is found, given the data's polarity
-    and framed as the data frames it; only where the data has a plain background."""
+    """Whether pictures are photos of drawings. Then the drawing is found, and gets the data's
+    polarity and framing, if the data has a plain background."""
 
     def transform(
         self,
@@ -58,7 +58,7 @@ class Reading(Frozen):
         ground: Literal["dark", "light", "mixed"],
         content_fraction: float,
     ) -> InputTransform:
-        """The whole transform, for a data set whose images look so."""
+        """The whole transform, for a data set with this appearance."""
         framing = None
         if self.recentre and ground != "mixed":
             framing = Framing(ground=ground, content_fraction=content_fraction)
@@ -68,11 +68,11 @@ class Reading(Frozen):
 
 
 PLAIN = Reading()
-"""For pictures that are taken as they are."""
+"""For pictures that are not reframed."""
 DRAWINGS = Reading(fit="crop", recentre=True)
-"""For data sets of drawn figures, such as MNIST, of which people have photos."""
+"""For data sets of drawn figures, such as MNIST, to be used on photos."""
 
 
 def unstated(dataset: str) -> Reading:
-    """What holds for a data set that was prepared before data sets stated it."""
+    """The transform of a data set that was prepared before data sets stated one."""
     return PLAIN if dataset == "image-folder" else DRAWINGS

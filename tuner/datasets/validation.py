@@ -1,4 +1,4 @@
-"""The rules every data set keeps, and the one form it has once it keeps them."""
+"""Checks the rules for data sets, and brings one into the standard form."""
 
 import logging
 from collections import Counter, defaultdict
@@ -11,26 +11,30 @@ import numpy.typing as npt
 from tuner.datasets.dataset import Dataset, Split
 from tuner.errors import DataError, encodable
 
+Array = npt.NDArray[Any]
+
+PLAIN_FORM = "((x_train, y_train), (x_test, y_test))"
+
 _MOST = 0.5
-"""A larger share of images that are known under two classes teaches nothing and judges nobody; one
-image that is a larger share of its class is reported."""
+"""The largest share of images that may occur in two classes, and of a class that may be one image
+without a warning."""
 _ENOUGH = 10
-"""Of a class of fewer images a repeated one says little."""
+"""The least size of a class for a warning about repeated images."""
 
 _log = logging.getLogger(__name__)
 
 
 def check_distinct(where: str, split: Split) -> None:
-    """Refuses images of which most are the very same under different labels; reports fewer.
+    """Checks that most images do not occur under different labels; warns of fewer such images.
 
-    One pass hashes each row, a fraction of a second for 60,000 images of 28x28.
+    Hashes each row once, which takes a fraction of a second for 60,000 images of 28x28.
 
     Args:
         where: data set and part, for messages.
         split: images and labels in the standard form.
 
     Raises:
-        DataError: all images are the same, or more than half are known under two labels.
+        DataError: all images are the same, or more than half occur under two labels.
     """
     rows, labels = [hash(image.tobytes()) for image in split.images], split.labels.tolist()
     shared, kinds = _shared(rows, labels)
@@ -50,7 +54,7 @@ def check_distinct(where: str, split: Split) -> None:
 
 
 def _shared(rows: Sequence[int], labels: Sequence[int]) -> tuple[int, int]:
-    """How many images have the pixels of one with another label, and how many images differ."""
+    """The number of images that occur under two labels, and the number of different images."""
     known: dict[int, set[int]] = defaultdict(set)
     for row, label in zip(rows, labels, strict=True):
         known[row].add(label)
@@ -58,7 +62,7 @@ def _shared(rows: Sequence[int], labels: Sequence[int]) -> tuple[int, int]:
 
 
 def _report_repeated(where: str, rows: Sequence[int], labels: Sequence[int]) -> None:
-    """Warns of a class that is mostly one image, such as ink on a background of its colour."""
+    """Warns of a class that is mostly one image, such as ink on a background of the same colour."""
     totals = Counter(labels)
     for (label, _), count in Counter(zip(labels, rows, strict=True)).items():
         if totals[label] >= _ENOUGH and count > _MOST * totals[label]:
@@ -68,19 +72,14 @@ def _report_repeated(where: str, rows: Sequence[int], labels: Sequence[int]) -> 
             )
 
 
-Array = npt.NDArray[Any]
-
-PLAIN_FORM = "((x_train, y_train), (x_test, y_test))"
-
-
 def standardize(name: str, returned: object, source: str) -> Dataset:
     """Checks what a data set function returned and brings it into the standard form.
 
     Args:
-        name: the data set, as messages name it.
+        name: the name of the data set, for messages.
         returned: a `Dataset`, or Keras' plain form `((x_train, y_train), (x_test, y_test))`,
             whose classes are numbered "0" to "k-1" for k different labels.
-        source: where the plain form came from, since it does not say.
+        source: the source of a plain form, which does not state it.
 
     Returns:
         Images as uint8 or float32 of shape (N, height, width, channels), labels as int64 of
@@ -143,7 +142,7 @@ def _standardize_images(where: str, given: object) -> Array:
 
 
 def _check_pixels(where: str, images: Array, highest: int) -> None:
-    low, high = images.min(), images.max()  # a NaN anywhere comes through as NaN
+    low, high = images.min(), images.max()  # NaN if any pixel is NaN
     if not (np.isfinite(low) and np.isfinite(high)):
         bad = low if not np.isfinite(low) else high
         raise DataError(f"{where}: must be finite, got {bad}")

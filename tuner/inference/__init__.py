@@ -1,4 +1,4 @@
-"""A trained network answering: pixels in, probabilities out, and how long that takes.
+"""Inference: predicts class probabilities with a trained network, and measures the latency.
 
 Knows no registry and no study. Start at `predictor.Predictor`.
 """

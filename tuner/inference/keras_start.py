@@ -1,4 +1,4 @@
-"""Starts Keras without a word: TensorFlow greets on standard error, whatever its log level."""
+"""Starts Keras silently: TensorFlow prints to standard error at any log level."""
 
 import os
 from pathlib import Path
@@ -10,11 +10,10 @@ from tuner.training.output import output_to
 
 
 def start_keras(home: Path, trained_on: Backend) -> None:
-    """Imports Keras and brings its backend up; what they print goes to `home/keras.log`.
+    """Imports Keras and starts its backend; their output goes to `home/keras.log`.
 
-    The backend is the one that the model was trained on, or another one where only that is
-    installed: a `.keras` file is the same for all. A process that has imported Keras before
-    keeps what it has.
+    The backend is the one that the model was trained on, or another one if only that is installed:
+    a `.keras` file works with each. A process that has imported Keras before keeps its backend.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # trainers may share the GPU
@@ -23,5 +22,5 @@ def start_keras(home: Path, trained_on: Backend) -> None:
     with output_to(home / "keras.log"):
         import keras
 
-        keras.ops.zeros(1)  # the devices are looked for at the first operation
+        keras.ops.zeros(1)  # the backend looks for devices at the first operation
     os.environ[VARIABLE] = keras.backend.backend()  # for the process that measures the latency

@@ -1,7 +1,7 @@
-"""Latency: how long one image takes, through what `tuner predict` uses.
+"""Latency: the time of one prediction, with the code that `tuner predict` uses.
 
-A backend takes its number of threads once, when its runtime starts. So the calls are made
-in a process of their own, on one thread of the CPU: `python -m tuner.inference.latency
+A backend reads its number of threads once, when its runtime starts. So the calls run in a
+process of their own, on one thread of the CPU: `python -m tuner.inference.latency
 MODEL SHA256` prints them as JSON.
 """
 
@@ -50,7 +50,7 @@ def measure(model_path: Path, sha256: str, model: ModelPlan) -> Latency:
     """Measures 1,000 warm calls in a fresh process on one CPU thread.
 
     Raises:
-        ModelError: the process could not load or call the model.
+        ModelError: the process cannot load or call the model, or takes longer than 600 s.
     """
     command = [sys.executable, "-P", "-m", "tuner.inference.latency", str(model_path), sha256]
     command.append(model.model_dump_json())
@@ -89,7 +89,7 @@ def time_calls(model: "keras.Model", calls: int = WARM_CALLS) -> Latency:
 
 
 def main(model_path: str, sha256: str, model: str) -> int:
-    """Prints the latency of a verified model file as JSON; the exit code is the error's."""
+    """Prints the latency of a verified model file as JSON; returns the exit code."""
     built_by = ModelPlan.model_validate_json(model)
     try:
         register_classes(built_by.name, built_by.code_path)

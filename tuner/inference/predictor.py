@@ -1,4 +1,4 @@
-"""Asking a model: pixels in, class probabilities out, many at once or one with little delay."""
+"""Predicts class probabilities with a model, for many images or quickly for one."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -19,12 +19,11 @@ _Call = Callable[[NDArray[np.float32]], Probabilities]
 
 
 class Predictor:
-    """A model compiled for prediction: dropout off, one graph for batches, one for single images.
+    """A model compiled for prediction without dropout: a graph for batches, one for single images.
 
-    Images are uint8 pixels in [0, 255], or floats in [0, 1]; the model is given them in the range
-    that `pixels` names. Both graphs are traced once, in
-    the constructor, so that no call pays for it; JAX compiles the first batch of each size. Not
-    safe to share between threads.
+    Images are uint8 pixels in [0, 255], or floats in [0, 1]; the model gets them in the range that
+    `pixels` names. The constructor traces both graphs, so that no call does; JAX compiles the
+    first batch of each size. Not safe to share between threads.
     """
 
     def __init__(
@@ -38,10 +37,11 @@ class Predictor:
         self._one = _compiled(model, 1)
 
     def probabilities(self, images: Images) -> Probabilities:
-        """Class probabilities, float32 of shape (N, classes), for images (N, H, W, C).
+        """The class probabilities, float32 of shape (N, classes), of images (N, H, W, C).
 
         Raises:
-            DataError: no images, another shape, no numbers, or not finite.
+            DataError: there are no images, or they have another shape or type, or a pixel that is
+                not finite.
         """
         self._check_shape(images.shape[1:])
         if len(images) == 0:
@@ -51,10 +51,10 @@ class Predictor:
         return np.concatenate([self._many(given(batch, self._pixels)) for batch in batches])
 
     def predict_one(self, image: Images) -> Probabilities:
-        """Class probabilities, float32 of shape (classes,), for one image (H, W, C).
+        """The class probabilities, float32 of shape (classes,), of one image (H, W, C).
 
         Raises:
-            DataError: another shape, no numbers, or not finite.
+            DataError: the image has another shape or type, or a pixel that is not finite.
         """
         self._check_shape(image.shape)
         probabilities: Probabilities = self._one(given(image[np.newaxis], self._pixels))[0]
@@ -66,10 +66,10 @@ class Predictor:
 
 
 def given(images: Images, pixels: Pixels) -> NDArray[np.float32]:
-    """The images as a network is given them, as in training: float32, in its range.
+    """The images as a network's input, as in training: float32 of the same shape, in its range.
 
     Raises:
-        DataError: the array holds no numbers, or some that are not finite.
+        DataError: the array has another type than uint8 or float, or a pixel that is not finite.
     """
     if images.dtype == np.uint8:
         return images.astype(np.float32) * np.float32(scale(pixels, "uint8"))
@@ -108,7 +108,7 @@ def _compiled_by_tensorflow(model: "keras.Model", batch: int | None) -> _Call:
 
 
 def _compiled_by_jax(model: "keras.Model", batch: int | None) -> _Call:
-    """Compiles for a stated batch size at once, else for each size at its first call."""
+    """Compiles at once for a stated batch size, else at the first call with each size."""
     import jax
 
     def call(trainable: Any, fixed: Any, batch_pixels: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The trial that stands for promotion, as data."""
+"""The trial to be promoted, as data."""
 
 from tuner.datasets.store import DatasetInfo
 from tuner.search.ranking import PointSummary
@@ -10,41 +10,41 @@ from tuner.training.plan import ModelPlan, Precision
 
 
 class Validated(Frozen):
-    """What a trial's study recorded of it on its validation rows, and which rows those are."""
+    """A trial's recorded validation loss and accuracy, and the rows that they were measured on."""
 
     rows: int
     split_seed: int
     loss: float
-    """Mean cross-entropy at the best epoch, in nats."""
+    """The mean cross-entropy at the best epoch, in nats."""
     accuracy: float
 
 
 class Candidate(Frozen):
-    """One completed trial and everything that judging and registering it takes."""
+    """One completed trial, with everything needed to judge and register it."""
 
     study: str
     study_uid: str
-    """What tells the study from others of its name, in other databases or before it."""
+    """The id that distinguishes the study from others of its name."""
     number: int
     """Optuna's number of the trial."""
     run_id: str
-    """Its MLflow run, whose artifacts hold `model/model.keras`."""
+    """The id of its MLflow run, whose artifacts have `model/model.keras`."""
     params: dict[str, Scalar]
     model: ModelPlan
-    """The function that built the network; its module knows the classes in the model file."""
+    """The function that built the network; its module defines the classes in the model file."""
     backend: Backend
-    """What its study trained on."""
+    """The backend of its study."""
     pixels: Pixels = "unit"
-    """The range of the pixels that its network takes."""
+    """The range of its network's input pixels."""
     precision: Precision = "float32"
-    """The arithmetic that its network computes in."""
+    """The precision that its network computes in."""
     metric: str
     value: float
-    """Of this trial."""
+    """The value of the metric for this trial."""
     point: PointSummary | None = None
-    """What all trainings of its point come to, if it stands for one."""
+    """The summary of its point's trainings, if the trial represents one."""
     validated: Validated | None
-    """None where the study splits off no validation rows."""
+    """None if the study has no validation rows."""
     model_sha256: str
     train_time_s: float
     dataset: DatasetInfo

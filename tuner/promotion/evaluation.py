@@ -1,4 +1,4 @@
-"""Evaluation: trials scored on the test set, which is opened once all of them are checked."""
+"""Evaluation: scores trials on the test set, which is opened after all of them are checked."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ from tuner.tracking.settings import TrackingSettings
 from tuner.training.plan import Evaluation
 
 _ITS_OWN = ModelError, RefusedError
-"""What is wrong with one trial; anything else is wrong with all."""
+"""Errors of one trial alone; any other error ends the command."""
 
 
 def evaluate_trials(
@@ -27,10 +27,10 @@ def evaluate_trials(
     home: Home,
     heard: Callable[[int, Evaluation], None],
 ) -> None:
-    """Scores trials on the test set, one look each.
+    """Scores trials on the test set, with one access for each.
 
-    Every model is fetched, loaded and held against its validation figures before the test set
-    is opened for the first; those that fail are named at the end, when the others are scored.
+    Every model is fetched, loaded and compared with its validation figures before the test set is
+    opened for the first one. Models that fail are named at the end, after the others are scored.
 
     Args:
         study: the trials' study.

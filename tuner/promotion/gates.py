@@ -1,4 +1,4 @@
-"""Gates: what a candidate must reach. Pure: figures and limits in, results out."""
+"""Gates: the limits that a candidate must keep, checked by a pure function."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ _LOWER_LIMITS = frozenset({"test_accuracy"})
 
 
 class GateResult(Frozen):
-    """One gate held against its value."""
+    """The result of one gate."""
 
     name: str
     passed: bool
@@ -18,15 +18,14 @@ class GateResult(Frozen):
 
     @property
     def shortfall(self) -> float:
-        """By how much the value misses the limit, in the gate's own unit; 0 when it passed."""
+        """The distance by which the value misses the limit, in the gate's unit; 0 if it passed."""
         return 0.0 if self.passed else abs(self.value - self.limit)
 
 
 def check(figures: Mapping[str, float], gates: Gates) -> tuple[GateResult, ...]:
-    """Holds the figures against the gates that the study states, in the spec's order.
+    """Checks the figures against the gates of the study, in the order of the spec.
 
-    A gate whose figure is not there yet is left out. A value at its limit passes; a value that
-    is not a number does not.
+    A gate without a figure so far is left out. A value at its limit passes; NaN does not.
     """
     return tuple(
         _result(name, figures[name], limit)

@@ -1,4 +1,4 @@
-"""Finds the trial that stands for promotion: the best completed one of a study."""
+"""Finds the trial to promote: the best completed one of a study, or a given one."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,13 +20,13 @@ from tuner.training.plan import ModelPlan, Outcome
 
 
 def nominate(study: Study, number: int | None = None) -> Candidate:
-    """The trial that stands for the best point by validation, or trial `number`.
+    """The trial that represents the best point by validation, or trial `number`.
 
     Raises:
         UsageError: there is no such trial.
-        RefusedError: no trial has completed, this one has not, its run is not known yet or it
+        RefusedError: no trial has completed, this one has not, its run is not known yet, or it
             has no model.
-        DataError: the data set cannot be had on this machine, or is another one here.
+        DataError: the data set is not available on this machine, or has changed.
     """
     summary = study.summary()
     trial = _best(summary) if number is None else _numbered(summary, number)
@@ -85,7 +85,7 @@ def find_study(home: Home, name: str, uid: str) -> StudyRecord | None:
 
 
 def find_code(home: Home, name: str, trial: int) -> Mapping[str, str]:
-    """The user's code that trained a trial, text by path; empty where none was written down."""
+    """The user's code that trained a trial, text by path; empty if none was recorded."""
     with open_database(home) as database:
         rows = Trials(database, Catalog(database).get(name).spec).all()
         versions = CodeVersions(database, name).all()
@@ -124,7 +124,7 @@ def _best(summary: StudySummary) -> TrialSummary:
 
 
 def _validated(study: Study, facts: Mapping[str, Any]) -> Validated | None:
-    """What was recorded at the best epoch; the last one's training figures do not count."""
+    """The validation figures of the best epoch; None if the study has no validation rows."""
     if not study.spec.validation:
         return None
     return Validated(

@@ -1,4 +1,4 @@
-"""Promotion: checks first, evidence and gates next, and only then the registry."""
+"""Promotes a candidate: checks first, evidence and gates next, and only then the registry."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -43,9 +43,9 @@ def promote(
 ) -> PromotionReport:
     """Judges the candidate on the test rows and, if every gate passes, makes it the champion.
 
-    What can fail is tried before the test set is opened. A gate that fails, a champion that is
-    better, and a dry run leave the run and the registry as they were. Promoting the same trial
-    again finishes what was cut short, with the same version.
+    Everything that can fail is tried before the test set is opened. If a gate fails, the champion
+    is better, or it is a dry run, the run and the registry stay as they were. Promoting the same
+    trial again finishes an interrupted promotion, with the same version.
 
     Args:
         candidate: the trial.
@@ -94,7 +94,7 @@ def promote(
 def _fetched(
     candidate: Candidate, settings: TrackingSettings, home: Home, *, trial_write: bool
 ) -> "tuple[ModelVersion | None, Path]":
-    """The champion's version and the candidate's file, once MLflow takes what may be written."""
+    """The champion's version and the candidate's file, once MLflow is known to accept writes."""
     with connected(settings) as client:
         check_name(client, candidate.promotion.model)
         champion = champion_version(client, candidate.promotion.model)
@@ -121,7 +121,7 @@ def _incumbent(
     home: Home,
     say: Say | None,
 ) -> Incumbent | None:
-    """The champion, ready to answer; where it cannot, None once `say` was told why."""
+    """The champion, ready to answer; None if it cannot, after `say` was told why."""
     try:
         return find_incumbent(settings, version.name, rows, home)
     except TunerError as error:  # MLflow has answered before: the champion is at fault
@@ -138,7 +138,7 @@ def _incumbent(
 def _judged(
     candidate: Candidate, packed: PackedModel, rows: HeldOut, incumbent: Incumbent | None, say: Say
 ) -> PromotionReport:
-    """What needs no test row first; the test set only if every gate on that has passed."""
+    """Measures what needs no test row; opens the test set only if all gates on that pass."""
     say("measuring training accuracy and latency")
     groundwork = prepare(candidate, packed.predictor, packed.file, packed.sha256)
     report = PromotionReport(

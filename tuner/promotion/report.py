@@ -1,4 +1,4 @@
-"""What a promotion found and did, as data."""
+"""The report of a promotion, as data."""
 
 from pydantic import Field
 
@@ -10,7 +10,7 @@ from tuner.spec.section import Frozen
 
 
 class PromotionReport(Frozen):
-    """What a promotion found and did; its JSON is what `tuner promote --json` prints."""
+    """The findings and effects of a promotion; `tuner promote --json` prints its JSON."""
 
     promoted: bool = False
     model: str
@@ -19,20 +19,20 @@ class PromotionReport(Frozen):
     run_id: str
     metrics: dict[str, float]
     gates: tuple[GateResult, ...]
-    """Those on the test set are missing where another one failed before it was opened."""
+    """Without those on the test set if another gate failed before."""
     champion: Comparison | None = None
-    """None where there was none, it is this very model, or the test set was not opened."""
+    """None if there was no champion, it is this model, or the test set was not opened."""
     reigning: bool = False
     """Whether the version was the champion before."""
     replace: bool = False
     """Whether a better champion may be replaced too."""
     validation: Reproduction | None = None
-    """None where the study splits off no validation rows."""
+    """None if the study has no validation rows."""
     evidence: Evidence | None = Field(default=None, exclude=True)
-    """None where a gate failed before the test set was opened."""
+    """None if a gate failed before the test set was opened."""
 
     @property
     def passed(self) -> bool:
-        """Whether every stated gate passed, and the champion is not better or is to go."""
+        """Whether every gate passed, and the champion is not better or may be replaced."""
         held = self.champion is None or self.champion.passed or self.replace
         return held and all(gate.passed for gate in self.gates)

@@ -1,7 +1,7 @@
 """The terms of a promotion: the registered model and the gates that a study file states.
 
-A study keeps them as it was last run with. A file that was edited since is never passed over
-without a word: either it is named, and counts, or the promotion is refused.
+A study keeps the terms of its last run. If its file was edited since, the promotion is refused,
+unless the file is named: then its terms count.
 """
 
 import json
@@ -18,12 +18,12 @@ _SECTION = "promotion"
 
 
 def terms(record: StudyRecord, file: Path | None, say: Callable[[str], None]) -> Promotion:
-    """What a promotion of this study goes by.
+    """The terms of a promotion of this study.
 
     Args:
         record: the study.
-        file: the study file to go by instead of what the study was last run with.
-        say: told where the terms come from, unless the study file says the same.
+        file: the study file whose terms count instead of those of the last run.
+        say: receives where the terms come from, if that is not the study file.
 
     Raises:
         SpecError: a file that is there breaks a rule.
@@ -52,7 +52,7 @@ def terms(record: StudyRecord, file: Path | None, say: Callable[[str], None]) ->
 
 
 def _stated(record: StudyRecord, file: Path) -> Promotion:
-    """What the file states itself, whatever was overridden when the study was last run."""
+    """The terms in the file itself, without the overrides of the last run."""
     kept = [one for one in record.overrides if not one.startswith(_SECTION)]
     spec = _read(record, file, kept)
     if spec.name != record.name:
@@ -61,7 +61,7 @@ def _stated(record: StudyRecord, file: Path) -> Promotion:
 
 
 def _read(record: StudyRecord, file: Path, overrides: Sequence[str]) -> StudySpec:
-    """The file; the study's own under the study's name if the record may lack a `--name`."""
+    """Reads the file, under the study's name if the record may lack a `--name`."""
     spec = read_study(file, overrides)
     if spec.name == record.name or record.overrides or file.absolute() != record.file.absolute():
         return spec

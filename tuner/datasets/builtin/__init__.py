@@ -1,4 +1,4 @@
-"""The data sets that a study names without a module: each file has the function that loads one.
+"""The data sets that a study names without a module: one file with one function for each.
 
 They return arrays and write nothing but the caches of downloads.
 """

@@ -1,4 +1,4 @@
-"""scikit-learn's digits: small, real, offline, and so what the tests train on.
+"""scikit-learn's digits: small, real, without download; the tests train on them.
 
 E. Alpaydin, C. Kaynak, 1998: https://doi.org/10.24432/C50P49.
 """

@@ -45,7 +45,7 @@ def load() -> Dataset:
 
 
 def published() -> Published:
-    """What Fashion-MNIST is and where to get it."""
+    """The hashes and sources of Fashion-MNIST."""
     sources = (
         IdxFolder(keras_cache() / "fashion-mnist"),
         IdxAddress(KERAS_ADDRESS),

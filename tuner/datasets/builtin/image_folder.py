@@ -64,7 +64,7 @@ def _wrong(argument: str, rule: str, value: object) -> UsageError:
 
 
 def _files(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
-    """The pictures of a split, each with its label."""
+    """The picture files of a split, each with its label."""
     strangers = [child.name for child in _visible(folder) if child.name not in classes]
     if strangers:
         raise DataError(
@@ -87,7 +87,7 @@ def _size(file: Path) -> tuple[int, int]:
 def _read(
     labelled: Sequence[tuple[Path, int]], transform: InputTransform, like: Path | None
 ) -> Split:
-    """Reads a split, whose pictures must be as large as `like` is, if it is given."""
+    """Reads a split; its pictures must have the size of `like`, if that is given."""
     images = np.empty((len(labelled), *transform.image_shape), np.uint8)
     for image, (file, _) in zip(images, labelled, strict=True):
         picture = decoded(file)
@@ -101,7 +101,7 @@ def _read(
 
 
 def _visible(folder: Path) -> list[Path]:
-    """What lies in `folder`, sorted, without the hidden files that file managers leave."""
+    """The entries of `folder`, sorted, without hidden files."""
     try:
         return sorted(child for child in folder.iterdir() if not child.name.startswith("."))
     except OSError as error:

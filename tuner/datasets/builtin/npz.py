@@ -1,4 +1,4 @@
-"""A data set of one's own in one NumPy file, its arrays named as Keras names them."""
+"""A user's data set in one NumPy file, with Keras' names for the arrays."""
 
 from pathlib import Path
 

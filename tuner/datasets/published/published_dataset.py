@@ -1,4 +1,4 @@
-"""A published data set: fetched from the first source that really has it, then cached.
+"""A published data set: fetched from the first source that has its published bytes, then cached.
 
 Nothing is believed: whatever a source or the cache gives must have the data set's digests.
 """
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Digests:
-    """SHA-256 of each array as an uncompressed IDX file, hexadecimal."""
+    """The SHA-256 of each array as an uncompressed IDX file, in hexadecimal."""
 
     x_train: str
     y_train: str
@@ -31,7 +31,11 @@ class Digests:
     y_test: str
 
     def check(self, arrays: Arrays) -> None:
-        """Raises a `DataError` that names the first array that is not the published one."""
+        """Checks each array against its hash.
+
+        Raises:
+            DataError: an array is not the published one; the message names the first.
+        """
         for name, array in arrays._asdict().items():
             expected, found = getattr(self, name), sha256(array)
             if found != expected:
@@ -40,22 +44,22 @@ class Digests:
 
 @dataclass(frozen=True)
 class Published:
-    """A data set that everyone has the same bytes of, and where to get it."""
+    """A data set with published hashes, and its sources."""
 
     name: str
     classes: tuple[str, ...]
     digests: Digests
     sources: Sequence[Source]
-    """Tried in this order when our own cache does not have it."""
+    """The sources in the order in which they are tried, if the cache does not have it."""
 
     @property
     def cache(self) -> Path:
-        """Our own copy, `$XDG_CACHE_HOME/tuner/datasets/<name>/<name>.npz`."""
+        """The cached copy, `$XDG_CACHE_HOME/tuner/datasets/<name>/<name>.npz`."""
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         return Path(home) / "tuner" / "datasets" / self.name / f"{self.name}.npz"
 
     def load(self) -> Dataset:
-        """Returns the verified data set; of several processes at once only one fetches it.
+        """Returns the verified data set; if several processes need it at once, one fetches it.
 
         Raises:
             DataError: no source has it; each one is listed with its reason.
@@ -121,6 +125,6 @@ class Published:
 
 
 def keras_cache() -> Path:
-    """Where `keras.datasets` keeps what it downloaded."""
+    """The folder in which `keras.datasets` keeps its downloads."""
     home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
     return Path(home) / "datasets"

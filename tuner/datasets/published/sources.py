@@ -1,4 +1,4 @@
-"""Where a published data set of the MNIST family can be had: files, addresses, packages.
+"""The sources of a published data set of the MNIST family: files, addresses, packages.
 
 A source only fetches. Whether what it gave is the data set is for `published` to say.
 """
@@ -41,7 +41,7 @@ IDX_FILES = {
 
 
 class Source(Protocol):
-    """One place that may have a data set. `str(source)` names it for people."""
+    """A source that may have a data set. `str(source)` names it for people."""
 
     def fetch(self) -> Arrays:
         """Gets the arrays, unverified.
@@ -53,7 +53,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class NpzFile:
-    """A `.npz` file on this machine, which holds numbers alone."""
+    """A `.npz` file of numbers on this machine."""
 
     path: Path
 
@@ -100,7 +100,7 @@ class IdxFolder:
 
 @dataclass(frozen=True)
 class IdxAddress:
-    """An HTTP address, with its last slash, under which the four compressed IDX files lie."""
+    """An HTTP address, ending in a slash, with the four compressed IDX files below it."""
 
     address: str
     timeout_s: float = TIMEOUT_S
@@ -124,7 +124,7 @@ class DebianPackage:
         return f"Debian package {self.package}"
 
     def fetch(self) -> Arrays:
-        """Reads the installed files, or downloads the package and unpacks it apart."""
+        """Reads the installed files, or downloads the package and unpacks it into a temporary folder."""
         if self.folder.is_dir():
             return IdxFolder(self.folder).fetch()
         with TemporaryDirectory(prefix="tuner-") as temporary:
@@ -143,11 +143,11 @@ _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What NumPy and zipfile raise on files that are damaged, encrypted or something else."""
+"""The errors of NumPy and zipfile for files that are damaged, encrypted or of another kind."""
 
 
 def _from_npz(file: BinaryIO) -> Arrays:
-    """Reads the four arrays; objects are refused, as loading one runs code."""
+    """Reads the four arrays; refuses arrays of objects, since loading these runs code."""
     try:
         with np.load(file, allow_pickle=False) as content:
             missing = [name for name in Arrays._fields if name not in content]

@@ -1,4 +1,4 @@
-"""What a candidate is worth: its figures reproduced, evidence on held-out rows, the comparison.
+"""Judges a candidate: reproduces its figures, measures it on test rows, compares it.
 
 Changes nothing in the registry. Start at `evidence`.
 """

@@ -1,4 +1,4 @@
-"""Champion against challenger: both answer the same test rows before one replaces the other."""
+"""Compares the candidate with the champion on the same test rows, before it replaces it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ from tuner.tracking.settings import TrackingSettings
 from tuner.training.rounding import undecided
 
 MARGIN = 0.002
-"""How much worse than the champion, as a share of the test rows, a candidate may be."""
+"""The share of the test rows by which a candidate may be worse than the champion."""
 
 
 class Comparison(Frozen):
-    """The champion's figure beside the candidate's, on the same test rows."""
+    """The test accuracy of the champion and its difference to the candidate's."""
 
     version: int
-    """Of the champion."""
+    """The champion's version."""
     study: str
     trial: int
     test_accuracy: float
-    """The champion's."""
+    """The champion's test accuracy."""
     difference: float
     """The candidate's test accuracy minus the champion's."""
 
@@ -42,14 +42,14 @@ class Comparison(Frozen):
 
 @dataclass(frozen=True)
 class Incumbent:
-    """A champion that can be held against a candidate."""
+    """A champion that can be compared with a candidate."""
 
     champion: Champion
     accuracy: Callable[[], float]
-    """On the candidate's test rows; opens them unless an earlier look has told."""
+    """Its accuracy on the candidate's test rows; opens them unless an earlier access told it."""
 
     def compare(self, accuracy: float) -> Comparison:
-        """Holds a candidate with this test accuracy against the champion."""
+        """Compares a candidate with this test accuracy with the champion."""
         own = self.accuracy()
         return Comparison(
             version=self.champion.version,
@@ -62,13 +62,13 @@ class Incumbent:
 
 
 def find_incumbent(settings: TrackingSettings, name: str, rows: HeldOut, home: Home) -> Incumbent:
-    """The champion of a registered model, found able to answer these rows; opens none of them.
+    """The champion of a registered model, checked to fit these test rows; does not open them.
 
     Raises:
         RefusedError: nothing has been promoted under this name.
         ModelError: it cannot be compared: tuner or its study did not register it, its file is not
-            the recorded one, Keras does not load it, it is for other pictures or classes, or it
-            answers the training rows otherwise than when it was promoted.
+            the recorded one, Keras does not load it, it is for other pictures or classes, or its
+            accuracy on the training rows is not that of its promotion.
     """
     champion = load_champion(settings, name, home)
     _check_fit(champion, rows.dataset)
@@ -90,7 +90,7 @@ def _check_fit(champion: Champion, dataset: DatasetInfo) -> None:
 
 
 def _check_same(champion: Champion, predictor: Predictor, dataset: DatasetInfo) -> None:
-    """Refuses a champion that is another network here, as code of its own may have changed."""
+    """Checks that the champion is the network that was promoted: its own code may have changed."""
     recorded = champion.train_accuracy
     if recorded is None or champion.dataset_digest != dataset.digest:
         return

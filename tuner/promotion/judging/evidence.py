@@ -1,6 +1,6 @@
-"""Evidence: what a candidate is worth on data that no trial was chosen by.
+"""Evidence: a candidate's figures on data by which no trial was chosen.
 
-The only place that opens a data set's test folder, and each opening is written down right before.
+The only module that opens a data set's test folder. Each access is recorded before it.
 """
 
 import math
@@ -33,16 +33,16 @@ class Interval(Frozen):
 
 
 class Groundwork(Frozen):
-    """What is known of a candidate before the test set is opened."""
+    """The figures of a candidate that need no test row."""
 
     train_accuracy: float
-    """Of the kept weights, dropout off, on all rows of the training folder."""
+    """The accuracy of the kept weights, without dropout, on all rows of the training folder."""
     latency: Latency
     train_time_s: float
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The figures by the names that gates, JSON and MLflow use."""
+        """The figures by their names in gates, JSON and MLflow."""
         return {
             "train_accuracy": self.train_accuracy,
             "latency_p50_ms": self.latency.p50_ms,
@@ -53,20 +53,20 @@ class Groundwork(Frozen):
 
 
 class Evidence(Groundwork):
-    """Everything that promotion judges a candidate by."""
+    """All figures by which promotion judges a candidate."""
 
     test: Evaluation
     test_count: int
 
     @property
     def gap(self) -> float:
-        """Training accuracy minus test accuracy."""
+        """The training accuracy minus the test accuracy."""
         # Rounded, so that 0.9999 - 0.9899 is 0.01 and not 0.010000000000000009.
         return round(self.train_accuracy - self.test.accuracy, 12)
 
     @property
     def standard_error(self) -> float:
-        """Of the test accuracy, sqrt(p (1 - p) / n)."""
+        """The standard error of the test accuracy, sqrt(p (1 - p) / n)."""
         accuracy = self.test.accuracy
         return math.sqrt(accuracy * (1 - accuracy) / self.test_count)
 
@@ -77,7 +77,7 @@ class Evidence(Groundwork):
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The figures by the names that gates, JSON and MLflow use; averages are macro."""
+        """The figures by their names in gates, JSON and MLflow; averages are macro."""
         return {
             **test_metrics(self.test),
             "test_accuracy_standard_error": self.standard_error,
@@ -95,11 +95,11 @@ class HeldOut:
     dataset: DatasetInfo
     looks: "TestSetAccesses"
     trial: int
-    """For whose sake they are opened."""
+    """The number of the trial for which the rows are opened."""
     command: str
 
     def score(self, predictor: Predictor, sha256: str) -> Evaluation:
-        """Opens the rows, once, and scores the model of the file with this hash on all of them."""
+        """Records an access, opens the rows and scores the model with this file hash."""
         look = self.looks.begin(self.trial, self.command, self.dataset.digest, sha256)
         images, labels = read_arrays(self.dataset.test)
         found = evaluate_predictions(predictor.probabilities(images), labels, self.dataset.classes)
@@ -107,7 +107,7 @@ class HeldOut:
         return found
 
     def known_accuracy(self, sha256: str) -> float | None:
-        """Of the file with this hash, if an earlier look told it."""
+        """The accuracy of the model with this file hash, if an earlier access told it."""
         told = self.looks.evidence_of(self.dataset.digest, sha256)
         return None if told is None else told["test_accuracy"]
 
@@ -115,13 +115,13 @@ class HeldOut:
 def prepare(
     candidate: Candidate, predictor: Predictor, model_file: Path, sha256: str
 ) -> Groundwork:
-    """Measures what needs no test row, of the model that will be registered.
+    """Measures the figures that need no test row, with the model that will be registered.
 
     Args:
         candidate: the trial that the model belongs to.
         predictor: the model, loaded from `model_file`.
-        model_file: for measuring the latency in a process of its own.
-        sha256: of this file.
+        model_file: the model's file, for the process that measures the latency.
+        sha256: the hash of this file.
     """
     return Groundwork(
         train_accuracy=_accuracy(predictor, candidate.dataset.train),
@@ -131,12 +131,12 @@ def prepare(
 
 
 def complete(groundwork: Groundwork, test: Evaluation, test_count: int) -> Evidence:
-    """Adds what the test set told."""
+    """Adds the figures on the test set."""
     return Evidence(**dict(groundwork), test=test, test_count=test_count)
 
 
 def test_metrics(test: Evaluation) -> dict[str, float]:
-    """What a look at the test set told, by the names that everyone uses; averages are macro."""
+    """The figures on the test set by their names in gates, JSON and MLflow; averages are macro."""
     return {
         "test_accuracy": test.accuracy,
         "test_loss": test.loss,
@@ -147,7 +147,7 @@ def test_metrics(test: Evaluation) -> dict[str, float]:
 
 
 def wilson_interval(share: float, count: int) -> Interval:
-    """Wilson's score interval at 95%, which holds near 0 and 1 where the normal one does not.
+    """Wilson's score interval at 95%, which is valid near 0 and 1 too, unlike the normal one.
 
     Source: E. B. Wilson, JASA 22 (1927), 209-212; recommended by Brown, Cai and DasGupta,
     Statistical Science 16 (2001), 101-133.

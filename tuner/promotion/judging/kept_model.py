@@ -1,6 +1,6 @@
-"""The model that a trial's run keeps: fetched, and loaded once it is found to be what it was.
+"""Fetches the model that a trial's run keeps, verifies it and loads it.
 
-Nothing here opens the test set, so that whatever is wrong with a model shows before.
+Does not open the test set, so that any fault of a model shows before.
 """
 
 from dataclasses import dataclass
@@ -27,15 +27,15 @@ class FetchedModel:
     """A candidate's model, ready to answer."""
 
     file: Path
-    """Verified, in the model cache."""
+    """The verified file, in the model cache."""
     model: "keras.Model"
     predictor: Predictor
     reproduction: Reproduction | None
-    """None where the study recorded nothing on validation rows."""
+    """None if the study has no validation rows."""
 
 
 def fetch_kept(client: "MlflowClient", candidate: Candidate, home: Path) -> Path:
-    """The candidate's model file, verified, in the model cache of `home`.
+    """Fetches the candidate's model file into the model cache of `home`, and verifies it.
 
     Raises:
         ModelError: the run keeps no model, or another file than the recorded one.
@@ -55,7 +55,7 @@ def fetch_kept(client: "MlflowClient", candidate: Candidate, home: Path) -> Path
 
 
 def load_kept(candidate: Candidate, file: Path) -> FetchedModel:
-    """Loads a fetched file; Keras has been started.
+    """Loads a fetched file and checks that it reproduces its figures. Keras must have been started.
 
     Raises:
         ModelError: Keras refuses the file, it does not fit the data set, or it is another
@@ -67,7 +67,7 @@ def load_kept(candidate: Candidate, file: Path) -> FetchedModel:
 
 
 def load_model(candidate: Candidate, file: Path) -> "keras.Model":
-    """Loads a fetched file and compares nothing but its shapes.
+    """Loads a fetched file and checks its shapes alone.
 
     Raises:
         ModelError: Keras refuses the file, or it does not fit the data set.

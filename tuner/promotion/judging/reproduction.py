@@ -1,7 +1,7 @@
-"""Reproduction: the figures that a study recorded must come out of the file that it kept.
+"""Reproduction: checks that a kept model file gives the figures that its study recorded.
 
-A model file can be another network than the one that was trained, whatever its hash says: what
-a layer's configuration leaves out is not in it.
+A model file with the right hash can still be another network than the one that was trained: it
+lacks what a layer's configuration leaves out.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ from tuner.training.scores import cross_entropy
 
 
 class Reproduction(Frozen):
-    """What was recorded at the best epoch, and what the file gives on the same rows."""
+    """The recorded figures of the best epoch, and those of the file on the same rows."""
 
     rows: int
     recorded_accuracy: float
@@ -27,20 +27,20 @@ class Reproduction(Frozen):
     recorded_loss: float
     loss: float
     noise: float
-    """How far rounding may move the loss, in nats."""
+    """The change of the loss that rounding may cause, in nats."""
     undecided: int
-    """Rows that rounding may put into another class."""
+    """The number of rows whose class rounding may change."""
 
     @property
     def passed(self) -> bool:
-        """Whether nothing but rounding is between the two."""
+        """Whether the two differ by rounding alone."""
         same_accuracy = agree(self.accuracy, self.recorded_accuracy, self.rows, self.undecided)
         return same_accuracy and abs(self.loss - self.recorded_loss) <= self.noise
 
 
 def agree(accuracy: float, recorded: float, rows: int, undecided: int) -> bool:
-    """Whether two accuracies on the same rows differ by no more than the undecided ones."""
-    # Half a row more, since shares of rows are no binary fractions.
+    """Whether two accuracies on the same rows differ by no more than the undecided rows."""
+    # Half a row more, since shares of rows are not exact in binary.
     return abs(accuracy - recorded) * rows <= undecided + 0.5
 
 
@@ -50,7 +50,7 @@ def hold_against(
     validated: Validated,
     precision: Precision,
 ) -> Reproduction:
-    """Holds the answers of a model, shape (N, classes), against what its study recorded."""
+    """Compares probabilities, float32 of shape (N, classes), with the recorded figures."""
     return Reproduction(
         rows=len(labels),
         recorded_accuracy=validated.accuracy,
@@ -63,11 +63,11 @@ def hold_against(
 
 
 def reproduce(candidate: Candidate, validated: Validated, predictor: Predictor) -> Reproduction:
-    """Scores the file on the study's validation rows and holds it against what was recorded.
+    """Scores the file on the study's validation rows and compares the figures with the recorded.
 
     Args:
         candidate: the trial.
-        validated: what its study recorded.
+        validated: the recorded figures.
         predictor: the model of the fetched file.
 
     Raises:

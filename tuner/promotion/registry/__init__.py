@@ -1,4 +1,4 @@
-"""The model registry: versions, the champion, and what is written when one is made.
+"""The model registry: versions, the champion, and what a promotion writes.
 
-Judges nothing. Start at `publication.publish` and `champion.load_champion`.
+Judges nothing. Start at `publication.publish`, `champion.load_champion` and `classification`.
 """

@@ -1,9 +1,9 @@
-"""The champion: the registered version that `tuner predict` answers with.
+"""The champion: the registered version that `tuner predict` uses.
 
-Only the `.keras` file is taken from the registry, and only if its hash is the recorded one.
-An `MLmodel` file is untrusted input and is never read. The version's tags say which hash that is,
-and anyone who can write to MLflow can write tags; so the database of the study that trained the
-champion has the last word, where it is at hand.
+Only the `.keras` file is taken from the registry, and only if it has the recorded hash. An
+`MLmodel` file is untrusted input and is never read. The hash is in the version's tags, which anyone
+who can write to MLflow can change. So the database of the study that trained the champion decides,
+if it is available.
 """
 
 from collections.abc import Mapping
@@ -38,34 +38,34 @@ if TYPE_CHECKING:
 
 
 class Champion(Frozen):
-    """A verified model file, where it came from, and what it takes."""
+    """A verified model file, its origin, and the form of its input."""
 
     model: str
     version: int
     model_path: Path
     sha256: str
     trial_sha256: str
-    """Of the trial's own file, by which looks at test sets know the model."""
+    """The hash of the trial's own file, by which accesses to test sets name the model."""
     study: str
     study_uid: str
-    """Empty where an earlier version of tuner registered it."""
+    """Empty if an earlier version of tuner registered it."""
     trial: int
     run_id: str
     classes: tuple[str, ...]
     transform: InputTransform
-    """How a picture file becomes its pixels."""
+    """How to turn a picture file into its input."""
     pixels: Pixels
-    """The range of the pixels that the file takes."""
+    """The range of the file's input pixels."""
     dataset_digest: str
-    """Of the data that it was trained and promoted on."""
+    """The digest of the data that it was trained and promoted on."""
     train_accuracy: float | None
-    """On all training rows, as promotion measured it; None for versions of before that was kept."""
+    """The accuracy on all training rows at its promotion; None for versions of earlier tuners."""
     is_vouched_for: bool
-    """Whether our database says that this is what its study registered; not if it lacks that."""
+    """Whether the database confirms that its study registered this; False without that study."""
 
 
 class _VersionTags(Frozen, extra="ignore"):
-    """The tags that promotion wrote on the version."""
+    """The tags that promotion wrote to the version."""
 
     sha256: str
     study: str
@@ -80,7 +80,7 @@ class _VersionTags(Frozen, extra="ignore"):
 
 
 class _FormerTags(Frozen, extra="ignore"):
-    """What versions say that were registered before the transform was, with pixels in [0, 1]."""
+    """The tags of versions from before there was an input transform, with pixels in [0, 1]."""
 
     dataset: str
     image_shape: Json[tuple[int, int, int]]
@@ -88,21 +88,21 @@ class _FormerTags(Frozen, extra="ignore"):
     content_fraction: float
 
     def now(self) -> dict[str, str]:
-        """The same in the tags of today."""
+        """The same data in the tags of today."""
         reading = unstated(self.dataset)
         transform = reading.transform(self.image_shape, self.background, self.content_fraction)
         return {"transform": transform.model_dump_json(), "pixels": "unit"}
 
 
 def load_champion(settings: TrackingSettings, model_name: str, home: Home) -> Champion:
-    """Finds the champion and fetches its file, unless the cache in `home` holds it already.
+    """Finds the champion and fetches its file, unless the cache in `home` has it already.
 
-    Nothing is fetched of a version that the study's database does not vouch for, since it may lie
+    Nothing is fetched for a version that contradicts the study's database: its file may be
     anywhere.
 
     Raises:
         RefusedError: nothing has been promoted under this name.
-        ModelError: the version was not made by tuner, its file is not the recorded one, or our
+        ModelError: the version was not made by tuner, its file is not the recorded one, or the
             database has its study, which has not registered this.
         UnavailableError: MLflow does not answer.
     """
@@ -128,7 +128,7 @@ def load_champion(settings: TrackingSettings, model_name: str, home: Home) -> Ch
 
 
 def _is_vouched_for(origin: str, tags: _VersionTags, known_by: str, home: Home) -> bool:
-    """Whether the study has registered what has the digest `known_by`; False if it is not here."""
+    """Whether the study has registered the digest `known_by`; False without that study."""
     if find_study(home, tags.study, tags.study_uid) is None:
         return False
     with open_database(home) as database:
@@ -146,11 +146,11 @@ def open_champion(champion: Champion, home: Home) -> Predictor:
     """Starts Keras and loads the champion.
 
     The classes of a user's own layers come from the code of the study that trained it, if that
-    study is in our database: what the registry says is not trusted to be run.
+    study is in the database: code is never run because the registry names it.
 
     Raises:
-        ModelError: Keras refuses or cannot run the file, or this process runs other code under the
-            names of the study's modules.
+        ModelError: Keras refuses or cannot run the file, or this process has loaded other code
+            under the names of the study's modules.
     """
     study = find_study(home, champion.study, champion.study_uid)
     start_keras(home.root, study.spec.backend if study else "tensorflow")
@@ -165,7 +165,7 @@ def open_champion(champion: Champion, home: Home) -> Predictor:
 
 
 def _check_code(code: Mapping[str, str], champion: Champion) -> None:
-    """Refuses code that would build the champion from another network's classes."""
+    """Checks that the loaded code is that of the champion, not of another network."""
     if others := imported_otherwise(code):
         raise ModelError(
             f"it was trained with other code in the module {others[0]!r} than another network of "

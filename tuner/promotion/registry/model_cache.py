@@ -1,6 +1,6 @@
 """Model files fetched from MLflow, kept under their hash: `CACHE/<sha256>.keras`.
 
-A file is in its place only after its hash was found right, so a name tells the content.
+A file is put in its place only after its hash was verified, so its name proves its content.
 """
 
 import shutil
@@ -12,16 +12,16 @@ from tuner.models.model_file import check_hash, sha256_of
 
 
 def cached(cache: Path, sha256: str, origin: str, download: Callable[[Path], Path]) -> Path:
-    """The file with this hash, downloaded unless it is there already.
+    """The file with this hash, which is downloaded unless it is there already.
 
     Args:
         cache: the folder; made if missing. Safe to share between processes.
-        sha256: the recorded hash, hexadecimal.
+        sha256: the recorded hash, in hexadecimal.
         origin: where `download` gets the file, for messages.
-        download: puts the file into the folder it is given and returns its path.
+        download: downloads the file into the given folder and returns its path.
 
     Raises:
-        ModelError: what was downloaded has another hash; it is thrown away.
+        ModelError: the downloaded file has another hash; it is deleted.
     """
     model = cache / f"{sha256}.keras"
     if _holds(model, sha256):

@@ -1,8 +1,8 @@
-"""Packs a network as an MLflow model that takes pictures as they are: bytes from 0 to 255.
+"""Packs a network as an MLflow model that takes raw pixels from 0 to 255.
 
-The trial's network is packed behind a layer that scales pixels as its training did, so that
-a server of the model needs to know of no scale. The packed `data/model.keras` is
-the given file byte for byte, so that its hash holds from here to the prediction.
+The trial's network is packed behind a layer that scales pixels as its training did, so that a
+server of the model needs no scale. The packed `data/model.keras` is the given file byte for byte,
+so that its hash stays valid up to the prediction.
 """
 
 import importlib
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from mlflow.models import Model, ModelSignature
 
 _FORBIDDEN = re.compile(r"[/:.%\"']")
-"""What a logged model's name must not hold, though a registered model's may."""
+"""Characters that a logged model's name must not have, though a registered model's may."""
 
 PACKED_FILE = "data/model.keras"
-"""Where `mlflow.keras` keeps the model inside its package."""
+"""The path of the model inside the package of `mlflow.keras`."""
 
 
 def servable(
     model: "keras.Model", image_shape: tuple[int, int, int], pixels: Pixels
 ) -> "keras.Model":
-    """The network from raw pixels in [0, 255] on, with the same weights.
+    """The network with raw pixels in [0, 255] as its input, with the same weights.
 
     Args:
         model: the trial's network.
         image_shape: height, width, channels.
-        pixels: the range that the network itself takes.
+        pixels: the range of the network's own input.
     """
     import keras
 
@@ -52,12 +52,12 @@ def servable(
 
 @dataclass(frozen=True)
 class _VerbatimKeras:
-    """MLflow's Keras flavor, but for the model file, which is copied and not saved again."""
+    """MLflow's Keras flavor, except that the model file is copied, not saved again."""
 
     file: Path
 
     def save_model(self, path: str, mlflow_model: "Model", **options: Any) -> None:
-        """Writes the package; called by `Model.log` with what it was called with itself."""
+        """Writes the package; `Model.log` calls this with its own arguments."""
         del options["validate_serving_input"]  # meant for `Model.log` alone
         import mlflow
 
@@ -68,7 +68,7 @@ class _VerbatimKeras:
         mlflow.keras.save_model(self, path, mlflow_model=mlflow_model, **options)
 
     def save(self, path: str) -> None:
-        """What `mlflow.keras` asks of the model that it saves."""
+        """Copies the file; `mlflow.keras` calls this to save the model."""
         shutil.copyfile(self.file, path)
 
 
@@ -85,10 +85,10 @@ def log_package(
     Args:
         client: connected to the store that is MLflow's default at the moment.
         run_id: the trial's run.
-        name: of the logged model; characters that MLflow refuses there become dashes.
-        model_file: what `servable` made, saved.
+        name: the logged model's name; characters that MLflow refuses become dashes.
+        model_file: the saved file of what `servable` made.
         example: one input, shape (1, height, width, channels).
-        classes: width of the output.
+        classes: the number of classes.
 
     Returns:
         The logged model's id.
@@ -114,7 +114,7 @@ def log_package(
 
 
 def requirements() -> list[str]:
-    """What loading the model takes, at the versions installed here."""
+    """The packages that loading the model needs, at the versions installed here."""
     import keras
 
     packages = ("keras", keras.backend.backend(), "numpy")

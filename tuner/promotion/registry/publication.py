@@ -1,7 +1,7 @@
-"""Makes a judged candidate the champion: register, fetch back, compare, crown.
+"""Makes a judged candidate the champion: registers it, fetches it back, compares, moves the alias.
 
-A process killed in between leaves the old champion in place; the next promotion of the same
-trial finds the version that is there and goes on from it.
+A process that is killed in between leaves the old champion in place. The next promotion of the same
+trial finds the version that is there and continues with it.
 """
 
 from collections.abc import Mapping
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 _SAMPLE = 64
-"""How many training images the packed model must answer as the trial's own does."""
+"""The number of training images on which the packed model must agree with the trial's own."""
 
 
 def check_unmoved(
     client: "MlflowClient", candidate: Candidate, before: "ModelVersion | None"
 ) -> None:
-    """Refuses when another trial became champion while this one was judged.
+    """Checks that no other trial became champion while this one was judged.
 
     Args:
         client: connected to the registry.
@@ -53,7 +53,7 @@ def check_unmoved(
         before: the champion when the judging began.
 
     Raises:
-        RefusedError: the champion is another one now, and not this trial either.
+        RefusedError: the champion is another one now, and not this trial.
     """
     now = champion_version(client, candidate.promotion.model)
     if now is None or now.run_id == candidate.run_id:
@@ -67,7 +67,7 @@ def check_unmoved(
 
 @dataclass(frozen=True)
 class PackedModel:
-    """A candidate's network as it will be registered: it takes pixels from 0 to 255."""
+    """A candidate's network as it will be registered: with pixels from 0 to 255 as input."""
 
     file: Path
     sha256: str
@@ -78,8 +78,8 @@ def pack(candidate: Candidate, kept: FetchedModel, folder: Path) -> PackedModel:
     """Saves the network behind a layer that takes raw pixels, and loads it again.
 
     Raises:
-        ModelError: Keras does not load what it has saved, or it answers 64 training images
-            otherwise than the trial's own model, but for rounding.
+        ModelError: Keras does not load what it has saved, or its answers for 64 training images
+            differ from those of the trial's own model by more than rounding.
     """
     file = folder / "model.keras"
     servable(kept.model, candidate.dataset.image_shape, candidate.pixels).save(file)
@@ -105,15 +105,15 @@ def publish(
 ) -> int:
     """Registers the packed model, or finds its version, and moves the alias to it.
 
-    The caller holds the promotion lock. The version's tags hold the `figures`. What predicting goes
-    by is written into `registrations` before the registry has it, and a version that is not there
-    is none.
+    The caller holds the promotion lock. The version's tags have the `figures`. The tags that a
+    prediction depends on are written into `registrations` before the registry has them; a version
+    that is not there does not count.
 
     Returns:
         The version that the alias names now.
 
     Raises:
-        ModelError: the registry gives back another file; the alias has not moved, and the next
+        ModelError: the registry returns another file; the alias has not moved, and the next
             promotion makes a new version.
         RefusedError: another machine moved the alias at the same moment.
     """
@@ -145,7 +145,7 @@ def _register(
 
 
 def _check_kept(client: "MlflowClient", version: "ModelVersion") -> None:
-    """Fetches the version from where its registry says it lies, and compares its hash."""
+    """Fetches the version's file from the registry, and compares its hash."""
     origin = f"models:/{version.name}/{version.version}"
     with TemporaryDirectory() as folder:
         check_hash(fetch(client, version, Path(folder)), version.tags[MODEL_SHA256_TAG], origin)

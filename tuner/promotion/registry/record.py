@@ -1,4 +1,4 @@
-"""Writes a promotion's evidence into the run of its trial, once that is known to be possible."""
+"""Writes a promotion's evidence into its trial's run, after checking that this is possible."""
 
 import json
 from pathlib import Path
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 FOLDER = "promotion"
-"""Where the evidence lies among the run's artifacts."""
+"""The path of the evidence among the run's artifacts."""
 _DELETED = "deleted"
-"""MLflow's word for a run or an experiment in its bin."""
+"""MLflow's lifecycle stage of a deleted run or experiment."""
 
 
 def check_recordable(client: "MlflowClient", candidate: Candidate, *, trial_write: bool) -> None:
-    """Refuses a run into which nothing can be written, before there is anything to write.
+    """Checks that the trial's run can be written, before there is anything to write.
 
     Args:
         client: connected to the store of the run.
         candidate: the trial.
-        trial_write: whether to write a file among the run's artifacts and take it away again.
+        trial_write: whether to write a file among the run's artifacts and remove it again.
 
     Raises:
         RefusedError: MLflow has no such run, or the run or its experiment is deleted.
-        UnavailableError: the artifact store takes no file.
+        UnavailableError: the artifact store accepts no file.
     """
     run = _present(client, candidate)
     if not trial_write:
@@ -80,7 +80,7 @@ def record_evidence(
 ) -> None:
     """Logs metrics, the evidence as JSON and the confusion matrix; status and times stay.
 
-    A metric gets another point only where its value differs, so that the newest one and the
+    A metric gets another point only if its value differs, so that its newest value and the
     artifacts are those of the newest promotion.
     """
     from mlflow.entities import Metric

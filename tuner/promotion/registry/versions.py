@@ -1,8 +1,8 @@
-"""The model registry: one version a promoted trial, and one alias that names the champion.
+"""Registered versions: one for each promoted trial, and the alias that names the champion.
 
-The alias moves only to a version that is READY and was fetched back and found the same.
-The caller holds the promotion lock, so that on one machine two never interleave; between
-machines the alias is read back after it was set.
+The alias moves only to a version that is READY and whose file was fetched back and compared. The
+caller holds the promotion lock, so that promotions on one machine never interleave; because of
+other machines the alias is read back after it was set.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ALIAS = "champion"
 PIXELS_TAG = "tuner.pixels"
 _TRIAL_SHA256_TAG = "tuner.trial.model.sha256"
-"""Of the file that the registered one was made from."""
+"""The tag with the hash of the file that the registered one was made from."""
 _DAMAGED_TAG = "tuner.damaged"
 _PREDICTED_BY = (
     "tuner.study",
@@ -37,14 +37,14 @@ _PREDICTED_BY = (
     "tuner.transform",
     PIXELS_TAG,
 )
-"""The tags that say which file answers, for whom, and what its answers mean."""
+"""The tags that say which file answers, for which study, and what its answers mean."""
 _STATED_LATER = (STUDY_UID_TAG,)
-"""More of these tags, which versions of an earlier time lack."""
+"""Further such tags, which versions of earlier tuners lack."""
 _READY_WITHIN_S = 120
 
 
 def champion_version(client: "MlflowClient", name: str) -> "ModelVersion | None":
-    """The version that the alias names, None when there is no such model or alias."""
+    """The version that the alias names; None if there is no such model or alias."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -56,7 +56,7 @@ def champion_version(client: "MlflowClient", name: str) -> "ModelVersion | None"
 
 
 def check_name(client: "MlflowClient", name: str) -> None:
-    """Refuses a name under which nothing can be registered, since a prompt has it.
+    """Checks that no prompt of the registry has this name, which then could not be a model's.
 
     Raises:
         RefusedError: the registry has a prompt of that name.
@@ -73,8 +73,8 @@ def find_version(
 ) -> "ModelVersion | None":
     """The newest READY version that an earlier promotion made of the candidate's model.
 
-    One that says anything else of the candidate, as before raw pictures could be served, or that
-    the study has not registered, is none.
+    A version does not count if its tags differ from the candidate's, as those from before raw
+    pixels could be served do, or if the study has not registered it.
     """
     found = [
         version
@@ -89,16 +89,16 @@ def find_version(
 
 
 def trial_sha256(version: "ModelVersion") -> str | None:
-    """The hash of the trial's file, which was registered itself before there were two."""
+    """The hash of the trial's own file, which earlier versions of tuner registered itself."""
     tags: dict[str, str] = version.tags
     return tags.get(_TRIAL_SHA256_TAG, tags.get(MODEL_SHA256_TAG))
 
 
 def digest(model: str, tags: Mapping[str, str]) -> str:
-    """SHA-256 of a model's name and of those of a version's tags that predicting goes by, in hex.
+    """The SHA-256 of a model's name and the tags that a prediction depends on, in hexadecimal.
 
-    The file's own hash is among them. The study's database keeps this digest, so that a change of
-    them in the registry is noticed.
+    The file's hash is among the tags. The study's database keeps this digest, so that a change of
+    the tags in the registry is detected.
     """
     stated = {name: tags.get(name) for name in _PREDICTED_BY}
     stated |= {name: tags[name] for name in _STATED_LATER if name in tags}
@@ -127,12 +127,12 @@ def create_version(
 
 
 def version_tags(candidate: Candidate, results: Mapping[str, float], sha256: str) -> dict[str, str]:
-    """What leads from a version back to its origin, and what predicting with it takes.
+    """The tags of a version: its origin, and what a prediction with it needs.
 
     Args:
         candidate: the trial.
         results: the figures of its evidence.
-        sha256: of the registered file, which takes pixels in [0, 255].
+        sha256: the hash of the registered file, which takes pixels in [0, 255].
     """
     return {
         **_origin_tags(candidate),
@@ -145,7 +145,7 @@ def version_tags(candidate: Candidate, results: Mapping[str, float], sha256: str
 
 
 def _origin_tags(candidate: Candidate) -> dict[str, str]:
-    """What is known of a version before its file is made."""
+    """The tags of a version that are known before its file is made."""
     return {
         "tuner.study": candidate.study,
         STUDY_UID_TAG: candidate.study_uid,
@@ -161,8 +161,8 @@ def _origin_tags(candidate: Candidate) -> dict[str, str]:
 def fetch(client: "MlflowClient", version: "ModelVersion", folder: Path) -> Path:
     """Downloads a version's model file from the registry that is MLflow's default now.
 
-    From where the registry says that it lies: an address with the model's name in it would
-    break on a name with a question mark.
+    Uses the location that the registry states: an address with the model's name in it would break
+    on a name with a question mark.
     """
     import mlflow
 
@@ -186,7 +186,7 @@ def crown(client: "MlflowClient", version: "ModelVersion") -> None:
     try:
         client.set_registered_model_alias(version.name, ALIAS, version.version)
     except MlflowException as error:
-        # Two first settings at once: the database admits one, the other is a bad request.
+        # If two set it for the first time at once, the database refuses one as a bad request.
         if error.error_code != "BAD_REQUEST":
             raise
     champion = champion_version(client, version.name)
@@ -199,7 +199,7 @@ def crown(client: "MlflowClient", version: "ModelVersion") -> None:
 
 
 def discard(client: "MlflowClient", version: "ModelVersion") -> None:
-    """Deletes a version that cannot be trusted; one that an alias names is marked instead."""
+    """Deletes a version that cannot be trusted, or marks it if an alias names it."""
     current = client.get_model_version(version.name, version.version)
     if current.aliases:
         client.set_model_version_tag(version.name, version.version, _DAMAGED_TAG, "true")
@@ -218,6 +218,6 @@ def _ensure_registered(client: "MlflowClient", name: str) -> None:
 
 
 def _is_missing(error_code: str, message: str) -> bool:
-    # A missing alias of an existing model is an invalid parameter to MLflow.
+    # MLflow calls a missing alias of an existing model an invalid parameter.
     missing_alias = error_code == "INVALID_PARAMETER_VALUE" and "alias" in message.lower()
     return error_code == "RESOURCE_DOES_NOT_EXIST" or missing_alias

@@ -1,7 +1,7 @@
-"""The ground of a picture: its level, its noise, and the contrast that counts as clear.
+"""The background of a picture: its level, its noise, and the threshold of clear contrast.
 
-The ground is a plane fitted to the picture's border, so that light which falls off across
-the paper does not matter.
+The background is a plane fitted to the picture's border, so that uneven light on the paper does
+not matter. Arrays of a picture are float32 in [0, 1].
 """
 
 import numpy as np
@@ -11,19 +11,19 @@ Pixels = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 _BORDER = 0.04
-"""Width of the border strip, as a share of the smaller side."""
+"""The width of the border strip, as a share of the smaller side."""
 
 
 def border(shape: tuple[int, ...]) -> Mask:
-    """The strip along the edges, as a mask of shape (H, W)."""
+    """The strip along the edges, as a mask of shape (H, W), for a picture of shape (H, W, ...)."""
     width = max(1, round(_BORDER * min(shape[:2])))
     mask = np.ones(shape[:2], dtype=bool)
     mask[width:-width, width:-width] = False
     return mask
 
 
-def ground(picture: Pixels) -> Pixels:
-    """The plane through each channel's border pixels that what is drawn there cannot tilt."""
+def background(picture: Pixels) -> Pixels:
+    """A plane through the border of each channel, robust to drawings there; shapes (H, W, C)."""
     rows, columns = np.indices(picture.shape[:2], dtype=np.float64) / max(picture.shape[:2])
     positions = np.stack([np.ones_like(rows), rows, columns], axis=-1)
     strip = border(picture.shape)
@@ -37,7 +37,7 @@ def ground(picture: Pixels) -> Pixels:
 def _robust_plane(
     positions: NDArray[np.float64], values: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Least squares, repeated without the values that lie far off: three rounds settle it."""
+    """Fits a plane by least squares, three times, each time without the values that are far off."""
     plane = np.array([np.median(values), 0.0, 0.0])
     for _ in range(3):
         off = np.abs(values - positions @ plane)
@@ -47,12 +47,12 @@ def _robust_plane(
 
 
 def spread(values: Pixels) -> float:
-    """The standard deviation of a normal distribution with these values' median deviation."""
+    """The standard deviation of a normal distribution with the median deviation of the values."""
     return 1.4826 * float(np.median(np.abs(values - np.median(values))))
 
 
 def otsu(strengths: Pixels) -> float:
-    """The level in [0, 1] that parts two classes best: largest variance between them.
+    """The level in [0, 1] that separates two classes best: with the largest variance between them.
 
     Source: N. Otsu, IEEE Trans. SMC 9 (1979), 62-66.
     """
