@@ -124,7 +124,7 @@ class DebianPackage:
         return f"Debian package {self.package}"
 
     def fetch(self) -> Arrays:
-        """Reads the installed files, or downloads the package and unpacks it into a temporary folder."""
+        """Reads the installed files, or those of the downloaded and unpacked package."""
         if self.folder.is_dir():
             return IdxFolder(self.folder).fetch()
         with TemporaryDirectory(prefix="tuner-") as temporary:
