@@ -65,7 +65,7 @@ def test_code_that_is_not_the_studys_is_neither_imported_nor_run(name: str) -> N
 
 def test_a_package_that_was_installed_is_not_even_imported(write: Write) -> None:
     write("installed_one", "raise RuntimeError('imported')", "lib/python3.9/site-packages")
-    with pytest.raises(DataError, match="'installed_one' is none of the study's own"):
+    with pytest.raises(DataError, match="'installed_one' is not one of the study's own"):
         named("installed_one:load")
 
 
@@ -94,7 +94,7 @@ def test_pythons_own_folder_is_known_by_its_name_without_links(tmp_path: Path) -
     said = subprocess.check_output(
         [python, "-c", code, tmp_path, own], env={**os.environ, "PYTHONPATH": path}, text=True
     )
-    assert "'tool' is none of the study's own modules" in said
+    assert "'tool' is not one of the study's own modules" in said
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_folder_that_the_system_has_at_its_root_is_nobodys_package(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.syspath_prepend("/")
-    with pytest.raises(DataError, match=r"'usr\.lib' is none of the study's own"):
+    with pytest.raises(DataError, match=r"'usr\.lib' is not one of the study's own"):
         named("usr.lib:load")
 
 
@@ -209,7 +209,7 @@ def test_a_module_of_another_pythons_library_is_not_the_studys(write: Write) -> 
 def test_a_module_that_a_shared_database_hides_is_refused_with_advice_that_helps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    helps = "counts only where tuner is called in it or above it, or PYTHONPATH names it"
+    helps = "only if it is inside the current folder or a folder on PYTHONPATH"
     with pytest.raises(DataError, match="put it beside the study file") as without:
         named("not_there_at_all:load")
     assert helps not in str(without.value)

@@ -1,6 +1,6 @@
 """Turns one reported training result into a study: sweep, compare, promote the best.
 
-The same as the `tuner` command, for programs:
+The `tuner` command for Python programs:
 
     import tuner
 
@@ -10,7 +10,7 @@ The same as the `tuner` command, for programs:
     report = tuner.promote("quickstart")
 """
 
-TYPE_CHECKING = False  # importing it from typing takes longer than a person may need for Ctrl-C
+TYPE_CHECKING = False  # importing it from typing would delay the handling of Ctrl-C
 if TYPE_CHECKING:
     from tuner.api import evaluate, load_study, promote, run_study
     from tuner.errors import TunerError
@@ -19,7 +19,7 @@ __all__ = ["TunerError", "evaluate", "load_study", "promote", "run_study"]
 
 
 def __getattr__(name: str) -> object:
-    """Imports on first use, so that `import tuner` costs nothing."""
+    """Imports a name on first use, so that `import tuner` is fast."""
     if name not in __all__:
         raise AttributeError(f"module 'tuner' has no attribute {name!r}")
     from tuner import api, errors

@@ -1,6 +1,6 @@
-"""The `tuner` command, also as `python -m tuner`; Ctrl-C ends it quietly from its first moment on.
+"""The `tuner` command, also as `python -m tuner`. From its start, Ctrl-C ends it without traceback.
 
-Imports nothing of `tuner` before that holds.
+It must import nothing of `tuner` before the signal handler is set.
 """
 
 import os
@@ -10,11 +10,11 @@ _INTERRUPTED = 130
 
 
 def main() -> None:
-    """Loads the command line and runs it; until then there is nothing to clear up."""
+    """Loads the command line and runs it. Until then, Ctrl-C ends the process at once."""
     import signal
 
     handler = signal.getsignal(signal.SIGINT)
-    if handler is signal.default_int_handler:  # else Ctrl-C is ignored, as in the background
+    if handler is signal.default_int_handler:  # otherwise Ctrl-C is ignored, as in the background
         signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
     from tuner.cli.main import main as command
 
@@ -22,6 +22,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if not sys.flags.safe_path:  # else the working folder's files would be Python's own modules
+    if not sys.flags.safe_path:  # otherwise files in the current folder replace Python's modules
         sys.path.append(sys.path.pop(0))
     main()

@@ -1,6 +1,6 @@
-"""The Python interface: what the commands do, for programs.
+"""The Python interface: the same functions as the commands, for programs.
 
-Each function imports what it needs when it is called, as commands do.
+Each function imports what it needs when it is called.
 """
 
 import json
@@ -32,19 +32,22 @@ def run_study(
     stopped: Callable[[], bool] = lambda: False,
     **overrides: Any,
 ) -> StudySummary:
-    """Runs a study file, or goes on where it stopped.
+    """Runs a study file, or resumes the study where it stopped.
 
     Args:
         file: the study file, YAML.
-        home: the state folder; `TUNER_HOME` or `.tuner` when left out.
-        accept_new_code: go on though the user's code has changed since the study began, and
-            record from which trial on.
-        notify: hears of every step, trial and epoch.
-        stopped: asked at least every half second; True hands everything back and returns.
-        overrides: top-level keys of the file and what they are instead, such as `trials=3`.
+        home: the home folder; by default `TUNER_HOME`, or else `.tuner`.
+        accept_new_code: resume although the user's code has changed, and record the first trial
+            that the new code trains.
+        notify: receives an event for each step, trial and epoch.
+        stopped: is called at least every half second; True interrupts all trials and returns.
+        overrides: new values for top-level keys of the file, such as `trials=3`.
+
+    Returns:
+        The summary of the study, complete or stopped.
 
     Raises:
-        TunerError: as `tuner.errors` lays out.
+        TunerError: see `tuner.errors`.
     """
     from tuner.driver.session import run_study as run
     from tuner.study.study_file import StudyFile
@@ -72,27 +75,30 @@ def promote(
     home: Home | None = None,
     say: Callable[[str], None] = lambda _text: None,
 ) -> "PromotionReport":
-    """Judges the best point's trial on the test set and, if all is well, registers it.
+    """Tests the best point's trial on the test set, and registers its model if it passes.
 
-    Of several seeds the one in the middle by validation stands for the point, never the luckiest.
+    With several seeds, the median trial by validation represents the point, never the best.
 
-    All is well when every gate passes and the champion is not better by more than 0.002 of
-    accuracy on the same test rows. Every look at the test set is counted before it is opened.
+    The trial passes if every gate passes, and the champion's accuracy on the same test rows is
+    not higher by more than 0.002. Each access to the test set is recorded before it happens.
 
     Args:
-        study: its name; the newest study with a completed trial when left out.
-        trial: a trial's number instead of the best one.
-        dry_run: gather the evidence, check the gates, register nothing.
-        replace: take the place of a champion that is better or cannot be compared too.
-        file: the study file whose registered model and gates count; when left out, those that
-            the study was last run with.
-        home: the state folder; `TUNER_HOME` or `.tuner` when left out.
-        say: hears each step in a line.
+        study: its name; by default the newest study with a completed trial.
+        trial: the number of the trial to promote instead of the best one.
+        dry_run: test the model and check the gates, but register nothing.
+        replace: also replace a champion that is better or cannot be compared.
+        file: the study file with the model name and gates; by default those of the last run.
+        home: the home folder; by default `TUNER_HOME`, or else `.tuner`.
+        say: receives a line for each step.
+
+    Returns:
+        What was measured, and whether the model was registered.
 
     Raises:
-        RefusedError: nothing stands for promotion, its run is deleted, the champion cannot be
-            compared, or the study file was edited since the study was last run.
-        ModelError: the model is missing, damaged, not trusted or not the one that was validated.
+        RefusedError: no trial can be promoted, its run is deleted, the champion cannot be
+            compared, or the study file was edited since the last run.
+        UsageError: there is no such study.
+        ModelError: the model is missing, damaged, not trusted or not the validated one.
         UnavailableError: the database or MLflow does not answer.
     """
     from tuner.promotion.nomination import newest_study, nominate
@@ -103,7 +109,7 @@ def promote(
         candidate = nominate(opened, trial)
         say(f"study {opened.name}: {_nominated(candidate)}")
         promotion = terms(opened.record, None if file is None else Path(file), say)
-        from tuner.promotion.promote import promote as judge  # once there is one to judge
+        from tuner.promotion.promote import promote as judge  # slow to import
 
         return judge(
             candidate.model_copy(update={"promotion": promotion}),
@@ -125,24 +131,25 @@ def evaluate(
     home: Home | None = None,
     heard: Callable[[int, Evaluation], None] = lambda _trial, _evaluation: None,
 ) -> dict[int, Evaluation]:
-    """Scores trials on the test set and changes nothing but the count of looks.
+    """Scores trials on the test set. Changes nothing except the record of accesses.
 
-    Every model is fetched, loaded and checked before the set is opened for the first.
+    All models are downloaded, loaded and checked before the test set is opened.
 
     Args:
         study: its name.
-        trial: a completed trial's number; the best one when left out.
-        every: score each completed trial whose model is kept, one look each.
-        home: the state folder; `TUNER_HOME` or `.tuner` when left out.
-        heard: hears of each trial's evaluation as it comes.
+        trial: the number of a completed trial; by default the best one.
+        every: score each completed trial whose model is kept, with one access each.
+        home: the home folder; by default `TUNER_HOME`, or else `.tuner`.
+        heard: receives each trial's evaluation at once.
 
     Returns:
         The evaluation by trial number, the best trial by validation first.
 
     Raises:
         RefusedError: no such trial has completed, or its run is deleted.
-        ModelError: a model is missing, damaged, not trusted or not the one that was validated;
-            the other trials have been scored, and `heard` has heard of them.
+        UsageError: there is no such study.
+        ModelError: a model is missing, damaged, not trusted or not the validated one; the other
+            trials were scored and passed to `heard`.
         UnavailableError: the database or MLflow does not answer.
     """
     from tuner.promotion.evaluation import evaluate_trials
@@ -163,12 +170,12 @@ def evaluate(
 
 
 def _nominated(candidate: "Candidate") -> str:
-    """The trial and, where it stands for several seeds, what they come to."""
+    """Describes the trial and, with several seeds, its point."""
     trial = f"trial {candidate.number}, {candidate.metric} {candidate.value:.4f}"
     point = candidate.point
     if point is None or point.std is None:
         return trial
     return (
-        f"{trial}, in the middle of {point.completed} seeds of point {point.point} "
+        f"{trial}, the median of {point.completed} seeds of point {point.point} "
         f"(mean {point.mean:.4f}, standard deviation {point.std:.4f})"
     )

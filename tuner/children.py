@@ -1,8 +1,8 @@
-"""Child processes: what they say until they end, and the end of all that they have started.
+"""Child processes: their input and output, and ending them with all processes they started.
 
-A pipe that stays open does not tell of a life: what a process forks holds its pipes too, and may
-outlive it. So the process itself is watched, by a thread in `waitid`: every Linux has that, while
-`pidfd_open` came with 5.3 and is refused in some containers.
+An open pipe does not mean that the child lives: processes that it forked hold its pipes too, and
+may outlive it. So a thread waits for the child itself with `waitid`, which every Linux has;
+`pidfd_open` needs Linux 5.3 and is forbidden in some containers.
 """
 
 import os
@@ -21,9 +21,9 @@ _CHUNK = 1 << 16
 
 
 class Child:
-    """A process that is spoken to over its standard input and output, in a session of its own.
+    """A child process with pipes for its standard input and output, in a session of its own.
 
-    So Ctrl-C reaches its parent alone, and it can be ended with all that it has started.
+    So Ctrl-C reaches only the parent, and the child can be killed with all processes it started.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Child:
         stderr: int | IO[bytes],
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """Starts it; `stderr` and `env` as `subprocess` has them."""
+        """Starts the process; `stderr` and `env` as for `subprocess.Popen`."""
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -45,19 +45,19 @@ class Child:
         try:
             self._ended = _end_of(self._process.pid)
         except BaseException:
-            with self._process:  # closes its pipes, and waits
+            with self._process:  # closes the pipes, and waits
                 self.kill()
             raise
         weakref.finalize(self, os.close, self._ended)
 
     @property
     def stderr(self) -> BufferedReader:
-        """What it says elsewhere, where that is a pipe."""
+        """The child's standard error, if it is a pipe."""
         assert isinstance(self._process.stderr, BufferedReader)
         return self._process.stderr
 
     def send(self, line: str) -> None:
-        """Writes a line to it; one that is gone hears nothing."""
+        """Sends a line to the child. Does nothing if the child has ended."""
         assert self._process.stdin is not None
         if self._process.stdin.closed:
             return
@@ -66,12 +66,10 @@ class Child:
             self._process.stdin.flush()
 
     def lines(self, first_within_s: float) -> Iterator[bytes]:
-        """The lines that it writes, until it has ended or closes its output.
-
-        What it had not finished is left out.
+        """Yields the child's lines until it ends or closes its output, without a last partial line.
 
         Raises:
-            TimeoutError: the first line took longer than that.
+            TimeoutError: the first line took longer than `first_within_s` seconds.
         """
         assert self._process.stdout is not None
         deadline: float | None = time.monotonic() + first_within_s
@@ -83,7 +81,7 @@ class Child:
                 yield from lines
 
     def _read(self, stream: int, deadline: float | None) -> bytes:
-        """The next of what it writes; nothing once it has ended and all was read."""
+        """Reads the next bytes; none if the child has ended and everything was read."""
         left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
         with selectors.DefaultSelector() as either:
             for source in (stream, self._ended):
@@ -94,55 +92,59 @@ class Child:
         return os.read(stream, _CHUNK) if stream in ready else b""
 
     def close_input(self) -> None:
-        """Ends what it hears, which asks it to end."""
+        """Closes the child's standard input, which asks it to end."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.close()
 
     def kill(self) -> None:
-        """Ends it at once, hung or stopped as it may be, with what it started in its group."""
-        if self._process.returncode is None:  # else its number may be another's by now
+        """Kills the child and its process group, even if it hangs or is stopped."""
+        if self._process.returncode is None:  # otherwise its number may belong to another process
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def wait(self, timeout_s: float) -> int | None:
-        """Waits until it has ended, then ends what it leaves.
+        """Waits until the child has ended, then kills the rest of its process group.
 
         Returns:
-            Its exit code as `subprocess` gives it, or None where it had to be killed now.
+            The exit code, as in `subprocess`; None if the child had to be killed after the
+            timeout.
         """
         with selectors.DefaultSelector() as end:
             end.register(self._ended, selectors.EVENT_READ)
             ended = bool(end.select(timeout_s))
-            self.kill()  # before its number is given back
-            end.select()  # nor is it given back under the thread that watches it
+            self.kill()  # before `wait` frees the process number
+            end.select()  # the thread in `waitid` needs the number too
         code = self._process.wait()
         self.close_input()
         return code if ended else None
 
 
+def end_own_group() -> None:
+    """Kills the process group that this process leads, including itself, if it leads one."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+
+
 def _end_of(child: int) -> int:
-    """A descriptor that can be read from once the child has ended; its number is still taken."""
-    ended, told = os.pipe()
+    """Returns a descriptor that becomes readable when the child has ended.
+
+    The child's number stays reserved until `wait`.
+    """
+    ended, notice = os.pipe()
     try:
-        threading.Thread(target=_watch, args=(child, told), daemon=True).start()
+        threading.Thread(target=_watch, args=(child, notice), daemon=True).start()
     except BaseException:
-        os.close(told)
+        os.close(notice)
         os.close(ended)
         raise
     return ended
 
 
-def _watch(child: int, told: int) -> None:
-    """Writes a byte at its end: a process that was forked meanwhile may hold the pipe open."""
-    with suppress(ChildProcessError):  # nobody holds its `Child`, so that others have waited for it
+def _watch(child: int, notice: int) -> None:
+    """Writes a byte when the child ends. Closing is not enough: a fork may hold the pipe open."""
+    with suppress(ChildProcessError):  # another part of the program has waited for it
         os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     with suppress(BrokenPipeError):
-        os.write(told, b"!")
-    os.close(told)
-
-
-def end_own_group() -> None:
-    """Ends all of the group that this process leads, itself too; nothing where it leads none."""
-    if os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)
+        os.write(notice, b"!")
+    os.close(notice)

@@ -1,8 +1,8 @@
-"""The time of day as everything that is stored or recorded has it."""
+"""The current time, in the unit of all stored times."""
 
 import time
 
 
 def now_ms() -> int:
-    """Unix time in milliseconds."""
+    """Returns the Unix time in milliseconds."""
     return time.time_ns() // 1_000_000

@@ -1,9 +1,8 @@
-"""The user's code that a study depends on, as text: what it is, and how two states differ.
+"""The user's code that a study depends on, as text, and the difference of two versions.
 
-Modules are read, never run. Followed are imports, those
-inside functions too, into the study's code folders and into the packages of the modules asked
-for. Anything else, Keras and the standard library included, is another package's business. A
-module whose name is computed when the code runs is not seen.
+Modules are read, never run. Imports, also inside functions, are followed into the study's code
+folders and into the packages of the named modules, but not into other packages such as Keras or
+the standard library. An import whose name is computed at run time is not found.
 """
 
 import ast
@@ -20,14 +19,15 @@ _OURS = "tuner"
 
 
 def code_of(modules: Iterable[str], folders: Iterable[Path]) -> dict[str, str]:
-    """Path and text of the modules, and of all that they import from the folders.
+    """Reads the modules, and everything that they import from the folders.
 
     Args:
         modules: dotted names.
-        folders: where the study's own modules are; may hold other files.
+        folders: the folders of the study's own modules; other files in them are ignored.
 
     Returns:
-        Text by path with `/`, relative to the folder that it is imported from, sorted.
+        The text of each file, by its path with `/` relative to the folder that it is imported
+        from, sorted.
     """
     code_path = list(folders)
     seen = {name for name in modules if _head(name) != _OURS}
@@ -44,14 +44,14 @@ def code_of(modules: Iterable[str], folders: Iterable[Path]) -> dict[str, str]:
 
 
 def of_modules(code: Mapping[str, str], modules: Iterable[str]) -> dict[str, str]:
-    """The files of these modules alone."""
+    """Returns only the files of these modules."""
     stems = {name.replace(".", "/") for name in modules}
     files = {f"{stem}{end}" for stem in stems for end in (".py", "/__init__.py")}
     return {path: text for path, text in code.items() if path in files}
 
 
 def imported_otherwise(code: Mapping[str, str]) -> list[str]:
-    """The names of these files' modules that this process has imported with another text."""
+    """Returns the names of the modules that this process has imported with another text."""
     names = {path: path.removesuffix(".py").removesuffix("/__init__") for path in code}
     dotted = {path: name.replace("/", ".") for path, name in names.items()}
     return [
@@ -67,7 +67,7 @@ def _imported_text(name: str) -> str | None:
 
 
 def digest(code: Mapping[str, str]) -> str:
-    """SHA-256 of paths and texts, in hexadecimal; empty where there is no code."""
+    """Returns the SHA-256 of paths and texts, in hexadecimal; empty if there is no code."""
     if not code:
         return ""
     parts = (f"{path}\n{_sha256(text)}\n" for path, text in sorted(code.items()))
@@ -75,7 +75,7 @@ def digest(code: Mapping[str, str]) -> str:
 
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """What was changed, as a unified diff of sixty lines at most; empty where nothing was."""
+    """Returns the changes as a unified diff of at most 60 lines; empty if there are none."""
     lines = list(islice(_changed_lines(before, now), _MOST_LINES + 1))
     if len(lines) > _MOST_LINES:
         lines[_MOST_LINES:] = ["..."]
@@ -89,7 +89,7 @@ def _changed_lines(before: Mapping[str, str], now: Mapping[str, str]) -> Iterato
 
 
 def _read(name: str, folders: Iterable[Path]) -> Iterator[tuple[str, str, set[str]]]:
-    """Path, text and imports of the module, if it is there, and of the packages it is in."""
+    """Yields path, text and imports of a module, if it exists, and of its parent packages."""
     below = list(folders)
     for part in accumulate(name.split("."), "{}.{}".format):
         inside = part.replace(".", "/")
@@ -112,7 +112,7 @@ def _entry(path: str, file: Path, package: str) -> tuple[str, str, set[str]]:
 
 
 def _places(head: str, folders: list[Path]) -> list[Path]:
-    """The folders that a top-level module asked for is imported from."""
+    """The folders from which a named top-level module is imported."""
     spec = find_spec(head)
     if spec is None or not (spec.has_location or spec.submodule_search_locations):
         return folders
@@ -122,7 +122,7 @@ def _places(head: str, folders: list[Path]) -> list[Path]:
 
 
 def _imports(text: str, package: str) -> set[str]:
-    """The modules that a text may import; a text that is no Python imports nothing."""
+    """The modules that a text may import; none if the text is not valid Python."""
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError):
@@ -131,7 +131,7 @@ def _imports(text: str, package: str) -> set[str]:
 
 
 def _imported_by(node: ast.AST, package: str) -> Iterator[str]:
-    """`from a import b` may mean the module `a.b`."""
+    """Yields the modules that a node may import. `from a import b` may mean the module `a.b`."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):

@@ -1,17 +1,16 @@
-"""The errors tuner raises on purpose, and the exit code that each one means.
+"""The errors that tuner raises on purpose, and their exit codes.
 
-A failed trial is data (`TrialResult.error`), not an exception. An exception here is
-something a person has to act on, so its message says where, which rule and which value, but
-never the password in an address.
+A failed trial is data (`TrialResult.error`), not an exception. These exceptions need an action by
+the user. So their messages contain the place, the rule and the value, but never a password.
 
     TunerError                exit 1
-    ├── RefusedError          exit 1   understood and turned down: a gate, a study in use
-    ├── UsageError            exit 2   a command line or a study file that cannot be meant
+    ├── RefusedError          exit 1   refused: a gate failed, a study is in use
+    ├── UsageError            exit 2   invalid command line or study file
     │   └── SpecError         exit 2   in the study file: file, key, rule, value
     ├── UnavailableError      exit 3   a database, server, device or folder is missing or refuses
-    │   └── SupersededError   exit 3   this driver was silent and others took its trials over
-    ├── DataError             exit 4   a data set or an image that cannot be used
-    └── ModelError            exit 4   a model that cannot be built, loaded or trusted
+    │   └── SupersededError   exit 3   other drivers took over this driver's trials
+    ├── DataError             exit 4   unusable data set or image
+    └── ModelError            exit 4   a model cannot be built, loaded or trusted
 """
 
 import os
@@ -23,12 +22,12 @@ from enum import IntEnum
 from traceback import TracebackException
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,40})(://?)(\S+)")
-"""Bounded, as the names below, so that the time grows with a text's length and not its square."""
-_NAMED_BY = ("TUNER_STORAGE_URL", "MLFLOW_TRACKING_URI")
-"""Of these addresses libraries speak too, who may cut them at another `@`."""
+"""Repetitions here and below are bounded, so that the time is linear in the text's length."""
+_ADDRESS_VARIABLES = ("TUNER_STORAGE_URL", "MLFLOW_TRACKING_URI")
+"""Messages of libraries contain these addresses too, sometimes split at another `@`."""
 _SECRET_NAME = "pass|pwd|pw|auth|jwt|otp|token|secret|key|sig|credential"  # noqa: S105
 _QUERY = re.compile(r"(?:\w://|\?|/[^\s;]{0,200};)\S+")
-"""An address, or what follows a path: a client that fails may tell of that alone."""
+"""An address, or the query after a path: some clients report only that."""
 _SECRET_IN_QUERY = re.compile(
     rf"([?&;#](?:code|[^=&?#\s]{{0,80}}(?:{_SECRET_NAME})[^=&?#\s]{{0,80}})=)[^&\s]+",
     re.IGNORECASE,
@@ -39,14 +38,14 @@ _PASSWORD = re.compile(
     r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\S+)""",
     re.IGNORECASE | re.DOTALL,
 )
-"""In what libpq takes for an address (`host=h password=p`) and alike, but not in a program that
-hands a password on (`password=self.password`)."""
+"""A password in a libpq connection string (`host=h password=p`) or a similar text, but not in
+source code (`password=self.password`)."""
 _DATABASES = {"postgresql", "postgres", "mysql", "mariadb", "mssql", "oracle", "sqlite"}
-"""In their addresses a name without a password is that of a user, in others it may be a token."""
+"""A user name without a password is no secret in their addresses; in others it may be a token."""
 
 
 class ExitCode(IntEnum):
-    """What the `tuner` command returns."""
+    """The exit codes of the `tuner` command."""
 
     OK = 0
     REFUSED = 1
@@ -58,7 +57,7 @@ class ExitCode(IntEnum):
 
 
 class TunerError(Exception):
-    """The root of every error that tuner raises on purpose."""
+    """The base class of all errors that tuner raises on purpose."""
 
     exit_code = ExitCode.REFUSED
 
@@ -67,11 +66,11 @@ class TunerError(Exception):
 
 
 class RefusedError(TunerError):
-    """The request was understood and turned down; nothing was changed."""
+    """The request is valid but refused; nothing was changed."""
 
 
 class UsageError(TunerError):
-    """A command line or a configuration that cannot be meant as written."""
+    """An invalid command line or configuration."""
 
     exit_code = ExitCode.USAGE
 
@@ -86,17 +85,17 @@ class SpecError(UsageError):
 
 
 class UnavailableError(TunerError):
-    """Something outside the program is missing or refuses."""
+    """Something outside the program is missing, does not answer or refuses."""
 
     exit_code = ExitCode.UNAVAILABLE
 
 
 class SupersededError(UnavailableError):
-    """This driver was given up by another one and may write no more."""
+    """Another driver took over this driver's trials, so this driver may not write any more."""
 
 
 class DataError(TunerError):
-    """A data set or an image that cannot be used as it is."""
+    """An unusable data set or image."""
 
     exit_code = ExitCode.DATA_OR_MODEL
 
@@ -108,33 +107,32 @@ class ModelError(TunerError):
 
 
 def masked(text: str) -> str:
-    """The text without the passwords, tokens and keys of the addresses and settings in it.
+    """Returns the text with the passwords, tokens and keys in it replaced by `***`.
 
-    A password in an address may hold any character but white space; so what stands before the
-    last `@` of an address counts as its user and password, even where that hides more than it
-    had to.
+    A password in an address may contain any character except white space. So everything before
+    the last `@` of an address counts as user and password, even if this hides more than needed.
     """
     text = _ADDRESS.sub(_masked_address, text)
-    for end in _ends_of_passwords():
+    for end in _password_ends():
         text = text.replace(f"{end}@", "***@")
     text = _QUERY.sub(lambda query: _SECRET_IN_QUERY.sub(r"\1***", query[0]), text)
     return _PASSWORD.sub(r"\1***", text)
 
 
-def _ends_of_passwords() -> list[str]:
-    """What a library takes for the beginning of a server's name, of passwords that hold an `@`."""
-    addresses = (_ADDRESS.search(os.environ.get(name, "")) for name in _NAMED_BY)
+def _password_ends() -> list[str]:
+    """The ends of passwords that contain `@`, `/`, `?` or `#`: a library takes them as a host."""
+    addresses = (_ADDRESS.search(os.environ.get(name, "")) for name in _ADDRESS_VARIABLES)
     before = (found[3].rpartition("@")[0] for found in addresses if found)
     return [text[cut.end() :] for text in before for cut in re.finditer("[@/?#]", text)]
 
 
 def _masked_address(address: re.Match[str]) -> str:
-    """The user of a web address with a password may be a token too."""
+    """Masks the password, and in web addresses the user too, which may be a token."""
     scheme, slashes, rest = address.groups()
     before, at, server = rest.rpartition("@")
     user, colon, _ = before.partition(":")
     kind = scheme.lower().partition("+")[0]
-    if slashes == ":/" and kind not in _DATABASES:  # a path; of a database it is a slip
+    if slashes == ":/" and kind not in _DATABASES:  # a path; for a database it is a typing error
         return address[0]
     if colon and not kind.startswith("http"):
         before = f"{user}:***"
@@ -144,25 +142,29 @@ def _masked_address(address: re.Match[str]) -> str:
 
 
 def encodable(text: str) -> str:
-    r"""The text with an escape for each character that UTF-8 or a database refuses.
+    r"""Returns the text with an escape for each character that UTF-8 or a database rejects.
 
-    These are lone surrogates, which stand for bytes that are no text (`\udce9`), and NUL (`\x00`).
+    These are lone surrogates (`\udce9`), which stand for bytes that are not text, and NUL (`\x00`).
     """
     return text.replace("\0", r"\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def check_text(path: object, remedy: str) -> None:
-    """Refuses a path that no database, JSON or URL can hold.
+    """Checks that a path is valid UTF-8 text, which databases, JSON and URLs need.
+
+    Args:
+        path: the path.
+        remedy: what the user can do, for the message.
 
     Raises:
-        UsageError: with what to do about it.
+        UsageError: it is not.
     """
     if (text := str(path)) != encodable(text):
         raise UsageError(f"{path}: the path must be text in UTF-8; {remedy}")
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """Says that `name` is no known `kind`, lists the known ones and names the nearest."""
+    """Returns the message for an unknown name, with the known names and the most similar one."""
     names = sorted(known)
     nearest = get_close_matches(name, names, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
@@ -170,21 +172,21 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def said_by(error: OSError) -> str:
-    """What the system said, and of which file, in one line."""
-    said = error.strerror or str(error) or type(error).__name__
-    return masked(f"{error.filename}: {said}" if error.filename else said)
+    """Returns the file and the system's message of an error, in one line."""
+    message = error.strerror or str(error) or type(error).__name__
+    return masked(f"{error.filename}: {message}" if error.filename else message)
 
 
 def said_by_code(error: BaseException) -> str:
-    """What an exception of the user's code says, whose own text may fail or be anything."""
+    """Returns the message of an exception from user code, whose `__str__` may itself fail."""
     return encodable(str(TracebackException.from_exception(error, limit=0)))
 
 
 def ending_of(code: int) -> str:
-    """How a process with this exit code ended, as `subprocess` gives it, and the likely cause."""
+    """Describes how a process ended, with the likely cause; `code` as in `subprocess`."""
     if code >= 0:
         return f"exit status {code}"
     how = f"killed by {signal.Signals(-code).name}"
     if code == -signal.SIGKILL:
-        how += ", which is what the kernel does when memory runs out"
+        how += ", probably by the kernel because memory ran out"
     return how

@@ -1,4 +1,4 @@
-"""Files: names that may become one, replacing one in a single step, and locks between processes."""
+"""Files: safe names, atomic replacement, and locks between processes."""
 
 import fcntl
 import logging
@@ -14,25 +14,25 @@ _log = logging.getLogger(__name__)
 
 
 def stays_below(path: str) -> bool:
-    """Whether a relative path with forward slashes lies below whatever folder it is put into.
+    """Whether a relative path with forward slashes stays inside the folder that it is joined to.
 
-    It is text that a file system takes, and none of its parts is empty, `.` or `..`.
+    It must be valid text, and no part may be empty, `.` or `..`.
     """
     parts = path.split("/")
     return path == encodable(path) and {"", ".", ".."}.isdisjoint(parts)
 
 
 def is_folder_name(name: str) -> bool:
-    """Whether it names one folder, right below the one that it is put into."""
+    """Whether the name is that of a direct subfolder of any folder."""
     return "/" not in name and stays_below(name)
 
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """Gives a path beside `path`; its file replaces `path` when the block ends without an error.
+    """Yields a temporary path, whose file replaces `path` if the block ends without an error.
 
-    A reader sees the old file or the new one. There is one writer at a time: the temporary name is
-    fixed, so that what a killed process left is overwritten by the next one.
+    A reader sees the old file or the new one. Only one process may write at a time: the temporary
+    name is fixed, so that the next writer overwrites the leftover of a killed one.
     """
     partial = path.with_name(f".partial-{path.name}")
     try:
@@ -44,14 +44,14 @@ def replaced(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file that replaces `path` as `replaced` does, once it is on the disk."""
+    """Opens a file for writing that replaces `path`, see `replaced`, after it is on the disk."""
     with replaced(path) as partial, durable(partial) as handle:
         yield handle
 
 
 @contextmanager
 def durable(path: Path) -> Iterator[BinaryIO]:
-    """Opens `path` for writing; what was written is on the disk when the block ends."""
+    """Opens `path` for writing. The content is on the disk when the block ends."""
     with path.open("wb") as handle:
         yield handle
         handle.flush()
@@ -60,10 +60,10 @@ def durable(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Holds the lock on `path` among all processes of this machine; waits for the one that has it.
+    """Holds the lock file `path` inside the block; waits while another process holds it.
 
-    The lock goes when its holder does, however it ends; the empty file stays, because
-    removing it would let two processes hold two files of one name.
+    The operating system releases the lock when the process ends. The empty file stays: if it was
+    removed, two processes could lock two files with the same name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
@@ -74,7 +74,7 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def try_lock(file: IO[bytes]) -> bool:
-    """Locks an open file until it is closed, unless another process holds it; whether it did."""
+    """Locks an open file until it is closed. Returns False if another process holds the lock."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -83,7 +83,7 @@ def try_lock(file: IO[bytes]) -> bool:
 
 
 def leads_to(path: Path, file: IO[bytes]) -> bool:
-    """Whether `path` still leads to the open file, which may have been removed meanwhile."""
+    """Whether `path` is still the open file, and was not removed or replaced meanwhile."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:

@@ -1,14 +1,13 @@
-"""Finds the functions that a study names: registered ones and `package.module:function`.
+"""Resolves the function names in a study file: registered names and `package.module:function`.
 
-Owns the one rule by which a name becomes a callable. A plain name is looked up among the
-shipped functions, then among the entry points that installed packages register; a name
-with a colon is imported. Importing a user's module runs the user's code, so only trainer
-and data-preparing processes resolve such names, never the driver.
+A plain name is that of a function shipped with tuner, or of an entry point of an installed
+package. A name with a colon is imported. Importing a user's module runs the user's code, so only
+trainer and data-preparing processes resolve names, never the driver.
 
-A study file may come from anyone who can write to the database. So a name with a colon stands
-for a function of the user's own folders alone: neither its module nor the module that defines
-the function may be Python's own, an installed package's or ours, unless `TUNER_ALLOWED_MODULES`
-names it where the function runs.
+A study file may come from anyone who can write to the database. So a name with a colon must be a
+function from the user's own folders: neither its module nor the module that defines the function
+may belong to Python, to an installed package or to tuner. `TUNER_ALLOWED_MODULES` allows
+exceptions on the machine that runs the function.
 """
 
 import importlib
@@ -34,11 +33,11 @@ _STANDARD_LIBRARY = [
     for spelling in dict.fromkeys((_STDLIB, os.path.realpath(_STDLIB)))
     for folder in ("", f"{os.sep}lib-dynload")
 ]
-"""The entries of `sys.path` that Python's own modules come from, by links and without."""
+"""The entries of `sys.path` for Python's own modules, with and without resolved links."""
 _INSTALLED = ("site-packages", "dist-packages")
-"""What the folders of installed packages are called, whichever Python they are of."""
+"""The names of folders with installed packages, of any Python installation."""
 _LIBRARY = re.compile(r"/lib(64)?/(python|pypy)\d")
-"""In the path of what another Python than ours has for its own."""
+"""Matches the library folder of any Python installation."""
 _NEVER_OWN = sys.stdlib_module_names | {"tuner", "__main__"}
 _ALLOWED = "TUNER_ALLOWED_MODULES"
 
@@ -49,10 +48,10 @@ def is_import_path(name: str) -> bool:
 
 
 def make_importable(folders: Iterable[Path]) -> None:
-    """Puts folders right after Python's own modules where modules are searched for.
+    """Inserts folders into `sys.path`, after Python's own modules and before installed packages.
 
-    A user's `random.py` then is none of what libraries mean by `random`. It cannot be imported
-    at all, which `resolve` says; installed packages come after the folders.
+    So a user's `random.py` does not replace Python's `random`. It cannot be imported, and
+    `resolve` reports that.
     """
     ours = map(str, folders)
     python_own = [entry for entry in sys.path if entry in _STANDARD_LIBRARY]
@@ -60,20 +59,23 @@ def make_importable(folders: Iterable[Path]) -> None:
 
 
 def known_names(builtin: Mapping[str, str], group: str) -> list[str]:
-    """The shipped names and those registered under the entry point `group`, sorted."""
+    """Returns the names shipped with tuner and those of the entry point `group`, sorted."""
     return sorted({*builtin, *(point.name for point in entry_points(group=group))})
 
 
 def resolve(
     name: str, builtin: Mapping[str, str], group: str, error: type[TunerError]
 ) -> Callable[..., Any]:
-    """Returns the function that `name` stands for.
+    """Returns the function with this name. Imports its module.
 
     Args:
         name: a key of `builtin`, an entry point of `group`, or `package.module:function`.
-        builtin: shipped names and their import paths.
+        builtin: the names shipped with tuner, and their import paths.
         group: the entry point group, such as `tuner.models`.
-        error: what to raise when there is no such function.
+        error: the exception class for all problems.
+
+    Raises:
+        TunerError: there is no such function, or it may not run; an instance of `error`.
     """
     path = _import_path(name, builtin, group, error)
     return _imported(path, error, registered=path in _registered(builtin, group).values())
@@ -82,7 +84,11 @@ def resolve(
 def users_module(
     name: str, builtin: Mapping[str, str], group: str, error: type[TunerError]
 ) -> frozenset[str]:
-    """The module that `name` stands for, which is not imported; none for a shipped function."""
+    """Returns the module of a function without importing it; empty for one shipped with tuner.
+
+    Raises:
+        TunerError: the name is unknown; an instance of `error`.
+    """
     if name in builtin:
         return frozenset()
     return frozenset({_import_path(name, builtin, group, error).partition(":")[0]})
@@ -97,7 +103,7 @@ def _import_path(name: str, builtin: Mapping[str, str], group: str, error: type[
 
 
 def _registered(builtin: Mapping[str, str], group: str) -> dict[str, str]:
-    """Import paths by name; a shipped name is never replaced."""
+    """The import paths by name. An entry point cannot replace a name shipped with tuner."""
     return {point.name: point.value for point in entry_points(group=group)} | dict(builtin)
 
 
@@ -127,23 +133,23 @@ def _module(name: str, path: str, error: type[TunerError]) -> ModuleType:
         if not isinstance(failed, ModuleNotFoundError):
             raise
         raise error(
-            f"{path}: cannot import {failed.name!r}; put it beside the study file, into the folder "
-            f"that tuner is called in or on PYTHONPATH, or install its package{_of_a_database()}"
+            f"{path}: cannot import {failed.name!r}; put it beside the study file, into the "
+            f"current folder or on PYTHONPATH, or install its package{_trusted_folders()}"
         ) from failed
 
 
-def _of_a_database() -> str:
-    """Why a file beside the study file may not count; empty where it does."""
+def _trusted_folders() -> str:
+    """Returns why a file beside the study file may be ignored; empty if it is not."""
     if not os.environ.get("TUNER_STORAGE_URL"):
         return ""
     return (
-        "; of a study that TUNER_STORAGE_URL holds, the study file's folder counts only where "
-        "tuner is called in it or above it, or PYTHONPATH names it"
+        "; with TUNER_STORAGE_URL, the study file's folder is used only if it is inside the "
+        "current folder or a folder on PYTHONPATH"
     )
 
 
 def _may_run(module: str) -> bool:
-    """Whether functions of the module may be run because a study names them."""
+    """Whether a study may name functions of this module."""
     allowed = os.environ.get(_ALLOWED, "").replace(",", " ").split()
     if any(module == each or module.startswith(f"{each}.") for each in allowed):
         return True
@@ -152,16 +158,16 @@ def _may_run(module: str) -> bool:
         return False
     try:
         spec = find_spec(head)
-    except ValueError:  # a module that came from no file
+    except ValueError:  # a module without a file
         return False
     if spec is None:
-        return True  # there is nothing to run
+        return True  # there is no such module
     places = spec.submodule_search_locations or ([str(spec.origin)] if spec.has_location else [])
     return bool(places) and all(_is_own(Path(place)) for place in places)
 
 
 def _is_own(place: Path) -> bool:
-    """Whether the place of a module is the user's: not installed, and no folder of the system's."""
+    """Whether a module's place belongs to the user: neither installed nor a system folder."""
     seen = (place.absolute(), place.resolve())
     never = [Path(folder) for folder in (*_STANDARD_LIBRARY, sysconfig.get_path("scripts"))]
     installed = any(is_installed(path) or any(map(path.is_relative_to, never)) for path in seen)
@@ -169,13 +175,13 @@ def _is_own(place: Path) -> bool:
 
 
 def is_installed(path: Path) -> bool:
-    """Whether the path lies in the library of some Python, or among the packages that it has."""
+    """Whether the path is in the library or the packages of any Python installation."""
     packaged = not set(_INSTALLED).isdisjoint(path.parts)
     return packaged or _LIBRARY.search(path.as_posix()) is not None
 
 
 def _defined_in(function: Callable[..., Any]) -> str:
-    """The module whose code a function is, though another one may have imported it."""
+    """The module that defines a function, which may differ from the one that names it."""
     while isinstance(function, partial):
         function = function.func
     return str(getattr(function, "__module__", None) or type(function).__module__)
@@ -183,13 +189,13 @@ def _defined_in(function: Callable[..., Any]) -> str:
 
 def _stranger(module: str) -> str:
     return (
-        f"{module!r} is none of the study's own modules; a study names functions of its folders, "
-        f"of entry points, and of modules that {_ALLOWED} names on the machine that runs them"
+        f"{module!r} is not one of the study's own modules; a study may name functions of its "
+        f"folders, entry points, and modules in {_ALLOWED} on the machine that runs them"
     )
 
 
 def _hidden(module: str) -> Path | None:
-    """The file that is never imported under this name, since Python has a module of that name."""
+    """A user's file that is never imported, since Python has a module with its name."""
     name = _head(module)
     if name not in sys.builtin_module_names and not PathFinder.find_spec(name, _STANDARD_LIBRARY):
         return None
@@ -199,7 +205,7 @@ def _hidden(module: str) -> Path | None:
 
 
 def _renaming(file: Path) -> str:
-    return f"{file.stem!r} is a module of Python's own, which comes first; rename {file}"
+    return f"{file.stem!r} is one of Python's own modules, which has priority; rename {file}"
 
 
 def _head(module: str) -> str:

@@ -1,4 +1,4 @@
-"""What every process of ours does first: the command, a trainer, the shipper and the rest."""
+"""The settings that every process of tuner makes first."""
 
 import gc
 import os
@@ -7,14 +7,13 @@ _ALLOCATIONS = 10_000
 
 
 def settle() -> None:
-    """Makes this process its own: how it collects garbage, and how it would draw.
+    """Makes the garbage collector run less often, and makes Matplotlib draw into files.
 
-    The garbage collector runs less often than every 700 allocations. Imports allocate a million
-    objects that stay; looking through them again and again is a fifth of what importing Keras
-    takes.
+    Imports allocate a million objects that stay. With Python's default of 700 allocations per
+    collection, examining them repeatedly takes a fifth of the time of importing Keras.
 
-    Whatever draws here draws into files. A notebook hands its `MPLBACKEND` down to what it starts,
-    and Matplotlib, which Keras imports, cannot be imported where that backend is not installed.
+    A notebook's child processes inherit its `MPLBACKEND`. Keras imports Matplotlib, whose import
+    fails if that backend is not installed.
     """
     gc.set_threshold(_ALLOCATIONS)
     os.environ["MPLBACKEND"] = "agg"

@@ -70,7 +70,7 @@ def test_a_notebooks_way_to_draw_is_not_handed_down(
         ("wrong:nothing", UsageError, "unknown function of wrong 'nothing'"),
         ("absent:load", UsageError, "cannot import 'absent'"),
         ("syntax:load", DataError, "data set 'syntax:load': SyntaxError"),
-        ("queue:load", UsageError, "queue:load: 'queue' is a module of Python's own.*queue.py"),
+        ("queue:load", UsageError, "queue:load: 'queue' is one of Python's own modules.*queue.py"),
         ("borrower:load", UsageError, "cannot import name 'mine' from 'queue'.*rename .*queue.py"),
         ("stranger:load", DataError, r"ValueError: \\ud800 and \\x00"),
     ],

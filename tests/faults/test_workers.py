@@ -254,7 +254,7 @@ def test_a_submission_runs_no_code_that_was_not_put_on_the_workers_machine(place
     elsewhere = place.folder / "elsewhere"
     elsewhere.mkdir()
     assert place.run("alpha", command=WORKER, folder=elsewhere) == 0
-    assert "subprocess:getoutput: 'subprocess' is none of the study's own" in place.said("alpha")
+    assert "subprocess:getoutput: 'subprocess' is not one of the study's own" in place.said("alpha")
     assert "elsewhere:load: cannot import 'elsewhere'" in place.said("alpha")
     assert not proof.exists()
     assert answer(place, "studies").count("refused") == 2

@@ -123,7 +123,7 @@ def test_a_trainer_that_dies_in_the_middle_of_an_answer_is_lost(
     lost = follow(pool, plan)[-1]
     assert isinstance(lost, Lost)
     log = plan.folder / "output.log"
-    how = "killed by SIGKILL, which is what the kernel does when memory runs out"
+    how = "killed by SIGKILL, probably by the kernel because memory ran out"
     assert lost.reason.startswith(f"{how}; its log {log} ends:\n")
     assert "about to die over (8, 8, 1) and 10" in lost.reason
 
