@@ -44,6 +44,7 @@ def test_a_study_is_promoted_on_its_backend(on_jax: Workshop) -> None:
     assert "\njax==" in requirements.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stated", "variable", "said"),
     [

@@ -26,6 +26,7 @@ def doctor(home: Home, *arguments: str, code: int) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_study_that_is_driven_or_was_changed_by_hand_keeps_no_other_from_being_healed(
     home: Home,
 ) -> None:

@@ -88,6 +88,7 @@ def test_a_machine_that_never_comes_back_leaves_a_closed_run(shared_place: Place
     assert closed.info.status == "KILLED"
 
 
+@pytest.mark.slow
 def test_a_driver_may_die_while_it_takes_over(place: Place) -> None:
     place.write_study(trials=2)
     first = place.start()

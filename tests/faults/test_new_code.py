@@ -75,6 +75,7 @@ def check_versions(place: Place) -> None:
     assert [run.data.tags["tuner.code"] for run in place.runs()] == [old, old, new, new, new]
 
 
+@pytest.mark.slow
 def test_no_trial_is_trained_with_code_that_changes_while_the_study_runs(place: Place) -> None:
     """Neither by a trainer that takes the place of a dead one, nor after someone accepted it."""
     write_code(place)

@@ -133,6 +133,7 @@ def test_a_gate_that_needs_no_test_row_fails_before_the_test_set_is_opened(
     assert candidate.promotion.model not in registered(settings)
 
 
+@pytest.mark.slow
 def test_a_worse_candidate_replaces_the_champion_only_where_that_is_asked_for(
     make_candidate: MakeCandidate,
     publish_candidate: Publish,
