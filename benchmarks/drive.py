@@ -8,17 +8,17 @@ WAY is `tuner`, `long epochs` or `stock`. With `--profile` it prints where the t
 import argparse
 import cProfile
 import json
-import logging
 import os
 import pstats
 import sys
 import time
 import uuid
 from collections import defaultdict, deque
-from collections.abc import Callable
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
+from unittest.mock import patch
 
 import optuna
 
@@ -27,23 +27,19 @@ from benchmarks.overhead import EPOCHS, WORKERS, Sample
 from tuner.datasets.store import DatasetInfo
 from tuner.driver.driver_loop import Driver
 from tuner.driver.plans import Planner
+from tuner.driver.session import DriverSession
 from tuner.home import Home
 from tuner.recording.journal import Journal
-from tuner.recording.provenance import Provenance
 from tuner.search import importance, optuna_samplers, trials
 from tuner.search.trials import Trials
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Ledger
 from tuner.storage.database import Database
-from tuner.storage.drivers import DriverLease
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog
-from tuner.study.driver_events import ignore
 from tuner.training.plan import ModelPlan
 
-_logger = logging.getLogger(__name__)
-
-WATCHED = {
+WATCHED: dict[type, dict[str, str]] = {
     Trials: {"open": "ask", "report": "report", "flush": "report", "tell": "tell"},
     Ledger: dict.fromkeys(("claim", "close", "open_attempts", "has_free"), "ledger"),
     Journal: dict.fromkeys(
@@ -59,10 +55,31 @@ class Stopwatch:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
 
-    def watch(self, thing: object) -> None:
-        """Times the object's methods from here on."""
-        for method, measure in WATCHED[type(thing)].items():
-            setattr(thing, method, self._timed(getattr(thing, method), measure))
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Times the driver's loop and the methods in `WATCHED`, of any object, in the block."""
+        with ExitStack() as patched:
+            for watched, measures in WATCHED.items():
+                for method, measure in measures.items():
+                    timed = self._timed(getattr(watched, method), measure)
+                    patched.enter_context(patch.object(watched, method, timed))
+            run = self.loop()(Driver.run)
+            patched.enter_context(patch.object(Driver, "run", run))
+            yield
+
+    @contextmanager
+    def loop(self) -> Iterator[None]:
+        """Times the block as the whole loop, and the processor time that it takes."""
+        began, computing = time.perf_counter(), time.process_time()
+        try:
+            yield
+        finally:
+            self.seconds["all"] += time.perf_counter() - began
+            self.seconds["processor"] += time.process_time() - computing
+
+    def sample(self, trials: int) -> Sample:
+        """Milliseconds a trial, by measure."""
+        return {name: 1000 * spent / trials for name, spent in self.seconds.items()}
 
     def _timed(self, method: Callable[..., Any], measure: str) -> Callable[..., Any]:
         def timed(*arguments: Any, **named: Any) -> Any:
@@ -76,32 +93,21 @@ class Stopwatch:
 
 
 def driven(home: Home, database: Database, spec: StudySpec) -> Sample:
-    """Drives the study with everything that `run_study` gives to a driver."""
+    """Runs the study in the same driver's session as `run_study`, but ships nothing."""
     record = Catalog(database).create(spec, "study.yaml", (), _dataset(home.root))
     pool, stopwatch = InstantPool(WORKERS), Stopwatch()
     described = pool.describe(ModelPlan(name=spec.model), spec.dataset.name)
-    member = DriverLease(database, spec.name, home.uid, spec.lease_s)
-    nowhere = Provenance("", "", dirty=False)
-    journal = Journal(home, record, nowhere, leads=member.leads, say=_logger.warning)
-    with member, closing(journal):
-        rows = Trials(database, spec, member.uid)
-        ledger = Ledger(database, spec.name, member.uid)
-        for thing in (rows, ledger, journal):
-            stopwatch.watch(thing)
-        driver = Driver(
-            planner=Planner(home, spec, (), record.dataset, described, "float32"),
-            trials=rows,
-            ledger=ledger,
-            pool=pool,
-            journal=journal,
-            notify=ignore,
-        )
-        journal.study_opened()
-        with Loop() as loop:
-            summary = driver.run(lambda: False)
-        journal.study_closed(summary)
-    parts = {name: 1000 * spent / spec.trials for name, spent in stopwatch.seconds.items()}
-    return {**loop.sample(spec.trials), **parts}
+    session = DriverSession(
+        home=home,
+        database=database,
+        record=record,
+        planner=Planner(home, spec, (), record.dataset, described, "float32"),
+        pool=pool,
+        lease_s=spec.lease_s,
+    )
+    with stopwatch.watching():
+        session.run()
+    return stopwatch.sample(spec.trials)
 
 
 def stock(home: Home, spec: StudySpec) -> Sample:
@@ -117,8 +123,8 @@ def stock(home: Home, spec: StudySpec) -> Sample:
     )
     space = optuna_samplers.distributions(spec)
     waiting: deque[tuple[optuna.Trial, int]] = deque()
-    asked = 0
-    with Loop() as loop:
+    asked, stopwatch = 0, Stopwatch()
+    with stopwatch.loop():
         while asked < spec.trials or waiting:
             while asked < spec.trials and len(waiting) < WORKERS:
                 waiting.append((study.ask(space), 1))
@@ -131,24 +137,7 @@ def stock(home: Home, spec: StudySpec) -> Sample:
             trial.report(value, step=epoch)
             trial.should_prune()
             waiting.append((trial, epoch + 1))
-    return loop.sample(spec.trials)
-
-
-class Loop:
-    """Times the block that it is entered for."""
-
-    def __enter__(self) -> Self:
-        self._began, self._computing = time.perf_counter(), time.process_time()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._seconds = time.perf_counter() - self._began
-        self._computed = time.process_time() - self._computing
-
-    def sample(self, trials: int) -> Sample:
-        """Milliseconds a trial."""
-        computed = 1000 * self._computed / trials
-        return {"all": 1000 * self._seconds / trials, "processor": computed}
+    return stopwatch.sample(spec.trials)
 
 
 def study_spec(sampler: str, count: int) -> StudySpec:

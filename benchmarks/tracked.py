@@ -10,14 +10,14 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from statistics import median
-from typing import Any
 from unittest.mock import patch
 
 from tuner.driver import session
+from tuner.driver.run_study import run_study
 from tuner.home import Home
 from tuner.spec.text.reader import read_study
 from tuner.study.driver_events import EpochDone, ProgressEvent, TrialBegan, TrialDone
@@ -79,16 +79,6 @@ def _later(epochs: Iterable[EpochDone]) -> list[float]:
     return [one.seconds for one in epochs if one.epoch > 1 and one.seconds is not None]
 
 
-class _NoShipment:
-    def name_runs(self) -> None:
-        """There are none."""
-
-
-@contextmanager
-def _nothing_shipped(*_: object) -> Iterator[Any]:
-    yield _NoShipment()
-
-
 def main() -> None:
     """Runs the study and prints the sample as JSON."""
     arguments = argparse.ArgumentParser(description=__doc__)
@@ -101,9 +91,9 @@ def main() -> None:
     with ExitStack() as changed:
         changed.enter_context(patch.object(session, "_SHIPPING_S", _PATIENCE_S))
         if asked.untracked:
-            changed.enter_context(patch.object(session, "shipping", _nothing_shipped))
+            changed.enter_context(patch.object(session, "shipping", lambda *_: nullcontext()))
         home = Home.from_environment()
-        summary = session.run_study(file, home, notify=watch.take)
+        summary = run_study(file, home, notify=watch.take)
     if summary.counts["completed"] != summary.slots:
         raise SystemExit(f"not every trial trained all its epochs: {summary.counts}")
     if asked.complete and survey(home.devoted(summary.study)).pending:

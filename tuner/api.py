@@ -49,7 +49,7 @@ def run_study(
     Raises:
         TunerError: see `tuner.errors`.
     """
-    from tuner.driver.session import run_study as run
+    from tuner.driver.run_study import run_study as run
     from tuner.study.study_file import StudyFile
 
     path = Path(file)

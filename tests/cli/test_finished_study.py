@@ -64,7 +64,7 @@ def test_an_open_precision_is_settled_once_and_for_all(finished: Workshop) -> No
 def test_a_study_keeps_the_budget_that_it_has_begun(finished: Workshop) -> None:
     again = finished.tuner("run-study", "study.yaml", "--trials", "2")
 
-    assert "going on with its budget of 3" in again.stderr
+    assert "keeping its budget of 3" in again.stderr
     assert "shapes: 3 completed" in again.stdout
 
 

@@ -58,7 +58,7 @@ def test_what_mlflow_lost_or_nobody_knows_is_named_and_shipped_again(place: Plac
     assert "trial 1, attempt 0: its run lacks the epochs 2" in said
     assert "trial 2, attempt 0: is over, and its run is open" in said
     assert "trial 2, attempt 0: the database does not know its run" in said
-    assert f"run {stranger.info.run_id}: the database knows no such attempt" in said
+    assert f"run {stranger.info.run_id}: the database has no such attempt" in said
     client.delete_run(stranger.info.run_id)
     doctor(place, "--fix")
     place.check(trials=3)
@@ -113,7 +113,7 @@ def test_what_was_deleted_by_hand_is_named_and_restored_from_what_is_left(place:
     said = doctor(place, "--fix", code=1)
 
     assert "lacks" not in said
-    assert "cannot be read, and what stood there is left out" in said
+    assert "cannot be read, and their content is left out" in said
     restored = client.get_run(parent)
     assert (restored.info.lifecycle_stage, restored.info.status) == ("active", "FINISHED")
     assert restored.data.metrics["trials_completed"] == 3

@@ -61,7 +61,7 @@ def test_a_home_of_any_name_holds_all_and_goes_on_where_it_is_moved(
     assert f"MLflow: new artifacts go to {odd.folder}/home/mlartifacts, not to" in said
     client.restore_experiment(client.get_experiment_by_name("tuner").experiment_id)
     assert moved.run() == 3
-    assert "the state folder was moved; mend that with: tuner doctor --fix" in moved.said()
+    assert "the state folder was moved; repair that with: tuner doctor --fix" in moved.said()
 
     assert "MLflow agree" in doctor(moved, "--fix")
     assert moved.run() == 0

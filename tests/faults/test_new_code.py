@@ -94,5 +94,5 @@ def test_no_trial_is_trained_with_code_that_changes_while_the_study_runs(place: 
     with place._opened() as database:
         CodeVersions(database, "fault").settle({"networks.py": ""}, trials=1, accepts=True)
     assert driver.wait() == 2
-    assert "goes on with other code" in place.said()
+    assert "other code was accepted" in place.said()
     assert place.outcomes() == ["lost", "interrupted", "interrupted"]

@@ -74,7 +74,7 @@ def test_a_full_disk_of_the_spools_stops_no_trial(home_disk: Path, place: Place)
     eventually(lambda: place.said().count(" epoch ") > told + 1)
     filler.unlink()
     assert driver.wait() == 0
-    assert "everything that waited is written" in place.said()
+    assert "all waiting events are written" in place.said()
     place.check(trials=2)
 
 

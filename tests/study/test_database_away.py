@@ -16,6 +16,7 @@ from tuner.home import Home
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog
+from tuner.study.driver_events import ProgressEvent, SetupStep
 from tuner.training.plan import TrialPlan
 
 Spec = Callable[..., StudySpec]
@@ -83,11 +84,16 @@ def test_a_connection_that_is_cut_at_any_moment_costs_no_trial(
     spec = study_spec(trials=TRIALS, pruner="median")
     away_bench.record(spec)
     said: list[str] = []
+
+    def hear(event: ProgressEvent) -> None:
+        if isinstance(event, SetupStep):
+            said.append(event.text)
+
     with (
         away_bench.database.retrying(stopped=lambda: False, say=said.append),
         trouble(proxy) as made,
     ):
-        away_bench.run(spec, scripted(size=3))
+        away_bench.run(spec, scripted(size=3), notify=hear)
     assert {"dropped", "cut"} <= set(made)
     assert said
     assert said[0].startswith("waiting for the database: ")

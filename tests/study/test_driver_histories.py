@@ -26,7 +26,7 @@ from sqlalchemy import select, update
 
 from tests.study.conftest import Bench, small_study
 from tuner.errors import SupersededError
-from tuner.recovery.takeover import give_up
+from tuner.recovery.takeover import end_driver
 from tuner.search.trials import OpenTrial, Trials
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Claim, Ledger
@@ -260,7 +260,7 @@ class DriverHistories(RuleBasedStateMachine):
             enough = LEASE_S / 2 if found.home == driver.home else LEASE_S
             assert gone or self.now - found.beat_at > enough - TICK_S
             assert not (found.awake and not found.dead), "a driver that sends heartbeats lives"
-            closed = give_up(driver.database, self.spec.name, row)
+            closed = end_driver(driver.database, self.spec.name, row)
             assert {each.slot: each.outcome for each in closed} == found.outcomes()
             found.given_up = True
 

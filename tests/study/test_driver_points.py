@@ -183,7 +183,7 @@ def test_a_grid_that_was_begun_in_another_order_is_trained_whole(
     spec = study_spec(**_GRID, baseline=[{"learning_rate": 0.05}], seeds=seeds)
     order = [stated_point(spec, point * seeds, {}) for point in range(8)]
     begun = [order[each] for each in (1, 7, 0, 4)[: 4 // seeds]]
-    driver = bench.member(spec)
+    driver = bench.member(spec, lease_s=2)
     ledger, trials = bench.ledger(spec, driver), bench.trials(spec, driver)
     for point in begun:
         ledger.enqueue(point)

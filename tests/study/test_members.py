@@ -19,7 +19,7 @@ from tests.study.conftest import Bench, ScriptedPool
 from tests.waiting import wait_until
 from tuner.errors import RefusedError, SupersededError
 from tuner.home import Home
-from tuner.recovery.takeover import give_up
+from tuner.recovery.takeover import end_driver
 from tuner.search.trials import Trials
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Claim, Ledger
@@ -181,7 +181,7 @@ def test_who_was_given_up_commits_nothing_more(each_bench: Bench, study_spec: Sp
         opened = trials.open(claimed)
         (present,) = Drivers(each_bench.database, "small").registered()
 
-        closed = give_up(each_bench.database, "small", present)
+        closed = end_driver(each_bench.database, "small", present)
 
         assert [(each.uid, each.outcome) for each in closed] == [(claimed.uid, "interrupted")]
         opened.trial.set_user_attr("late", 1)
@@ -206,8 +206,8 @@ def test_who_is_given_up_twice_is_given_up_once(each_bench: Bench, study_spec: S
     with other_driver(each_bench, study_spec()) as (database, member):
         claim(Ledger(database, "small", member.uid))
         (present,) = Drivers(each_bench.database, "small").registered()
-        assert len(give_up(each_bench.database, "small", present)) == 1
-        assert give_up(each_bench.database, "small", present) == []
+        assert len(end_driver(each_bench.database, "small", present)) == 1
+        assert end_driver(each_bench.database, "small", present) == []
 
 
 def test_a_row_that_was_told_is_closed_as_it_was_told(each_bench: Bench, study_spec: Spec) -> None:
@@ -217,7 +217,7 @@ def test_a_row_that_was_told_is_closed_as_it_was_told(each_bench: Bench, study_s
         trials = Trials(database, spec, member.uid)
         trials.fail(trials.open(claim(Ledger(database, "small", member.uid))), "as it says")
         (present,) = Drivers(each_bench.database, "small").registered()
-        (closed,) = give_up(each_bench.database, "small", present)
+        (closed,) = end_driver(each_bench.database, "small", present)
     assert closed.outcome == "failed"
     assert each_bench.ledger(spec).attempts()[0].final
 

@@ -12,7 +12,7 @@ from sqlalchemy import update
 
 from tests.study.conftest import Bench, ScriptedPool
 from tests.waiting import wait_until
-from tuner.driver.session import run_study
+from tuner.driver.run_study import run_study
 from tuner.errors import DataError, RefusedError, SpecError, UnavailableError, UsageError
 from tuner.home import Home
 from tuner.recording.provenance import provenance

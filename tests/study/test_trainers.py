@@ -62,7 +62,7 @@ def settle(
         planner = Planner(bench.home, spec, (), dataset, described, "float32")
         with ExitStack() as stack:
             mine = Trainers(bench.home, spec, 1, cluster, stack, bench.said.append)
-            return mine.settle(planner, epochs=1)[0]
+            return mine.decide(planner, epochs=1)[0]
 
     return run
 

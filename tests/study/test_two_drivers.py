@@ -32,7 +32,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 with open_database(home) as database:
     bench = Bench(home, database, DatasetInfo.model_validate_json(dataset))
-    bench.run(StudySpec.model_validate_json(spec), ScriptedPool(size=3, curve=slowly))
+    bench.run(StudySpec.model_validate_json(spec), ScriptedPool(size=3, curve=slowly), lease_s=6)
 """
 
 

@@ -14,14 +14,14 @@ from sqlalchemy import select, update
 from tests.damage import damage
 from tests.study.conftest import Bench, ScriptedPool
 from tests.waiting import LONGEST_S, wait_until
-from tuner.driver.session import run_study
+from tuner.driver.run_study import run_study
 from tuner.errors import UnavailableError
 from tuner.home import Home
-from tuner.recording.shipping import DriverShipping, tell_elsewhere, tell_lacking
-from tuner.recovery.clearing import clear_home
+from tuner.recording.shipping import DriverShipping, report_refused_parts, report_trials_elsewhere
 from tuner.recovery.doctor import Doctor
 from tuner.recovery.examination import Kind
-from tuner.recovery.unshipped import Unshipped
+from tuner.recovery.takeover import recover_study
+from tuner.recovery.unshipped import UnshippedStudies
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Ledger
 from tuner.storage.drivers import DriverLease
@@ -70,7 +70,7 @@ def test_what_a_driver_left_is_settled_once_others_have_ended_the_study(
     pool = scripted(curve=later_is_better)
     bench.run(spec, pool, stopped=lambda: bool(done), notify=note)
     other.run(spec, scripted(curve=later_is_better))
-    unshipped = Unshipped(bench.home, lambda _: None)
+    unshipped = UnshippedStudies(bench.home, lambda _: None)
     with pytest.raises(UnavailableError, match="MLflow does not have everything of small"):
         unshipped.check()
 
@@ -105,7 +105,7 @@ def test_a_study_of_a_newer_tuner_is_left_to_others(
         newer = json.dumps(json.loads(text) | {"unheard_of": 1})
         connection.execute(update(studies).values(spec=newer))
     said: list[str] = []
-    unshipped = Unshipped(
+    unshipped = UnshippedStudies(
         bench.home,
         lambda event: said.extend([event.text] if isinstance(event, SetupStep) else []),
     )
@@ -126,7 +126,7 @@ def test_mlflow_away_keeps_a_worker_waiting_for_one_study_alone_and_then_for_ano
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setattr("tuner.recovery.unshipped._SHIPPING_S", 0.1)
     tried: list[str] = []
-    unshipped = Unshipped(bench.home, lambda _: None)
+    unshipped = UnshippedStudies(bench.home, lambda _: None)
     ship = unshipped._ship
 
     def note(name: str, ledger: Ledger) -> None:
@@ -152,7 +152,7 @@ def test_a_deleted_experiment_ends_a_workers_shipping_with_what_to_do(
     client = open_store(tracking.uri)
     client.delete_experiment(client.create_experiment(tracking.experiment))
     said: list[str] = []
-    unshipped = Unshipped(
+    unshipped = UnshippedStudies(
         bench.home,
         lambda event: said.extend([event.text] if isinstance(event, SetupStep) else []),
     )
@@ -172,12 +172,12 @@ def test_a_shipper_that_dies_is_started_again(
 ) -> None:
     spec = study_spec(trials=1)
     bench.run(spec, scripted())
-    monkeypatch.setattr("tuner.recording.shipping._AGAIN_S", 0)
+    monkeypatch.setattr("tuner.recording.shipping._RESTART_S", 0)
     tracking = TrackingSettings.from_environment(bench.home.root)
     shipment = DriverShipping(bench.home.devoted("small"), tracking, bench.ledger(spec))
     shipment._shipper._process.kill()
     wait_until(lambda: not shipment._shipper.alive, LONGEST_S)
-    shipment.look()
+    shipment.supervise()
     assert shipment._shipper.alive
     shipment.drain(lambda: LONGEST_S, lambda _: None)
     assert survey(bench.home.devoted("small")).pending == 0
@@ -203,7 +203,7 @@ def assert_shipped_whole(bench: Bench, trials: int) -> None:
 
 
 def ship_all(bench: Bench) -> None:
-    unshipped = Unshipped(bench.home, lambda _: None)
+    unshipped = UnshippedStudies(bench.home, lambda _: None)
 
     def shipped() -> bool:
         unshipped.ship(bench.database)
@@ -270,10 +270,10 @@ def test_trials_that_another_home_has_still_to_ship_are_told_of(
     absent = [finding for finding in found if finding.kind is Kind.ELSEWHERE]
     assert [finding.about for finding in absent] == ["trial 0, attempt 0", "trial 1, attempt 0"]
     assert f"tuner sync in its home on {host} ships it" in absent[0].text
-    tell_elsewhere(other.home, other.database, "small", pytest.fail)
+    report_trials_elsewhere(other.home, other.database, "small", pytest.fail)
     with bench.database.engine.begin() as connection:
         connection.execute(update(drivers).values(ended_ms=None))
-    tell_elsewhere(bench.home, bench.database, "small", pytest.fail)
+    report_trials_elsewhere(bench.home, bench.database, "small", pytest.fail)
 
 
 @pytest.mark.slow
@@ -288,9 +288,9 @@ def test_a_home_opens_the_studys_run_once_its_dead_leader_is_given_up(
     other.run(spec, scripted())
     leader._stopping.set()
 
-    clear_home(other.home, other.database, record, print)
+    recover_study(other.home, other.database, record, print)
     assert not read_events(other.home.parent("small"))[0]
-    clear_home(other.home, other.database, record, print, patient=True)
+    recover_study(other.home, other.database, record, print, patient=True)
 
     ship_all(other)
     assert_shipped_whole(other, trials=1)
@@ -357,7 +357,7 @@ def test_a_damaged_line_blocks_no_study_of_the_home(
     ship_all(bench)
     assert_shipped_whole(bench, trials=2)
     said: list[str] = []
-    tell_lacking(survey(bench.home.devoted("small")), said.append)
+    report_refused_parts(survey(bench.home.devoted("small")), said.append)
     (text,) = said
     assert text.startswith("2 lines of what was recorded here cannot be read"), "once for all"
 
@@ -401,7 +401,7 @@ def test_doctor_heals_runs_whose_beginning_was_damaged_before_it_was_known_how(
     open_runs = [each.about for each in doctor.findings() if each.kind is Kind.RUNNING]
     assert open_runs == ["trial 0, attempt 0", "trial 1, attempt 0", "the study"]
 
-    doctor.heal(lambda _: None)
+    doctor.repair(lambda _: None)
 
     assert_shipped_whole(bench, trials=2)
     assert {each.kind for each in doctor.findings()} == {Kind.DAMAGED}

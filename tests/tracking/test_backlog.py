@@ -41,7 +41,7 @@ def test_what_a_full_disk_does_not_take_is_written_once_there_is_room(disk: Path
     backlog.append(other, ModelDisplaced(at_ms=2))
     assert read_events(one)[0] == events[:20]
     assert [event.kind for event in read_events(other)[0]] == ["model-displaced"] * 2
-    assert said[1:] == ["everything that waited is written"]
+    assert said[1:] == ["all waiting events are written"]
     backlog.close()
     assert len(said) == 2
 

@@ -19,7 +19,7 @@ from tuner.errors import ExitCode, UnavailableError
 from tuner.tracking.inspection import look_at
 from tuner.tracking.mlflow.experiments import open_store
 from tuner.tracking.mlflow.run_deletion import A_DOUBLE, DELETED_TAG, delete_runs, discard
-from tuner.tracking.mlflow.store_repair import mend
+from tuner.tracking.mlflow.store_repair import repair_store
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipping.shipper import Shipper
 from tuner.tracking.shipping.study_shipper import StudyShipper
@@ -205,7 +205,7 @@ def test_an_experiment_that_is_deleted_while_it_is_shipped_to_costs_no_event(
     go_on(recorder)
     with pytest.raises(Exception, match="is deleted; restore it with: tuner doctor --fix"):
         begun.ship(finishing=True)
-    mend(local, driven=[])
+    repair_store(local, driven=[])
     while begun.ship(finishing=True):
         pass
 

@@ -271,5 +271,5 @@ def test_a_model_whose_file_is_gone_is_named(recorder: Recorder) -> None:
 
 
 def test_an_event_in_the_wrong_spool_is_refused(recorder: Recorder) -> None:
-    with pytest.raises(RefusedError, match="must stand in an attempt's spool"):
+    with pytest.raises(RefusedError, match="belongs into an attempt's spool"):
         StudyRun(recorder.opened()).update(recorder.epoch(1, math.nan))

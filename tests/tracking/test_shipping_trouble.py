@@ -13,7 +13,7 @@ from tests.tracking.recorder import Recorder, summary
 from tests.tracking.store import Store, forget_progress, ship
 from tuner.errors import RefusedError
 from tuner.tracking.mlflow.mlflow_store import MlflowStore
-from tuner.tracking.mlflow.store_repair import mend, troubles
+from tuner.tracking.mlflow.store_repair import repair_store, store_problems
 from tuner.tracking.runs.run_update import RunOpening
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipping.study_shipper import StudyShipper
@@ -213,9 +213,9 @@ def test_a_deleted_experiment_is_left_alone(recorder: Recorder, local: TrackingS
     store.client.delete_experiment(store.experiment.experiment_id)
     with pytest.raises(RefusedError, match=r"experiment 'tuner' is deleted.*doctor --fix"):
         ship(recorder.folder, local)
-    assert [each.text for each in troubles(local)] == ["experiment 'tuner' is deleted"]
-    mend(local, driven=["sweep"])
-    assert troubles(local) == []
+    assert [each.text for each in store_problems(local)] == ["experiment 'tuner' is deleted"]
+    repair_store(local, driven=["sweep"])
+    assert store_problems(local) == []
     assert ship(recorder.folder, local) == 0
     assert Store(local).experiment.lifecycle_stage == "active"
 
@@ -240,17 +240,17 @@ def test_a_store_that_was_moved_with_its_folder_is_mended(
 
     with pytest.raises(RefusedError, match=r"the state folder was moved.*tuner doctor --fix"):
         ship(recorder.folder, here)
-    assert [local.artifact_root in each.text for each in troubles(here)] == [True]
+    assert [local.artifact_root in each.text for each in store_problems(here)] == [True]
     with pytest.raises(RefusedError, match=r"stop it first: tuner stop sweep"):
-        mend(here, driven=["sweep"])
+        repair_store(here, driven=["sweep"])
     left_behind = StudyShipper(recorder.folder, local, lambda: True)
     left_behind.ship()
     with pytest.raises(RefusedError, match=r"not moved while the events in .* are being shipped"):
-        mend(here, [], [recorder.folder])
-    assert [local.artifact_root in each.text for each in troubles(here)] == [True]
+        repair_store(here, [], [recorder.folder])
+    assert [local.artifact_root in each.text for each in store_problems(here)] == [True]
     left_behind.close()
-    mend(here, [], [recorder.folder])
-    assert troubles(here) == troubles(local) == []
+    repair_store(here, [], [recorder.folder])
+    assert store_problems(here) == store_problems(local) == []
 
     shutil.rmtree(local.artifact_root)
     after = Store(here)
@@ -269,8 +269,8 @@ def test_artifacts_that_were_put_elsewhere_on_purpose_stay_there(
     MlflowClient(local.uri).create_experiment(local.experiment, chosen)
     recorder.whole_study()
     assert ship(recorder.folder, local) == 0
-    assert troubles(local) == []
-    mend(local, driven=[])
+    assert store_problems(local) == []
+    repair_store(local, driven=[])
     assert Store(local).experiment.artifact_location == chosen
     assert Store(local).artifacts("trial 0")
     assert local.misplaced("s3://bucket/mlartifacts") == ""
@@ -287,7 +287,7 @@ def test_addresses_stay_where_the_artifacts_are_nowhere(
     shutil.rmtree(local.artifact_root)
     here = TrackingSettings.from_environment(moved, {})
     with pytest.raises(RefusedError, match=r"neither .*/mlartifacts nor .*/elsewhere/mlartifacts"):
-        mend(here, driven=[])
+        repair_store(here, driven=[])
     before = Path(local.artifact_root).as_uri()
     assert Store(here).experiment.artifact_location == before
 

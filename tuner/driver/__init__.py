@@ -1,4 +1,5 @@
-"""Running a study: the loop, the session around it, orders, plans, trainers, and the worker.
+"""Runs studies: loop, session, orders, plans, trainers, and the worker.
 
-Knows neither Keras nor MLflow. Start at `session.run_study` and `loop.Driver`.
+Knows neither Keras nor MLflow. Start at `run_study.run_study`, `session.DriverSession` and
+`driver_loop.Driver`.
 """

@@ -1,24 +1,26 @@
-"""The driver: claims slots, asks, hands plans to trainers, reports, prunes and tells.
+"""The driver's loop: claims slots, hands plans to trainers, reports epochs, and ends trials.
 
-It keeps a fixed order where an end is written: Optuna's row, then the spool, then the
-ledger. A driver that dies in between leaves an open attempt, and `recovery` finishes what
-the row and the spool already say.
+The end of an attempt is written in a fixed order: Optuna's row, the spool, the ledger. A driver
+that dies in between leaves an open attempt, and `recovery` finishes what the row and the spool
+already say.
 """
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tuner.code import digest
+from tuner.driver.orders import Control, Orders
 from tuner.driver.plans import Planner
 from tuner.errors import SupersededError, UnavailableError
 from tuner.recording.journal import Journal
+from tuner.recording.shipping import DriverShipping
 from tuner.recovery.retention import BestModels, remove_checkpoints
+from tuner.recovery.takeover import PeerDrivers
 from tuner.search import points
 from tuner.search.importance import PacedImportance
 from tuner.search.trials import OpenTrial, Trials
 from tuner.storage.attempts import Claim, Ledger
+from tuner.storage.studies import DesiredState
 from tuner.study.driver_events import (
     EpochDone,
     Notify,
@@ -46,13 +48,13 @@ from tuner.workers.pool import (
     TrainerReady,
 )
 
-_PULSE_S = 0.5
-"""How long the driver waits for an event before it looks around."""
+_ROUND_S = 0.5
+"""How long the driver waits for an event of a trainer before it begins another round."""
 
 
 @dataclass
 class _Active:
-    """An attempt in a trainer's hands."""
+    """An attempt that a trainer works on."""
 
     claim: Claim
     opened: OpenTrial
@@ -60,7 +62,7 @@ class _Active:
     started: float = field(default_factory=time.perf_counter)
 
     heard: float = field(default_factory=time.monotonic)
-    """When the trainer last told of an epoch."""
+    """When the trainer last reported an epoch."""
 
     @property
     def seconds(self) -> float:
@@ -68,7 +70,7 @@ class _Active:
 
 
 class Driver:
-    """Runs the free slots of one study on one pool."""
+    """Runs the free slots of one study on one pool of trainers."""
 
     def __init__(
         self,
@@ -78,11 +80,14 @@ class Driver:
         ledger: Ledger,
         pool: TrainerPool,
         journal: Journal,
+        peers: PeerDrivers,
+        control: Control,
+        shipping: DriverShipping | None,
         notify: Notify,
         epoch_limit_s: float = math.inf,
         stays: bool = True,
     ) -> None:
-        """Drives with what the others own.
+        """Composes a driver; the caller owns the parts and closes them.
 
         Args:
             planner: makes the plans.
@@ -90,10 +95,13 @@ class Driver:
             ledger: claims slots.
             pool: trains.
             journal: writes the spools.
-            notify: hears of everything.
-            epoch_limit_s: a trainer that tells of no epoch for so long is killed.
-            stays: whether a driver with nothing in hand waits for what others still try, who
-                may die or hand it back, and for the end of a pause.
+            peers: takes over other drivers that have died.
+            control: says whether to run, pause or stop, and the budget.
+            shipping: ships the spools; None when nothing is shipped.
+            notify: receives every progress event.
+            epoch_limit_s: a trainer that reports no epoch for this many seconds is killed.
+            stays: whether a driver with nothing to do waits for the attempts of other drivers,
+                which may die or hand them back, and for the end of a pause.
         """
         self._planner = planner
         self._spec = planner.spec
@@ -101,6 +109,9 @@ class Driver:
         self._ledger = ledger
         self._pool = pool
         self._journal = journal
+        self._peers = peers
+        self._control = control
+        self._shipping = shipping
         self._notify = notify
         self._epoch_limit_s = epoch_limit_s
         self._stays = stays
@@ -109,34 +120,38 @@ class Driver:
         self._active: dict[tuple[int, int], _Active] = {}
         self._listened = 0.0
         self._remarks: set[str] = set()
-        self._code = digest(planner.described.code)
+        self._code = planner.code
+        self._orders = control.latest
 
-    def run(
-        self,
-        stopped: Callable[[], bool],
-        paused: Callable[[], bool] = lambda: False,
-        trials: Callable[[], int] | None = None,
-    ) -> StudySummary:
-        """Trains until no slot is free, or until `stopped`; what is in progress is handed back.
+    def run(self) -> StudySummary:
+        """Trains until no slot is left, or until the orders say stop.
 
-        While `paused`, what is in progress goes on and nothing begins; `trials` is the study's
-        budget as it is now. All are asked at least every half second.
+        Attempts that are in progress at the end are handed back. During a pause they go on, and
+        no other begins. A round takes about half a second, longer while the database is away.
+
+        Raises:
+            SupersededError: other drivers took this one over.
+            UsageError: other code than this driver's was accepted for the study.
+            UnavailableError: MLflow turns every run down until a person has repaired something, or
+                a folder of an attempt cannot be made.
+            RefusedError: the study was deleted meanwhile.
         """
         self._listened = time.monotonic()
         try:
-            while not stopped():
-                if trials is not None and trials() != self._spec.trials:
-                    self._spec = self._spec.model_copy(update={"trials": trials()})
-                on_hold = paused()
-                if not on_hold:
+            while (orders := self._control.poll()).state is not DesiredState.STOP:
+                self._follow(orders)
+                if self._shipping is not None:
+                    self._shipping.supervise()
+                self._peers.take_over_dead()
+                if orders.state is DesiredState.RUN:
                     self._fill()
-                if not self._active and (self._nothing_left() or (on_hold and not self._stays)):
+                if self._is_over(orders):
                     break
                 self._hear()
                 self._kill_hung()
                 self._trials.flush()
         except SupersededError:
-            self._let_go("others took it over")
+            self._abandon("others took it over")
             raise
         finally:
             self._hand_back("the driver stopped")
@@ -147,11 +162,29 @@ class Driver:
         return summary
 
     def summary(self) -> StudySummary:
-        """Where the study stands, other drivers' trials included."""
+        """The study's present state, with the trials of all its drivers."""
         return summarise(self._spec, self._trials, self._ledger)
 
+    def _follow(self, orders: Orders) -> None:
+        """Adopts the budget, and says when a pause begins or ends."""
+        if orders.trials != self._spec.trials:
+            self._spec = self._spec.model_copy(update={"trials": orders.trials})
+        before, self._orders = self._orders, orders
+        if orders.state == before.state:
+            return
+        if orders.state is DesiredState.PAUSE:
+            self._say(f"paused: no trial begins until: tuner resume {self._spec.name}")
+        else:
+            self._say("resumed")
+
+    def _is_over(self, orders: Orders) -> bool:
+        """Whether this driver has nothing more to do."""
+        if self._active:
+            return False
+        return self._nothing_left() or (orders.state is DesiredState.PAUSE and not self._stays)
+
     def _nothing_left(self) -> bool:
-        """In this order: a slot that is handed back in between is seen to be free."""
+        # In this order: a slot that is handed back between the two queries counts as free.
         if self._stays and self._ledger.open_attempts():
             return False
         return not self._ledger.has_free(self._spec.slots)
@@ -161,7 +194,7 @@ class Driver:
             self._begin(claim)
 
     def _claim(self) -> Claim | None:
-        """A replicate waits until the first slot of its point has a whole point to copy."""
+        """Claims a slot. Further seeds of a point wait until its first slot has all parameters."""
         opened = self._trials.by_slot() if self._spec.seeds > 1 else {}
         known = {
             slot for slot, row in opened.items() if row.params.keys() >= self._spec.domains.keys()
@@ -175,7 +208,7 @@ class Driver:
         )
 
     def _begin(self, claim: Claim) -> None:
-        # The folder comes first: by it `recovery` knows whose attempt this is.
+        # The folder comes first: `recovery` sees by it that the attempt is of this home.
         folder = self._planner.home.attempt(self._spec.name, claim.slot, claim.number)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -198,11 +231,11 @@ class Driver:
         )
 
     def _hear(self) -> None:
-        match self._pool.next_event(_PULSE_S):
+        match self._pool.next_event(_ROUND_S):
             case Reported(plan=plan) | Finished(plan=plan) | Lost(plan=plan) if (
                 plan.key not in self._active
             ):
-                pass  # of a plan that this driver has let go
+                pass  # of a plan that this driver has given up
             case Reported(plan=plan, event=event):
                 self._journal.reported(plan, event)
                 if isinstance(event, EpochEnded):
@@ -212,22 +245,20 @@ class Driver:
             case Lost(plan=plan, reason=reason):
                 self._lose(self._active.pop(plan.key), reason)
             case TrainerReady(trainer=trainer) if trainer.device != trainer.assigned:
-                self._notify(SetupStep(_without_its_gpu(trainer)))
+                self._say(_without_its_gpu(trainer))
             case GivenUp(reason=reason):
-                self._notify(
-                    SetupStep(f"going on with {count(self._pool.size, 'trainer')}: {reason}")
-                )
+                self._say(f"continuing with {count(self._pool.size, 'trainer')}: {reason}")
             case TrainerReady() | None:
                 pass
 
     def _kill_hung(self) -> None:
-        """A trainer that hangs is killed; `Lost` follows, and with it another attempt.
+        """Kills trainers that hang. The pool then reports `Lost`, and another attempt follows.
 
-        Time in which the driver itself listened to nobody, because the database was away, is
-        nobody's fault.
+        Time in which the driver read no events, for example because the database was away, does
+        not count.
         """
         now = time.monotonic()
-        deaf_s, self._listened = max(0.0, now - self._listened - _PULSE_S), now
+        deaf_s, self._listened = max(0.0, now - self._listened - _ROUND_S), now
         for active in self._active.values():
             active.heard += deaf_s
             if now - active.heard > self._epoch_limit_s:
@@ -235,10 +266,10 @@ class Driver:
                 self._pool.kill(active.plan, f"no epoch came to an end within {limit}")
 
     def _remark(self, text: str) -> None:
-        """Says a thing once, however many trials it is true of."""
+        """Says a remark once, however many trials it applies to."""
         if text not in self._remarks:
             self._remarks.add(text)
-            self._notify(SetupStep(f"{self._spec.model}: {text}"))
+            self._say(f"{self._spec.model}: {text}")
 
     def _report(self, active: _Active, report: EpochReport) -> None:
         active.heard = time.monotonic()
@@ -280,7 +311,7 @@ class Driver:
         )
 
     def _lose(self, active: _Active, reason: str) -> None:
-        """The trainer died: another attempt follows, unless this slot has had its share."""
+        """Hands back an attempt whose trainer died, or fails the trial after the last retry."""
         earlier = [
             attempt
             for attempt in self._ledger.attempts()
@@ -308,7 +339,7 @@ class Driver:
         )
 
     def _hand_back(self, reason: str) -> None:
-        """The spools come first: they can be written without a database too."""
+        # The spools come first: they can be written without a database.
         active, self._active = list(self._active.values()), {}
         for each in active:
             self._journal.attempt_ended(each.plan.folder, Outcome.INTERRUPTED, None, reason)
@@ -317,11 +348,8 @@ class Driver:
             self._ledger.close(each.claim.uid, Outcome.INTERRUPTED)
             self._notify(TrialHandedBack(each.opened.number, reason))
 
-    def _let_go(self, reason: str) -> None:
-        """Rows and ledger belong to others now, who have closed these attempts as interrupted.
-
-        The spools tell how far they came.
-        """
+    def _abandon(self, reason: str) -> None:
+        """Ends the spools alone: other drivers own the rows and have closed the attempts."""
         for active in self._active.values():
             self._pool.kill(active.plan, reason)
             self._journal.attempt_ended(active.plan.folder, Outcome.INTERRUPTED, None, reason)
@@ -339,13 +367,16 @@ class Driver:
             remove_checkpoints(self._planner.home, plan.study, plan.slot, until=plan.attempt)
 
     def _progressed(self) -> Standing:
-        """Tells what has ended since; `run` tells of all trials once more when it leaves."""
+        """Records the trials that have ended since; `run` records all of them at its end."""
         rows = self._trials.cached()
         standing = standing_of(self._spec, rows, self._ledger.open_attempts())
         ended = (row for row in rows if row.state.is_finished())
         news = [ended_summary(row) for row in ended if not self._journal.knows(row.number)]
         self._journal.study_progressed(standing, news, self._importance.if_due())
         return standing
+
+    def _say(self, text: str) -> None:
+        self._notify(SetupStep(text))
 
 
 def _without_its_gpu(trainer: TrainerInfo) -> str:

@@ -1,83 +1,75 @@
-"""What a driver asks between events: whether to stop or pause, and what the budget is now."""
+"""Orders: whether a driver is to run, pause or stop, and the study's budget."""
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from tuner.errors import UsageError
-from tuner.recording.shipping import DriverShipping
 from tuner.storage.studies import Catalog, DesiredState
 
-_ASK_DATABASE_S = 1.0
-"""How often a driver looks what is wanted of it."""
+_POLL_S = 1.0
+"""How often the database is queried."""
 
 
-class Pulse:
-    """Asked several times a second; looks after what has to be done now and then."""
+@dataclass(frozen=True)
+class Orders:
+    """What a driver is to do now."""
+
+    state: DesiredState
+    trials: int
+    """The study's budget, which may change while it runs."""
+
+
+class Control:
+    """Reads the orders of one study's driver. It reads only; the driver acts on them."""
 
     def __init__(
-        self,
-        catalog: Catalog,
-        study: str,
-        shipment: DriverShipping,
-        stopped: Callable[[], bool],
-        look_around: Callable[[], None],
-        say: Callable[[str], None],
-        trials: int,
-        code: str,
+        self, catalog: Catalog, study: str, stopped: Callable[[], bool], trials: int, code: str
     ) -> None:
-        """Asks on behalf of the study's driver, whose budget is `trials` so far.
+        """Reads for a driver that begins with a budget of `trials`.
 
-        It trains with the code of that digest.
+        Args:
+            catalog: the studies of the database.
+            study: the study's name.
+            stopped: whether this process was told to stop.
+            trials: the budget.
+            code: the digest of the user's code that the driver trains with.
         """
         self._catalog = catalog
         self._study = study
-        self._shipment = shipment
         self._stopped = stopped
-        self._look_around = look_around
-        self._say = say
-        self._asked = 0.0
-        self._state = DesiredState.RUN
-        self._text = ""
-        self._trials = trials
         self._code = code
-        self.stopping = False
-        """Whether the last answer was to stop."""
+        self._text = ""
+        self._polled = float("-inf")
+        self._wanted = Orders(DesiredState.RUN, trials)
+        """What the database said last."""
+        self.latest = self._wanted
+        """What `poll` returned last."""
 
-    def __call__(self) -> bool:
-        """Whether the driver is to stop.
+    def poll(self) -> Orders:
+        """Returns the orders as they are now; those in the database are at most a second old.
+
+        Waits for a database that is away, as `Database.retrying` does.
 
         Raises:
-            UsageError: the study goes on with other code than the driver's.
+            UsageError: other code than the driver's was accepted for the study.
         """
-        self._shipment.look()
-        self._look_around()
-        self._ask()
-        self.stopping = self._stopped() or self._state is DesiredState.STOP
-        return self.stopping
+        if time.monotonic() - self._polled >= _POLL_S:
+            self._polled = time.monotonic()
+            self._wanted = self._query()
+        self.latest = (
+            replace(self._wanted, state=DesiredState.STOP) if self._stopped() else self._wanted
+        )
+        return self.latest
 
-    def paused(self) -> bool:
-        """Whether no other trial is to begin for the time being."""
-        return self._state is DesiredState.PAUSE
-
-    def trials(self) -> int:
-        """The study's budget, which may be changed while it runs."""
-        return self._trials
-
-    def _ask(self) -> None:
-        if time.monotonic() - self._asked < _ASK_DATABASE_S:
-            return
-        self._asked = time.monotonic()
-        before, (self._state, text, code) = self._state, self._catalog.orders(self._study)
+    def _query(self) -> Orders:
+        state, text, code = self._catalog.orders(self._study)
         if text and code != self._code:
             raise UsageError(
-                f"study {self._study!r}: goes on with other code, which someone accepted "
-                "meanwhile; get that code and run again"
+                f"study {self._study!r}: other code was accepted for it meanwhile; get that code "
+                "and run again"
             )
-        if text not in ("", self._text):
-            self._text, self._trials = text, self._catalog.get(self._study).spec.trials
-        if self._state is before:
-            return
-        if self._state is DesiredState.PAUSE:
-            self._say(f"paused: no trial begins until: tuner resume {self._study}")
-        elif before is DesiredState.PAUSE:
-            self._say("going on")
+        if text in ("", self._text):
+            return replace(self._wanted, state=state)
+        self._text = text
+        return Orders(state, self._catalog.get(self._study).spec.trials)

@@ -1,9 +1,8 @@
-"""How many trainers a machine trains fastest with: measured once, then remembered.
+"""Packing: how many trainers train fastest on this machine, measured once and remembered.
 
-One trainer a core is the rule on processors and one a GPU on GPUs, but a network whose steps
-are long may want several cores, and one whose steps are short leaves room on its GPU. Trying
-a packing costs the start of its trainers, so it is done where the study is long enough to win
-that back.
+The default is one trainer a core, or one a GPU. A network with long steps may be faster with
+several cores a trainer, and one with short steps leaves room for more trainers on its GPU. Trying
+a packing costs the start of its trainers, so only long studies try.
 """
 
 import json
@@ -20,28 +19,28 @@ from tuner.workers.handle_pool import HandlePool
 
 
 class Memory:
-    """What is known of each workload, in one file."""
+    """Measurements by workload, in one JSON file of the home."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
 
     def recall(self, workload: str) -> dict[str, Any]:
-        """What was kept last; nothing where nothing was."""
+        """What was stored last for the workload; empty if nothing was."""
         return _entry(self._read(), workload)
 
     def keep(self, workload: str, measured: dict[str, Any]) -> None:
-        """Remembers it in place of what was kept before, if the disk has room."""
+        """Replaces what is stored for the workload, if the disk has room."""
         self.change(workload, lambda _: measured)
 
     def change(
         self, workload: str, changed: Callable[[dict[str, Any]], dict[str, Any]]
     ) -> dict[str, Any]:
-        """Remembers what `changed` makes of what is kept by now, if the disk has room.
+        """Replaces what is stored for the workload by `changed(stored)`, if the disk has room.
 
-        One process at a time does, so that none loses what another has kept meanwhile.
+        A lock lets one process at a time do so, so that none overwrites another's measurement.
 
         Returns:
-            What `changed` made.
+            What `changed` returned.
         """
         with suppress(OSError), exclusive(self._file.with_name(f"{self._file.name}.lock")):
             known = self._read()
@@ -52,7 +51,7 @@ class Memory:
         return changed(self.recall(workload))
 
     def _read(self) -> dict[str, Any]:
-        """A file that was cut short or written by another version counts as none."""
+        """The whole file; empty if it is damaged or of another version."""
         try:
             known = json.loads(self._file.read_text())
         except (FileNotFoundError, ValueError):
@@ -70,18 +69,19 @@ Layout = Sequence[Device]
 
 @dataclass(frozen=True)
 class MeasuredPacking:
-    """A pool, and how long an epoch takes it while all of its trainers are at work."""
+    """A pool with its measured speed."""
 
     pool: HandlePool
     epoch_s: float
+    """Seconds of an epoch while all trainers are busy."""
 
     def seconds(self, epochs: int) -> float:
-        """How long so many epochs take, shared by all trainers."""
+        """Seconds that all trainers together need for so many epochs."""
         return epochs / self.pace
 
     @property
     def pace(self) -> float:
-        """Epochs a second, of all trainers together."""
+        """Epochs a second of all trainers together."""
         return self.pool.size / self.epoch_s
 
 
@@ -91,10 +91,22 @@ def fastest(
     start: Callable[[Layout], HandlePool],
     plan: TrialPlan,
 ) -> tuple[MeasuredPacking, dict[int, float]]:
-    """Measures other layouts against the first, one after the other while the best one idles.
+    """Measures other layouts, one after another, and keeps the fastest.
+
+    Args:
+        first: a measured pool, which is idle meanwhile.
+        others: the layouts to try.
+        start: starts a pool.
+        plan: the plan to measure an epoch on.
 
     Returns:
-        The fastest, whose pool alone is still open, and every pace by its number of trainers.
+        The fastest packing, whose pool is the only one left open, and every pace by its number of
+        trainers.
+
+    Raises:
+        DataError: the plan's rows cannot be split as it says.
+        ModelError: the plan's model cannot be built.
+        UnavailableError: a trainer could not start, or died.
     """
     best, paces = first, {first.pool.size: first.pace}
     for layout in others:
@@ -107,16 +119,16 @@ def fastest(
 
 
 class Packings:
-    """The paces that were measured on this machine."""
+    """The measured paces of this machine, by workload."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
 
     def trainers(self, workload: str) -> int | None:
-        """The number of trainers that was fastest, None where nothing was measured."""
+        """The number of trainers that was fastest; None before a measurement."""
         paces = self._memory.recall(workload)
         return int(max(paces, key=lambda count: paces[count])) if paces else None
 
     def keep(self, workload: str, paces: Mapping[int, float]) -> None:
-        """Remembers the paces, each under its number of trainers."""
+        """Stores the paces, by number of trainers."""
         self._memory.keep(workload, {str(count): pace for count, pace in paces.items()})

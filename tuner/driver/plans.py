@@ -1,10 +1,11 @@
-"""Turns a slot and its parameters into the plan that a trainer needs."""
+"""Makes the plan that a trainer trains, from a slot and its parameters."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tuner.code import digest
 from tuner.datasets.store import DatasetInfo
 from tuner.home import Home
 from tuner.recovery.retention import latest_checkpoint
@@ -18,7 +19,7 @@ from tuner.workers.messages import Described
 
 @dataclass(frozen=True)
 class Planner:
-    """Everything of a study that its plans share."""
+    """What all plans of a study share."""
 
     home: Home
     spec: StudySpec
@@ -26,12 +27,23 @@ class Planner:
     dataset: DatasetInfo
     described: Described
     precision: Precision
-    """What the study's `precision` came to."""
+    """The precision that trials train in."""
     measured: EpochTimes | None = None
-    """By what it was chosen, where the study leaves it open."""
+    """The measurement that chose it; None where the study file states the precision."""
+
+    @property
+    def code(self) -> str:
+        """The digest of the user's code; empty where the study has none."""
+        return digest(self.described.code)
 
     def plan(self, slot: int, attempt: int, params: dict[str, Scalar]) -> TrialPlan:
-        """The plan that trains `params` in `slot`."""
+        """The plan of one attempt.
+
+        Args:
+            slot: the slot.
+            attempt: the attempt's number.
+            params: every parameter of the trial.
+        """
         spec = self.spec
         return TrialPlan(
             study=spec.name,
@@ -57,10 +69,10 @@ class Planner:
         )
 
     def typical(self) -> Iterator[TrialPlan]:
-        """Plans to measure an epoch on, the first that can be built: one a distinct network.
+        """Yields plans to measure an epoch on, one for each distinct network.
 
-        The points come in the order of their slots, as far as the study file states them; what
-        it leaves open is at its lowest or first. At last all of it is at its highest or last.
+        First come the points that the study file states, with every other parameter at its lowest
+        or first value. Then come the points with all parameters at their lowest and highest.
         """
         lowest, highest = (self._corner(end) for end in (0, -1))
         stated = points.stated_points(self.spec)
@@ -73,7 +85,7 @@ class Planner:
                 yield self.plan(0, 0, params)
 
     def _corner(self, end: Literal[0, -1]) -> dict[str, Scalar]:
-        """The point at one end of every range and list of choices."""
+        """The point with every parameter at its first (0) or last (-1) value."""
         return {
             name: (
                 domain.choices[end]

@@ -1,7 +1,6 @@
-"""The trainers of one driver: how many, on which devices and in which precision.
+"""Starts the trainers of one driver, and decides their number, devices and precision.
 
-What the study leaves open (`workers: auto`, `precision: auto`) is measured on its own network
-and data.
+`workers: auto` and `precision: auto` are decided by measuring the study's own network and data.
 """
 
 import os
@@ -28,11 +27,11 @@ from tuner.workers.local_pool import LocalPool
 
 _PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 _WORTH_PACKING_S = 900.0
-"""A shorter study would not win back what trying other packings costs, half a minute each."""
+"""Shorter studies try no other packing, since each try takes half a minute."""
 
 
 class Trainers:
-    """Starts the trainers at once, so that they load while other things are prepared."""
+    """The trainers of one driver. They load while the driver prepares the data."""
 
     def __init__(
         self,
@@ -43,11 +42,18 @@ class Trainers:
         stack: ExitStack,
         say: Callable[[str], None],
     ) -> None:
-        """Starts the first pool, here or on a cluster; what is started is closed with `stack`.
+        """Starts the first pool, on this machine or on a cluster.
+
+        Args:
+            home: keeps the trainers' logs and earlier measurements.
+            spec: the study.
+            workers: how many trainers.
+            cluster: the Ray cluster; None for this machine.
+            stack: closes the pools.
+            say: receives messages for people.
 
         Raises:
-            UnavailableError: more workers are asked for than there are devices, or the cluster
-                cannot be had.
+            UnavailableError: there are fewer devices than `workers`, or no cluster answers.
         """
         self._home = home
         self._spec = spec
@@ -56,7 +62,7 @@ class Trainers:
         self._say = say
         self._packings = Packings(Memory(home.packings))
         self._precisions = Memory(home.precisions) if cluster is None else None
-        """None where other machines train: they may differ from this one and each other."""
+        """None on a cluster, whose machines may differ."""
         self._others: list[tuple[Device, ...]] = []
         self.pool: HandlePool
         if cluster is not None:
@@ -65,12 +71,20 @@ class Trainers:
         first, *self._others = self._layouts()
         self.pool = self._started(first)
 
-    def settle(self, planner: Planner, epochs: int) -> tuple[Planner, MeasuredPacking]:
-        """Measures an epoch; decides on the precision and, before a long study, on the packing.
+    def decide(self, planner: Planner, epochs: int) -> tuple[Planner, MeasuredPacking]:
+        """Measures an epoch, and decides the precision and, for a long study, the packing.
 
         Args:
-            planner: its precision is the study's, or float32 where that is open.
+            planner: has the study's precision, or float32 while `auto` is undecided.
             epochs: how many are left to train, at most.
+
+        Returns:
+            The planner with the decided precision, and the measured packing.
+
+        Raises:
+            DataError: the rows cannot be split as the study says.
+            ModelError: no typical network can be built.
+            UnavailableError: no trainer could start, or one died.
         """
         self._say("measuring an epoch")
         planner, packed = self._in_its_precision(planner)
@@ -79,7 +93,7 @@ class Trainers:
         return planner, packed
 
     def _layouts(self) -> list[tuple[Device, ...]]:
-        """How trainers may be laid out; several where none has proved the fastest yet."""
+        """The layouts to try: one if the study states it or it was measured before."""
         if self._workers != "auto":
             return [layout(self._workers, self._spec.slots)]
         choice = layouts(self._spec.slots)
@@ -115,7 +129,7 @@ class Trainers:
         return planner, MeasuredPacking(self.pool, times.epoch_s)
 
     def _first_measured(self, workload: str, times: EpochTimes) -> EpochTimes:
-        """What was measured first of the network on this machine; these times where nothing was."""
+        """The first measurement of this network on this machine, which may be `times`."""
         if self._precisions is None:
             return times
 
@@ -131,10 +145,10 @@ class Trainers:
         precisions: Sequence[Precision],
         chosen: Mapping[str, Precision] | None = None,
     ) -> EpochTimes:
-        """Measures the first typical network that can be built; the others fail in their trials.
+        """Measures the first typical network that can be built.
 
         Raises:
-            ModelError: none can be built; the first one's.
+            ModelError: none can be built; this is the first network's error.
         """
         first: ModelError | None = None
         for plan in planner.typical():
@@ -145,11 +159,11 @@ class Trainers:
             else:
                 self._typical = plan
                 return times
-        assert first is not None, "there is a point"
+        assert first is not None, "every study has a point"
         raise first
 
     def _repacked(self, packed: MeasuredPacking) -> MeasuredPacking:
-        """Tries what else the machine offers, once: the next study remembers."""
+        """Tries the other layouts, and remembers the result for later studies."""
         best, paces = fastest(packed, self._others, self._started, self._typical)
         self._packings.keep(self._workload(), paces)
         told = ", ".join(f"{count} reach {paces[count]:.2f}" for count in sorted(paces))
@@ -157,7 +171,7 @@ class Trainers:
         return best
 
     def _workload(self) -> str:
-        """What the fastest packing depends on."""
+        """The key of a packing: everything that the fastest one depends on."""
         return f"{self._spec.model} on {self._spec.dataset.name} with {self._machine()}"
 
     def _machine(self) -> str:
@@ -166,7 +180,7 @@ class Trainers:
 
 
 def _known(remembered: Mapping[str, Any]) -> dict[str, EpochTimes]:
-    """What another version has written in another form is measured anew."""
+    """The valid measurements. Those of another version's format are measured again."""
     known = {}
     for network, rounds in remembered.items():
         with suppress(ValidationError):

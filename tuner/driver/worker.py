@@ -1,4 +1,4 @@
-"""A worker: joins whatever study of the database has a trial to give, one after another."""
+"""A worker: a driver that joins every study of the database with a free trial, one by one."""
 
 import time
 from collections.abc import Callable, Collection
@@ -9,10 +9,10 @@ from itertools import starmap
 from math import inf
 from typing import Protocol
 
-from tuner.driver.session import Terms, begin_study, join_study
+from tuner.driver.run_study import Terms, begin_study, join_study
 from tuner.errors import RefusedError, TunerError, UnavailableError, UsageError, said_by
 from tuner.home import Home
-from tuner.recovery.unshipped import Unshipped
+from tuner.recovery.unshipped import UnshippedStudies
 from tuner.spec.study_spec import AutoOrCount
 from tuner.storage.attempts import Ledger
 from tuner.storage.database import Database
@@ -25,72 +25,74 @@ from tuner.study.summary import StudySummary
 
 _LOOK_S = 1.0
 """How often an idle worker looks for work."""
-_AGAIN_S = 30.0
-"""When a worker tries again what its surroundings did not allow."""
-_DATABASE_AGAIN_S = 2.0
+_RETRY_S = 30.0
+"""When a worker retries a study that its environment did not allow."""
+_DATABASE_RETRY_S = 2.0
 
 
 class Stop(Protocol):
-    """Says when a worker is to end."""
+    """The request to end a worker."""
 
     def received(self) -> bool:
-        """Whether a driver is to hand back what it has; asked by one that has something."""
+        """Whether it has come. A driver that sees it hands its trials back."""
         ...
 
     def rest(self) -> None:
-        """Hears that nothing is in progress any more; ends the process now or at any time."""
+        """Says that no trial is in progress: from here on the request may end the process."""
         ...
 
 
 @dataclass(frozen=True)
 class Job:
-    """A study that has something to do for this worker."""
+    """A study that this worker can join or begin."""
 
     name: str
     text: str
-    """The study file as it reads now."""
+    """The study file as it is now."""
     run: Callable[..., StudySummary]
     submitted: bool = False
 
 
 @dataclass
-class _Prospect:
-    """A study that is watched for trials to take."""
+class _WatchedStudy:
+    """A study that is watched for free trials."""
 
     ledger: Ledger
-    watch: LeaseMonitor
+    monitor: LeaseMonitor
     text: str = ""
     slots: int = 0
-    """As many as the file `text` means."""
+    """The number of slots in that file."""
     finished: bool = False
-    """Whether all its trials had ended; a study may be given more."""
+    """Whether all trials had ended at the last look. A new file may add trials."""
 
     def has_work(self) -> bool:
-        """Whether a slot is free, or is about to be since its driver has died."""
+        """Whether a slot is free, or will be since its driver has died."""
         if self.finished:
             return False
-        someone_died = bool(self.watch.dead())
-        in_hand = self.ledger.open_attempts()  # first: what is handed back now is seen to be free
-        if self.ledger.has_free(self.slots) or someone_died:
+        any_died = bool(self.monitor.dead())
+        in_progress = self.ledger.open_attempts()  # first: an attempt handed back now counts below
+        if self.ledger.has_free(self.slots) or any_died:
             return True
-        self.finished = not in_hand
+        self.finished = not in_progress
         return False
 
 
 @dataclass(frozen=True)
 class _Refusal:
-    """What this machine could not take part in, and when it tries again."""
+    """A study that this machine could not run, and when to retry."""
 
     text: str
+    """The study file that was refused; a changed one is tried at once."""
     until: float
+    """`time.monotonic()` of the retry; infinity for never."""
 
 
 class Worker:
-    """Serves the studies of one database until it is told to stop.
+    """Runs the studies of one database until it is told to stop.
 
-    A database that is away is waited for. A study that this machine cannot run is left to
-    others: for good where the study's file, data or model is the reason, for half a minute
-    where the surroundings are.
+    Waits for a database that is away. Leaves a study that this machine cannot run to other
+    workers: for good if the reason is the study's file, data or model, for half a minute if it is
+    the environment.
     """
 
     def __init__(
@@ -102,14 +104,14 @@ class Worker:
         notify: Notify,
         stop: Stop,
     ) -> None:
-        """Makes an idle one.
+        """Makes an idle worker.
 
         Args:
             home: the state folder of this machine.
-            only: the names of the studies to serve; empty for all.
-            workers: how many trainers here.
-            notify: hears of everything.
-            stop: ends it.
+            only: the names of the studies to run; empty for all.
+            workers: how many trainers on this machine.
+            notify: receives every progress event.
+            stop: the request to end.
         """
         self._home = home
         self._only = only
@@ -117,20 +119,22 @@ class Worker:
         self._notify = notify
         self._stop = stop
         self._refusals: dict[str, _Refusal] = {}
-        self._unshipped = Unshipped(home, notify)
-        self._unmet: Collection[str] = only
+        self._unshipped = UnshippedStudies(home, notify)
+        self._unchecked: Collection[str] = only
+        """The named studies that were not looked up yet."""
 
     def serve(self, *, until_done: bool) -> None:
-        """Takes one job after another, and ships what earlier ones here left behind.
+        """Runs one study after another, and ships what earlier runs left in this home.
 
-        With `until_done` it ends when every study that it may serve has ended, was stopped, or
-        cannot be run here.
+        Args:
+            until_done: whether to end when every study has ended, was stopped, or cannot be run
+                on this machine.
 
         Raises:
-            UsageError: the database's address cannot be read, or with `until_done` a study that
-                it is to serve is not there when it starts.
-            UnavailableError: the home cannot be written, or MLflow does not have everything yet
-                that was recorded here.
+            UsageError: the database's address is not valid, or with `until_done` a named study
+                does not exist at the start.
+            UnavailableError: the home cannot be written, or with `until_done` MLflow still lacks
+                events of this home at the end.
         """
         complaint = ""
         while True:
@@ -143,7 +147,7 @@ class Worker:
                 if str(error) != complaint:
                     self._say(f"{error}; trying again")
                 complaint = str(error)
-                time.sleep(_DATABASE_AGAIN_S)
+                time.sleep(_DATABASE_RETRY_S)
                 continue
             complaint = ""
             if job is None:
@@ -152,27 +156,31 @@ class Worker:
             self._do(job)
 
     def _next_job(self, database: Database, *, until_done: bool) -> Job | None:
-        """Waits for one; None when there is no reason to wait any longer."""
-        look = _Lookout(database, self._terms, self._say)
+        """Waits for a job; None when there is no more reason to wait."""
+        finder = _JobFinder(database, self._terms, self._say)
         said = False
-        self._meet(look, until_done=until_done)
+        self._check_names(finder, until_done=until_done)
         while True:
-            jobs = [job for job in look.jobs() if self._may(job.name, job.text)]
-            if job := next((job for job in jobs if not self._refused(job)), None):
+            jobs = [job for job in finder.jobs() if self._may_run(job.name, job.text)]
+            if job := next((job for job in jobs if not self._refused_lately(job)), None):
                 return job
-            if until_done and not jobs and not any(starmap(self._may, look.unfinished())):
+            if until_done and not jobs and not any(starmap(self._may_run, finder.unfinished())):
                 self._unshipped.ship(database)
                 return None
             if self._unshipped.ship_if_due(database):
-                continue  # that took a while, and may have handed a trial back
+                continue  # shipping took a while, and may have freed a trial
             if not said:
                 self._say("waiting for a study with a trial to take")
                 said = True
-            time.sleep(look.pace_s)
+            time.sleep(finder.pace_s)
 
-    def _meet(self, look: "_Lookout", *, until_done: bool) -> None:
-        """Says once which of the studies to serve are not there; they may be yet to come."""
-        unknown, self._unmet = look.unknown(self._unmet), ()
+    def _check_names(self, finder: "_JobFinder", *, until_done: bool) -> None:
+        """Says once which of the named studies do not exist; they may be submitted later.
+
+        Raises:
+            UsageError: one does not exist, and the worker is not to wait for it.
+        """
+        unknown, self._unchecked = finder.unknown(self._unchecked), ()
         if unknown and until_done:
             raise UsageError(
                 f"no study {', '.join(unknown)} in this database; see: tuner studies, or hand it "
@@ -181,14 +189,14 @@ class Worker:
         if unknown:
             self._say(f"this database has no study {', '.join(unknown)} yet")
 
-    def _may(self, name: str, text: str) -> bool:
-        """Whether it is one of those to serve, and can be run here at some time."""
+    def _may_run(self, name: str, text: str) -> bool:
+        """Whether this worker may run the study, now or later."""
         refusal = self._refusals.get(name)
         hopeless = refusal is not None and refusal.text == text and refusal.until == inf
         return not hopeless and (not self._only or name in self._only)
 
-    def _refused(self, job: Job) -> bool:
-        """Whether it was refused a moment ago."""
+    def _refused_lately(self, job: Job) -> bool:
+        """Whether it is too early to retry the job."""
         refusal = self._refusals.get(job.name)
         just_now = refusal is not None and time.monotonic() < refusal.until
         return refusal is not None and refusal.text == job.text and just_now
@@ -199,13 +207,13 @@ class Worker:
         try:
             job.run(self._home, notify=self._notify, stopped=self._stop.received)
         except (UnavailableError, RefusedError) as error:
-            self._turn_down(job, error, _AGAIN_S)
+            self._refuse(job, error, _RETRY_S)
         except TunerError as error:
-            self._turn_down(job, error, inf)
+            self._refuse(job, error, inf)
         except OSError as error:  # for example a full disk
-            self._turn_down(job, UnavailableError(said_by(error)), _AGAIN_S)
+            self._refuse(job, UnavailableError(said_by(error)), _RETRY_S)
 
-    def _turn_down(self, job: Job, error: TunerError, pause_s: float) -> None:
+    def _refuse(self, job: Job, error: TunerError, pause_s: float) -> None:
         self._say(f"cannot take part in {job.name}: {error}")
         self._refusals[job.name] = _Refusal(job.text, time.monotonic() + pause_s)
         if job.submitted:
@@ -216,8 +224,8 @@ class Worker:
         self._notify(SetupStep(text))
 
 
-class _Lookout:
-    """Looks through one database for trials to take."""
+class _JobFinder:
+    """Looks through one database for studies with work."""
 
     def __init__(self, database: Database, terms: Terms, say: Callable[[str], None]) -> None:
         self._database = database
@@ -225,21 +233,21 @@ class _Lookout:
         self._say = say
         self._catalog = Catalog(database)
         self._submissions = Submissions(database)
-        self._prospects: dict[str, _Prospect] = {}
-        """By uid, since another study may come to have the name."""
-        self._open: dict[str, _Prospect] = {}
-        """Those of the last look, by name."""
+        self._watched: dict[str, _WatchedStudy] = {}
+        """By uid, since a name may be given to another study."""
+        self._open: dict[str, _WatchedStudy] = {}
+        """The studies at the last look, by name."""
 
     def jobs(self) -> list[Job]:
-        """What there is to do: first the studies that have begun, the oldest first."""
+        """The studies with work: those that have begun come first, the oldest first."""
         self._open = {
-            name: self._prospect(name, uid, text)
+            name: self._watch(name, uid, text)
             for name, uid, text in self._catalog.in_state(DesiredState.RUN)
         }
         joining = [
-            Job(name, prospect.text, partial(join_study, name, terms=self._joining))
-            for name, prospect in self._open.items()
-            if prospect.has_work()
+            Job(name, study.text, partial(join_study, name, terms=self._joining))
+            for name, study in self._open.items()
+            if study.has_work()
         ]
         begun = set(self._catalog.names())
         beginning = [
@@ -250,40 +258,40 @@ class _Lookout:
         return joining + beginning
 
     def unfinished(self) -> list[tuple[str, str]]:
-        """Name and file of the studies that were not over at the last look, or are paused."""
+        """Name and file of the studies that had not ended at the last look, or are paused."""
         paused = [
             (name, text)
             for name, uid, text in self._catalog.in_state(DesiredState.PAUSE)
-            if self._prospect(name, uid, text).has_work()
+            if self._watch(name, uid, text).has_work()
         ]
         return paused + [
-            (name, prospect.text) for name, prospect in self._open.items() if not prospect.finished
+            (name, study.text) for name, study in self._open.items() if not study.finished
         ]
 
     def unknown(self, names: Collection[str]) -> list[str]:
-        """Those of the names that no study has, begun or submitted."""
+        """The names that no study has, whether begun or submitted."""
         known = {*self._catalog.names(), *(each.name for each in self._submissions.all())}
         return sorted(set(names) - known)
 
     @property
     def pace_s(self) -> float:
-        """How long to wait before looking again."""
-        return min([_LOOK_S, *(prospect.watch.pace_s for prospect in self._open.values())])
+        """Seconds to wait before the next look."""
+        return min([_LOOK_S, *(study.monitor.pace_s for study in self._open.values())])
 
     @property
     def _joining(self) -> Terms:
         return replace(self._terms, begins=False)
 
-    def _prospect(self, name: str, uid: str, text: str) -> _Prospect:
-        if uid not in self._prospects:
-            watch = LeaseMonitor(Drivers(self._database, name))
-            self._prospects[uid] = _Prospect(Ledger(self._database, name), watch)
-        prospect = self._prospects[uid]
-        if prospect.text != text:
-            prospect.text, prospect.finished = text, False
+    def _watch(self, name: str, uid: str, text: str) -> _WatchedStudy:
+        if uid not in self._watched:
+            monitor = LeaseMonitor(Drivers(self._database, name))
+            self._watched[uid] = _WatchedStudy(Ledger(self._database, name), monitor)
+        study = self._watched[uid]
+        if study.text != text:
+            study.text, study.finished = text, False
             try:
-                prospect.slots = self._catalog.get(name).spec.slots
-            except UsageError as error:  # deleted just now, or of a newer tuner
+                study.slots = self._catalog.get(name).spec.slots
+            except UsageError as error:  # deleted just now, or written by a newer tuner
                 self._say(f"cannot take part in {name}: {error}")
-                prospect.finished = True
-        return prospect
+                study.finished = True
+        return study

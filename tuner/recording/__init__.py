@@ -1,4 +1,4 @@
-"""What a driver writes down: the journal of a study, its provenance, and the shipper beside it.
+"""What a driver records: the journal of a study, its provenance, and the shipper beside it.
 
-Writes spools and never speaks to MLflow itself. Start at `journal.Journal`.
+Writes spools; only the shipper's process speaks to MLflow. Start at `journal.Journal`.
 """

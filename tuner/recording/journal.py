@@ -1,4 +1,4 @@
-"""Writes what happens in a study into its spools; shipping them is another process's work."""
+"""The journal: writes the events of a study into its spools, which another process ships."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ from tuner.training.plan import (
 
 _ENDS = ("attempt-ended", "attempt-abandoned")
 CODE_TAG = "tuner.code"
-"""The digest of the user's code."""
+"""The MLflow tag with the digest of the user's code."""
 
 
 class Journal:
@@ -49,11 +49,15 @@ class Journal:
         leads: Callable[[], bool] = lambda: True,
         say: Callable[[str], None],
     ) -> None:
-        """Spools below `home`, for the process that holds its driver lock.
+        """Opens the journal.
 
-        `versions` are those of the user's code. `leads` says whether this journal is the one that
-        tells of the study as a whole; of several drivers, one does. `say` hears of a disk that
-        takes no more.
+        Args:
+            home: where the spools are; the caller holds its driver lock.
+            record: the study.
+            code: where the user's code came from.
+            versions: the versions of the user's code.
+            leads: whether this driver records the study as a whole; one of several drivers does.
+            say: receives messages for people, for example that the disk is full.
         """
         home.devote(record.name, record.uid)
         self._leads = leads
@@ -63,17 +67,17 @@ class Journal:
         self._versions = versions
         self._spools = Backlog(say)
         self._openings: dict[Path, spool_events.StudyOpened | spool_events.AttemptStarted] = {}
-        """What begins the spools that this journal has begun and not ended."""
+        """The first events of the spools that this journal has begun and not ended."""
         self._told: dict[int, TrialSummary] = {}
-        """What the parent's spool says of each trial since this journal was opened."""
+        """The summary of each trial that this journal has written last."""
 
     def study_opened(self) -> None:
-        """A driver opened the study."""
+        """Records that a driver opened the study, if this driver leads."""
         if self._leads():
             self._open()
 
     def _open(self) -> None:
-        """Once, by the driver that speaks for the study first."""
+        """Begins the study's own spool, once."""
         folder = self._home.parent(self._record.name)
         if folder in self._openings:
             return
@@ -106,7 +110,7 @@ class Journal:
     def study_progressed(
         self, standing: Standing, trials: Iterable[TrialSummary], importance: Importance
     ) -> None:
-        """The study got on; of `trials`, those that have changed are written."""
+        """Records progress, if this driver leads. Writes those of `trials` that have changed."""
         if self._leads():
             self._open()
             self._progress(standing, trials, importance)
@@ -141,28 +145,28 @@ class Journal:
         self._told |= {trial.number: trial for trial in changed}
 
     def knows(self, trial: int) -> bool:
-        """Whether the parent's spool tells of the trial since this journal was opened."""
+        """Whether this journal has written a summary of the trial."""
         return trial in self._told
 
     def study_closed(self, summary: StudySummary | None) -> None:
-        """The last driver leaves, without a summary where an error drives it out."""
+        """Records that the last driver left; `summary` is None if it left with an error."""
         self._open()
         if summary is not None:
             self._progress(summary, summary.trials, {})
         self._close(now_ms(), summary)
 
     def ensure_closed(self, summary: StudySummary, *, ended_ms: int, alone: bool) -> None:
-        """Closes the study here as it stands, where this home's spool says nothing or otherwise.
+        """Closes the study in this home, unless its spool already says so.
 
-        Its driver may have died after the last trial, or left when others had trials still. Where
-        the spool is not there and trials wait for the study's run, it is written: the home that
-        was to open that run may be lost.
+        The driver may have died after the last trial, or left while other drivers had trials. If
+        the study has no spool here and trials wait for its run, the spool is written: the home
+        that was to open that run may be lost.
 
         Args:
-            summary: where it stands.
-            ended_ms: when its last attempt ended, in Unix time.
-            alone: whether no other home has ever driven it; else another one has told MLflow
-                how many trials ended when, and it is not told again.
+            summary: the study's present state.
+            ended_ms: when its last attempt ended, in Unix milliseconds.
+            alone: whether no other home has ever driven the study. Another home has recorded
+                the counts over time, and they are not recorded twice.
         """
         folder = self._home.parent(self._record.name)
         told, _ = read_events(folder, 0)
@@ -177,7 +181,7 @@ class Journal:
         self._close(ended_ms, summary)
 
     def retell(self, summary: StudySummary) -> None:
-        """Tells of the whole study once more, for a run that lacks some of it, and closes it."""
+        """Records the whole study again, for a run that lacks some of it, and closes it."""
         if not is_begun(self._home.parent(self._record.name)):
             self._open()
         self._progress(summary, summary.trials, {})
@@ -198,7 +202,7 @@ class Journal:
         source: dict[str, str],
         predecessor: str | None,
     ) -> None:
-        """A trainer got a plan."""
+        """Records that a trainer got a plan."""
         self._begin(
             plan.folder,
             spool_events.AttemptStarted(
@@ -215,7 +219,7 @@ class Journal:
         )
 
     def reported(self, plan: TrialPlan, event: EpochEnded | SystemSampled) -> None:
-        """A trainer reported an epoch, or a measurement of its machine."""
+        """Records an epoch, or a measurement of the trainer's machine."""
         self._append(plan.folder, event)
 
     def attempt_ended(
@@ -226,7 +230,10 @@ class Journal:
         reason: str = "",
         ended_ms: int | None = None,
     ) -> None:
-        """An attempt is over, now if not before. One that never wrote a start has no run to end."""
+        """Records the end of an attempt, if its start was recorded and its end was not.
+
+        `ended_ms` is in Unix milliseconds; None means now.
+        """
         if folder not in self._openings and not _is_open(folder):
             return
         log = folder / "output.log"
@@ -244,17 +251,17 @@ class Journal:
         self._spools.release(folder)
 
     def attempt_abandoned(self, slot: int, number: int, uid: str, outcome: Outcome) -> None:
-        """A driver of another home died over an attempt."""
+        """Records that the driver of an attempt, in another home, has died."""
         folder = self._home.attempt(self._record.name, slot, number)
         self._once(folder, spool_events.AttemptAbandoned(at_ms=now_ms(), uid=uid, outcome=outcome))
 
     def attempt_ended_elsewhere(self, attempt: Attempt) -> None:
-        """Ends a copy of another home's spool, if that was copied before its end."""
+        """Ends the copy of another home's spool that was made before the attempt's end."""
         if _is_open(self._home.attempt(self._record.name, attempt.slot, attempt.number)):
             self._tell_from_ledger(attempt)
 
     def attempt_named(self, attempt: Attempt) -> None:
-        """Tells a spool that has lost its beginning which attempt it is of."""
+        """Records the attempt's uid in a spool that has lost its beginning."""
         folder = self._home.attempt(self._record.name, attempt.slot, attempt.number)
         if is_own(folder) and not is_begun(folder):
             self._tell_from_ledger(attempt)
@@ -273,15 +280,15 @@ class Journal:
         self._spools.close()
 
     def model_kept(self, folder: Path, path: Path, sha256: str) -> None:
-        """The model of an attempt that has ended is among the best."""
+        """Records that an ended attempt's model is among the best."""
         self._once(folder, spool_events.ModelKept(at_ms=now_ms(), path=path, sha256=sha256))
 
     def model_displaced(self, folder: Path) -> None:
-        """The model of an attempt that has ended is among the best no longer."""
+        """Records that an ended attempt's model is no longer among the best."""
         self._once(folder, spool_events.ModelDisplaced(at_ms=now_ms()))
 
     def keeps_model(self, folder: Path) -> bool:
-        """Whether an attempt's model was kept and has not been displaced since."""
+        """Whether an attempt's model is recorded as kept, and not as displaced since."""
         lines = (line for line in read_lines(folder, 0) if line.kind.startswith("model-"))
         read = (line.event_or_error() for line in lines)
         about_models = [each for each in read if not isinstance(each, ValidationError)]
@@ -309,9 +316,10 @@ class Journal:
         self._spools.append(folder, event)
 
     def _restore(self, folder: Path) -> bool:
-        """Begins a spool anew that lost its beginning; an attempt's end tells its epochs again.
+        """Begins a spool anew if it lost its beginning; returns whether it had.
 
-        What begins it has a time of its own, which tells a new spool from the deleted one.
+        The new first event has a new time, which distinguishes the spool from the deleted one.
+        The attempt's epochs are recorded again with its end.
         """
         is_lost = self._spools.has_lost(folder)
         if is_lost and folder in self._openings:
@@ -319,13 +327,13 @@ class Journal:
         return is_lost
 
     def _once(self, folder: Path, event: spool_events.Event) -> None:
-        """Writes one event about an attempt that nobody is at work on."""
+        """Writes one event about an attempt that no trainer works on, and closes its spool."""
         self._spools.append(folder, event)
         self._spools.release(folder)
 
 
 def _figures(metric: str, best: PointSummary) -> dict[str, float]:
-    """The best point's mean, and over several seeds their spread and number."""
+    """The best point's mean and, over several seeds, their standard deviation and number."""
     figures = {f"best_{metric}": best.mean}
     if best.std is not None:
         figures |= {f"best_{metric}_std": best.std, f"best_{metric}_n": float(best.completed)}
@@ -333,18 +341,18 @@ def _figures(metric: str, best: PointSummary) -> dict[str, float]:
 
 
 def _told(versions: Sequence[CodeVersion]) -> dict[str, str]:
-    """Which code trained which trials, for the parent's run."""
+    """The tag of the parent run: which code trained which trials."""
     each = (f"{version.digest[:12]} from trial {version.from_trial}" for version in versions)
     return {CODE_TAG: ", ".join(each)} if any(version.digest for version in versions) else {}
 
 
 def _newest(versions: Sequence[CodeVersion]) -> dict[str, str]:
-    """Which code trains an attempt."""
+    """The tag of an attempt's run: which code trains it."""
     newest = versions[-1].digest if versions else ""
     return {CODE_TAG: newest[:12]} if newest else {}
 
 
 def _is_open(folder: Path) -> bool:
-    """Whether the spool tells of an attempt that was begun here, and of no end that can be read."""
+    """Whether the spool is of an attempt that began in this home, and has no readable end."""
     ends = (line.event_or_error() for line in read_lines(folder, 0) if line.kind in _ENDS)
     return is_own(folder) and all(isinstance(end, ValidationError) for end in ends)

@@ -1,8 +1,8 @@
-"""Where a study's code came from: git revision, uncommitted difference, user, host.
+"""Provenance of a study's code: git revision, uncommitted changes, user, host.
 
-Git is asked as little as will do, and runs nothing that the folder's own configuration names:
-no file system monitor, hook, filter, or program that shows differences. It fetches nothing either,
-since how a partial clone is completed is named there too.
+Git runs no program that the folder's own configuration names: no file system monitor, hook,
+filter, or diff program. It fetches nothing, since that configuration also names how a partial clone
+is completed.
 """
 
 import getpass
@@ -21,22 +21,22 @@ _PROGRAMS = re.compile(r"filter\..*\.(clean|smudge|process)|diff\..*\.(command|t
 _REQUIRED = re.compile(r"filter\..*\.required")
 _OFF = {"core.fsmonitor": "false", "core.hooksPath": os.devnull, "diff.external": ""}
 _NO_TRANSPORT = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": ""}
-"""The second one holds for every git: of an empty list no protocol is one."""
+"""The second variable works for every version of git: an empty list allows no protocol."""
 _DIFF = ("diff", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all")
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What is known of the code in a folder; empty strings where git knows nothing."""
+    """What git says of the code in a folder; empty strings for a folder without git."""
 
     revision: str
     uncommitted: str
     """`git diff HEAD`, cut at 1 MB; empty unless `TUNER_RECORD_DIFF` asks for it."""
     dirty: bool
-    """Whether anything in the work tree is not what the revision holds, or git cannot tell."""
+    """Whether the work tree differs from the revision, or git cannot say."""
 
     def tags(self) -> dict[str, str]:
-        """MLflow's own names where it has them."""
+        """The tags of a run, under MLflow's own names where it has them."""
         tags = {
             "mlflow.user": _user(),
             "mlflow.source.type": "LOCAL",
@@ -49,15 +49,19 @@ class Provenance:
         return tags
 
 
-def provenance(folder: Path) -> Provenance:
-    """Asks git about the work tree that `folder` lies in, if it lies in one.
+UNKNOWN = Provenance("", "", dirty=False)
+"""For code that is not in git, or not needed."""
 
-    A difference may hold anything that was typed into a tracked file, passwords too. So it is
-    recorded where the variable `TUNER_RECORD_DIFF` is 1 alone.
+
+def provenance(folder: Path) -> Provenance:
+    """Asks git about the work tree that contains `folder`.
+
+    Uncommitted changes may contain anything, passwords too. They are recorded only if the variable
+    `TUNER_RECORD_DIFF` is 1.
     """
     revision = (_git(folder, "rev-parse", "HEAD") or "").strip()
     if not revision:
-        return Provenance("", "", dirty=False)
+        return UNKNOWN
     off = _programs_off(folder)
     changed = _git(folder, *off, *_DIFF, "--name-only", "HEAD")
     untracked = _git(folder, *off, "ls-files", "--others", "--exclude-standard")
@@ -77,7 +81,7 @@ def _programs_off(folder: Path) -> list[str]:
 
 
 def _user() -> str:
-    """Who runs this; the number of a user without a name, as in a container."""
+    """The user's name, or number if there is no name, as in a container."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -85,7 +89,7 @@ def _user() -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git prints; None where it fails, is not installed, or the folder is not under it."""
+    """What git prints; None if it fails, is not installed, or the folder is not in git."""
     git = shutil.which("git")
     if git is None:
         return None

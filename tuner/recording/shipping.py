@@ -1,4 +1,4 @@
-"""The shipper beside a driver: started with it, drained when it leaves."""
+"""The shipper beside a driver: started with it, supervised, and drained when it leaves."""
 
 import time
 from collections import Counter
@@ -17,11 +17,12 @@ from tuner.tracking.spool.shipped import Survey, survey
 from tuner.tracking.spool.spool import is_own
 from tuner.words import count
 
-_AGAIN_S = 30.0
+_RESTART_S = 30.0
+"""Least time between two starts of a shipper process."""
 
 
 class DriverShipping:
-    """Ships one study's spools and writes down which run shows which attempt."""
+    """A shipper process for one study, and the MLflow run ids that it reports."""
 
     def __init__(self, folder: Path, tracking: TrackingSettings, ledger: Ledger) -> None:
         self._folder = folder
@@ -29,17 +30,17 @@ class DriverShipping:
         self._ledger = ledger
         self._start()
 
-    def look(self) -> None:
-        """Writes the run ids that have come to be known into the ledger.
+    def supervise(self) -> None:
+        """Stores new run ids in the ledger, and restarts a shipper that has died.
 
-        A shipper that has died, for example for want of memory, is started again.
+        To be called several times a second; waits for nothing but the database.
 
         Raises:
-            UnavailableError: MLflow turns every run down until a person has mended something.
+            UnavailableError: MLflow refuses every run until a person has repaired something.
         """
         self._name_runs()
         self.check()
-        if not self._shipper.alive and time.monotonic() - self._started > _AGAIN_S:
+        if not self._shipper.alive and time.monotonic() - self._started > _RESTART_S:
             self._shipper.finish(lambda: 0)
             self._name_runs()
             self._start()
@@ -57,12 +58,12 @@ class DriverShipping:
             self._ledger.name_run(uid, run_id)
 
     def check(self) -> None:
-        """Raises `UnavailableError` when MLflow turns every run down."""
+        """Raises `UnavailableError` when MLflow refuses every run."""
         if self._shipper.refusal:
             raise UnavailableError(self._shipper.refusal)
 
     def drain(self, timeout_s: Callable[[], float], say: Callable[[str], None]) -> None:
-        """Lets the shipper finish, and says so when MLflow does not have everything then."""
+        """Waits at most `timeout_s()` seconds for the shipper, and says what MLflow lacks then."""
         say("shipping what is left to MLflow")
         if self._shipper.finish(timeout_s) and not self._shipper.refusal:
             say(
@@ -70,36 +71,38 @@ class DriverShipping:
                 f"{self._shipper.pending or 'some'} events wait in {self._folder} and are "
                 f"shipped by tuner sync, or when the study runs again; see {self._shipper.log}"
             )
-        tell_lacking(survey(self._folder), say)
+        report_refused_parts(survey(self._folder), say)
         self._name_runs()
 
 
-def tell_lacking(found: Survey, say: Callable[[str], None]) -> None:
-    """Says what a study's runs lack for good, if anything."""
+def report_refused_parts(found: Survey, say: Callable[[str], None]) -> None:
+    """Says what a study's runs lack for good: refused parts and unreadable lines."""
     if found.turned_down:
         say(
-            f"MLflow turned {count(len(found.turned_down), 'part')} of what was recorded down, "
+            f"MLflow refused {count(len(found.turned_down), 'part')} of what was recorded, "
             f"which its runs lack: {found.turned_down[-1]}; tuner doctor names each, and with "
             "--fix tries it again"
         )
     if found.unreadable:
         say(
             f"{count(found.unreadable, 'line')} of what was recorded here cannot be read, and "
-            "what stood there alone is in no run; tuner doctor names the files"
+            "their content is in no run; tuner doctor names the files"
         )
 
 
-def tell_elsewhere(home: Home, database: Database, study: str, say: Callable[[str], None]) -> None:
-    """Says of which trials no run is known that this home could ship, and where they were made.
+def report_trials_elsewhere(
+    home: Home, database: Database, study: str, say: Callable[[str], None]
+) -> None:
+    """Says which trials have no known run and no spool in this home, and where they were made.
 
-    Nobody can tell here whether their home will ship them or is lost.
+    Their home may still ship them, or may be lost: this home cannot know.
     """
-    attempts, members = Ledger(database, study).attempts(), Drivers(database, study)
-    hosts, present = members.hosts(), {member.uid for member in members.registered()}
+    attempts, drivers = Ledger(database, study).attempts(), Drivers(database, study)
+    hosts, registered = drivers.hosts(), {driver.uid for driver in drivers.registered()}
     absent = Counter(
         hosts[each.driver]
         for each in attempts
-        if each.final and each.run_id is None and each.driver not in present
+        if each.final and each.run_id is None and each.driver not in registered
         if not is_own(home.attempt(study, each.slot, each.number))
     )
     if absent:
@@ -119,10 +122,17 @@ def shipping(
     timeout_s: Callable[[], float],
     say: Callable[[str], None],
 ) -> Iterator[DriverShipping]:
-    """A shipment that is drained at the end, for as long as `timeout_s` says while it lasts.
+    """Ships a study's spools during the block, and drains them at its end.
+
+    Args:
+        folder: the study's folder in the home.
+        tracking: where MLflow is.
+        ledger: receives the run ids.
+        timeout_s: how many seconds draining may take; called again and again meanwhile.
+        say: receives messages for people.
 
     Raises:
-        UnavailableError: MLflow turns every run down until a person has mended something.
+        UnavailableError: MLflow refuses every run until a person has repaired something.
     """
     shipment = DriverShipping(folder, tracking, ledger)
     try:

@@ -1,4 +1,4 @@
-"""Heals what an examination finds of a study, in steps that may be taken twice."""
+"""Repairs the differences that an examination finds in a study. Every step may be repeated."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -6,10 +6,10 @@ from contextlib import closing
 from tuner.errors import UsageError
 from tuner.home import Home
 from tuner.recording.journal import Journal
-from tuner.recording.provenance import Provenance
+from tuner.recording.provenance import UNKNOWN
 from tuner.recording.shipping import shipping
-from tuner.recovery.clearing import clear_home
 from tuner.recovery.examination import Finding, Kind, examine, living_drivers
+from tuner.recovery.takeover import recover_study
 from tuner.search.trials import Trials
 from tuner.storage.attempts import Attempt, Ledger
 from tuner.storage.code_versions import CodeVersions
@@ -25,16 +25,18 @@ from tuner.tracking.spool.spool import is_own
 _SHIPPING_S = 300.0
 
 
-def patients(
+def studies_to_examine(
     database: Database, study: str | None = None
 ) -> tuple[list[StudyRecord], dict[str, UsageError]]:
-    """The studies that are what tuner wrote, the newest last, and what others are not, by name.
-
-    Among those others are studies that were submitted and that no worker has begun.
+    """The studies that can be examined.
 
     Args:
-        database: theirs.
-        study: the only one that is asked for.
+        database: the database.
+        study: the name of one study; None for all.
+
+    Returns:
+        The studies, the newest last, and by name the errors of studies and submissions that
+        cannot be read.
 
     Raises:
         UsageError: there is no such study, or something else than tuner has changed it.
@@ -57,7 +59,7 @@ def patients(
 
 
 class Doctor:
-    """Heals one study."""
+    """Examines and repairs one study."""
 
     def __init__(
         self, home: Home, database: Database, record: StudyRecord, tracking: TrackingSettings
@@ -74,7 +76,7 @@ class Doctor:
         return self._record.name
 
     def findings(self) -> list[Finding]:
-        """Every difference, by trial.
+        """Every difference, sorted by trial.
 
         Raises:
             UnavailableError: the database or MLflow does not answer.
@@ -82,21 +84,21 @@ class Doctor:
         found = examine(self._home, self._database, [self._record], self._tracking)
         return found[self._record.name]
 
-    def heal(self, say: Callable[[str], None]) -> None:
-        """Does what can be done from here; beside a driver of this home that is the driver's.
+    def repair(self, say: Callable[[str], None]) -> None:
+        """Repairs what can be repaired from this home.
 
         Raises:
-            RefusedError: a driver of this home is at work.
+            RefusedError: a driver of this home is at work, which does these things itself.
+            UnavailableError: the database or MLflow does not answer.
         """
         with only_driver(self._home, self._record.name):
-            clear_home(self._home, self._database, self._record, say, patient=True)
-            found = self._heal_once(say)
+            recover_study(self._home, self._database, self._record, say, patient=True)
+            found = self._repair_once(say)
             if any(finding.kind is Kind.UNSHIPPED for finding in found):
-                self._heal_once(say)  # what its run lacks beside that shows once it is shipped
+                self._repair_once(say)  # once it is shipped, what else its run lacks shows
 
-    def _heal_once(self, say: Callable[[str], None]) -> list[Finding]:
-        nowhere = Provenance("", "", dirty=False)
-        with closing(Journal(self._home, self._record, nowhere, say=say)) as journal:
+    def _repair_once(self, say: Callable[[str], None]) -> list[Finding]:
+        with closing(Journal(self._home, self._record, UNKNOWN, say=say)) as journal:
             found = self.findings()
             for finding in found:
                 self._prepare(finding, journal)
@@ -106,7 +108,7 @@ class Doctor:
         return found
 
     def _prepare(self, finding: Finding, journal: Journal) -> None:
-        """Makes the next shipping do what is missing."""
+        """Prepares the repair of one finding, which the next shipping completes."""
         attempt = finding.attempt
         again = (Kind.MISSING, Kind.INCOMPLETE, Kind.REFUSED)
         if finding.kind in (*again, Kind.RUNNING) and attempt is not None:

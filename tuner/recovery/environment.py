@@ -1,4 +1,4 @@
-"""What tuner finds around it: versions, folders, devices, database and MLflow."""
+"""Reports the environment: versions, folders, devices, database and MLflow."""
 
 import os
 import platform
@@ -15,8 +15,8 @@ from tuner.workers.devices import free_memory, processor_quota, usable_cores, vi
 _PACKAGES = ("tuner", "optuna", "mlflow", "keras", "tensorflow", "jax", "ray", "sqlalchemy")
 
 
-def surroundings(home: Home, tracking: TrackingSettings) -> Iterator[tuple[str, str]]:
-    """What there is, and what was found of it, one after the other.
+def environment_report(home: Home, tracking: TrackingSettings) -> Iterator[tuple[str, str]]:
+    """Yields the name of each part of the environment, and what was found of it.
 
     Raises:
         UnavailableError: the home folder cannot be written, or MLflow does not answer.

@@ -1,7 +1,7 @@
-"""Compares what Optuna, the ledger, the spools and MLflow say of studies.
+"""Compares Optuna's rows, the ledger, the spools and the MLflow runs of studies.
 
-Every attempt that has begun is one run, with one point an epoch, and none is open without a
-driver. What differs is named with its reason.
+In a sound study every attempt that has begun is one run, with one value of each metric for each
+epoch, and no attempt is open without a driver. Each difference becomes a finding with a reason.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,22 +26,32 @@ from tuner.training.plan import MODEL, Outcome
 from tuner.words import count
 
 _FORMER_TRIAL_ARTIFACT = "plan.json"
-"""What runs of earlier versions have in its place."""
+"""The name of that file in runs of earlier versions."""
 
 
 class Kind(Enum):
-    """What can be wrong."""
+    """The kinds of findings."""
 
     OPEN = auto()
+    """An attempt is open, and its driver is dead."""
     UNSHIPPED = auto()
+    """Events wait in a spool."""
     MISSING = auto()
+    """MLflow has no run."""
     INCOMPLETE = auto()
+    """A run lacks epochs or files."""
     RUNNING = auto()
+    """A run is open, and what it shows has ended."""
     UNNAMED = auto()
+    """The database does not have the run's id."""
     ELSEWHERE = auto()
+    """Only another home can repair it."""
     STRANGE = auto()
+    """Something exists that tuner did not make, or that it cannot make again."""
     REFUSED = auto()
+    """MLflow refused a part."""
     DAMAGED = auto()
+    """A spool was deleted, or lines of it cannot be read."""
 
 
 _REMEDIES = {
@@ -68,14 +78,14 @@ class Finding:
 
     @property
     def remedy(self) -> str:
-        """What healing does about it, empty where nothing can be done from here."""
+        """What the repair does; empty if it is not possible from this home."""
         return _REMEDIES.get(self.kind, "")
 
 
 def examine(
     home: Home, database: Database, records: Sequence[StudyRecord], tracking: TrackingSettings
 ) -> dict[str, list[Finding]]:
-    """Every difference, by study, then by trial.
+    """Every difference, by the study's name, sorted by trial.
 
     Raises:
         UnavailableError: the database or MLflow does not answer.
@@ -99,7 +109,7 @@ def examine(
         return _Chart(home, record, rows.get(name, []), tried.get(name, []), alive, hosts)
 
     charts = {record.uid: charted(record) for record in records}
-    # MLflow comes last: what ends or is shipped meanwhile was in progress here.
+    # MLflow is read last: whatever ends or is shipped meanwhile counts as in progress above.
     metrics = {record.uid: record.spec.objective.metric for record in records}
     seen = look_at(tracking, metrics)
     return {chart.study: list(chart.findings(seen[uid])) for uid, chart in charts.items()}
@@ -108,12 +118,12 @@ def examine(
 def living_drivers(home: Home, database: Database, study: str) -> set[str]:
     """The uids of the study's drivers that are not dead."""
     driven = is_driven_here(home, study)
-    watch = LeaseMonitor(Drivers(database, study), home="" if driven else home.uid)
-    return {member.uid for member in watch.alive()}
+    monitor = LeaseMonitor(Drivers(database, study), home="" if driven else home.uid)
+    return {driver.uid for driver in monitor.alive()}
 
 
 class _Chart:
-    """What the database and this home tell of one study."""
+    """One study as the database and this home have it."""
 
     def __init__(
         self,
@@ -139,7 +149,7 @@ class _Chart:
         }
 
     def findings(self, seen: SeenStudy) -> Iterator[Finding]:
-        """What differs from what MLflow holds, or within what is told here."""
+        """The differences between MLflow, the database and this home."""
         for attempt in self._tried:
             yield from self._about(attempt, seen)
         tried, known = ({each.slot for each in self._tried}, {each.uid for each in self._tried})
@@ -149,7 +159,7 @@ class _Chart:
                 yield Finding(Kind.STRANGE, f"trial {row.number}", text)
         for uid, runs in seen.attempts.items():
             if uid not in known:
-                text = "the database knows no such attempt"
+                text = "the database has no such attempt"
                 yield from (Finding(Kind.STRANGE, f"run {run.run_id}", text) for run in runs)
         yield from self._about_parent(seen)
 
@@ -180,7 +190,7 @@ class _Chart:
     def _about_no_run(
         self, attempt: Attempt, spool: SeenSpool, found: Callable[..., Finding]
     ) -> Iterator[Finding]:
-        """What another machine's driver, alive, has still to ship is no difference yet."""
+        """Findings about an attempt without a run. A living driver may still ship it."""
         if spool.is_begun:
             yield found(Kind.MISSING, "MLflow has lost its run")
         elif spool.is_own:
@@ -206,7 +216,7 @@ class _Chart:
             yield from self._about_content(seen.parents[0])
 
     def _about_content(self, run: SeenRun) -> Iterator[Finding]:
-        """Counts and tables of a study that nobody works on, held against the database."""
+        """Compares counts and tables of the study's run with the database."""
         refused, counts = self._parent.refused, self._counts
         if refused:
             yield Finding(Kind.REFUSED, "the study", _refusals(refused))
@@ -233,7 +243,7 @@ def _about_run(
     spool: SeenSpool,
     living: set[str],
 ) -> Iterator[Finding]:
-    """What a living driver has still to ship or to write down is no difference yet."""
+    """Findings about an attempt with a run. A living driver may still ship or store the rest."""
     run, here = runs[0], spool.is_own
     again = Kind.INCOMPLETE if here else Kind.ELSEWHERE
     if not here and attempt.driver in living:
@@ -260,7 +270,7 @@ def _about_run(
 def _about_files(
     spool: SeenSpool, run: SeenRun, found: Callable[..., Finding]
 ) -> Iterator[Finding]:
-    """What every attempt's run holds, and the model if it is among the best."""
+    """Findings about the files of an attempt's run."""
     expected, model = _expected_files(spool), spool.folder / MODEL
     lacking = expected - run.artifacts.keys()
     if _FORMER_TRIAL_ARTIFACT in run.artifacts:
@@ -279,7 +289,7 @@ def _about_files(
 
 
 def _expected_files(spool: SeenSpool) -> set[str]:
-    """What a run has of what its spool tells."""
+    """The files that a run must have, by the events in its spool."""
     about_models = [kind for kind in spool.told if kind.startswith("model-")]
     expected = {TRIAL_ARTIFACT} if "attempt-started" in spool.told else set()
     if "epoch-ended" in spool.told and "attempt-ended" in spool.told:
@@ -292,13 +302,13 @@ def _expected_files(spool: SeenSpool) -> set[str]:
 
 
 def _harm(spool: SeenSpool) -> Iterator[str]:
-    """What happened to a spool on its disk."""
+    """Texts about a spool that was deleted or damaged."""
     if spool.is_gone:
         yield "its spool was deleted, so what MLflow may lack or lose of it cannot be shipped again"
     if spool.damaged:
         what = f"{count(spool.damaged, 'line')} of {spool.folder}/spool.jsonl"
-        yield f"{what} cannot be read, and what stood there is left out"
+        yield f"{what} cannot be read, and their content is left out"
 
 
 def _refusals(refused: Sequence[str]) -> str:
-    return f"MLflow turned {count(len(refused), 'part')} of it down: {refused[-1]}"
+    return f"MLflow refused {count(len(refused), 'part')} of it: {refused[-1]}"

@@ -1,9 +1,11 @@
-"""Which trials' models are kept: those of the best points' completed trials so far.
+"""Retention: which models and checkpoints of a study are kept, and until when.
 
-They go to MLflow, and stay in their attempts' folders for as long as they are among the best.
-The file of any other trial goes when the trial ends, or when a better one takes its place; but
-while a point still has seeds to train, its files wait: which training will stand for it shows
-when all have ended.
+Models of the `keep_models` best completed trials go to MLflow, and stay in their attempts' folders
+while they are among the best. The model of any other trial is removed when the trial ends, or
+when a better one displaces it. While a point still has seeds to train, its models wait: which of
+its trainings represents it is known when all have ended.
+
+A checkpoint stays until its trial has ended, or the user's code has changed.
 """
 
 from collections import Counter
@@ -24,26 +26,26 @@ from tuner.training.plan import CHECKPOINT, MODEL
 
 
 def latest_checkpoint(home: Home, study: str, slot: int, before: int) -> Path | None:
-    """The newest one of the attempts at the slot that came before attempt `before`."""
+    """The newest checkpoint of the slot's attempts before number `before`; None if none has one."""
     return next(_checkpoints(home, study, slot, before), None)
 
 
 def remove_checkpoints(home: Home, study: str, slot: int, until: int) -> None:
-    """Removes those of all attempts at the slot up to attempt `until`."""
+    """Removes the checkpoints of the slot's attempts up to number `until`."""
     for number in range(until + 1):
         folder = home.attempt(study, slot, number)
-        for name in (CHECKPOINT, f"partial-{CHECKPOINT}"):  # of a trainer killed while it wrote
+        for name in (CHECKPOINT, f"partial-{CHECKPOINT}"):  # partial: killed while writing
             (folder / name).unlink(missing_ok=True)
 
 
 def keep_checkpoints_of(home: Home, study: str, code: str, *, only: bool) -> None:
-    """Removes those that were written by other code: half a trial would be of either.
+    """Removes checkpoints that other code wrote, so that no trial mixes two versions of the code.
 
     Args:
-        home: whose driver lock the caller holds.
-        study: its name.
-        code: the digest of the code that holds now.
-        only: whether the study has had no other.
+        home: the home; the caller holds its driver lock.
+        study: the study's name.
+        code: the digest of the present code.
+        only: whether the study has had no other code.
     """
     mark = home.devoted(study) / "code"
     before = mark.read_text() if mark.exists() else code if only else ""
@@ -55,7 +57,7 @@ def keep_checkpoints_of(home: Home, study: str, code: str, *, only: bool) -> Non
 
 
 def _checkpoints(home: Home, study: str, slot: int, before: int) -> Iterator[Path]:
-    """From the newest to the oldest."""
+    """The slot's checkpoints, from the newest to the oldest."""
     for number in reversed(range(before)):
         path = home.attempt(study, slot, number) / CHECKPOINT
         if path.exists():
@@ -65,8 +67,8 @@ def _checkpoints(home: Home, study: str, slot: int, before: int) -> Iterator[Pat
 class BestModels:
     """Keeps the models of the `keep_models` trials that rank first, and removes the others.
 
-    What is kept is read from the spools once, so that nothing is forgotten when a driver
-    dies. A model that lies on another machine is that machine's driver's to keep.
+    The kept ones are read from the spools at the start, so that a driver's death loses none. A
+    model that lies on another machine is kept by a driver there.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class BestModels:
         journal: Journal,
         rows: Sequence[FrozenTrial],
     ) -> None:
-        """Settles what a driver of this home that died may have left unsettled."""
+        """Keeps and removes what a dead driver of this home did not get to."""
         self._home = home
         self._spec = spec
         self._ledger = ledger
@@ -88,20 +90,21 @@ class BestModels:
             if journal.keeps_model(folder := self._folder(slot, attempt.number))
         }
         self._waiting: dict[int, Path] = {}
-        """By slot: what is not kept, but may be once its point has ended."""
+        """By slot: folders of models that may be kept once all seeds of their point have ended."""
         self._elsewhere: set[int] = set()
+        """Slots whose model is not in this home."""
         self.consider(rows)
         for folder in home.attempts(spec.name).glob("*"):
             self.attempt_ended(folder)
 
     def attempt_ended(self, folder: Path) -> None:
-        """Removes the attempt's model, unless it is kept or waits, and what was cut short."""
+        """Removes the attempt's model, unless it is kept or waits, and partly written files."""
         if folder not in (*self._kept.values(), *self._waiting.values()):
             for path in (folder / MODEL, *folder.glob("partial-*")):
                 path.unlink(missing_ok=True)
 
     def consider(self, rows: Sequence[FrozenTrial]) -> None:
-        """Compares what is kept with the best of the rows."""
+        """Keeps the models of the best `rows`, and displaces the others."""
         completed = trainings(rows)
         first = in_order(rank(self._spec, completed))[: self._spec.keep_models]
         best = {training.slot for training in first}
@@ -118,7 +121,7 @@ class BestModels:
             self.attempt_ended(waited[slot])
 
     def leave(self) -> None:
-        """Keeps what waits too: the driver that ends its points may be on another machine."""
+        """Keeps waiting models too: a driver of another machine may end their points."""
         for slot in sorted(self._waiting.keys() - self._elsewhere):
             self._keep(slot)
 

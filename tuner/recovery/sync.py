@@ -1,4 +1,4 @@
-"""Brings to MLflow what a study's spools on this machine still hold, without driving it."""
+"""Ships the events that wait in this home's spools, without a driver."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from tuner.errors import RefusedError, UsageError
 from tuner.home import Home
-from tuner.recording.shipping import shipping, tell_lacking
-from tuner.recovery.clearing import clear_home
+from tuner.recording.shipping import report_refused_parts, shipping
+from tuner.recovery.takeover import recover_study
 from tuner.storage.attempts import Ledger
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog
@@ -18,26 +18,32 @@ from tuner.tracking.spool.shipped import survey
 
 @dataclass(frozen=True)
 class Synced:
-    """How much of one study waited to be shipped."""
+    """How many events of one study waited to be shipped."""
 
     study: str
     before: int
-    """Events, before it was tried."""
     after: int
-    """Events that wait still."""
+    """Those that still wait."""
 
 
 def sync(
     home: Home, study: str | None, timeout_s: float, say: Callable[[str], None]
 ) -> list[Synced]:
-    """Ships one study's events, or those of all, each for `timeout_s` at most.
+    """Ships the events of one study or of all studies.
 
-    May run at any time: beside a driver it waits for that one's shipper. What drivers of this
-    home that died have left open is closed first.
+    First closes what dead drivers of this home left open. Beside a living driver it waits for that
+    driver's shipper.
+
+    Args:
+        home: the home whose spools are shipped.
+        study: the study's name; None for all.
+        timeout_s: seconds for each study.
+        say: receives messages for people.
 
     Raises:
         UsageError: there is no such study.
-        UnavailableError: the database does not answer.
+        UnavailableError: the database does not answer, or MLflow refuses every run until a person
+            has repaired something.
     """
     tracking = TrackingSettings.from_environment(home.root)
     with open_database(home) as database:
@@ -48,17 +54,17 @@ def sync(
             try:
                 record = catalog.get(name)
                 if home.devoted_to(name) not in ("", record.uid):
-                    continue  # it holds another study of that name
-                with suppress(RefusedError), only_driver(home, name):  # else its driver sees to it
-                    clear_home(home, database, record, say, patient=True)
-            except UsageError as error:  # of a newer tuner, changed by hand, or deleted just now
+                    continue  # this home holds another study of that name
+                with suppress(RefusedError), only_driver(home, name):  # else its driver does it
+                    recover_study(home, database, record, say, patient=True)
+            except UsageError as error:  # by a newer tuner, changed by hand, or deleted
                 say(f"{name} is left out: {error}")
                 continue
             folder = home.devoted(name)
             known = survey(folder)
             before = known.pending
             if not before:
-                tell_lacking(known, say)
+                report_refused_parts(known, say)
             else:
                 ledger = Ledger(database, name)
                 with shipping(folder, tracking, ledger, lambda: timeout_s, say):

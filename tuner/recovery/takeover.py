@@ -1,14 +1,22 @@
-"""The other drivers of a study, as one driver sees them: dead ones are given up."""
+"""Takes over what dead drivers left: their attempts, the spools of this home, the study's end.
+
+A driver looks for dead peers while it runs (`PeerDrivers`). Commands that find a study without
+a driver close what is left of it in this home (`recover_study`). All callers hold the home's
+driver lock, so nobody else writes these spools.
+"""
 
 import time
 from collections.abc import Callable, Container, Iterable
+from contextlib import closing
 
 from sqlalchemy import Connection, update
 
 from tuner.clock import now_ms
 from tuner.home import Home
 from tuner.recording.journal import Journal
-from tuner.recovery.retention import remove_checkpoints
+from tuner.recording.provenance import UNKNOWN
+from tuner.recovery.retention import BestModels, remove_checkpoints
+from tuner.search.trials import Trials
 from tuner.storage.attempts import (
     Attempt,
     ClosedAttempt,
@@ -16,60 +24,199 @@ from tuner.storage.attempts import (
     attempts_closed_at,
     close_attempts,
 )
+from tuner.storage.code_versions import CodeVersions
 from tuner.storage.database import Database
 from tuner.storage.drivers import DriverRecord, Drivers, LeaseMonitor
+from tuner.storage.studies import StudyRecord
 from tuner.storage.tables import drivers
+from tuner.study.summary import StudySummary, summarise
+from tuner.tracking.spool.shipped import survey
 from tuner.tracking.spool.spool_events import DRIVER_DIED
 from tuner.training.plan import Outcome
 from tuner.words import count
 
 
-def give_up(database: Database, study: str, member: DriverRecord) -> list[ClosedAttempt]:
-    """Ends a dead driver's membership and closes what it left open.
+class PeerDrivers:
+    """The other drivers of a study. Takes over the trials of those that have died."""
+
+    def __init__(
+        self,
+        home: Home,
+        database: Database,
+        study: str,
+        journal: Journal,
+        say: Callable[[str], None],
+        own_uid: str = "",
+    ) -> None:
+        """Watches every driver of the study except the caller's own, `own_uid`."""
+        self._home = home
+        self._database = database
+        self._study = study
+        self._journal = journal
+        self._say = say
+        self._own_uid = own_uid
+        self._drivers = Drivers(database, study)
+        self._monitor = LeaseMonitor(self._drivers, home=home.uid)
+        self._looked = float("-inf")
+
+    def close_leftovers(self, ledger: Ledger) -> None:
+        """Takes over drivers that died on this machine, and ends the spools they left here."""
+        self._take_over(driver for driver in self._drivers.registered() if driver.is_gone)
+        own = self._drivers.of_home(self._home.uid)
+        _end_spools(self._home, self._study, ledger, own, self._journal)
+
+    def take_over_dead(self) -> None:
+        """Takes over drivers that have gone silent.
+
+        Queries the database several times in a lease, however often it is called.
+        """
+        now = time.monotonic()
+        if now - self._looked >= self._monitor.pace_s:
+            self._looked = now
+            self._take_over(self._monitor.dead())
+
+    def wait_for_each(self, stopped: Callable[[], bool], *, of_this_home: bool = False) -> bool:
+        """Waits until every peer has left, sent a heartbeat or been taken over.
+
+        Args:
+            stopped: ends the wait early.
+            of_this_home: whether to wait for the drivers of this home alone, half a lease at
+                most. The wait for all drivers takes a lease at most.
+
+        Returns:
+            Whether a driver was taken over.
+        """
+        any_died = False
+        for check in self._monitor.checks(stopped):
+            any_died |= self._take_over(check.dead)
+            undecided = self._peers(check.undecided)
+            if not any(not of_this_home or each.home == self._home.uid for each in undecided):
+                break
+        return any_died
+
+    def _peers(self, found: Iterable[DriverRecord]) -> list[DriverRecord]:
+        return [driver for driver in found if driver.uid != self._own_uid]
+
+    def _take_over(self, dead: Iterable[DriverRecord]) -> bool:
+        peers = self._peers(dead)
+        for driver in peers:
+            closed = end_driver(self._database, self._study, driver)
+            for attempt in closed:
+                self._close(attempt, driver)
+            if freed := sum(attempt.outcome is Outcome.INTERRUPTED for attempt in closed):
+                trials = count(freed, "trial")
+                self._say(f"took over {trials} of a driver on {driver.process.host} that died")
+        return bool(peers)
+
+    def _close(self, attempt: ClosedAttempt, driver: DriverRecord) -> None:
+        """Ends the attempt's spool. An attempt of another home gets a spool here that says so."""
+        folder = self._home.attempt(self._study, attempt.slot, attempt.number)
+        if folder.exists() and driver.home in (self._home.uid, ""):
+            _end_spool(self._home, self._study, attempt, self._journal)
+        else:
+            self._journal.attempt_abandoned(
+                attempt.slot, attempt.number, attempt.uid, attempt.outcome
+            )
+
+
+def end_driver(database: Database, study: str, driver: DriverRecord) -> list[ClosedAttempt]:
+    """Ends the row of a dead driver, which fences it, and closes the attempts it left open.
 
     Returns:
-        What was closed, also where the answer of a first try was lost; nothing where somebody
-        else was quicker.
+        The closed attempts, also when the answer of a first try was lost. Empty when another
+        driver was quicker.
     """
     at_ms = now_ms()
 
     def once(connection: Connection) -> list[ClosedAttempt]:
-        mine = drivers.c.uid == member.uid
+        mine = drivers.c.uid == driver.uid
         ended = update(drivers).where(mine, drivers.c.ended_ms.is_(None))
         if connection.execute(ended.values(ended_ms=at_ms)).rowcount:
-            close_attempts(connection, study, member.uid, at_ms)
-        return attempts_closed_at(connection, study, member.uid, at_ms)
+            close_attempts(connection, study, driver.uid, at_ms)
+        return attempts_closed_at(connection, study, driver.uid, at_ms)
 
     return database.transact(once)
 
 
-def close_spools(
+def recover_study(
+    home: Home,
+    database: Database,
+    record: StudyRecord,
+    say: Callable[[str], None],
+    *,
+    patient: bool = False,
+) -> None:
+    """Closes what dead drivers left open in this home, and the study if no driver is at work.
+
+    Args:
+        home: the home; the caller holds its driver lock.
+        database: the study's database.
+        record: the study.
+        say: receives messages for people.
+        patient: where events wait to be shipped, also wait a lease at most for a heartbeat of
+            drivers on other machines.
+
+    Raises:
+        RefusedError: the study was deleted meanwhile.
+    """
+    ledger, trials = Ledger(database, record.name), Trials(database, record.spec)
+    versions = CodeVersions(database, record.name).all()
+    with closing(Journal(home, record, UNKNOWN, versions, say=say)) as journal:
+        peers = PeerDrivers(home, database, record.name, journal, say)
+        peers.close_leftovers(ledger)
+        everywhere = patient and survey(home.devoted(record.name)).pending > 0
+        peers.wait_for_each(lambda: False, of_this_home=not everywhere)
+        BestModels(home, record.spec, ledger, journal, trials.all())
+        close_study(home, database, journal, ledger, summarise(record.spec, trials, ledger))
+    _record_runs(home, record.name, ledger)
+
+
+def close_study(
+    home: Home, database: Database, journal: Journal, ledger: Ledger, summary: StudySummary
+) -> None:
+    """Closes the study's own spool in this home, unless a driver is at work on the study."""
+    registry = Drivers(database, summary.study)
+    if registry.registered():
+        return
+    ends = [attempt.ended_ms for attempt in ledger.attempts() if attempt.ended_ms is not None]
+    alone = registry.homes() <= {home.uid, ""}
+    journal.ensure_closed(summary, ended_ms=max(ends, default=now_ms()), alone=alone)
+
+
+def _record_runs(home: Home, study: str, ledger: Ledger) -> None:
+    """Stores the MLflow run ids of attempts whose driver died before it could."""
+    runs = survey(home.devoted(study)).runs
+    for attempt in ledger.attempts():
+        if attempt.run_id is None and attempt.uid in runs:
+            ledger.name_run(attempt.uid, runs[attempt.uid])
+
+
+def _end_spools(
     home: Home, study: str, ledger: Ledger, own: Container[str], journal: Journal
 ) -> None:
-    """Ends the spools that were left open in this home, as the ledger says.
+    """Ends the spools that were left open in this home, with the outcomes in the ledger.
 
-    The caller holds the home's driver lock, so nobody else writes them. The spool of a driver
-    that is not among the home's `own` came here with a copy of its home: it is ended without a word
-    of what it does not know, since another one tells all.
+    `own` are the uids of this home's drivers. A spool of any other driver came here with a copy
+    of its home. It gets an end without details, since the original home has them.
     """
     for attempt in ledger.attempts():
         if attempt.outcome is None:
             continue
         if attempt.driver in own:
-            end_spool(home, study, attempt, journal, attempt.ended_ms)
+            _end_spool(home, study, attempt, journal, attempt.ended_ms)
         else:
             journal.attempt_ended_elsewhere(attempt)
             _clear_checkpoints(home, study, attempt)
 
 
-def end_spool(
+def _end_spool(
     home: Home,
     study: str,
     attempt: Attempt | ClosedAttempt,
     journal: Journal,
     ended_ms: int | None = None,
 ) -> None:
-    """Ends the spool in this home of an attempt that is over as that ended, now or before."""
+    """Ends the spool of an attempt that is over; `ended_ms` is None when it ended just now."""
     assert attempt.outcome is not None
     folder = home.attempt(study, attempt.slot, attempt.number)
     reason = DRIVER_DIED if attempt.outcome.hands_back else ""
@@ -80,84 +227,3 @@ def end_spool(
 def _clear_checkpoints(home: Home, study: str, attempt: Attempt | ClosedAttempt) -> None:
     if attempt.outcome is None or not attempt.outcome.hands_back:
         remove_checkpoints(home, study, attempt.slot, until=attempt.number)
-
-
-class Neighbours:
-    """Gives up the dead, so that their trials go on here or with another driver."""
-
-    def __init__(
-        self,
-        home: Home,
-        database: Database,
-        study: str,
-        journal: Journal,
-        say: Callable[[str], None],
-        but: str = "",
-    ) -> None:
-        """Looks at every driver of the study `but` the one of that uid.
-
-        The caller holds the home's driver lock.
-        """
-        self._home = home
-        self._database = database
-        self._study = study
-        self._journal = journal
-        self._say = say
-        self._but = but
-        self._members = Drivers(database, study)
-        self._watch = LeaseMonitor(self._members, home=home.uid)
-        self._looked = float("-inf")
-
-    def clear_up(self, ledger: Ledger) -> None:
-        """Finishes what is known to have died on this machine, and this home's spools of it."""
-        self._give_up(member for member in self._members.registered() if member.is_gone)
-        own = self._members.of_home(self._home.uid)
-        close_spools(self._home, self._study, ledger, own, self._journal)
-
-    def look(self) -> None:
-        """Gives up who has fallen silent; asks the database several times in a lease."""
-        now = time.monotonic()
-        if now - self._looked >= self._watch.pace_s:
-            self._looked = now
-            self._give_up(self._watch.dead())
-
-    def settle(self, stopped: Callable[[], bool], *, of_this_home: bool = False) -> bool:
-        """Waits until every other driver has left, beaten or been given up; whether one was.
-
-        That takes a lease at most. With `of_this_home` it waits for drivers of this home alone,
-        half a lease at most.
-        """
-        first: dict[str, int] = {}
-        given_up = False
-        while not stopped():
-            dead = self._watch.dead()
-            given_up |= self._give_up(dead)
-            present = self._members.registered()
-            others = [member for member in present if member.uid != self._but]
-            if of_this_home:
-                others = [member for member in others if member.home == self._home.uid]
-            if not [m for m in others if first.setdefault(m.uid, m.beats) == m.beats]:
-                break
-            time.sleep(self._watch.pace_s)
-        return given_up
-
-    def _give_up(self, dead: Iterable[DriverRecord]) -> bool:
-        others = [member for member in dead if member.uid != self._but]
-        for member in others:
-            closed = give_up(self._database, self._study, member)
-            for attempt in closed:
-                self._close(attempt, member)
-            if freed := sum(attempt.outcome is Outcome.INTERRUPTED for attempt in closed):
-                trials = count(freed, "trial")
-                self._say(f"took over {trials} of a driver on {member.process.host} that died")
-        return bool(others)
-
-    def _close(self, attempt: ClosedAttempt, member: DriverRecord) -> None:
-        """Ends an attempt's spool here, which tells of it alone where it was made elsewhere."""
-        folder = self._home.attempt(self._study, attempt.slot, attempt.number)
-        if folder.exists() and member.home in (self._home.uid, ""):
-            end_spool(self._home, self._study, attempt, self._journal)
-        else:
-            self._journal.attempt_abandoned(
-                attempt.slot, attempt.number, attempt.uid, attempt.outcome
-            )

@@ -1,12 +1,12 @@
-"""What drivers that died, or that MLflow kept waiting, have left in a home folder."""
+"""Ships what earlier drivers left in a worker's home, between the worker's jobs."""
 
 import time
 
 from tuner.errors import RefusedError, UnavailableError, UsageError
 from tuner.home import Home
 from tuner.recording.shipping import shipping
-from tuner.recovery.cleaning import clean
-from tuner.recovery.clearing import clear_home
+from tuner.recovery.home_cleanup import clean_home
+from tuner.recovery.takeover import recover_study
 from tuner.storage.attempts import Ledger
 from tuner.storage.database import Database
 from tuner.storage.studies import Catalog
@@ -16,70 +16,73 @@ from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.spool.shipped import survey
 
 _SHIPPING_S = 20.0
-"""How long one study may keep a worker from looking for another, once its shipper has started."""
-_AGAIN_S, _LONGEST_AGAIN_S = 30.0, 480.0
-"""The pause between two tries doubles while MLflow is away: a worker that ships cannot see
-whether other drivers beat, and gives up a dead one only after a lease of watching it."""
+"""Seconds that one study may keep a worker from looking for others, after its shipper started."""
+_PAUSE_S, _LONGEST_PAUSE_S = 30.0, 480.0
+"""The pause between two tries doubles while MLflow is away: a worker that ships does not watch
+the heartbeats of other drivers, which it must do for a lease before it takes a dead one over."""
 
 
-class Unshipped:
-    """The studies of a home folder that are not over, or that MLflow lacks something of.
+class UnshippedStudies:
+    """The studies of a home that have not ended, or of which MLflow lacks something.
 
-    One that goes on elsewhere may displace a model that was kept here.
+    A study that runs on another machine may still displace a model that is kept here.
     """
 
     def __init__(self, home: Home, notify: Notify) -> None:
-        """Expects every study that the folder holds to be one."""
+        """Begins with every study in the home."""
         self._home = home
         self._notify = notify
         self._tracking = TrackingSettings.from_environment(home.root)
         self._names = set(home.studies())
         self._uncleared = set(self._names)
-        """Those that a driver may have left something open in."""
+        """Studies in which a driver may have left something open."""
         self._stuck: set[str] = set()
-        """What MLflow took nothing of, the last time: one study at most."""
+        """The study, at most one, of which MLflow took nothing the last time."""
         self._due = float("-inf")
-        self._pause_s = _AGAIN_S
-        self._complaint = ""
-        """What turned down every run, as MLflow says it."""
+        self._pause_s = _PAUSE_S
+        self._refusal = ""
+        """Why MLflow refused every run."""
 
     def expect(self, study: str) -> None:
-        """A driver is about to work on the study here."""
+        """Adds a study that a driver is about to work on here."""
         self._names.add(study)
         self._uncleared.add(study)
 
     def ship_if_due(self, database: Database) -> bool:
-        """As `ship`, now and then; whether it was time to."""
+        """Calls `ship` when the pause is over; returns whether it was."""
         due = time.monotonic() >= self._due
         if due:
             self.ship(database)
         return due
 
     def ship(self, database: Database) -> None:
-        """Closes what it can, and ships until MLflow takes nothing of a study: it is away then.
+        """Closes and ships each study, until MLflow takes nothing of one: MLflow is away then.
 
-        The next call begins with the others, since that study alone may be the reason.
+        The next call begins with the other studies, since that study alone may be the reason.
+
+        Raises:
+            UnavailableError: the database does not answer.
         """
-        clean(self._home, Catalog(database))
+        clean_home(self._home, Catalog(database))
         names = sorted(self._names, key=lambda name: (name in self._stuck, name))
         self._stuck.clear()
         for name in names:
             try:
                 self._look_after(database, name)
             except RefusedError:
-                continue  # a driver of this home is at work, or it was deleted just now
-            except UsageError as error:  # of a newer tuner
+                continue  # a driver of this home works on it, or it was just deleted
+            except UsageError as error:  # written by a newer tuner
                 self._say(f"{name} is left to others: {error}")
                 self._names.discard(name)
         waits = any(map(self._is_pending, self._names))
-        self._pause_s = min(2 * self._pause_s, _LONGEST_AGAIN_S) if waits else _AGAIN_S
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S) if waits else _PAUSE_S
         self._due = time.monotonic() + self._pause_s
 
     def check(self) -> None:
-        """Refuses to call it a day while something waits that nobody here is shipping.
+        """Checks that MLflow has everything, except what a driver of this home still ships.
 
         Raises:
-            UnavailableError: something does.
+            UnavailableError: MLflow lacks events.
         """
         waiting = [
             name
@@ -90,11 +93,11 @@ class Unshipped:
             raise UnavailableError(
                 f"MLflow does not have everything of {', '.join(waiting)}; run tuner "
                 "sync, or the worker again, with the same TUNER_HOME once it answers"
-                + (f" ({self._complaint})" if self._complaint else "")
+                + (f" ({self._refusal})" if self._refusal else "")
             )
 
     def _look_after(self, database: Database, name: str) -> None:
-        """Of a study that goes on elsewhere, only what has not been looked at or waits."""
+        """Closes and ships one study, unless it still runs and nothing here waits."""
         record = Catalog(database).find(name)
         if record is None or self._home.devoted_to(name) not in ("", record.uid):
             self._names.discard(name)
@@ -104,7 +107,7 @@ class Unshipped:
         if not over and name not in self._uncleared and not self._is_pending(name):
             return
         with only_driver(self._home, name):
-            clear_home(self._home, database, record, self._say)
+            recover_study(self._home, database, record, self._say)
             self._uncleared.discard(name)
             if not self._stuck:
                 self._ship(name, ledger)
@@ -122,17 +125,17 @@ class Unshipped:
                 folder, self._tracking, ledger, lambda: _SHIPPING_S, self._say
             ) as shipment:
                 shipment.wait_started()
-        except UnavailableError as error:  # until a person has mended something
-            self._complain(str(error))
+        except UnavailableError as error:  # until a person has repaired something
+            self._say_once(str(error))
             return
-        self._complaint = ""
+        self._refusal = ""
         if self._pending(name) < pending:
             self._stuck.discard(name)
 
-    def _complain(self, text: str) -> None:
-        if text != self._complaint:
-            self._say(text)
-        self._complaint = text
+    def _say_once(self, refusal: str) -> None:
+        if refusal != self._refusal:
+            self._say(refusal)
+        self._refusal = refusal
 
     def _is_pending(self, study: str) -> bool:
         return bool(self._pending(study))

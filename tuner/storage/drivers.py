@@ -22,7 +22,7 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -268,25 +268,28 @@ class LeaseMonitor:
 
         Waits until each driver of the observer's own home has sent a heartbeat or is dead.
         """
-        first: dict[str, int] = {}
-        while True:
-            dead = {driver.uid for driver in self.dead()}
-            others = [driver for driver in self._registry.registered() if driver.uid not in dead]
-            own = [driver for driver in others if driver.home == self._home]
-            if not [one for one in own if first.setdefault(one.uid, one.beats) == one.beats]:
-                return others
-            time.sleep(self.pace_s)
+        for check in self.checks():
+            if not any(driver.home == self._home for driver in check.undecided):
+                break
+        return check.alive + check.undecided
 
     def any_alive(self) -> bool:
         """Waits until a driver sends a heartbeat, or until all are dead. Returns which it was."""
+        return next(bool(each.alive) for each in self.checks() if each.alive or not each.undecided)
+
+    def checks(self, stopped: Callable[[], bool] = lambda: False) -> Iterator["DriverCheck"]:
+        """Checks the drivers again and again, with pauses, until the caller has seen enough.
+
+        After a lease no driver is undecided, except those that have registered meanwhile.
+        """
         first: dict[str, int] = {}
-        while True:
-            dead = {driver.uid for driver in self.dead()}
-            others = [driver for driver in self._registry.registered() if driver.uid not in dead]
-            if not others:
-                return False
-            if any(first.setdefault(one.uid, one.beats) != one.beats for one in others):
-                return True
+        while not stopped():
+            dead = self.dead()
+            ended = {driver.uid for driver in dead}
+            others = [driver for driver in self._registry.registered() if driver.uid not in ended]
+            alive = [one for one in others if first.setdefault(one.uid, one.beats) != one.beats]
+            undecided = [one for one in others if one not in alive]
+            yield DriverCheck(dead, alive, undecided)
             time.sleep(self.pace_s)
 
     @property
@@ -298,6 +301,17 @@ class LeaseMonitor:
     def _has_expired(self, driver: DriverRecord, now: float) -> bool:
         own = driver.home == self._home
         return now - self._seen[driver.uid][1] > driver.lease_s * (_OWN_HOME if own else 1)
+
+
+@dataclass(frozen=True)
+class DriverCheck:
+    """The drivers of a study at one of several checks."""
+
+    dead: list[DriverRecord]
+    alive: list[DriverRecord]
+    """Those that have sent a heartbeat since the first check."""
+    undecided: list[DriverRecord]
+    """Those that have not, and are not dead yet."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Brings what happens in a study to MLflow: a spool on disk, shipped beside the training.
+"""Tracks studies in MLflow: events are written to spools, and shipped beside the training.
 
-The driver only ever appends to a spool, which needs no server and takes no time; a shipper
-process reads the spools, draws the figures and talks to MLflow. MLflow is imported here and
-in `promotion`, nowhere else, and Keras never.
+The driver only appends to a spool, which needs no server. A shipper process reads the spools, draws
+the figures and talks to MLflow. Only this package and `promotion` import MLflow; this package
+never imports Keras. Start at `spool`, `runs`, `shipping` and `mlflow`.
 """

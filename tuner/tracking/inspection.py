@@ -1,4 +1,4 @@
-"""What MLflow and a spool here hold of studies, to be compared with what they should."""
+"""Reads what MLflow and this home's spools contain of studies, for the examination."""
 
 import os
 from collections import defaultdict
@@ -21,7 +21,7 @@ from tuner.tracking.spool.spool_events import AttemptEnded, Event
 
 _MODEL = "model"
 _LISTED_AT_ONCE = 8
-"""Runs whose files are listed side by side, since a server takes a call for each."""
+"""How many runs' files are listed at once, since a server needs one call for each."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class SeenRun(StoredRun):
     """A run and its files."""
 
     artifacts: Mapping[str, int]
-    """The files and folders at its top, and the files below `model`, with the files' bytes."""
+    """Sizes in bytes of the files and folders at the top, and of the files below `model`."""
 
 
 @dataclass(frozen=True)
 class SeenStudy:
-    """The runs of one study by uid; more than one of a uid are doubles."""
+    """The runs of one study, by uid. Several runs of one uid are doubles."""
 
     parents: tuple[SeenRun, ...]
     attempts: dict[str, tuple[SeenRun, ...]]
@@ -42,47 +42,47 @@ class SeenStudy:
 
 @dataclass(frozen=True)
 class SeenSpool:
-    """A spool of this home, read once, and how far it was shipped."""
+    """A spool of this home, and how far it was shipped."""
 
     folder: Path
     kinds: tuple[str, ...]
-    """Of its lines, in their order; empty for one that tells none."""
+    """The kinds of its lines, in order; an empty string for a line without one."""
     told: tuple[str, ...]
     """The kinds of the events that can be read."""
     pending: int
-    """How many lines MLflow does not have yet."""
+    """The number of lines that MLflow lacks."""
     refused: tuple[str, ...]
-    """What MLflow turned down, each part with its reason."""
+    """Parts that MLflow refused, each with its reason."""
     is_evaluated: bool
-    """Whether it tells of an attempt that ended with an evaluation."""
+    """Whether it is of an attempt that ended with an evaluation."""
 
     @property
     def damaged(self) -> int:
-        """How many lines cannot be read."""
+        """The number of lines that cannot be read."""
         return len(self.kinds) - len(self.told)
 
     @property
     def is_begun(self) -> bool:
-        """Whether it says what its run is."""
+        """Whether it has an event that identifies its run."""
         return any(kind in OPENINGS for kind in self.told)
 
     @property
     def is_own(self) -> bool:
-        """Whether it tells of an attempt that this home has begun."""
+        """Whether it is of an attempt that this home began."""
         return any(kind not in OF_OTHERS for kind in self.kinds)
 
     @property
     def is_gone(self) -> bool:
-        """Whether something was shipped of a spool that is there no more."""
+        """Whether the spool was deleted after something of it was shipped."""
         rest = all(kind.startswith("model-") for kind in self.kinds)
         return rest and (self.folder / PROGRESS).exists()
 
 
 def look_into(folder: Path) -> SeenSpool:
-    """Reads the spool in `folder`, which may be missing."""
+    """Reads the spool in `folder`, which need not exist."""
     progress = load_progress(folder) or Progress(destination="")
     lines = list(read_lines(folder, 0))
-    # What was shipped had been events then, which takes longer to see than that it is JSON still.
+    # Shipped lines were valid events. That they still are JSON is quicker to check.
     seen_as_events = progress.offset if progress.turned_down == progress.refused else 0
     read = [_read(line, seen_as_events) for line in lines]
     told = [each for each in read if each is not None]
@@ -103,7 +103,7 @@ class _Told:
 
 
 def _read(line: SpoolLine, seen_as_events: int) -> _Told | None:
-    """What the line tells, None if it cannot be read."""
+    """The line's kind, and whether it has an evaluation; None if it cannot be read."""
     if line.end > seen_as_events:
         event = line.event_or_error()
         return None if isinstance(event, ValidationError) else _told(event)
@@ -121,14 +121,14 @@ def _told(event: Event) -> _Told:
 
 
 def look_at(settings: TrackingSettings, studies: Mapping[str, str]) -> dict[str, SeenStudy]:
-    """Reads every run of the studies in a few questions, however many they are.
+    """Reads every run of the studies in a few queries, for any number of studies.
 
     Args:
-        settings: name the store.
-        studies: the metric of which the epochs are told, by the study's uid.
+        settings: the store.
+        studies: by the study's uid, the metric whose steps are read as epochs.
 
     Returns:
-        What was seen of each study, by its uid.
+        The runs of each study, by its uid.
 
     Raises:
         UnavailableError: MLflow does not answer.
@@ -149,7 +149,7 @@ def _study(uid: str, runs: Mapping[str, Sequence[SeenRun]]) -> SeenStudy:
 
 
 def _artifacts(uri: str, addresses: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
-    """What lies at each address; MLflow is asked for what is not on this machine's disk."""
+    """The files at each address, read from this machine's disk or else through MLflow."""
     folders = {address: local_path(address) for address in addresses}
     here = {address: _on_disk(folder) for address, folder in folders.items() if folder}
     elsewhere = [address for address in addresses if address not in here]

@@ -1,4 +1,4 @@
-"""Where runs go: the tracking settings, from the environment or local defaults.
+"""The tracking settings: which MLflow store runs go to, from the environment or by default.
 
 Imports no MLflow, so that the driver and the command line may read it.
 """
@@ -20,17 +20,16 @@ class TrackingSettings:
     """The MLflow store that a study's runs go to."""
 
     uri: str = field(repr=False)
-    """A server's address or a database URL; may hold a password, so show `shown_uri`."""
+    """A server's address or a database URL. It may contain a password, so show `shown_uri`."""
     artifact_root: str
-    """The folder for artifacts; empty when a server decides."""
+    """The folder for artifacts; empty if a server decides."""
     experiment: str
 
     @classmethod
     def from_environment(cls, home: Path, environment: Mapping[str, str] = os.environ) -> Self:
         """Reads `MLFLOW_TRACKING_URI` and `MLFLOW_EXPERIMENT_NAME`.
 
-        Without the first, runs go to `home/mlflow.db` and `home/mlartifacts`; without the
-        second, to the experiment `tuner`.
+        The defaults are `home/mlflow.db` with `home/mlartifacts`, and the experiment `tuner`.
 
         Raises:
             UsageError: the address is neither a server's nor a database's.
@@ -48,20 +47,20 @@ class TrackingSettings:
 
     @property
     def is_local(self) -> bool:
-        """Whether the store is a SQLite file, used without a server."""
+        """Whether the store is a SQLite file without a server."""
         return urlsplit(self.uri).scheme.startswith("sqlite")
 
     @property
     def is_in_home(self) -> bool:
-        """Whether the store lies beside the folder of its artifacts, as it does by default."""
+        """Whether the store is beside the folder of its artifacts, which is the default."""
         beside = sqlite_url(Path(self.artifact_root).parent / "mlflow.db")
         return bool(self.artifact_root) and self.uri == beside
 
     def misplaced(self, location: str) -> str:
-        """Where the artifacts of a moved state folder go: to its former place; else empty.
+        """The former place of a moved state folder, to which artifacts would still go; else empty.
 
         Args:
-            location: the experiment's; artifacts that were put elsewhere on purpose stay there.
+            location: the experiment's artifact location. One outside the state folder is right.
         """
         found, right = local_path(location), Path(self.artifact_root)
         if not self.is_in_home or found is None:
@@ -73,7 +72,7 @@ class TrackingSettings:
 
     @property
     def server_url(self) -> str | None:
-        """The address of the MLflow server, None when there is none."""
+        """The address of the MLflow server; None if there is none."""
         return self.uri if is_server(self.uri) else None
 
     @property
@@ -83,12 +82,12 @@ class TrackingSettings:
 
 
 def sqlite_url(file: Path) -> str:
-    """The address of a SQLite database, whatever characters are in its path.
+    """The address of a SQLite database with any characters in its path.
 
-    Where any must be quoted it names the driver too: MLflow makes the folder of a path that
-    stands right behind `sqlite://`, and takes the path as it is written.
+    If a character must be quoted, the address names the driver too: MLflow creates the folder of a
+    path after `sqlite://` without unquoting it.
     """
-    from sqlalchemy import URL  # which a command that asks a server need not load
+    from sqlalchemy import URL  # not needed by commands that use a server
 
     plain = URL.create("sqlite", database=str(file)).render_as_string(hide_password=False)
     if plain == f"sqlite:///{file}":
@@ -97,7 +96,7 @@ def sqlite_url(file: Path) -> str:
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The file of a SQLite database, None where the address names none."""
+    """The file of a SQLite database; None for any other address."""
     from sqlalchemy import make_url
 
     url = make_url(uri)
@@ -106,7 +105,7 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def local_path(uri: str) -> Path | None:
-    """The folder or file at an address of MLflow's, None where it lies elsewhere."""
+    """The local folder or file at an MLflow address; None if it is not on this machine."""
     parts = urlsplit(uri)
     if parts.scheme not in ("", "file"):
         return None
@@ -123,14 +122,14 @@ def _is_database(uri: str) -> bool:
 
 
 def prepare_mlflow_environment() -> None:
-    """Sets what MLflow reads from the environment; to be called before it is imported.
+    """Sets variables that MLflow reads when it is imported.
 
-    MLflow must not send a request twice by itself: a create-run whose answer was lost would
-    make a second run. The caller asks again, after looking for what is there already.
-    A time-out that the environment already states is kept.
+    MLflow must not repeat a request by itself: a create-run whose answer was lost would make a
+    second run. The caller repeats it after a search for the run. A time-out that the environment
+    states is kept.
     """
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # where there is none
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # if git is not installed

@@ -104,7 +104,7 @@ def _run(file: "StudyFile", cluster: "Cluster | None", *, accept_new_code: bool)
 
     from tuner.cli.terminal.live_view import view
     from tuner.cli.terminal.signals import StopSignals
-    from tuner.driver.session import run_study as run
+    from tuner.driver.run_study import run_study as run
     from tuner.home import Home
 
     with StopSignals() as signals, view(Console(stderr=True)) as shown:

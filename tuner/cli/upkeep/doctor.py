@@ -24,28 +24,28 @@ def doctor(
 ) -> None:
     """Check the environment, MLflow's store, and each study's database, spools and runs."""
     from tuner.home import Home
-    from tuner.recovery.doctor import Doctor, patients
-    from tuner.recovery.environment import surroundings
+    from tuner.recovery.doctor import Doctor, studies_to_examine
+    from tuner.recovery.environment import environment_report
     from tuner.recovery.examination import examine
     from tuner.storage.opening import open_database
     from tuner.study.driver_lock import is_driven_here
-    from tuner.tracking.mlflow.store_repair import mend, troubles
+    from tuner.tracking.mlflow.store_repair import repair_store, store_problems
     from tuner.tracking.settings import TrackingSettings
 
     home = Home.from_environment()
     tracking = TrackingSettings.from_environment(home.root)
-    print_table(["what", "found"], surroundings(home, tracking))
+    print_table(["what", "found"], environment_report(home, tracking))
     if fix:
         names = home.studies()
         folders = [each for name in names for each in (home.devoted(name), *home.formers(name))]
-        mend(tracking, [name for name in names if is_driven_here(home, name)], folders)
-    found = troubles(tracking)
+        repair_store(tracking, [name for name in names if is_driven_here(home, name)], folders)
+    found = store_problems(tracking)
     for trouble in found:
         typer.echo(f"MLflow: {trouble.text}; with --fix it {trouble.remedy}")
     if found:  # then MLflow tells nothing reliable about the studies
         raise RefusedError("not everything is in order: MLflow")
     with open_database(home) as database:
-        records, unreadable = patients(database, study)
+        records, unreadable = studies_to_examine(database, study)
         for name, error in unreadable.items():
             typer.echo(f"{name}: cannot be read: {error}")
         doctors = [Doctor(home, database, record, tracking) for record in records] if fix else []
@@ -61,7 +61,7 @@ def doctor(
 def _repair(doctor: "Doctor") -> str:
     """Repairs the study. Returns why that was not possible; empty if it was."""
     try:
-        doctor.heal(lambda text: typer.echo(text, err=True))
+        doctor.repair(lambda text: typer.echo(text, err=True))
     except (RefusedError, UsageError) as error:  # it is running, or was deleted or changed just now
         return str(error)
     return ""

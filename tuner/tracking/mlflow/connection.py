@@ -1,7 +1,7 @@
-"""A connection to MLflow for callers that need its answer, as promotion and deletion do.
+"""A connection to MLflow for callers that wait for its answer, such as promotion and deletion.
 
-Parts of MLflow that log and load models know only a process-wide tracking address. It is
-set here for the length of a block and put back after, for the sake of a caller's notebook.
+The parts of MLflow that log and load models know only a process-wide tracking address. It is set
+during a block and restored after it, so that a caller's notebook keeps its own.
 """
 
 import os
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def connected(settings: TrackingSettings) -> Iterator["MlflowClient"]:
-    """A client of the store that `settings` names; within the block, MLflow's default too.
+    """A client of the store in `settings`, which is MLflow's default store during the block.
 
     Raises:
-        UnavailableError: the store does not answer; names the address, passwords masked.
-        RefusedError: the store understood and turned something down.
+        UnavailableError: the store does not answer; the message masks passwords.
+        RefusedError: the store refused a request of the block.
     """
     _prepare_environment()
     import mlflow
@@ -45,13 +45,13 @@ def _named(settings: TrackingSettings) -> Iterator[None]:
     try:
         yield
     except UnavailableError as error:
-        # MLflow puts the address into its messages as it was given, password included, so the
-        # original must not show up in a traceback either.
+        # MLflow's messages contain the address with its password, so the original error must not
+        # show up in a traceback either.
         raise UnavailableError(f"{settings.shown_uri}: {error}") from None
 
 
 def _prepare_environment() -> None:
-    """What MLflow reads when it is imported, and what keeps it quiet and safe after."""
+    """Sets what MLflow reads when it is imported, and what keeps it quiet and safe later."""
     prepare_mlflow_environment()
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"

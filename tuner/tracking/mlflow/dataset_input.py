@@ -1,4 +1,4 @@
-"""A prepared data set as MLflow's data set entity, without opening its arrays."""
+"""Makes MLflow's data set entity from a prepared data set, without opening its arrays."""
 
 import json
 
@@ -7,11 +7,11 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 from tuner.datasets.store import DatasetInfo
 
 DIGEST_LENGTH = 36
-"""MLflow's limit; the tag `tuner.dataset_digest` has the whole SHA-256."""
+"""MLflow's limit. The tag `tuner.dataset_digest` has the whole SHA-256."""
 
 
 def dataset_input(info: DatasetInfo) -> DatasetInput:
-    """Describes the training rows, which are all that a trial sees."""
+    """Describes the training rows, the only ones that a trial sees."""
     dataset = Dataset(
         name=info.name,
         digest=info.digest[:DIGEST_LENGTH],
@@ -24,7 +24,7 @@ def dataset_input(info: DatasetInfo) -> DatasetInput:
 
 
 def _schema(info: DatasetInfo) -> dict[str, str]:
-    """The form that the UI reads; the first dimension is any number of rows."""
+    """The schema as MLflow's UI reads it; -1 is any number of rows."""
     images = {"dtype": info.pixel_type, "shape": [-1, *info.image_shape]}
     labels = {"dtype": "int64", "shape": [-1]}
     return {

@@ -8,36 +8,36 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
 from tuner.errors import RefusedError
-from tuner.tracking.mlflow.local_store import made
+from tuner.tracking.mlflow.local_store import local_store_made
 from tuner.tracking.mlflow.mlflow_errors import translated
 from tuner.tracking.settings import TrackingSettings
 
 _KIND_TAG, _KIND = "mlflow.experimentKind", "custom_model_development"
-"""Opens the experiment in the UI's view for model training, not for generative AI."""
+"""A tag that opens the experiment in the UI's view for model training."""
 
 
 class ExperimentError(RefusedError):
-    """A person has to mend the experiment before it takes any run."""
+    """The experiment takes no runs until a person has repaired it."""
 
 
 def open_store(uri: str) -> MlflowClient:
-    """Returns a client of the store at `uri`, with its tables made if it is local.
+    """Returns a client of the store at `uri`. Creates the tables of a local store.
 
     Raises:
         UnavailableError: the store does not answer.
     """
-    with translated("open the store"), made(uri):
+    with translated("open the store"), local_store_made(uri):
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     return client
 
 
 def find_or_create_experiment(client: MlflowClient, settings: TrackingSettings) -> Experiment:
-    """Returns the active experiment that `settings` names, marked as one of model training.
+    """Returns the experiment in `settings`, created if need be and tagged for model training.
 
     Raises:
         UnavailableError: the store does not answer.
-        ExperimentError: it was deleted, or its artifacts belong to another folder.
+        ExperimentError: the experiment was deleted, or the state folder was moved.
     """
     name = settings.experiment
     with translated(f"open experiment {name!r}"):
@@ -49,7 +49,7 @@ def find_or_create_experiment(client: MlflowClient, settings: TrackingSettings) 
         if elsewhere := settings.misplaced(experiment.artifact_location):
             raise ExperimentError(
                 f"MLflow: artifacts of experiment {name!r} go to {elsewhere}, since the state "
-                "folder was moved; mend that with: tuner doctor --fix"
+                "folder was moved; repair that with: tuner doctor --fix"
             )
         if _KIND_TAG not in experiment.tags:
             client.set_experiment_tag(experiment.experiment_id, _KIND_TAG, _KIND)
@@ -57,7 +57,7 @@ def find_or_create_experiment(client: MlflowClient, settings: TrackingSettings) 
 
 
 def check_not_deleted(experiment: Experiment) -> None:
-    """Refuses an experiment that takes no runs.
+    """Checks that the experiment takes runs.
 
     Raises:
         ExperimentError: it was deleted.
@@ -70,7 +70,7 @@ def check_not_deleted(experiment: Experiment) -> None:
 
 
 def is_deleted(experiment: Experiment) -> bool:
-    """Whether it takes no runs."""
+    """Whether the experiment was deleted, so that it takes no runs."""
     return bool(experiment.lifecycle_stage != LifecycleStage.ACTIVE)
 
 

@@ -1,7 +1,7 @@
-"""The SQLite file of a local MLflow store, which appears whole or not at all.
+"""Creates the SQLite file of a local MLflow store, as a whole or not at all.
 
-MLflow makes its tables in steps that SQLite does not take back: a process that is killed in the
-middle leaves a file that MLflow itself can never open again.
+MLflow creates its tables in steps that SQLite does not roll back. A process that is killed in the
+middle would leave a file that MLflow can never open again.
 """
 
 from collections.abc import Iterator
@@ -17,27 +17,27 @@ from tuner.files import exclusive
 from tuner.tracking.settings import is_server, sqlite_file, sqlite_url
 
 _COMPANIONS = ("-journal", "-wal", "-shm")
-"""What SQLite keeps beside a file; a journal would be taken for that of the next file there."""
+"""Files that SQLite keeps beside a database. A new database must not find an old journal."""
 _BEGUN_WITH = ("alembic_version", "experiments", "workspaces")
-"""Tables of which a new store has one row: its version, its first experiment, its workspace."""
+"""Tables with one row in a new store: its version, its first experiment, its workspace."""
 _REPLACED = "_alembic_tmp_"
-"""What the name of a table begins with that is to take another one's place."""
+"""The prefix of a table that is about to replace another one."""
 _PATIENCE_S = 20
 
 
 @contextmanager
-def made(uri: str) -> Iterator[None]:
-    """Makes the file of the store at `uri` unless it is there, while no other process does.
+def local_store_made(uri: str) -> Iterator[None]:
+    """Creates the SQLite file at `uri` if there is none, under a lock that the block holds.
 
-    A file whose making was cut short is made anew, as long as nothing is stored in it. The address
-    of a server, or of a database of another kind, is left alone.
+    Creates a half-made file anew if nothing is stored in it. Does nothing for a server or another
+    kind of database.
     """
     database = None if is_server(uri) else sqlite_file(uri)
     if database is None:
         yield
         return
     database = database.absolute()
-    database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # the state folder, most often
+    database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # often the state folder
     with exclusive(database.with_name(f"{database.name}.lock")):
         if not database.exists() or _is_cut_short(database):
             _make(database)
@@ -54,22 +54,22 @@ def _make(database: Path) -> None:
 
 
 def _open(uri: str, database: Path) -> SqlAlchemyStore:
-    """MLflow's store, whose tables are made where they lack.
+    """Opens MLflow's store, which creates missing tables.
 
-    Its first experiment lies below the working folder otherwise, whose name, put into SQL as it is,
-    may hold a quote.
+    States the folder of the first experiment: MLflow would take the working folder, and put its
+    name into SQL without escaping quotes.
     """
     return SqlAlchemyStore(uri, database.with_name("mlruns").as_uri())
 
 
 def _remove(database: Path) -> None:
-    """The file goes first: a journal without one means nothing."""
+    """Removes the database, then its journal, which means nothing without it."""
     for companion in ("", *_COMPANIONS):
         database.with_name(f"{database.name}{companion}").unlink(missing_ok=True)
 
 
 def _is_cut_short(database: Path) -> bool:
-    """Whether it has not all tables of this MLflow, and nobody has stored anything in it."""
+    """Whether tables of this version of MLflow are missing and nothing is stored in the others."""
     options = {"timeout": _PATIENCE_S}
     engine = create_engine(sqlite_url(database), poolclass=NullPool, connect_args=options)
     with engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""The many ways in which MLflow fails, as the two that matter to a caller."""
+"""Translates MLflow's errors into two: unavailable, so try again later; or refused for good."""
 
 import re
 from collections.abc import Iterator
@@ -10,23 +10,25 @@ from sqlalchemy.exc import DBAPIError
 
 from tuner.errors import RefusedError, TunerError, UnavailableError
 
-# Answers that mean "not now" though HTTP counts them among the client's errors.
+# Client errors of HTTP that may be gone at the next try.
 _NOT_NOW = {401, 403, 408, 409, 429, 499}
-# Of what stands before the server, a proxy or an ingress: this request will never pass it.
+# Sent by a proxy or an ingress too: this request will never pass.
 _TOO_LARGE = {413, 414, 431}
-# How MLflow's client words an answer that is not the server's JSON.
+# The message of MLflow's client for an answer that is not the server's JSON.
 _NOT_JSON = re.compile(r"API request to endpoint \S+ failed with error code (\d{3}) ")
 
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Raises what MLflow raises as one of our errors; `doing` completes "cannot ...".
+    """Raises MLflow's errors in the block as errors of tuner.
+
+    Args:
+        doing: completes the message "cannot ...".
 
     Raises:
-        UnavailableError: the store, its database or its disk does not answer, or wants a
-            login, or something else answers in its place; the same call may work later.
-        RefusedError: the store understood and turned it down, as it always will, or the request
-            is larger than what stands before the store lets pass.
+        UnavailableError: the store, its database or its disk does not answer, wants a login, or
+            something else answers in its place. The same call may work later.
+        RefusedError: the store refused the request and always will, or a proxy found it too large.
     """
     try:
         yield
@@ -41,14 +43,14 @@ def translated(doing: str) -> Iterator[None]:
 
 @contextmanager
 def of_artifacts(doing: str) -> Iterator[None]:
-    """As `translated`, around a call that the client itself may take to where artifacts lie.
+    """Does as `translated`, for calls that may go to an artifact store directly.
 
-    The clients of S3, Google's and Azure's stores, which may not be installed, raise errors that
-    have nothing in common.
+    The clients of S3, Google's and Azure's stores may not be installed, and their errors have
+    nothing in common.
 
     Raises:
-        UnavailableError: as `translated`, or such a client failed, which a login or the package
-            that lacks may mend.
+        UnavailableError: as `translated`; or such a client failed, for example for lack of a login
+            or of a package.
         RefusedError: as `translated`.
     """
     try:
@@ -63,7 +65,7 @@ def of_artifacts(doing: str) -> Iterator[None]:
 
 
 def _answer(error: MlflowException) -> tuple[int, bool]:
-    """The status of an answer, and whether it is MLflow's own."""
+    """The HTTP status of an answer, and whether MLflow itself sent it."""
     foreign = _NOT_JSON.match(error.message)
     if foreign is not None:
         return int(foreign[1]), False

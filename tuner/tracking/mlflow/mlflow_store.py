@@ -1,9 +1,9 @@
-"""The one gateway to MLflow's tracking store: what it does twice, it does once.
+"""Writes runs to MLflow's tracking store. Every update may be sent twice and counts once.
 
-Runs are found by the tag `tuner.uid` before they are created, points and parameters are
-sent with what they were stamped with, artifacts replace themselves. Every failure comes out
-as one of two errors: `UnavailableError` (try again later) or `RefusedError` (never will). Of an
-update, what the store turns down is left out and named, and the rest is done.
+A run is found by its tag `tuner.uid` before it is created. Points keep their time and step,
+and artifacts replace themselves. Every failure becomes an `UnavailableError` (try again later) or
+a `RefusedError` (for good). Parts of an update that the store refuses are left out and named, and
+the rest is done.
 """
 
 import logging
@@ -40,7 +40,7 @@ from tuner.tracking.settings import TrackingSettings
 
 UID_TAG = "tuner.uid"
 REFUSED_TAG = "tuner.refused_events"
-"""On a run that misses something: how many parts of its events MLflow turned down."""
+"""Tag of an incomplete run: how many parts of its events MLflow refused."""
 
 # MLflow's limits (mlflow/utils/validation.py): 1,000 entities, 100 params, 100 tags and 1 MB
 # a call. Half the params and tags at full length leave room in the megabyte.
@@ -52,63 +52,65 @@ _logger = logging.getLogger(__name__)
 
 
 class RunGoneError(UnavailableError):
-    """The run was deleted or purged since it was found; find it again, which may restore it."""
+    """The run was deleted or purged since it was found. Finding it again may restore it."""
 
 
 class OpenRun(NamedTuple):
-    """A run that is there."""
+    """A run that exists."""
 
     run_id: str
     is_new: bool = False
-    """Whether it was created just now, so that it has nothing yet."""
+    """Whether it was just created, so that it is empty."""
     artifact_uri: str = ""
-    """Where its artifacts go; empty: MLflow has to be asked."""
+    """Where its artifacts go; empty if not known yet."""
 
 
 class MlflowStore:
-    """One experiment of one MLflow store.
-
-    The constructor finds the experiment or creates it; it raises UnavailableError when the
-    store does not answer, RefusedError when a person has to mend the experiment first.
-    Artifacts are gathered in the folder `scratch` before they go.
-    """
+    """One experiment of one MLflow store."""
 
     def __init__(self, settings: TrackingSettings, scratch: Path) -> None:
+        """Finds or creates the experiment; `scratch` is a folder for artifacts before upload.
+
+        Raises:
+            UnavailableError: the store does not answer.
+            ExperimentError: a person must repair the experiment first.
+        """
         self._scratch = scratch
         self._client = open_store(settings.uri)
         found = find_or_create_experiment(self._client, settings)
         self._uri = settings.uri
         self._parents: dict[str, str | None] = {}
         self._found: dict[str, list[Run]] = {}
-        """What `look_for` found, until it is asked for."""
+        """Runs that `look_for` found, until `find_or_create` takes them."""
         self._experiment_id = found.experiment_id
         self.destination = f"{found.experiment_id}/{found.creation_time}"
-        """Tells this experiment from any other, and from one recreated under its name."""
+        """Identifies this experiment, also against one recreated under its name."""
 
     def find(self, uid: str) -> str | None:
-        """Returns the id of the run with this uid, the same for all who ask; None without one.
+        """Returns the id of the run with this uid, the same in every process; None without one.
 
-        One that somebody deleted by hand is restored.
+        Restores a run that was deleted by hand.
 
         Raises:
-            RefusedError: it was deleted with its study.
+            UnavailableError: the store does not answer.
+            RefusedError: the run was deleted with its study.
         """
         run = self._find(uid)
         return None if run is None else str(run.info.run_id)
 
     def look_for(self, openings: Sequence[RunOpening]) -> None:
-        """Finds the runs of a study's attempts with one question; `find_or_create` asks no more.
+        """Finds the runs of a study's attempts in one query, for `find_or_create`.
 
-        What another shipper makes between the two becomes a double.
+        A run that another shipper creates between the two calls becomes a double.
         """
         self._found |= self._among(openings)
 
     def forget_found(self) -> None:
-        """Lets `find_or_create` ask again, since what `look_for` found is of some time ago."""
+        """Forgets what `look_for` found some time ago, so that `find_or_create` queries again."""
         self._found = {}
 
     def doubled(self, openings: Sequence[RunOpening]) -> set[str]:
-        """The uids that several runs have, or may have, with one question for all."""
+        """The uids that several runs have, or may have. One query for all."""
         single = {
             uid
             for uid, runs in self._among(openings).items()
@@ -117,9 +119,9 @@ class MlflowStore:
         return {each.uid for each in openings} - single
 
     def _among(self, openings: Sequence[RunOpening]) -> dict[str, list[Run]]:
-        """All runs of a study's attempts by uid, where the time of their start finds them.
+        """All runs of a study's attempts, by uid, as far as their start times find them.
 
-        MLflow's filters ask for one tag at a time.
+        MLflow's filters allow one value of a tag in a query, so the query is by start time.
         """
         began = [each for each in openings if each.parent_uid is not None and not each.again]
         study = began[0].parent_uid if began else None
@@ -161,21 +163,26 @@ class MlflowStore:
         _logger.warning("restored run %s, which was deleted and has more to show", run_id)
 
     def find_parent(self, uid: str) -> str | None:
-        """As `find`, for many runs below the same one: asked once between two `check_parents`."""
+        """Does as `find` for a parent run. Queries once between two calls of `check_parents`."""
         if uid not in self._parents:
             self._parents[uid] = self.find(uid)
         return self._parents[uid]
 
     def check_parents(self) -> bool:
-        """Whether the parents that were found since the last call are there still.
+        """Whether the parents that were found since the last call still exist.
 
-        Those that somebody deleted meanwhile are restored.
+        Restores those that were deleted meanwhile.
         """
         parents, self._parents = self._parents, {}
         return all(self.find(uid) == run_id for uid, run_id in parents.items())
 
     def find_or_create(self, opening: RunOpening, parent_id: str | None) -> OpenRun:
-        """The run that `opening` asks for; what it was refused is tried again."""
+        """The run that `opening` describes. Removes its count of refused parts.
+
+        Raises:
+            UnavailableError: the store does not answer.
+            RefusedError: the run was deleted with its study.
+        """
         existing = self._find(opening.uid, self._found.pop(opening.uid, None))
         if existing is not None:
             if REFUSED_TAG in existing.data.tags:
@@ -192,14 +199,14 @@ class MlflowStore:
         return OpenRun(run.info.run_id, is_new=True, artifact_uri=run.info.artifact_uri)
 
     def remove_doubles(self, uid: str) -> str | None:
-        """Deletes every run with this uid but one, which gets what lies below them.
+        """Deletes every run with this uid but one, which becomes the parent of their child runs.
 
-        A double appears when a server creates a run after the client stopped waiting, or when
-        two shippers create a run at the same moment: those of two machines a study's, those of
-        a state folder and its copy an attempt's.
+        A double appears when a server creates a run after the client stopped waiting, or when two
+        shippers create it at the same moment: a study's run from two machines, an attempt's run
+        from a state folder and its copy.
 
         Returns:
-            The id of the run that stays, the same for all who ask; None without one.
+            The id of the run that stays, the same in every process; None without one.
         """
         first, *doubles = [*filter(_is_active, self._runs(uid))] or [None]
         for run in doubles:
@@ -210,7 +217,7 @@ class MlflowStore:
         return first and str(first.info.run_id)
 
     def adopt(self, parent_id: str, former_id: str) -> None:
-        """Gives to one run what lies below another, which may have been purged."""
+        """Makes `parent_id` the parent of all child runs of `former_id`, which may be purged."""
         with translated(f"search runs below {former_id}"):
             below = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{former_id}'"
             while runs := self._client.search_runs([self._experiment_id], below):
@@ -218,14 +225,14 @@ class MlflowStore:
                     self._client.set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, parent_id)
 
     def apply(self, run: OpenRun, update: RunUpdate) -> list[str]:
-        """Does to the run what `update` says; its status changes last.
+        """Applies `update` to the run. The run's status changes last.
 
         Returns:
-            What the store turned down, part by part; everything else is done.
+            The parts that the store refused, each with its reason. All others are done.
 
         Raises:
-            UnavailableError: the store does not answer; the same update may be tried again.
-            RunGoneError: somebody deleted the run.
+            UnavailableError: the store does not answer; the same update may be sent again.
+            RunGoneError: the run was deleted by hand.
             RefusedError: the run was deleted with its study.
         """
         run_id = run.run_id
@@ -245,7 +252,7 @@ class MlflowStore:
     def _in_parts(
         self, run_id: str, rows: Sequence[Any], act: Callable[[Sequence[Any]], None]
     ) -> list[str]:
-        """Does it with all rows, or with halves of them down to the ones that are refused."""
+        """Calls `act` with all rows or, where it is refused, with halves down to single rows."""
         if not rows:
             return []
         try:
@@ -267,7 +274,7 @@ class MlflowStore:
         act: Callable[[Sequence[Any]], None],
         refusal: RefusedError,
     ) -> list[str]:
-        """Another writer's insert in the same instant can look like a refusal."""
+        """Tries again: another writer's insert at the same moment can look like a refusal."""
         try:
             with translated(f"update run {run_id}"):
                 act(rows)
@@ -276,7 +283,7 @@ class MlflowStore:
         return []
 
     def _check_run(self, run_id: str) -> None:
-        """A run that is not there refuses everything, whatever it is."""
+        """Raises an error if the run does not exist, since it then refuses every update."""
         try:
             with translated(f"look at run {run_id}"):
                 run = self._client.get_run(run_id)
@@ -293,7 +300,7 @@ class MlflowStore:
             self._client.get_experiment(self._experiment_id)
 
     def _runs(self, uid: str) -> list[Run]:
-        """Active and deleted ones, in the same order for all who ask."""
+        """Active and deleted runs with this uid, in the same order in every process."""
         with translated(f"search run {uid!r}"):
             runs = self._client.search_runs(
                 [self._experiment_id], f"tags.`{UID_TAG}` = '{_quoted(uid)}'", ViewType.ALL
@@ -301,7 +308,7 @@ class MlflowStore:
         return sorted(runs, key=_first_begun)
 
     def _values(self, run: OpenRun, update: RunUpdate) -> list[list[Metric | Param | RunTag]]:
-        """Points, params and tags, each list for one call."""
+        """Metrics, params and tags, in one list for each call."""
         params, tags = _storable(update.params), _storable(update.tags)
         if params and not run.is_new:
             with translated(f"look at run {run.run_id}"):
@@ -328,9 +335,9 @@ class MlflowStore:
     def _new_params(
         self, run_id: str, params: dict[str, str]
     ) -> tuple[dict[str, str], dict[str, str]]:
-        """The params the run lacks, and those it has with another value.
+        """The params that the run lacks, and those that it has with another value.
 
-        MLflow's params never change; a study that goes on with more trials has a new one.
+        A param cannot change in MLflow, but a study that resumes with more trials has a new value.
         """
         logged = self._client.get_run(run_id).data.params
         new = {key: value for key, value in params.items() if key not in logged}
@@ -355,7 +362,7 @@ class MlflowStore:
                 repository.delete_artifacts(path)
 
     def _artifacts_of(self, run: OpenRun) -> ArtifactRepository:
-        """MLflow's client would ask for the run once more."""
+        # MLflow's client would query the run once more.
         uri = run.artifact_uri or self._client.get_run(run.run_id).info.artifact_uri
         return get_artifact_repository(uri, tracking_uri=self._uri)
 
@@ -382,7 +389,7 @@ def _is_active(run: Run) -> bool:
 
 
 def _named(row: object) -> str:
-    """What a person calls the part of an update."""
+    """The name of a part of an update, for messages."""
     match row:
         case Metric():
             return f"metric {row.key!r} at step {row.step}"
@@ -412,7 +419,9 @@ def _stage(folder: Path, artifact: Artifact) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(artifact.content, Path):
         if not artifact.content.exists():
-            raise RefusedError(f"{artifact.content}: is gone; it was to be {artifact.path}")
+            raise RefusedError(
+                f"{artifact.content}: no longer exists; it was to be {artifact.path}"
+            )
         target.symlink_to(artifact.content.resolve())
     elif isinstance(artifact.content, bytes):
         target.write_bytes(artifact.content)

@@ -1,7 +1,7 @@
-"""Deletes runs as MLflow deletes: they can be restored until they are purged.
+"""Deletes runs, which MLflow can restore until they are purged.
 
-A tag tells what tuner itself deleted from what people delete by hand: the shipper restores a
-run of the second kind when its spool has more to say.
+A tag distinguishes runs that tuner deleted from those that were deleted by hand. The shipper
+restores the latter when their spool has more events.
 """
 
 from typing import TYPE_CHECKING
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 DELETED_TAG = "tuner.deleted"
-"""On a run that tuner deleted, why: one of the two below."""
+"""Tag of a run that tuner deleted; its value is one of the two reasons below."""
 WITH_ITS_STUDY, A_DOUBLE = "with its study", "a double of another run"
 
 
 def discard(client: "MlflowClient", run_id: str, why: str) -> None:
-    """Deletes a run for good, as far as tuner is concerned. The tag comes first."""
+    """Tags and deletes a run, so that no shipper restores it."""
     client.set_tag(run_id, DELETED_TAG, why)
     client.delete_run(run_id)
 
 
 def discard_again(client: "MlflowClient", experiment_id: str) -> None:
-    """Deletes what `discard` had: MLflow restores every run of an experiment with it."""
+    """Deletes again what `discard` had deleted and MLflow restored with the experiment."""
     for why in (WITH_ITS_STUDY, A_DOUBLE):
         while runs := client.search_runs([experiment_id], f"tags.`{DELETED_TAG}` = '{why}'"):
             for run in runs:
@@ -32,10 +32,11 @@ def discard_again(client: "MlflowClient", experiment_id: str) -> None:
 
 
 def delete_runs(settings: TrackingSettings, study_uid: str) -> int:
-    """Deletes every run of the study, its parent too; returns how many there were.
+    """Deletes every run of the study, its parent included. Returns their number.
 
     Raises:
         UnavailableError: MLflow does not answer.
+        RefusedError: MLflow refused the deletion.
     """
     with connected(settings) as client:
         return _delete(client, settings.experiment, study_uid)

@@ -1,7 +1,7 @@
-"""Reads what a store of MLflow holds of studies, in a few questions however many runs there are.
+"""Reads the runs of studies from an MLflow store, in a few queries for any number of runs.
 
-MLflow's client reads any store, and takes longer to start than all there is to read. A database
-whose tables are those of the MLflow that tuner depends on is therefore read as it is.
+MLflow's client can read every store, but takes longer to start than the reading takes. So a
+database with the tables of the MLflow that tuner depends on is read directly.
 """
 
 from collections import defaultdict
@@ -35,20 +35,20 @@ if TYPE_CHECKING:
     from mlflow.store.tracking.rest_store import RestStore
 
 SCHEMA = "dc11669786a5"
-"""The version of MLflow's tables that is read without MLflow, as they name it themselves."""
+"""The Alembic version of the MLflow tables that are read directly."""
 
 _STUDY, _UID = "tuner.study_uid", "tuner.uid"
 _REFUSED, _STATE = "tuner.refused_events", "tuner.state"
 _COUNTS = "trials_"
 _HISTORIES = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
 _RUNS_A_CALL, _POINTS_A_CALL = 100, 25_000
-"""That call's limits (mlflow/server/handlers.py)."""
+"""The limits of a call to `_HISTORIES` (mlflow/server/handlers.py)."""
 _PATIENCE_S = 20
 
 
 @dataclass(frozen=True)
 class StoredExperiment:
-    """An experiment as the store holds it."""
+    """An experiment in the store."""
 
     artifact_location: str
     is_deleted: bool
@@ -56,17 +56,17 @@ class StoredExperiment:
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run as the store holds it; what was not written is empty or 0."""
+    """A run in the store. What it lacks is empty or 0."""
 
     run_id: str
     study: str
     """The study's uid."""
     uid: str
-    """The study's or the attempt's."""
+    """The study's uid for a parent run, the attempt's for a child run."""
     status: str
     state: str
     refused: int
-    """How many parts of its events MLflow turned down."""
+    """How many parts of its events MLflow refused."""
     counts: Mapping[str, float]
     """The newest values of the metrics `trials_*`."""
     epochs: frozenset[int]
@@ -75,22 +75,22 @@ class StoredRun:
 
 
 class StoreReader(Protocol):
-    """What is read of a store."""
+    """Reads one store."""
 
     def experiment(self) -> StoredExperiment | None:
-        """The experiment that the settings name, None if there is none."""
+        """The experiment in the settings; None if there is none."""
 
     def runs(self, studies: Mapping[str, str], /) -> Iterator[Sequence[StoredRun]]:
-        """The runs of the studies that are not deleted, in pages, the newest of all first.
+        """Yields pages of the studies' runs that are not deleted, the newest run first.
 
         Args:
-            studies: the metric of which the epochs are told, by the study's uid.
+            studies: by the study's uid, the metric whose steps become `StoredRun.epochs`.
         """
 
 
 @contextmanager
 def reading(settings: TrackingSettings) -> Iterator[StoreReader]:
-    """A reader of the store that `settings` name.
+    """A reader of the store in `settings`.
 
     Raises:
         UnavailableError: the store does not answer.
@@ -109,7 +109,7 @@ def reading(settings: TrackingSettings) -> Iterator[StoreReader]:
 
 
 class _Nothing:
-    """A store that the first study will make."""
+    """A store that does not exist yet."""
 
     def experiment(self) -> None:
         return None
@@ -141,7 +141,7 @@ def _table(name: str, columns: str) -> Any:
 
 
 class _Tables:
-    """The tables of MLflow (mlflow/store/tracking/dbmodels/models.py)."""
+    """Reads MLflow's tables (mlflow/store/tracking/dbmodels/models.py)."""
 
     _EXPERIMENTS = _table(
         "experiments", "experiment_id name workspace artifact_location lifecycle_stage"
@@ -212,7 +212,7 @@ class _Tables:
         return found
 
     def _of_ours(self, joined: Any, *asked: ColumnElement[Any]) -> Select[Any]:
-        """Asks for columns of the experiment's runs that are not deleted, and of a table more."""
+        """Selects columns of the experiment's runs that are not deleted, joined with a table."""
         runs, experiments = self._RUNS.c, self._EXPERIMENTS.c
         return select(*asked).where(
             *self._named,
@@ -223,7 +223,7 @@ class _Tables:
 
 
 class _Client:
-    """Any store, by MLflow's client."""
+    """Reads any store with MLflow's client."""
 
     def __init__(self, client: "MlflowClient", experiment_name: str) -> None:
         self._client = client
@@ -241,9 +241,9 @@ class _Client:
             yield [_stored(run, epochs[run.info.run_id]) for run in page]
 
     def _pages(self, studies: Collection[str]) -> Iterator[list["Run"]]:
-        """A thousand runs at a time; of several studies out of all that are ours.
+        """Pages of a thousand runs. For several studies, reads all of tuner's runs and filters.
 
-        MLflow knows no "one of these tags".
+        MLflow's filters cannot say "one of these values".
         """
         if self._experiment is None or not studies:
             return
@@ -272,7 +272,7 @@ class _Client:
         return found
 
     def _history(self, run_ids: Sequence[str], metric: str) -> Iterator[tuple[str, int]]:
-        """Run and step of every point; the client asks for one run, a server tells of many."""
+        """Run and step of every point. A server answers for many runs, the client for one."""
         from mlflow.store.tracking.rest_store import RestStore
 
         store = self._client._tracking_client.store
@@ -290,7 +290,7 @@ class _Client:
 def _told_at_once(
     store: "RestStore", run_ids: Sequence[str], metric: str
 ) -> list[tuple[str, int]] | None:
-    """What a server tells its own pages; None where it does not, or might not tell all."""
+    """The steps from a call that MLflow's own pages use; None if it fails or may be incomplete."""
     from mlflow.utils.rest_utils import http_request
 
     asked = {"run_id": list(run_ids), "metric_key": metric}

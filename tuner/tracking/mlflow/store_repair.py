@@ -1,7 +1,7 @@
-"""What can be wrong with the tracking store as a whole, and how it is mended.
+"""Finds and repairs problems of the tracking store as a whole.
 
-The experiment may have been deleted. A store that lies in the state folder holds that folder's
-path, so once the folder is moved new artifacts would go to the old place.
+The experiment may have been deleted. A store in the state folder contains the folder's path, so
+after the folder was moved, new artifacts would go to the old place.
 """
 
 import shutil
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """Something that concerns every study."""
+class StoreProblem:
+    """A problem that concerns every study."""
 
     text: str
     remedy: str
 
 
-def troubles(settings: TrackingSettings) -> list[Trouble]:
-    """What is wrong now.
+def store_problems(settings: TrackingSettings) -> list[StoreProblem]:
+    """The present problems.
 
     Raises:
         UnavailableError: MLflow does not answer.
@@ -43,26 +43,28 @@ def troubles(settings: TrackingSettings) -> list[Trouble]:
         return []
     found = []
     if experiment.is_deleted:
-        found.append(Trouble(f"experiment {settings.experiment!r} is deleted", "is restored"))
+        found.append(StoreProblem(f"experiment {settings.experiment!r} is deleted", "is restored"))
     if elsewhere := settings.misplaced(experiment.artifact_location):
         text = f"new artifacts go to {elsewhere}, not to {settings.artifact_root}"
-        found.append(Trouble(text, "is mended: what is there is copied here"))
+        found.append(StoreProblem(text, "is repaired: what is there is copied here"))
     return found
 
 
-def mend(settings: TrackingSettings, driven: Sequence[str], folders: Iterable[Path] = ()) -> None:
-    """Restores the experiment, and brings artifacts and their addresses to where they belong.
+def repair_store(
+    settings: TrackingSettings, driven: Sequence[str], folders: Iterable[Path] = ()
+) -> None:
+    """Restores the experiment, and copies artifacts to where they belong.
 
-    What is done may be done twice; nothing is removed from the old place.
+    May be repeated. Removes nothing from the old place.
 
     Args:
-        settings: name the store.
-        driven: the studies that a driver works on in the state folder.
-        folders: the study folders there, whose shippers must be at rest.
+        settings: the store.
+        driven: the studies that a driver of the state folder works on.
+        folders: the study folders of the state folder; none may have a working shipper.
 
     Raises:
         UnavailableError: MLflow does not answer.
-        RefusedError: artifacts must be moved while a driver or a shipper works, or are nowhere.
+        RefusedError: artifacts must be copied while a driver or shipper works, or do not exist.
     """
     from tuner.tracking.mlflow.experiments import is_deleted
 
@@ -93,7 +95,7 @@ def _check_movable(source: Path, target: Path, driven: Sequence[str]) -> None:
 
 
 def _move(experiment: "Experiment", settings: TrackingSettings) -> None:
-    """The files come first: addresses that hold again are the last thing to change."""
+    """Copies the files, then changes their addresses in one transaction."""
     old, new = experiment.artifact_location, Path(settings.artifact_root).as_uri()
     engine = create_engine(settings.uri)
     try:
@@ -109,7 +111,7 @@ def _move(experiment: "Experiment", settings: TrackingSettings) -> None:
 
 
 def _addresses() -> Iterator[Column[Any]]:
-    """MLflow's columns that hold the address of a folder of artifacts."""
+    """MLflow's columns that contain the address of an artifact folder."""
     from mlflow.store.model_registry.dbmodels.models import SqlModelVersion
     from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlLoggedModel, SqlRun
 
@@ -121,7 +123,7 @@ def _addresses() -> Iterator[Column[Any]]:
 
 
 def _copy(source_uri: str, target_uri: str) -> None:
-    """What the target lacks; of a file that is in both, the newer one."""
+    """Copies missing files, and those that are newer than the target's."""
     source, target = local_path(source_uri), local_path(target_uri)
     if source is not None and target is not None and source.is_dir():
         shutil.copytree(source, target, copy_function=_copy_newer, dirs_exist_ok=True)

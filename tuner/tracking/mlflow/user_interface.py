@@ -1,4 +1,4 @@
-"""MLflow's user interface: a server on the local store, and the address of our runs in it."""
+"""MLflow's user interface: a server on the local store, and the address of tuner's runs."""
 
 import json
 import os
@@ -22,10 +22,10 @@ _POLL_S = 0.2
 
 
 class LocalInterface:
-    """A server process for one person on this machine, for as long as it is entered."""
+    """A server process on this machine, from `with` to the end of the block."""
 
     def __init__(self, settings: TrackingSettings, port: int) -> None:
-        """Chooses the port; 0 takes any free one.
+        """Reserves nothing yet, but checks the port; 0 takes any free one.
 
         Raises:
             UnavailableError: the port is taken.
@@ -35,7 +35,7 @@ class LocalInterface:
 
     @property
     def address(self) -> str:
-        """Where the server listens."""
+        """The server's address."""
         return f"http://{HOST}:{self._port}"
 
     def __enter__(self) -> Self:
@@ -62,13 +62,13 @@ class LocalInterface:
         """Waits until the server answers.
 
         Raises:
-            UnavailableError: it ended, or did not answer within a minute.
+            UnavailableError: the server ended, or did not answer within a minute.
         """
         deadline = time.monotonic() + _START_S
         while not _answers(f"{self.address}/health"):
             if self._server.poll() is not None or time.monotonic() > deadline:
                 raise UnavailableError(
-                    f"MLflow's server on {self.address} did not start; what it said is above"
+                    f"MLflow's server on {self.address} did not start; its own messages are above"
                 )
             time.sleep(_POLL_S)
 
@@ -78,10 +78,10 @@ class LocalInterface:
 
 
 def runs_page(address: str, experiment: str) -> str:
-    """The page that lists our runs, in the training view.
+    """The address of the page that lists tuner's runs, in the view for model training.
 
-    MLflow 3.17 opens every page in its GenAI view unless the address says otherwise, whatever
-    the experiment's tag `mlflow.experimentKind` says.
+    MLflow 3.17 opens every page in its GenAI view unless the address says otherwise; it ignores
+    the experiment's tag `mlflow.experimentKind`.
     """
     number = _experiment_id(address, experiment)
     page = f"experiments/{number}/runs" if number else "experiments"
@@ -94,7 +94,7 @@ def _experiment_id(address: str, experiment: str) -> str | None:
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - http alone comes here
             return str(json.load(answer)["experiment"]["experiment_id"])
-    except (OSError, HTTPException, ValueError):  # none yet, or a server that says no
+    except (OSError, HTTPException, ValueError):  # no experiment yet, or the server refuses
         return None
 
 

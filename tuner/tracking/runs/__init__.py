@@ -1,4 +1,4 @@
 """What events mean for MLflow runs, as data: parameters, metrics, tags, tables and figures.
 
-Pure but for the drawing; sends nothing. Start at `attempt_run.AttemptRun` and `study_run.StudyRun`.
+Sends nothing. Start at `attempt_run.AttemptRun` and `study_run.StudyRun`.
 """

@@ -1,7 +1,7 @@
-"""The figures of an attempt drawn: its curves and its confusion matrix.
+"""Draws the figures of an attempt: its curves and its confusion matrix.
 
-A study has both for each of its trials. So what is the same for many of them, axes and labels, is
-drawn once and kept, and only the rest is drawn again: six times as quick as a new figure.
+Every trial has both. So axes and labels, which many trials share, are drawn once and kept, and only
+the rest is drawn again. This is six times as fast as a new figure.
 """
 
 import math
@@ -37,26 +37,26 @@ from tuner.tracking.runs.study_drawing import (
 from tuner.training.plan import EpochReport
 
 _ANNOTATED_CLASSES = 20
-"""Above this many classes counts no longer fit into their cells."""
+"""With more classes the counts do not fit into their cells."""
 
 _POINTS = 8
-"""The size of the counts in the cells."""
+"""Font size of the counts in the cells."""
 
 
 def draw_curves(content: CurvesFigure) -> bytes:
-    """Draws it as PNG."""
+    """Draws the figure as PNG."""
     last = max(report.epoch for report in content.epochs)
     return _curves(last, content.best_epoch is not None).png(content)
 
 
 def draw_confusion(content: ConfusionFigure) -> bytes:
-    """Draws it as PNG."""
+    """Draws the figure as PNG."""
     labels = tuple(scores.label for scores in content.evaluation.classes)
     return _matrix(labels).png(content)
 
 
 class _Template:
-    """A figure whose unmoving parts are drawn once: matplotlib's blitting."""
+    """A figure whose constant parts are drawn once (matplotlib's blitting)."""
 
     def __init__(self, figure: Figure, moving: Sequence[Artist]) -> None:
         figure.set_dpi(DPI)
@@ -68,7 +68,7 @@ class _Template:
         self._moving = moving
 
     def png(self) -> bytes:
-        """The figure with its moving parts as they are now, in their order."""
+        """The figure with its changing parts as they are now."""
         self._canvas.restore_region(self._unmoving)
         for artist in self._moving:
             artist.draw(self._canvas.get_renderer())
@@ -76,7 +76,7 @@ class _Template:
 
 
 class _Curves:
-    """The figure of trainings that ended with one and the same epoch."""
+    """The figure of trainings that ended with the same epoch."""
 
     def __init__(self, last_epoch: int, *, has_best: bool) -> None:
         figure = Figure(figsize=(9.5, 3.8))
@@ -126,7 +126,7 @@ class _Panel:
 
     @property
     def moving(self) -> list[Artist]:
-        """What differs between two attempts: the scale of values, and the lines."""
+        """The parts that differ between attempts: the scale of values, and the lines."""
         return [self._axes.yaxis, *self.lines]
 
     def show(self, content: CurvesFigure) -> None:
@@ -146,14 +146,14 @@ def _curve(axes: Axes, label: str, color: str, style: str) -> Line2D:
 
 
 def _finite(epochs: Sequence[EpochReport], metric: str) -> tuple[list[int], list[float]]:
-    """A diverged epoch has no point."""
+    """Epochs and values of a metric, without values that are not finite."""
     told = [(report.epoch, report.metrics.get(metric, math.nan)) for report in epochs]
     points = [(epoch, value) for epoch, value in told if math.isfinite(value)]
     return [epoch for epoch, _ in points], [value for _, value in points]
 
 
 class _Matrix:
-    """The figure of evaluations that tell the same classes apart."""
+    """The figure of evaluations with the same classes."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         self._annotated = len(labels) <= _ANNOTATED_CLASSES
@@ -182,7 +182,7 @@ class _Matrix:
         return self._template.png()
 
     def _annotate(self, counts: npt.NDArray[Any], shares: npt.NDArray[Any]) -> None:
-        """All counts at once: a text of its own in each cell takes thirty times as long."""
+        """Sets all counts at once, thirty times as fast as one text for each cell."""
         rows, columns = np.indices(counts.shape)
         self._counts.set_paths([_centred(f"{count:d}") for count in counts.flat])
         self._counts.set_offsets(np.column_stack([columns.flat, rows.flat]))
@@ -200,7 +200,7 @@ def _matrix(labels: tuple[str, ...]) -> _Matrix:
 
 
 def _cells(axes: Axes, classes: int, *, few: bool) -> QuadMesh | AxesImage:
-    """A mesh is quick to draw, an image shows every one of more cells than dots."""
+    """A mesh for few classes, which is quick to draw; else an image, which shows all cells."""
     blank = np.zeros((classes, classes))
     if not few:
         return axes.imshow(blank, cmap="Blues", vmin=0, vmax=1)
@@ -220,7 +220,7 @@ def _centred(number: str) -> Path:
 
 
 def _matrix_figure(width: float, height: float, *, roomy: bool) -> Figure:
-    """A figure of that many inches; a `roomy` one makes room for labels of any length."""
+    """A figure of that size in inches; `roomy` makes room for labels of any length."""
     if roomy:
         return Figure(figsize=(width, height), layout="constrained")
     figure = Figure(figsize=(width, height))
@@ -241,5 +241,5 @@ def _label_classes(axes: Axes, labels: Sequence[str]) -> None:
 
 
 def _long(labels: Sequence[str]) -> bool:
-    """Whether labels have to be slanted, and the figure to make room for them."""
+    """Whether labels must be slanted, and the figure must make room for them."""
     return max(len(label) for label in labels) > 3

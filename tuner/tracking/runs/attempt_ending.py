@@ -1,4 +1,4 @@
-"""What is left of an attempt when it is over: best values, timings, figures, its log."""
+"""What a run gets at the end of its attempt: best values, timings, figures, the log."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ CONFUSION_ARTIFACT = "confusion_matrix.png"
 
 
 def ending_points(event: AttemptEnded) -> tuple[Point, ...]:
-    """The attempt's single values, all at step 0."""
+    """The metrics with one value for the attempt, all at step 0."""
     if event.result is None:
         return ()
     values = {**_best_values(event.result), **_cost_values(event.result)}
@@ -28,7 +28,7 @@ def _best_values(result: TrialResult) -> dict[str, float]:
 
 
 def _macro_values(evaluation: Evaluation | None) -> dict[str, float]:
-    """What the epochs' own metrics, macro F1 among them, do not tell."""
+    """Macro averages that the epochs' own metrics lack; those have macro F1."""
     if evaluation is None:
         return {}
     macro = evaluation.macro
@@ -51,7 +51,7 @@ def _cost_values(result: TrialResult) -> dict[str, float]:
 
 
 def ending_tags(event: AttemptEnded) -> dict[str, str]:
-    """The outcome, why it came to that, and what is to be known of how."""
+    """The outcome, its reason, and remarks on the training."""
     tags: dict[str, str] = {"tuner.state": event.outcome.value}
     if event.reason:
         tags["tuner.reason"] = event.reason
@@ -68,7 +68,13 @@ def ending_tags(event: AttemptEnded) -> dict[str, str]:
 def ending_artifacts(
     event: AttemptEnded, epochs: Sequence[EpochReport], name: str
 ) -> tuple[Artifact, ...]:
-    """Figures and texts of the whole attempt; `epochs` are all that it trained."""
+    """Figures and texts of the whole attempt.
+
+    Args:
+        event: the end.
+        epochs: every epoch that the attempt trained.
+        name: the run's name, for titles.
+    """
     artifacts: list[Artifact] = []
     result = event.result
     if epochs:

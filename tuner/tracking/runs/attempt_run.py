@@ -1,8 +1,8 @@
-"""What an attempt's events mean for its child run.
+"""Turns an attempt's events into updates of its child run.
 
-MLflow knows five statuses and a study six outcomes. Completed and pruned trials are
-FINISHED, failed ones FAILED, attempts whose trial was handed back (interrupted or lost) are
-KILLED; the tag `tuner.state` names the outcome itself.
+MLflow has fewer statuses than tuner has outcomes. Completed and pruned attempts are FINISHED,
+failed ones FAILED, and those that were handed back (interrupted or lost) KILLED. The tag
+`tuner.state` has the outcome.
 """
 
 from collections.abc import Sequence
@@ -53,22 +53,22 @@ class AttemptRun:
     opening: RunOpening
     """The child run."""
     started: AttemptStarted | None = None
-    """How the attempt was started, where its spool tells that."""
+    """The event that began the attempt, if the spool has it."""
     epochs: tuple[EpochReport, ...] = ()
     samples: int = 0
 
     @classmethod
     def of(cls, started: AttemptStarted) -> Self:
-        """The run of an attempt that starts."""
+        """The run of an attempt that has just started."""
         return cls(_opening(started), started)
 
     @classmethod
     def foreign(cls, uid: str, at_ms: int = 0) -> Self:
-        """The run of an attempt that another home began, or whose spool has lost its beginning."""
+        """The run of an attempt of another home, or whose spool has lost its first event."""
         return cls(RunOpening(uid=uid, name="", started_ms=at_ms, foreign=True))
 
     def after(self, event: Event) -> Self:
-        """The attempt once `event` has been read too."""
+        """The state after one more event."""
         match event:
             case EpochEnded(report=report) if not self._knows(report):
                 return replace(self, epochs=(*self.epochs, report))
@@ -77,7 +77,11 @@ class AttemptRun:
         return self
 
     def update(self, event: Event) -> RunUpdate:
-        """What `event` changes."""
+        """What `event` changes in the run.
+
+        Raises:
+            RefusedError: the event belongs into the parent's spool.
+        """
         match event:
             case AttemptStarted():
                 return _started(event)
@@ -93,7 +97,7 @@ class AttemptRun:
                 return self._ended(event)
             case AttemptAbandoned():
                 return _abandoned(event)
-        raise RefusedError(f"{event.kind}: must stand in the parent's spool, not in an attempt's")
+        raise RefusedError(f"{event.kind}: belongs into the parent's spool, not an attempt's")
 
     def _knows(self, report: EpochReport) -> bool:
         return any(known.epoch == report.epoch for known in self.epochs)
@@ -156,7 +160,7 @@ def _trial_json(
     epochs: Sequence[EpochReport] = (),
     result: TrialResult | None = None,
 ) -> Artifact:
-    """All that is known of the attempt, for programs; the end replaces what the start said."""
+    """The artifact with everything about the attempt, for programs. The end replaces it."""
     content = {
         "plan": {
             **started.plan.model_dump(mode="json"),
@@ -170,9 +174,9 @@ def _trial_json(
 
 
 def attempt_params(event: AttemptStarted) -> dict[str, str]:
-    """The params of a child run: the same names in every run of a study, for comparing.
+    """The params of a child run, with the same names in every run of a study.
 
-    A hyperparameter that is called like one of our own stands under `search_space.` + its name.
+    A hyperparameter with the name of one of tuner's own params gets the prefix `search_space.`.
     """
     plan = event.plan
     own = {
@@ -231,7 +235,7 @@ def _epoch_values(report: EpochReport) -> dict[str, float]:
 
 
 def _sample_points(sample: SystemSample, ordinal: int) -> tuple[Point, ...]:
-    """Named and counted as MLflow's own system metrics are, so that its UI finds them."""
+    """Points with the names and steps of MLflow's own system metrics, so that its UI shows them."""
     return tuple(
         Point(f"system/{key.removeprefix('system/')}", value, sample.at_ms, ordinal)
         for key, value in sample.values.items()

@@ -1,4 +1,4 @@
-"""A process of its own that draws figures, while this one talks to MLflow."""
+"""Draws figures in a process of its own, while the shipper talks to MLflow."""
 
 import os
 import threading
@@ -11,13 +11,13 @@ from typing import Self
 from tuner.tracking.runs.figures import Figure
 
 _DRAWING_S = 60.0
-"""How long a figure is waited for before it is drawn here."""
+"""How long to wait for a figure before drawing it in this process."""
 
 
 class DrawingProcess:
-    """Draws figures one after the other; it begins with the first and ends with this process.
+    """Draws figures one after another. Starts with the first one and ends with this process.
 
-    If it dies, by the machine's lack of memory for instance, figures are drawn here.
+    If it dies, for example for lack of memory, figures are drawn in this process.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class DrawingProcess:
         )
 
     def begin(self, figure: Figure) -> Figure:
-        """Lets the drawing begin, unless it has; the figure's `png` then waits for its end."""
+        """Begins to draw the figure, once. The `png` of the returned figure waits for the end."""
         if isinstance(figure, _Begun):
             return figure
         try:
@@ -35,7 +35,7 @@ class DrawingProcess:
             return figure
 
     def close(self) -> None:
-        """Ends the process; what has not been drawn by then is not drawn."""
+        """Ends the process. Figures that wait are not drawn."""
         self._pool.shutdown(cancel_futures=True)
 
     def __enter__(self) -> Self:
@@ -58,7 +58,7 @@ class _Begun:
 
 
 def _end_with_parent() -> None:
-    """A killed parent leaves a worker of the pool waiting for ever; this one ends."""
+    """Ends this process when the parent is killed; a pool's worker would wait forever."""
     threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""Results as text for people and programs: CSV and JSON."""
+"""Writes results as CSV and JSON."""
 
 import csv
 import io
@@ -14,13 +14,13 @@ from tuner.training.plan import Evaluation, Outcome
 
 
 def as_json(value: object) -> str:
-    """Readable JSON with a newline at its end; null where JSON has no number, as for NaN."""
+    """Indented JSON with a final newline. NaN and infinity become null."""
     finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
     return json.dumps(finite, indent=2, ensure_ascii=False) + "\n"
 
 
 def as_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Comma-separated rows under `header`; None is empty."""
+    """Comma-separated rows below `header`. None becomes an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -29,7 +29,7 @@ def as_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def column(name: str, own: Collection[str]) -> str:
-    """What a hyperparameter is called beside columns of our `own`: no value hides another."""
+    """The column of a hyperparameter, which differs from every column in `own`."""
     return f"search_space.{name}" if name in own else name
 
 
@@ -39,7 +39,7 @@ def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def absent_note(classes: Sequence[str]) -> str:
-    """What macro averages leave out, in a sentence."""
+    """A sentence that names the classes which macro averages leave out."""
     return (
         "macro averages leave out the classes that neither occur nor are predicted: "
         f"{', '.join(classes)}"
@@ -47,7 +47,7 @@ def absent_note(classes: Sequence[str]) -> str:
 
 
 def summary_csv(trials: Sequence[TrialSummary], seeds: int) -> str:
-    """One row a trial, one column a parameter; trials of one point differ in their seed alone."""
+    """One row for each trial, one column for each parameter. A point has `seeds` trials."""
     names = sorted({name for trial in trials for name in trial.params})
     head, tail = ["number", "slot", "point", "state"], ["value", "epochs", "duration_s", "run_id"]
     columns = [column(name, (*head, *tail)) for name in names]
@@ -61,7 +61,7 @@ def summary_csv(trials: Sequence[TrialSummary], seeds: int) -> str:
 
 
 class TrialPoint(Frozen):
-    """A trial with a value, and the best mean of the points that were complete by then."""
+    """A trial's value, and the best mean of the points that were complete by then."""
 
     number: int
     state: str
@@ -72,9 +72,9 @@ class TrialPoint(Frozen):
 def optimization_history(
     trials: Sequence[TrialSummary], direction: str, seeds: int
 ) -> list[TrialPoint]:
-    """Every trial with a value, in order of number.
+    """Every trial with a value, by number.
 
-    A point counts once each of its `seeds` trainings has completed, with their mean.
+    A point counts with the mean of its `seeds` trials, once all have completed.
     """
     pick = max if direction == "maximize" else min
     values: dict[int, list[float]] = defaultdict(list)

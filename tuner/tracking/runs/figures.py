@@ -1,6 +1,6 @@
-"""What figures show, as data: drawn when they are needed, here or in another process.
+"""Figures as data, which are drawn when they are needed, in this or another process.
 
-The modules that draw are imported then: matplotlib costs a second and 60 MB.
+The modules that draw are imported only then, since matplotlib costs a second and 60 MB.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ class Figure(Protocol):
     """A figure that can be drawn."""
 
     def png(self) -> bytes:
-        """The picture; the same bytes for the same figure."""
+        """The figure as PNG, with the same bytes every time."""
         ...
 
 
@@ -29,7 +29,7 @@ class CurvesFigure:
     title: str
 
     def png(self) -> bytes:
-        """The picture; the same bytes for the same figure."""
+        """The figure as PNG, with the same bytes every time."""
         from tuner.tracking.runs.attempt_drawing import draw_curves
 
         return draw_curves(self)
@@ -45,7 +45,7 @@ class ConfusionFigure:
     """Which rows of the data were predicted."""
 
     def png(self) -> bytes:
-        """The picture; the same bytes for the same figure."""
+        """The figure as PNG, with the same bytes every time."""
         from tuner.tracking.runs.attempt_drawing import draw_confusion
 
         return draw_confusion(self)
@@ -53,14 +53,14 @@ class ConfusionFigure:
 
 @dataclass(frozen=True)
 class HistoryFigure:
-    """Every trial's value and the best point's mean so far; states told by marker."""
+    """Every trial's value and the best point's mean so far. Markers show the states."""
 
     trials: Sequence[TrialSummary]
     history: Sequence[TrialPoint]
     metric: str
 
     def png(self) -> bytes:
-        """The picture; the same bytes for the same figure."""
+        """The figure as PNG, with the same bytes every time."""
         from tuner.tracking.runs.study_drawing import draw_history
 
         return draw_history(self)
@@ -68,12 +68,12 @@ class HistoryFigure:
 
 @dataclass(frozen=True)
 class ImportanceFigure:
-    """One bar a parameter, the most important on top."""
+    """One bar for each parameter, the most important on top."""
 
     importance: Mapping[str, float]
 
     def png(self) -> bytes:
-        """The picture; the same bytes for the same figure."""
+        """The figure as PNG, with the same bytes every time."""
         from tuner.tracking.runs.study_drawing import draw_importance
 
         return draw_importance(self)

@@ -1,4 +1,4 @@
-"""What is to be done to a run, as data: no MLflow here, and nothing is done yet."""
+"""Changes of a run, as data. Knows no MLflow and changes nothing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file for a run: where it goes, with forward slashes, and what is in it."""
+    """A file for a run: its path with forward slashes, and its content."""
 
     path: str
     content: str | bytes | Path | Figure
@@ -31,24 +31,24 @@ class Artifact:
 
 @dataclass(frozen=True)
 class RunOpening:
-    """A run that has to exist."""
+    """A run that is to exist."""
 
     uid: str
-    """Unique among all runs; the run is found again by it."""
+    """Unique among all runs. The run is found by it."""
     name: str
     started_ms: int
     tags: Mapping[str, str] = field(default_factory=dict)
     parent_uid: str | None = None
     predecessor_uid: str | None = None
     again: bool = False
-    """It may have been opened before, with another start."""
+    """Whether the run may have been opened before, with another start time."""
     foreign: bool = False
-    """Others open it; where they never did, there is nothing to update."""
+    """Whether only another home opens the run. Without it there is nothing to update."""
 
 
 @dataclass(frozen=True)
 class RunUpdate:
-    """Everything that one or several events change about a run."""
+    """All changes of a run from one or several events."""
 
     points: tuple[Point, ...] = ()
     params: Mapping[str, str] = field(default_factory=dict)
@@ -62,9 +62,9 @@ class RunUpdate:
 
 
 def merged(updates: Sequence[RunUpdate]) -> RunUpdate:
-    """What the updates come to, one after the other.
+    """One update that does the same as `updates` in their order.
 
-    What an update removes must not be in one before it: removals come last.
+    No update may remove what an earlier one adds, since removals come last.
     """
     if len(updates) == 1:
         return updates[0]

@@ -1,8 +1,8 @@
-"""The figures of a study drawn, and what all drawings have in common: colours, labels, PNG.
+"""Draws the figures of a study, and has what all drawings share: colours, labels, PNG.
 
-Draws with matplotlib, never through pyplot, so nothing here keeps state or needs a display.
-Colours are those of Okabe and Ito (jfly.uni-koeln.de/color), told apart by people with any kind
-of colour vision; what a colour says, a marker or a line style says too.
+Draws with matplotlib without pyplot, so that nothing keeps state or needs a display. The colours
+are those of Okabe and Ito (jfly.uni-koeln.de/color), which people with any colour vision can
+distinguish. Markers and line styles repeat what colours show.
 """
 
 import io
@@ -23,7 +23,7 @@ from tuner.training.plan import Outcome
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#767676"
 
 DPI = 100
-"""Dots an inch."""
+"""Dots per inch."""
 
 
 class _Style(NamedTuple):
@@ -40,7 +40,7 @@ _FAILED = _Style("x", VERMILION, VERMILION)
 
 
 def draw_history(content: HistoryFigure) -> bytes:
-    """Draws it as PNG."""
+    """Draws the figure as PNG."""
     history = content.history
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -81,7 +81,7 @@ def _draw_trials(axes: Axes, history: Sequence[TrialPoint], state: str) -> None:
 
 
 def _draw_unvalued(axes: Axes, trials: Sequence[TrialSummary]) -> None:
-    """Failed trials have no value; they stand on the lower edge."""
+    """Draws failed trials, which have no value, on the lower edge."""
     numbers = [trial.number for trial in trials if trial.state == Outcome.FAILED]
     if numbers:
         axes.scatter(
@@ -98,7 +98,7 @@ def _draw_unvalued(axes: Axes, trials: Sequence[TrialSummary]) -> None:
 
 
 def draw_importance(content: ImportanceFigure) -> bytes:
-    """Draws it as PNG."""
+    """Draws the figure as PNG."""
     ranked = sorted(content.importance.items(), key=lambda pair: pair[1])
     names, shares = zip(*ranked, strict=True)
     figure = Figure(figsize=(7, 1.4 + 0.38 * len(names)), layout="constrained")
@@ -112,7 +112,7 @@ def draw_importance(content: ImportanceFigure) -> bytes:
 
 
 def label_axes(axes: Axes, x: str, y: str) -> None:
-    """Names the axes and gives them the grid that all figures have."""
+    """Labels the axes and draws the grid of all figures."""
     axes.set(xlabel=x, ylabel=y)
     axes.grid(visible=True, alpha=0.3)
     axes.set_axisbelow(True)
@@ -120,15 +120,15 @@ def label_axes(axes: Axes, x: str, y: str) -> None:
 
 
 def literal(text: str) -> str:
-    """The text without matplotlib's formulas."""
+    """The text with `$` escaped, which would begin a formula in matplotlib."""
     return text.replace("$", r"\$")
 
 
 def _png(figure: Figure) -> bytes:
-    """The figure, drawn once.
+    """The figure as PNG, drawn once.
 
-    `savefig` draws a figure that lays itself out a second time, in case the first changed the
-    layout; here nothing but the layout itself depends on it.
+    `savefig` draws a figure with a layout engine twice, in case the first drawing changes the
+    layout. These figures do not need that.
     """
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
@@ -137,7 +137,7 @@ def _png(figure: Figure) -> bytes:
 
 
 def encoded(canvas: FigureCanvasAgg) -> bytes:
-    """What has been drawn, as PNG: the same bytes for the same picture."""
+    """The drawn canvas as PNG, with the same bytes for the same picture."""
     buffer = io.BytesIO()
     drawn = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba())
     drawn.convert("RGB").save(buffer, format="png", compress_level=3)

@@ -1,4 +1,4 @@
-"""What a study's events mean for its parent run."""
+"""Turns a study's events into updates of its parent run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ from tuner.tracking.spool.spool_events import (
 from tuner.training.plan import Outcome
 
 STUDY_UID_TAG = "tuner.study_uid"
-"""On the parent and on every child: what names the study among all studies."""
+"""Tag of the parent run and every child run: the study's uid."""
 
 TABLES = (
     "summary.csv",
@@ -26,26 +26,26 @@ TABLES = (
     "optimization_history.json",
     "optimization_history.png",
 )
-"""What the run holds of its trials once one has ended, beside importances."""
+"""Artifacts of the parent run once a trial has ended, beside importances."""
 
 _ENDED = tuple(outcome.value for outcome in Outcome if not outcome.hands_back)
 
 
 @dataclass(frozen=True)
 class StudyRun:
-    """A study as far as its spool has been read."""
+    """The run of a study, as far as its spool has been read."""
 
     opened: StudyOpened
     last_step: int = -1
-    """The step of the newest metrics: how many trials had ended."""
+    """The step of the newest metrics: the number of ended trials."""
     progress: StudyProgressed | None = None
-    """The newest."""
+    """The newest progress event."""
     trials: Mapping[int, TrialSummary] = field(default_factory=dict)
     runs: Mapping[str, str] = field(default_factory=dict)
-    """Which run shows which attempt, by uid, as far as it is known."""
+    """The MLflow run id of each attempt, by uid, as far as known."""
     importance: Mapping[str, float] = field(default_factory=dict)
     undrawn: bool = False
-    """Whether tables and figures would show something new."""
+    """Whether tables and figures are out of date."""
 
     @property
     def opening(self) -> RunOpening:
@@ -58,7 +58,7 @@ class StudyRun:
         )
 
     def after(self, event: Event) -> Self:
-        """The study once `event` has been read too."""
+        """The state after one more event."""
         match event:
             case StudyOpened():
                 return replace(self, opened=event)
@@ -77,14 +77,18 @@ class StudyRun:
         return self
 
     def knowing(self, runs: Mapping[str, str]) -> Self:
-        """The study once it is known which run shows which attempt, by uid."""
+        """The state with more run ids of attempts, by uid."""
         trials = {number: _with_run(trial, runs) for number, trial in self.trials.items()}
         return replace(
             self, runs=runs, trials=trials, undrawn=self.undrawn or trials != self.trials
         )
 
     def update(self, event: Event) -> RunUpdate:
-        """What `event` changes. The end brings the tables and figures with it."""
+        """What `event` changes in the run. The end adds outdated tables and figures.
+
+        Raises:
+            RefusedError: the event belongs into an attempt's spool.
+        """
         match event:
             case StudyOpened():
                 return _opened(event)
@@ -92,10 +96,10 @@ class StudyRun:
                 return RunUpdate(points=self._points(event))
             case StudyClosed():
                 return replace(_closed(event), artifacts=self.artifacts() if self.undrawn else ())
-        raise RefusedError(f"{event.kind}: must stand in an attempt's spool, not in the parent's")
+        raise RefusedError(f"{event.kind}: belongs into an attempt's spool, not the parent's")
 
     def artifacts(self) -> tuple[Artifact, ...]:
-        """Tables and figures of all trials that the spool has told of."""
+        """Tables and figures of all trials in the spool."""
         if self.progress is None:
             return ()
         trials = [self.trials[number] for number in sorted(self.trials)]
@@ -116,7 +120,7 @@ class StudyRun:
         return tuple(artifacts)
 
     def _points(self, event: StudyProgressed) -> tuple[Point, ...]:
-        """None when no trial has ended since: a metric has one point a step."""
+        """The metrics; none if no trial has ended since, so that a step has one point."""
         step = _step(event)
         if step <= self.last_step:
             return ()

@@ -1,6 +1,6 @@
-"""Threads that share one queue of tasks: a lane takes the next task as soon as it is free.
+"""Lanes: threads that take tasks from one queue.
 
-MLflow has no call that updates many runs, so several lanes wait for its answers side by side.
+MLflow has no call that updates many runs, so several threads wait for its answers side by side.
 """
 
 import threading
@@ -11,17 +11,17 @@ Task = Callable[[], int]
 
 
 class Lanes:
-    """A number of threads that share one queue of tasks."""
+    """Several threads that take tasks from one queue."""
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="lane")
 
     def run(self, tasks: Iterator[Task]) -> int:
-        """Does the tasks, which need not be known before their turn; returns the sum of them.
+        """Runs the tasks and returns the sum of their results.
 
-        Once a task has failed no other one begins. Its error is raised when those that had begun
-        have ended.
+        A task is taken from `tasks` only when a thread is free. After a task has failed, no other
+        begins. Its error is raised once those in progress have ended.
         """
         queue = _Queue(tasks)
         lanes = [self._pool.submit(queue.work) for _ in range(self._count)]
@@ -34,7 +34,7 @@ class Lanes:
 
 
 class _Queue:
-    """Hands out one task at a time."""
+    """Hands tasks to threads, one at a time."""
 
     def __init__(self, tasks: Iterator[Task]) -> None:
         self._tasks = tasks
@@ -42,7 +42,7 @@ class _Queue:
         self._over = False
 
     def work(self) -> int:
-        """Does tasks until there are none, or one has failed."""
+        """Runs tasks until none is left or one has failed. Returns the sum of their results."""
         done = 0
         while (task := self._next()) is not None:
             try:

@@ -18,17 +18,17 @@ from typing import IO
 from tuner.tracking.settings import TrackingSettings
 
 _ENDING_S = 5.0
-"""How long a shipper that was told to end may take before it is killed."""
+"""Seconds that a terminated shipper has before it is killed."""
 _ASK_S = 0.5
 _STARTING_S = 120.0
-"""How long the process may take to load MLflow beside busy cores, at its low priority."""
+"""Seconds in which the process must have loaded MLflow, beside busy cores at low priority."""
 
 
 class Shipper:
     """A running shipper process for one study folder.
 
-    It is a process group of its own, so that Ctrl-C ends the driver first, and it notices
-    by the pipe between them when the driver dies.
+    It has its own process group, so that Ctrl-C reaches only the driver. It notices the driver's
+    death by the end of the pipe between them.
     """
 
     def __init__(
@@ -36,9 +36,9 @@ class Shipper:
     ) -> None:
         study_folder.mkdir(parents=True, exist_ok=True)
         self.log = study_folder / "shipper.log"
-        """What the process has to say to people."""
+        """The process's messages for people."""
         self.refusal = ""
-        """Why nothing can be shipped until a person has mended something."""
+        """Why nothing can be shipped until a person has repaired something; empty otherwise."""
         self._pending: int | None = None
         self._started = threading.Event()
         self._found: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
@@ -48,21 +48,21 @@ class Shipper:
 
     @property
     def pid(self) -> int:
-        """The process's id, which is its group's too."""
+        """The id of the process and of its group."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs; it never ends by itself before `finish`."""
+        """Whether the process runs. It never ends by itself before `finish`."""
         return self._process.poll() is None
 
     @property
     def pending(self) -> int | None:
-        """How many events are not in MLflow yet, None before the process has counted."""
+        """The number of events that MLflow lacks; None before the process has counted."""
         return self._pending
 
     def poll(self) -> list[tuple[str, str]]:
-        """Returns the uid and MLflow run id of every run that has come to be known."""
+        """Returns the uid and MLflow run id of every run that became known since the last call."""
         found = []
         while True:
             try:
@@ -71,15 +71,15 @@ class Shipper:
                 return found
 
     def wait_started(self) -> None:
-        """Waits until the process has loaded MLflow and counted, or has ended."""
+        """Waits until the process has loaded MLflow and counted its events, or has ended."""
         self._started.wait(_STARTING_S)
 
     def finish(self, timeout_s: Callable[[], float]) -> int:
-        """Lets the process ship what is left and returns its exit code.
+        """Lets the process ship what is left, and returns its exit code.
 
-        0: everything is in MLflow. 3: MLflow stayed away. 1: see `refusal`. 143 or negative: it
-        needed longer than `timeout_s`, asked again and again, and was ended. In all cases the
-        spools keep what is not shipped.
+        Calls `timeout_s` again and again; it returns the seconds that the process has in all. Exit
+        code 0: everything is in MLflow. 3: MLflow stayed away. 1: see `refusal`. 143 or negative:
+        the time was over, and the process was ended. The spools keep what is not shipped.
         """
         _stdin(self._process).close()
         began = time.monotonic()
@@ -120,7 +120,7 @@ class Shipper:
 def _start(
     study_folder: Path, settings: TrackingSettings, drain_timeout_s: float, log: Path
 ) -> "subprocess.Popen[bytes]":
-    # -P: a file in the working folder must not stand in for a module of the same name.
+    # -P: no file in the working folder may replace a module of the same name.
     command = [
         sys.executable,
         "-P",

@@ -1,14 +1,14 @@
-"""The process that ships a study's spools to MLflow, beside the driver.
+"""The shipper process, which ships a study's spools to MLflow beside the driver.
 
     python -m tuner.tracking.shipping.shipper_process STUDY_FOLDER [options]
 
-It works until its standard input ends, which means that the driver has finished or died,
-then ships what is left and exits: 0 when everything is in MLflow, 3 when MLflow stayed
-away (the spools keep the rest), 1 when a person has to mend the store first, 143 on SIGTERM and
-when the study was deleted. One shipper at a time works on a study folder; others wait for it and
-report what it does. On standard output, JSON lines: `{"uid": ..., "run_id": ...}` for each run as
-it comes to be known, `{"pending": n}` whenever the number of unshipped events has changed, and
-`{"refused": why}` before exit code 1.
+It runs until its standard input ends, which means that the driver has finished or died. Then it
+ships what is left and exits: 0 when everything is in MLflow, 3 when MLflow stayed away (the spools
+keep the rest), 1 when a person must repair the store first, 143 on SIGTERM and when the study was
+deleted. One shipper at a time works on a study folder; others wait and report its progress. It
+writes JSON lines to standard output: `{"uid": ..., "run_id": ...}` for each new run,
+`{"pending": n}` whenever the number of unshipped events has changed, and `{"refused": why}` before
+exit code 1.
 """
 
 import argparse
@@ -37,7 +37,7 @@ _logger = logging.getLogger(__name__)
 
 
 class DriverWatch:
-    """Knows whether the driver is gone and whether this process was told to end."""
+    """Notices when the driver is gone or this process is told to end."""
 
     def __init__(self) -> None:
         self.driver_gone = False
@@ -48,7 +48,7 @@ class DriverWatch:
         signal.signal(signal.SIGTERM, self._on_terminate)
 
     def wait(self, timeout_s: float) -> None:
-        """Returns after `timeout_s`, or at once when either comes to be known."""
+        """Waits for either of them, `timeout_s` seconds at most."""
         watched = [self._wakeups] if self.driver_gone else [self._wakeups, _STDIN]
         readable, _, _ = select.select(watched, [], [], timeout_s)
         if _STDIN in readable and not os.read(_STDIN, 4096):
@@ -59,9 +59,9 @@ class DriverWatch:
 
 
 class Report:
-    """Tells the driver, each thing once; nobody may be listening any more.
+    """Reports to the driver, each fact once. The driver may be gone.
 
-    Takes standard output for itself: what a library prints goes to standard error.
+    Redirects what libraries print from standard output to standard error.
     """
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Report:
         self._pending: int | None = None
 
     def tell(self, known: Survey) -> None:
-        """Writes what has changed since the last call."""
+        """Reports what has changed since the last call."""
         for uid, run_id in known.runs.items():
             if self._runs.get(uid) != run_id:
                 self._say({"uid": uid, "run_id": run_id})
@@ -80,30 +80,30 @@ class Report:
         self._runs, self._pending = known.runs, known.pending
 
     def refuse(self, why: str) -> None:
-        """Says that nothing can be shipped until a person has mended something."""
+        """Reports that nothing can be shipped until a person has repaired something."""
         self._say({"refused": why})
 
     def _say(self, message: dict[str, object]) -> None:
         try:
             os.write(self._output, json.dumps(message).encode() + b"\n")
         except BrokenPipeError:
-            _logger.debug("nobody listens")
+            _logger.debug("the driver is gone")
 
 
 class Outage:
-    """Warns once when MLflow goes away, and says when it is back."""
+    """Logs once that MLflow is away, and once that it is back."""
 
     def __init__(self) -> None:
         self.lasts = False
 
     def begins(self, error: UnavailableError) -> None:
-        """MLflow did not answer."""
+        """Notes that MLflow did not answer."""
         if not self.lasts:
             _logger.warning("%s; events wait in the spool", error)
         self.lasts = True
 
     def ends(self) -> None:
-        """MLflow answered."""
+        """Notes that MLflow answered."""
         if self.lasts:
             _logger.warning("MLflow is back")
         self.lasts = False
@@ -114,18 +114,18 @@ def run(
 ) -> ExitCode:
     """Ships until the driver is gone and nothing is left, or nothing more can be done.
 
-    `drain_timeout_s` counts from when the driver went or an event was last shipped.
+    Gives up `drain_timeout_s` seconds after the driver's end or the last shipped event.
     """
     outage = Outage()
     report.tell(shipper.survey())
     wait_s, useful_at = _SHORTEST_WAIT_S, time.monotonic()
     while not (watch.terminated or shipper.dismissed):
         watch.wait(0)
-        driver_gone = watch.driver_gone  # What it wrote before it went is shipped below.
+        driver_gone = watch.driver_gone  # read first: what the driver wrote before is shipped below
         try:
             shipped = _ship(shipper, outage, finishing=driver_gone)
         except RefusedError as error:
-            _logger.error("%s", error)  # noqa: TRY400 - what it says is all there is to know
+            _logger.error("%s", error)  # noqa: TRY400 - the message says it all
             report.refuse(str(error))
             return ExitCode.REFUSED
         known = shipper.survey()
@@ -154,7 +154,7 @@ def _ship(shipper: "StudyShipper", outage: Outage, *, finishing: bool) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the process; Ctrl-C is the driver's business and reaches this one through stdin."""
+    """Runs the process. Ignores Ctrl-C: the driver reacts to it and closes standard input."""
     settle()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     watch = DriverWatch()
@@ -170,8 +170,8 @@ def main(argv: list[str] | None = None) -> int:
         StudyShipper,  # MLflow reads the environment first.
     )
 
-    # Drawing figures must not slow down training. Beside busy cores, imports would take so
-    # long at this priority that a short study is over before its first run is seen.
+    # Low priority, so that drawing does not slow down training. Set after the imports: beside busy
+    # cores they would take longer than a short study.
     os.nice(10)
     with DrawingProcess() as drawing:
         shipper = StudyShipper(

@@ -1,9 +1,8 @@
-"""One spool on its way into one run: in order, step by step, each of them at least once.
+"""Ships one spool into one run: in order, step by step, each step at least once.
 
-Progress is written after each step, so that a shipper killed at any point goes on where
-it was or repeats one step, which adds nothing. Measurements wait for one another for some
-seconds. A study's own tables and figures show all its trials, so they are drawn now and then
-instead of after each, and once more at the end.
+Progress is written after each step. A shipper that is killed at any point resumes there or repeats
+one step, which adds nothing. Measurements are collected for some seconds. A study's own tables and
+figures show all trials, so they are drawn now and then instead of after each trial, and at the end.
 """
 
 import logging
@@ -27,10 +26,10 @@ from tuner.tracking.spool.shipped import Progress, is_of, load_progress, save_pr
 from tuner.tracking.spool.spool import first_line_digest, is_parent, openings, read_lines
 
 _MEASURE_S = 10.0
-"""How often measurements of one run go to MLflow, at most, while nothing else happens to it."""
+"""Least seconds between updates of a run that contain measurements only."""
 
 _REDRAW_S = 30.0
-"""How often a study's tables and figures are drawn while it runs, at most."""
+"""Least seconds between two drawings of a study's tables and figures."""
 
 _NOTHING: tuple[int, int, list[ShippingStep]] = 0, 0, []
 
@@ -38,13 +37,12 @@ _logger = logging.getLogger(__name__)
 
 
 class SpoolShipment:
-    """The spool in `folder`, on its way to `store`.
+    """Ships the spool in `folder` to `store`.
 
     Args:
-        folder: the spool's.
-        store: where it goes.
-        begin: lets the drawing of a figure begin, unless it has; returns one whose picture waits
-            for the end.
+        folder: the spool's folder.
+        store: where the run is.
+        begin: begins to draw a figure, once; the `png` of the returned figure waits for the end.
     """
 
     def __init__(self, folder: Path, store: MlflowStore, begin: Callable[[Figure], Figure]) -> None:
@@ -56,32 +54,33 @@ class SpoolShipment:
         self.progress = known if known and usable else Progress(destination=store.destination)
         self._run: Run | None = None
         self._planned = _NOTHING
-        """Steps whose figures are being drawn, and the part of the spool they are for: from, to."""
+        """From and to which byte the spool is planned, and the steps, whose figures are drawn."""
         self._purged: str | None = None
-        """The run that this spool's new one takes the place of."""
+        """The purged run that this spool's new run replaces."""
         self.made: RunOpening | None = None
-        """The run that was made and ended in the last `ship`: another shipper may have, too."""
+        """The run that the last `ship` made and ended. Another shipper may have made it too."""
         self.waits_for_parent = False
-        """Whether nothing can be shipped before somebody opens the study's run."""
+        """Whether nothing can be shipped before another home opens the study's run."""
         self._measure_at = self._draw_at = 0.0
 
     @property
     def pending(self) -> int:
-        """Events that are not shipped yet; figures that are to be drawn count as one."""
+        """The number of events that are not shipped; figures to be drawn count as one."""
         unread = sum(1 for _ in read_lines(self.folder, self.progress.offset))
         return unread + self.progress.undrawn
 
     def ship(self, go_on: Callable[[], bool], *, finishing: bool) -> int:
-        """Ships what is new and returns how many events that were.
+        """Ships new events and returns their number.
 
-        Nothing is shipped as long as the run's parent is missing: another machine ships it.
+        Ships nothing while the run's parent is missing, which another machine ships.
 
         Args:
-            go_on: asked before each step; False ends the shipping early.
-            finishing: the driver has gone, so nothing waits for more to come.
+            go_on: called before each step; False ends the shipping early.
+            finishing: whether the driver is gone, so that no more events will come.
 
         Raises:
-            UnavailableError: MLflow does not answer; what is left waits in the spool.
+            UnavailableError: MLflow does not answer; the events wait in the spool.
+            ExperimentError: a person must repair the experiment first.
         """
         if not is_of(self.progress, self.folder):
             self._begin_anew(self.progress.from_the_beginning())
@@ -91,26 +90,26 @@ class SpoolShipment:
             if before not in (None, self.progress.run_id):
                 shipped += self._ship_new(go_on, finishing=finishing)
         finally:
-            self._planned = _NOTHING  # pictures and logs of thousands may wait for MLflow
+            self._planned = _NOTHING  # figures and logs of thousands of spools would stay in memory
         return shipped
 
     @property
     def coming(self) -> RunOpening | None:
-        """The run that `prepare` has found to be opened next, None without one."""
+        """The run that the prepared steps will open; None if there is none."""
         _, _, planned = self._planned
         run = planned[0].run if planned else None
         unknown = run is not None and self.progress.run_id is None and not run.opening.foreign
         return run.opening if run and unknown else None
 
     def prepare(self, *, finishing: bool) -> None:
-        """Lets the drawing begin of what is to be shipped soon."""
-        with suppress(OSError):  # `ship` meets it too
+        """Plans the next steps and begins to draw their figures."""
+        with suppress(OSError):  # `ship` will raise it
             steps = self._steps(finishing=finishing)
             begun = [replace(step, update=self._begun(step.update)) for step in steps]
             self._planned = *self._planned[:2], begun
 
     def know_runs(self, runs: Mapping[str, str]) -> None:
-        """Lets a study's tables name the runs that have come to be known, by uid."""
+        """Adds run ids of attempts, by uid, to a study's tables."""
         run = self._known()
         if isinstance(run, StudyRun):
             self._run = run.knowing(runs)
@@ -132,7 +131,7 @@ class SpoolShipment:
         return shipped
 
     def _steps(self, *, finishing: bool) -> list[ShippingStep]:
-        """What is to be done now, planned once for each state of the spool."""
+        """The next steps, planned once for each state of the spool."""
         start = self.progress.offset
         lines = list(read_lines(self.folder, start))
         waits = time.monotonic() < self._measure_at and not finishing
@@ -142,12 +141,12 @@ class SpoolShipment:
         if self._planned[:2] != part:
             run = self._known() or self._told()
             if run is None and not finishing:
-                return []  # its driver begins it anew
+                return []  # its driver will begin it anew
             self._planned = *part, list(steps(run, lines))
         return self._planned[2]
 
     def _begun(self, update: RunUpdate) -> RunUpdate:
-        """The update, with its figures being drawn."""
+        """The update, whose figures are now being drawn."""
         artifacts = tuple(
             each
             if isinstance(each.content, str | bytes | Path)
@@ -157,16 +156,16 @@ class SpoolShipment:
         return replace(update, artifacts=artifacts)
 
     def _known(self) -> Run | None:
-        """What the shipped events told; later ones build on it."""
+        """The run after the events that are shipped; None before the first."""
         if self._run is None and self.progress.offset:
             self._run = self._recalled()
         return self._run
 
     def _told(self) -> Run | None:
-        """What the spool says that its run is, in whichever line: the first may be damaged.
+        """The run as the spool identifies it, in any line, since the first may be damaged.
 
-        Its driver then begins it anew as soon as it has something to add. Where nobody does, the
-        run of an attempt that something was shipped to goes on.
+        A driver begins a damaged spool anew with its next event. If the driver has left, the
+        attempt's run that was shipped to is continued.
         """
         opening = next(openings(self.folder), None)
         if opening is not None:
@@ -185,7 +184,7 @@ class SpoolShipment:
         return replace(run, undrawn=self.progress.undrawn) if isinstance(run, StudyRun) else run
 
     def _ship(self, step: ShippingStep) -> bool:
-        """Does the step, or says that it is refused whole."""
+        """Applies the step, or notes that the whole step is refused."""
         try:
             return self._applied(step)
         except ExperimentError:
@@ -202,14 +201,15 @@ class SpoolShipment:
             return self._is_found_again() and self._apply(step)
 
     def find_again(self) -> None:
-        """Makes sure that the run is still there, which others wait for."""
+        """Checks that the run still exists, since attempts wait for it."""
         if self.progress.run_id is not None:
             self._is_found_again()
 
     def _is_found_again(self) -> bool:
-        """Whether the run could be restored; else the spool is shipped from its beginning.
+        """Whether the run could be restored.
 
-        That makes a new run if the former one was purged.
+        Otherwise the spool is shipped from its first event, which makes a new run if the old one
+        was purged.
         """
         known = self.progress
         first = self._store.find(known.uid)
@@ -241,7 +241,7 @@ class SpoolShipment:
                 return False
         self._refuse(step.refused)
         ended = self.progress.ended or step.ends_attempt
-        self._run = None if ended else step.run  # a study has thousands; what follows is rare
+        self._run = None if ended else step.run  # keep no memory of thousands of ended attempts
         undrawn = isinstance(step.run, StudyRun) and step.run.undrawn
         self._advance(offset=step.end, ended=ended, undrawn=undrawn)
         return True
@@ -257,7 +257,7 @@ class SpoolShipment:
         self._advance(undrawn=False)
 
     def _opened(self, opening: RunOpening) -> OpenRun | None:
-        """The run, None when its parent has none yet or nobody made a foreign one."""
+        """The run; None if its parent has none, or no home has made a foreign one."""
         if self.progress.run_id is not None:
             return OpenRun(self.progress.run_id)
         parent_id = None
@@ -285,7 +285,7 @@ class SpoolShipment:
         return run
 
     def leave_double(self) -> bool:
-        """Sees to it that there is one run; whether it is another, in which all begins anew."""
+        """Removes doubles of the run. Returns whether another one stays, which begins anew."""
         known = self.progress
         first = self._store.remove_doubles(known.uid)
         if first in (None, known.run_id):
@@ -294,7 +294,7 @@ class SpoolShipment:
         return True
 
     def _refuse(self, notes: Sequence[str]) -> None:
-        """Says what the run will not have, in the log, the progress and the run itself."""
+        """Notes what the run lacks: in the log, the progress and the run."""
         if not notes:
             return
         for note in notes:
@@ -302,7 +302,7 @@ class SpoolShipment:
         refused = (*self.progress.refused, *notes)
         self._advance(refused=refused)
         if self.progress.run_id is not None:
-            with suppress(RefusedError):  # a run that was deleted with its study
+            with suppress(RefusedError):  # the run was deleted with its study
                 tags = {REFUSED_TAG: str(len(refused))}
                 self._store.apply(OpenRun(self.progress.run_id), RunUpdate(tags=tags))
 

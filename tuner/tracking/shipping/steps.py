@@ -1,7 +1,7 @@
-"""What of a spool goes to MLflow in one update, planned before anything is done.
+"""Plans which lines of a spool go to MLflow in one update.
 
-An attempt's events go together, as far as they have been written, and so do measurements of a
-study. What takes something away goes alone, so that it stays in order.
+The events of an attempt go together, as far as they are written, and so do measurements of a study.
+An event that removes something goes alone, so that the order is kept.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,7 +31,7 @@ _MEASUREMENTS = ("epoch-ended", "system-sampled", "study-progressed")
 _TOGETHER = (*_MEASUREMENTS, "attempt-started", "model-kept", "attempt-ended")
 
 _MOST_EVENTS = 100
-"""How many go in one update."""
+"""The largest number in one update."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,21 @@ class ShippingStep:
     """One update of a run."""
 
     run: Run | None
-    """The run once it is done; None where no event has begun one."""
+    """The run after the step; None if no event has opened one."""
     update: RunUpdate
     events: tuple[Event, ...]
-    """What it stands for."""
+    """The events in the update."""
     end: int
-    """The offset in bytes behind its last line."""
+    """The offset in bytes after its last line."""
     lines: int
     refused: tuple[str, ...]
-    """The lines that mean nothing to this run, each with its reason."""
+    """Lines that cannot be applied to this run, each with its reason."""
 
     def for_run(self, *, is_new: bool) -> RunUpdate:
-        """The update, without a start's record where the run may have that of its end already.
+        """The update, without the record of the start if the run may have that of the end.
 
-        A copy of a state folder has the start of what was in progress, and may ship it late.
+        A copy of a state folder contains the starts of attempts in progress, and may ship them
+        late.
         """
         if is_new or any(isinstance(event, AttemptEnded) for event in self.events):
             return self.update
@@ -61,21 +62,21 @@ class ShippingStep:
 
     @property
     def ends_attempt(self) -> bool:
-        """Whether little follows."""
+        """Whether the step contains the attempt's end."""
         return any(isinstance(event, AttemptEnded | AttemptAbandoned) for event in self.events)
 
 
 def are_measurements(lines: Sequence[SpoolLine]) -> bool:
-    """Whether the lines tell of nothing but measurements, which can wait for more of them."""
+    """Whether the lines are measurements only, which can wait for more."""
     return all(line.kind in _MEASUREMENTS for line in lines)
 
 
 def steps(run: Run | None, lines: Sequence[SpoolLine]) -> Iterator[ShippingStep]:
-    """What the lines come to, step by step.
+    """Yields the steps that ship the lines.
 
     Args:
-        run: as the lines before have told of it, None where none says what it is.
-        lines: what has not been shipped.
+        run: the run after the lines before; None if none of them identifies it.
+        lines: the lines that are not shipped.
     """
     for entries in _batches(lines):
         step = _step(run, entries)
@@ -88,7 +89,7 @@ class _Entry:
     event: Event | ValidationError
     end: int
     superseded: bool = False
-    """A later event of the same spool takes this one back."""
+    """Whether a later event of the spool takes this one back."""
 
 
 def _batches(lines: Sequence[SpoolLine]) -> Iterator[list[_Entry]]:
@@ -99,7 +100,7 @@ def _batches(lines: Sequence[SpoolLine]) -> Iterator[list[_Entry]]:
 
 
 def _entries(lines: Iterable[SpoolLine]) -> list[_Entry]:
-    """Models that a later line displaces are superseded; they need not be uploaded."""
+    """The lines' events. A model that a later line displaces is not uploaded."""
     entries = [_Entry(line.event_or_error(), line.end) for line in lines]
     about_models = [entry for entry in entries if _is_about_model(entry.event)]
     return [
@@ -135,7 +136,11 @@ def _step(run: Run | None, entries: Sequence[_Entry]) -> ShippingStep:
 
 
 def _taken(run: Run | None, entry: _Entry) -> tuple[Run, RunUpdate]:
-    """The run once the event has happened to it, and what changes by that."""
+    """The run after the event, and what the event changes.
+
+    Raises:
+        RefusedError: the event cannot be read, or does not belong to the run.
+    """
     event = entry.event
     if isinstance(event, ValidationError):
         raise RefusedError(f"{NO_EVENT}: {event}") from event
@@ -147,7 +152,7 @@ def _taken(run: Run | None, entry: _Entry) -> tuple[Run, RunUpdate]:
 
 
 def beginning(event: Event) -> Run | None:
-    """The run that an event begins."""
+    """The run that an event opens; None if it opens none."""
     match event:
         case StudyOpened():
             return StudyRun(event)

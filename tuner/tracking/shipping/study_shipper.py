@@ -1,7 +1,7 @@
-"""All spools of one study folder on their way to MLflow, the parent's first.
+"""Ships all spools of one study folder to MLflow, the parent's first.
 
-Attempts go to a server several at a time; the attempts of one slot go one after the other, since
-a later one names the run of the one before.
+Several attempts go to a server at a time. The attempts of one slot go one after another, since a
+later one contains the run id of the one before.
 """
 
 import logging
@@ -25,29 +25,29 @@ from tuner.tracking.spool.shipping_lock import ShippingLock
 from tuner.tracking.spool.spool import parent_folder, slot_of, spool_folders
 
 _LOOK_S = 1.0
-"""How often new spools are looked for."""
+"""Seconds between two searches for new spools."""
 
 _LOOK_BACK_S = 10.0
-"""How often spools of ended attempts are looked at: a model may be displaced."""
+"""Seconds between two looks at spools of ended attempts, whose model may be displaced."""
 
 _LANES = 4
-"""How many attempts go to a server at once; a SQLite file has one writer."""
+"""How many attempts go to a server at once. A SQLite file has one writer."""
 
 _GROUP = 8
-"""How many slots are looked at together before their turn: one question to MLflow tells which of
-their runs there are, and their figures are drawn meanwhile."""
+"""How many slots are prepared together: one query to MLflow finds their runs, and their figures are
+drawn meanwhile."""
 
 _logger = logging.getLogger(__name__)
 
 
 class StudyShipper:
-    """Ships the spools of `folder`; of several shippers, the one that holds the lock.
+    """Ships the spools of `folder`, if this shipper gets the lock.
 
     Args:
-        folder: the study's.
-        settings: name the store.
-        go_on: asked before each step; False ends the shipping early.
-        begin: lets the drawing of a figure begin; left out, figures are drawn here when they go.
+        folder: the study's folder.
+        settings: the store.
+        go_on: called before each step; False ends the shipping early.
+        begin: begins to draw a figure. By default figures are drawn when they are sent.
     """
 
     def __init__(
@@ -69,21 +69,21 @@ class StudyShipper:
         self._look_at = self._look_back_at = 0.0
         self._held_up: set[Path] = set()
         self._made: deque[tuple[SpoolShipment, RunOpening]] = deque()
-        """Those whose runs were made and ended, and may be doubles of another shipper's."""
+        """Shipments whose run was made and ended: another shipper may have made it too."""
         self._flows = True
-        """Whether the spool that was shipped last met with nothing to wait for."""
+        """Whether the last spool could be shipped without waiting for anything."""
         self._waited = False
-        """Whether attempts waited for the study's run at the last look."""
+        """Whether attempts waited for the study's run the last time."""
 
     def ship(self, *, finishing: bool = False) -> int:
-        """Ships what is new, unless another shipper is at work; returns how many events.
+        """Ships new events, unless another shipper is at work. Returns their number.
 
         Args:
-            finishing: the driver has gone; figures are drawn now.
+            finishing: whether the driver is gone, so that figures are drawn now.
 
         Raises:
             UnavailableError: MLflow does not answer.
-            RefusedError: a person has to mend the experiment first.
+            ExperimentError: a person must repair the experiment first.
         """
         if not self._lock.take():
             return 0
@@ -105,7 +105,7 @@ class StudyShipper:
         return self._wanted() and self._lock.held
 
     def _slots(self) -> tuple[list[SpoolShipment], deque[list[SpoolShipment]]]:
-        """The study's own spool, which comes first, and those of each slot, in order."""
+        """The study's own spool, and the spools of each slot in their order."""
         parent = parent_folder(self._folder)
         slots: dict[str, list[SpoolShipment]] = {slot_of(parent): []}
         for shipment in self._looked_at:
@@ -116,7 +116,7 @@ class StudyShipper:
     def _in_order(
         self, slots: deque[list[SpoolShipment]], store: MlflowStore, finishing: bool
     ) -> Iterator[list[SpoolShipment]]:
-        """Each slot once those that follow have been looked at."""
+        """Yields each slot after the slots that follow have been prepared."""
         ahead: deque[list[SpoolShipment]] = deque()
         self._flows = True
         while slots or ahead:
@@ -128,14 +128,14 @@ class StudyShipper:
             yield ahead.popleft()
 
     def _prepare(self, group: Sequence[SpoolShipment], store: MlflowStore, finishing: bool) -> None:
-        """Looks at spools before their turn, unless they cannot go yet."""
+        """Prepares spools before their turn, unless shipping is held up."""
         if self._flows:
             for shipment in group:
                 shipment.prepare(finishing=finishing)
             store.look_for([run for each in group if (run := each.coming) is not None])
 
     def _leave_doubles(self, store: MlflowStore) -> None:
-        """Asks for many runs at a time whether another shipper has made them too."""
+        """Finds out, for many runs at a time, whether another shipper made them too."""
         made = [self._made.popleft() for _ in range(len(self._made))]
         doubled = store.doubled([opening for _, opening in made])
         for shipment, opening in made:
@@ -143,12 +143,12 @@ class StudyShipper:
                 shipment.leave_double()
 
     def _open_the_way(self, store: MlflowStore) -> None:
-        """Attempts may wait for a study's run that is shipped, and was deleted or purged since."""
+        """Restores or makes the study's run if it was deleted or purged since it was shipped."""
         try:
             self._find_parents(store)
         except ExperimentError:
             raise
-        except RefusedError:  # it was deleted with its study, and is not brought back
+        except RefusedError:  # it was deleted with its study, and stays deleted
             return
 
     def _find_parents(self, store: MlflowStore) -> None:
@@ -156,13 +156,13 @@ class StudyShipper:
         parent = self._shipments.get(parent_folder(self._folder))
         waiting = any(each.waits_for_parent for each in self._looked_at)
         if waiting and not self._waited:
-            _logger.warning("attempts wait for the study's run, which another home is to open")
+            _logger.warning("attempts wait for the study's run, which another home will open")
         self._waited = waiting
         if parent is not None and (waiting or not there):
             parent.find_again()
 
     def _name_runs(self) -> None:
-        """The study's own spool is shipped first, before its attempts have their runs."""
+        """Adds the attempts' run ids to the study's own spool, which was shipped before them."""
         parent = self._shipments.get(parent_folder(self._folder))
         if parent is not None:
             parent.know_runs(self._runs())
@@ -172,18 +172,18 @@ class StudyShipper:
         return {each.uid: each.run_id for each in progress if each.run_id is not None}
 
     def survey(self) -> Survey:
-        """The runs that are known, and how many events are left."""
+        """The known run ids, and the number of events that are not shipped."""
         if self._store is None:
             return survey(self._folder)
         return Survey(self._runs(), sum(shipment.pending for shipment in self._looked_at))
 
     @property
     def dismissed(self) -> bool:
-        """Whether the study was deleted, so that what lies there is another's to ship."""
+        """Whether the study was deleted, so that this shipper must end."""
         return self._lock.dismissed
 
     def close(self) -> None:
-        """Removes the scratch folder and lets the next shipper in."""
+        """Removes the scratch folder and releases the lock."""
         self._lanes.close()
         if self._lock.held:
             shutil.rmtree(self._scratch, ignore_errors=True)
@@ -194,7 +194,7 @@ class StudyShipper:
         return self._folder / "shipping"
 
     def _look(self, store: MlflowStore, finishing: bool) -> None:
-        """Chooses the spools to look at: what grows dear with trials is done now and then."""
+        """Chooses the spools to look at. Those of ended attempts, the most, come now and then."""
         now = time.monotonic()
         if finishing or now >= self._look_at:
             for folder in spool_folders(self._folder, known=self._shipments):
@@ -212,10 +212,10 @@ class StudyShipper:
         return sum(self._ship(each, store, finishing) for each in spools if self._go_on())
 
     def _ship(self, shipment: SpoolShipment, store: MlflowStore, finishing: bool) -> int:
-        """One run that cannot be updated holds up no other, unless MLflow itself is away."""
+        """Ships one spool. If its run cannot be updated, the others go on while MLflow answers."""
         try:
             shipped = shipment.ship(self._go_on, finishing=finishing)
-        except (UnavailableError, OSError) as error:  # MLflow's, or a full disk of ours
+        except (UnavailableError, OSError) as error:  # MLflow's error, or a full disk here
             store.ping()
             if shipment.folder not in self._held_up:
                 _logger.warning("%s is held up: %s", shipment.folder, error)

@@ -1,4 +1,4 @@
-"""What is recorded of a study: events, their files on disk, and how far those were shipped.
+"""The record of a study: events, their files on disk, and how far those were shipped.
 
-Knows no MLflow. Start at `events` and `spool`.
+Knows no MLflow. Start at `spool_events` and `spool`.
 """

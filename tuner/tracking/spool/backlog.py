@@ -1,4 +1,4 @@
-"""Spools on a disk that may be full: what it does not take waits in memory for a while."""
+"""Writes spools on a disk that may be full: events wait in memory until it takes them."""
 
 from collections import deque
 from collections.abc import Callable
@@ -11,10 +11,10 @@ from tuner.words import count
 
 
 class Backlog:
-    """Writes events into spools, in each spool in order.
+    """Writes events into spools, in order within each spool.
 
-    What a disk does not take is tried again with every event that follows. It lives as long
-    as this process: what still waits when the backlog is closed is lost, and told of.
+    Events that the disk does not take are tried again with every event that follows. Those that
+    still wait when the backlog is closed are lost, and their number is said.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -25,15 +25,15 @@ class Backlog:
         self._complained = False
 
     def append(self, folder: Path, event: Event) -> None:
-        """Writes the event into the spool in `folder`, now or as soon as the disk takes it."""
+        """Writes the event into the spool in `folder`, now or once the disk takes it."""
         self._released.discard(folder)
         self._waiting.setdefault(folder, deque()).append(event)
         self._flush()
 
     def has_lost(self, folder: Path) -> bool:
-        """Whether the spool was deleted, or its beginning damaged, since its last event.
+        """Whether the spool was deleted, or its first event damaged, since its last event.
 
-        The next event makes a new one of one that was deleted.
+        The next event creates a deleted spool anew.
         """
         writer = self._writers.get(folder)
         if writer is None:
@@ -44,7 +44,7 @@ class Backlog:
         return folder not in self._waiting and not is_begun(folder)
 
     def release(self, folder: Path) -> None:
-        """Closes the spool once everything is written; another process may be its next writer."""
+        """Closes the spool once everything is written, so that another process may write it."""
         self._released.add(folder)
         if folder not in self._waiting:
             self._close(folder)
@@ -54,7 +54,7 @@ class Backlog:
         self._flush()
         for folder, events in self._waiting.items():
             self._say(
-                f"{folder}: {count(len(events), 'event')} could not be written; MLflow misses them"
+                f"{folder}: {count(len(events), 'event')} could not be written; MLflow lacks them"
             )
         self._waiting.clear()
         for folder in list(self._writers):
@@ -66,10 +66,10 @@ class Backlog:
                 self._write(folder)
             except (OSError, UnavailableError) as error:
                 if not self._complained:
-                    self._say(f"{error}; what happens is kept in memory until it can be written")
+                    self._say(f"{error}; events are kept in memory until they can be written")
                 self._complained = True
         if self._complained and not self._waiting:
-            self._say("everything that waited is written")
+            self._say("all waiting events are written")
             self._complained = False
 
     def _write(self, folder: Path) -> None:

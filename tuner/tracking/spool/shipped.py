@@ -1,7 +1,7 @@
-"""How far a spool has been shipped: `shipped.json` beside it.
+"""Progress: how far a spool has been shipped, in `shipped.json` beside it.
 
-It only saves work. Without it a spool is shipped again from its beginning, which finds the
-run by its uid and adds nothing.
+It only saves work. Without it the spool is shipped again from its first event, which finds the run
+by its uid and adds nothing.
 """
 
 from dataclasses import dataclass
@@ -18,37 +18,37 @@ FILE_NAME = "shipped.json"
 
 
 class Progress(Frozen):
-    """What MLflow already has of one spool."""
+    """How much of one spool MLflow has."""
 
     destination: str
-    """Which experiment of which store; progress towards another one counts for nothing."""
+    """The experiment and store. Progress for another one does not count."""
     spool: str = ""
-    """The digest of the spool's first line; progress in another spool counts for nothing."""
+    """The digest of the spool's first line. Progress in another spool does not count."""
     uid: str = ""
     run_id: str | None = None
     offset: int = 0
-    """Bytes of the spool that need no more shipping."""
+    """The number of bytes of the spool that are shipped."""
     ended: bool = False
-    """Whether those bytes tell of an attempt's end, after which little follows."""
+    """Whether those bytes contain the attempt's end, after which little follows."""
     undrawn: bool = False
-    """Whether tables and figures wait for what those bytes tell."""
+    """Whether tables and figures do not show those bytes yet."""
     refused: tuple[str, ...] = ()
-    """What the run lacks, each with its reason: what MLflow turned down, and what is no event."""
+    """What the run lacks, with reasons: parts that MLflow refused, and unreadable lines."""
 
     @property
     def turned_down(self) -> tuple[str, ...]:
-        """Parts of events that MLflow turned down, each with its reason."""
+        """Parts of events that MLflow refused, each with its reason."""
         return tuple(note for note in self.refused if NO_EVENT not in note)
 
     def from_the_beginning(self) -> "Progress":
-        """As long as nothing is shipped, of the same run."""
+        """Progress of the same run with nothing shipped."""
         return Progress(destination=self.destination, uid=self.uid)
 
 
 def load_progress(folder: Path) -> Progress | None:
-    """Returns the progress of the spool in `folder`, None when nothing usable is there.
+    """Returns the progress of the spool in `folder`; None if there is none that can be read.
 
-    Of a spool that was deleted, and whose place another has taken, only the uid counts.
+    If the spool was replaced by another one, only the uid is kept.
     """
     try:
         text = (folder / FILE_NAME).read_bytes()
@@ -59,7 +59,7 @@ def load_progress(folder: Path) -> Progress | None:
 
 
 def is_of(progress: Progress, folder: Path) -> bool:
-    """Whether the spool that lies in `folder` now is the one that the progress was made in."""
+    """Whether the progress belongs to the spool that is in `folder` now."""
     try:
         size = (folder / SPOOL).stat().st_size
     except FileNotFoundError:
@@ -70,23 +70,23 @@ def is_of(progress: Progress, folder: Path) -> bool:
 
 
 def save_progress(folder: Path, progress: Progress) -> None:
-    """Replaces the progress of the spool in `folder`; a reader sees the old or the new."""
+    """Replaces the progress of the spool in `folder` in one step for readers."""
     with replaced(folder / FILE_NAME) as partial:
         partial.write_text(progress.model_dump_json())
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What a study's spools say of themselves, without asking MLflow."""
+    """What a study's spools say, without a query to MLflow."""
 
     runs: dict[str, str]
-    """The MLflow run of every uid that has one."""
+    """The MLflow run ids, by uid."""
     pending: int
-    """Events that are not in MLflow yet; figures that are to be drawn count as one."""
+    """The number of events that MLflow lacks; figures to be drawn count as one."""
     turned_down: tuple[str, ...] = ()
-    """What MLflow turned down, each with its reason."""
+    """Parts that MLflow refused, each with its reason."""
     unreadable: int = 0
-    """Lines that a disk damaged, or that a newer version wrote."""
+    """The number of lines that a disk damaged or a newer version wrote."""
 
 
 def survey(study_folder: Path) -> Survey:
@@ -106,9 +106,9 @@ def survey(study_folder: Path) -> Survey:
 
 
 def forget_progress(folder: Path) -> None:
-    """Lets the spool in `folder` be shipped again from its beginning, which adds what lacks.
+    """Makes the spool in `folder` be shipped again from its first event, which adds what lacks.
 
-    Its run's uid stays, which a damaged spool may not tell any more.
+    Keeps the run's uid, which a damaged spool may have lost.
     """
     known = load_progress(folder)
     if known is None:

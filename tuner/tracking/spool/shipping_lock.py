@@ -1,9 +1,9 @@
-"""The right to ship the spools of one study folder: one process has it at a time.
+"""The lock that lets one process at a time ship the spools of a study folder.
 
-It is a lock on the file `shipper.lock` in the folder, and holds for as long as that very file is
-there. So a process that ships is dismissed by the removal of the file, or of the folder with it,
-whatever may come to lie at the same path later. A process that ships outlives the driver that
-started it for as long as it has something to ship. Imports no MLflow.
+It is a lock on the file `shipper.lock` in the folder, and counts while that very file exists. So
+removing the file, or the folder, dismisses the process that ships, whatever is created at the same
+path later. A shipper may outlive the driver that started it while it has something to ship.
+Imports no MLflow.
 """
 
 import time
@@ -17,29 +17,29 @@ from tuner.files import leads_to, try_lock
 
 _FILE_NAME = "shipper.lock"
 _PATIENCE_S = 60.0
-"""More than one call to a silent MLflow takes, after which a shipper looks whether to go on."""
+"""Longer than one call to a silent MLflow, after which a shipper checks the lock."""
 _PAUSE_S = 0.05
 
 
 class ShippingLock:
-    """This process's claim on the right to ship the spools in `folder`."""
+    """This process's lock on the spools in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / _FILE_NAME
         self._file: IO[bytes] | None = None
         self.dismissed = False
-        """Whether the folder was removed or another process has asked for the spools."""
+        """Whether the folder was removed, or another process wants the spools."""
 
     @property
     def held(self) -> bool:
-        """Whether this process has the right, and has not been dismissed."""
+        """Whether this process holds the lock and has not been dismissed."""
         if self._file is not None and not leads_to(self.path, self._file):
             self.dismissed = True
         return self._file is not None and not self.dismissed
 
     def take(self) -> bool:
-        """Takes the right if nobody has it; whether this process has it then."""
+        """Takes the lock if it is free. Returns whether this process holds it."""
         if self._file is None and not self.dismissed:
             try:
                 file = self.path.open("ab")
@@ -53,7 +53,7 @@ class ShippingLock:
         return self.held
 
     def close(self) -> None:
-        """Lets the next one in."""
+        """Releases the lock."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -61,10 +61,10 @@ class ShippingLock:
 
 @contextmanager
 def nobody_ships(study_folder: Path) -> Iterator[None]:
-    """Dismisses the processes that ship spools below `study_folder`; none starts in the block.
+    """Dismisses the shippers of spools below `study_folder`; none begins during the block.
 
     Raises:
-        RefusedError: a process that ships does not let go.
+        RefusedError: a shipper does not end.
     """
     locks = [ShippingLock(path.parent) for path in sorted(study_folder.rglob(_FILE_NAME))]
     deadline = time.monotonic() + _PATIENCE_S
@@ -80,10 +80,10 @@ def nobody_ships(study_folder: Path) -> Iterator[None]:
 
 @contextmanager
 def no_shipper(study_folders: Iterable[Path]) -> Iterator[None]:
-    """Lets no shipper work on any of these folders inside the block; those that start wait.
+    """Keeps shippers from working on these folders during the block; new ones wait.
 
     Raises:
-        RefusedError: one is at work.
+        RefusedError: a shipper is at work.
     """
     with ExitStack() as stack:
         for folder in filter(Path.exists, study_folders):
@@ -97,7 +97,11 @@ def no_shipper(study_folders: Iterable[Path]) -> Iterator[None]:
 
 
 def _dismiss_holder(path: Path, deadline: float) -> None:
-    """Returns once the holder has let go."""
+    """Returns once the holder has released the lock.
+
+    Raises:
+        RefusedError: it has not after `deadline`, in `time.monotonic()`.
+    """
     with path.open("ab") as held:
         path.unlink(missing_ok=True)
         while not try_lock(held):

@@ -3,9 +3,9 @@
     STUDY/parent/spool.jsonl                      what becomes the parent run
     STUDY/attempts/<slot>-<attempt>/spool.jsonl   what becomes one child run
 
-Owns the file format. A spool has one writer, which only appends, and a line counts from
-the moment its newline is there: whatever follows the last newline is a write that was cut
-off, left alone by readers and removed by the next writer.
+Owns the file format. A spool has one writer, which only appends. A line counts once its newline
+is written. Bytes after the last newline are an interrupted write: readers ignore them, and the
+next writer removes them.
 """
 
 import hashlib
@@ -33,13 +33,13 @@ from tuner.tracking.spool.spool_events import (
 
 FILE_NAME = "spool.jsonl"
 NO_EVENT = "not an event"
-"""What is said of a line that cannot be read."""
+"""The beginning of the reason for a line that cannot be read."""
 
 _KIND = re.compile(rb'{"kind": "([^"]*)"')
 OPENINGS = ("study-opened", "attempt-started", "attempt-abandoned")
-"""What a spool may say that its run is."""
+"""Kinds of events that identify the spool's run."""
 OF_OTHERS = ("attempt-abandoned", "model-kept", "model-displaced")
-"""What a spool may tell of an attempt that it knows no more of."""
+"""Kinds of events that a spool may have of an attempt that this home did not begin."""
 _SYNCED = (StudyOpened, StudyClosed, AttemptStarted, AttemptEnded)
 
 
@@ -59,16 +59,16 @@ def attempt_folder(study_folder: Path, slot: int, attempt: int) -> Path:
 
 
 def slot_of(folder: Path) -> str:
-    """What the attempts of one slot have in common; the parent's spool has it for itself."""
+    """The part of the folder's name that is the same for all attempts of a slot."""
     return folder.name.partition("-")[0]
 
 
 def spool_folders(study_folder: Path, known: Container[Path] = ()) -> list[Path]:
-    """Every folder that holds a spool: the parent's, then attempts by slot and number.
+    """Every folder with a spool: the parent's, then those of attempts by slot and number.
 
     Args:
-        study_folder: the study's.
-        known: folders to leave out, which costs less than looking at them.
+        study_folder: the study's folder.
+        known: folders to leave out, which saves looking at them.
     """
     attempts = (study_folder / "attempts").glob("*")
     fresh = sorted((folder for folder in attempts if folder not in known), key=_slot_and_attempt)
@@ -82,15 +82,15 @@ def _slot_and_attempt(folder: Path) -> tuple[list[int], str]:
 
 
 def encode(event: Event) -> bytes:
-    """One line of JSON, the kind first; NaN and infinity survive, which pydantic makes null."""
+    """One line of JSON, the kind first. Keeps NaN and infinity, which pydantic makes null."""
     return json.dumps(event.model_dump(mode="json")).encode() + b"\n"
 
 
 class SpoolWriter:
-    """Appends events to the spool in `folder`, which is made when it is missing.
+    """Appends events to the spool in `folder`, which is created if need be.
 
-    An appended event has reached the operating system when `append` returns, so it
-    survives the end of this process; the beginnings and ends of runs have reached the disk.
+    When `append` returns, the operating system has the event, so it survives the end of this
+    process. The first and last events of runs are on the disk by then.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -100,10 +100,10 @@ class SpoolWriter:
         os.ftruncate(self._file.fileno(), _last_line_end(self.path))
 
     def append(self, event: Event) -> None:
-        """Writes `event` whole or not at all.
+        """Writes `event` as a whole or not at all.
 
         Raises:
-            UnavailableError: the disk is full or gone; the spool is as it was before.
+            UnavailableError: the disk is full or gone; the spool is unchanged.
         """
         start = self.path.stat().st_size
         try:
@@ -125,7 +125,7 @@ class SpoolWriter:
             return True
 
     def close(self) -> None:
-        """Closes the file; appending is over."""
+        """Closes the file."""
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -146,7 +146,7 @@ def _last_line_end(path: Path) -> int:
 
 @dataclass(frozen=True)
 class SpoolLine:
-    """One complete line of a spool; `end` is the offset in bytes just behind it."""
+    """One complete line of a spool; `end` is the offset in bytes after it."""
 
     text: bytes
     end: int
@@ -154,20 +154,20 @@ class SpoolLine:
 
     @property
     def kind(self) -> str:
-        """The event's kind, without reading the rest; empty when there is none."""
+        """The event's kind, without parsing the rest; empty if there is none."""
         start = _KIND.match(self.text)
         return start[1].decode(errors="replace") if start else ""
 
     def event(self) -> Event:
-        """The event in it, without keys that only a newer version of tuner knows.
+        """The line's event, without keys that only a newer version of tuner knows.
 
         Raises:
-            ValidationError: pydantic's, when there is none.
+            ValidationError: pydantic's, if the line is no event.
         """
         return _located(event_adapter.validate_json(self.text, extra="ignore"), self.folder)
 
     def event_or_error(self) -> Event | ValidationError:
-        """The event in it, or why there is none: a disk damaged it, or a newer version wrote it."""
+        """The event, or the error if a disk damaged the line or a newer version wrote it."""
         try:
             return self.event()
         except ValidationError as error:
@@ -175,7 +175,7 @@ class SpoolLine:
 
 
 def read_lines(folder: Path, offset: int) -> Iterator[SpoolLine]:
-    """Yields the complete lines behind `offset` bytes; none when there is no spool yet."""
+    """Yields the complete lines after `offset` bytes; none if there is no spool."""
     path = folder / FILE_NAME
     try:
         if path.stat().st_size <= offset:
@@ -192,7 +192,7 @@ def read_lines(folder: Path, offset: int) -> Iterator[SpoolLine]:
 
 
 def _located(event: Event, folder: Path) -> Event:
-    """With the file that it names where it is now: beside its spool, if the folder was moved."""
+    """The event with the present path of its file, which is beside the spool after a move."""
     if isinstance(event, ModelKept):
         return event.model_copy(update={"path": _moved(event.path, folder)})
     if isinstance(event, AttemptEnded) and event.log is not None:
@@ -207,9 +207,9 @@ def _moved(file: Path, folder: Path) -> Path:
 
 
 def read_events(folder: Path, offset: int = 0) -> tuple[list[Event], int]:
-    """Returns the events behind `offset` bytes, and the offset at which to go on later.
+    """Returns the events after `offset` bytes, and the offset at which to continue later.
 
-    Lines that hold no event are left out.
+    Leaves out lines that cannot be read.
     """
     lines = list(read_lines(folder, offset))
     read = (line.event_or_error() for line in lines)
@@ -218,7 +218,7 @@ def read_events(folder: Path, offset: int = 0) -> tuple[list[Event], int]:
 
 
 def openings(folder: Path) -> Iterator[StudyOpened | AttemptStarted | AttemptAbandoned]:
-    """What the spool says that its run is: as a rule its first line, unless that was damaged."""
+    """The events that identify the spool's run: usually the first line, unless it was damaged."""
     for line in read_lines(folder, 0):
         event = line.event_or_error() if line.kind in OPENINGS else None
         if isinstance(event, StudyOpened | AttemptStarted | AttemptAbandoned):
@@ -226,16 +226,16 @@ def openings(folder: Path) -> Iterator[StudyOpened | AttemptStarted | AttemptAba
 
 
 def is_begun(folder: Path) -> bool:
-    """Whether the spool says what its run is."""
+    """Whether the spool has an event that identifies its run."""
     return next(openings(folder), None) is not None
 
 
 def is_own(folder: Path) -> bool:
-    """Whether the spool tells of an attempt that this home has begun."""
+    """Whether the spool is of an attempt that this home began."""
     return any(line.kind not in OF_OTHERS for line in read_lines(folder, 0))
 
 
 def first_line_digest(folder: Path) -> str:
-    """Tells this spool from any that replaces it; empty as long as no line is complete."""
+    """A digest that distinguishes this spool from a later one; empty without a complete line."""
     first = next(read_lines(folder, 0), None)
     return "" if first is None else hashlib.sha256(first.text).hexdigest()[:16]

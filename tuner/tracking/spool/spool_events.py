@@ -1,7 +1,7 @@
-"""What a driver writes into a spool, and a shipper turns into MLflow runs.
+"""The events that a driver writes into a spool and a shipper turns into MLflow runs.
 
-Every event carries its own time (`at_ms`, Unix milliseconds), frozen when it happened, so
-that shipping it twice adds nothing.
+Every event has the time at which it happened (`at_ms`, Unix milliseconds), so that shipping it
+twice adds nothing.
 """
 
 from pathlib import Path
@@ -23,22 +23,22 @@ from tuner.training.plan import (
 
 
 class StudyOpened(Frozen):
-    """A driver opened the study; it becomes the parent run, or goes on with it."""
+    """A driver opened the study. Opens the parent run, or continues it."""
 
     kind: Literal["study-opened"] = "study-opened"
     at_ms: int
     study: str
     study_file: str
-    """The study file as it was validated, YAML."""
+    """The validated study file, as YAML."""
     params: dict[str, str]
     tags: dict[str, str]
     uncommitted: str = ""
     """The difference between the working tree and the git revision, empty when clean."""
     code: dict[str, str] = Field(default_factory=dict)
-    """The user's code, every version of it: path to text."""
+    """Every version of the user's code: text by path."""
 
     def again_at(self, at_ms: int) -> Self:
-        """The same, for a spool that is begun anew."""
+        """The same event for a new spool, with another time."""
         return self.model_copy(update={"at_ms": at_ms})
 
 
@@ -54,34 +54,34 @@ class TrialSummary(Frozen):
     duration_s: float | None
     run_id: str | None
     uid: str | None = None
-    """Of its newest attempt, where that is known: what the run is found by."""
+    """The newest attempt's uid, if known, by which the run is found."""
     code: str = ""
-    """The digest of the user's code that trained it, once it has ended; empty where it has none."""
+    """The digest of the user's code that trained it, once it has ended; empty without code."""
     unpromotable: str = ""
-    """Why a completed trial cannot be promoted; empty where it can, as far as is known."""
+    """Why a completed trial cannot be promoted; empty if nothing is known against it."""
     remarks: tuple[str, ...] = ()
-    """Why it trained in another way than most."""
+    """Remarks on how it trained, for example uncompiled."""
 
 
 class StudyProgressed(Frozen):
-    """The study got on. What one of these does not tell stands in those before it."""
+    """The study made progress. What this event leaves out is in earlier ones."""
 
     kind: Literal["study-progressed"] = "study-progressed"
     at_ms: int
     metric: str
     direction: Literal["maximize", "minimize"]
     seeds: int = 1
-    """How many trainings each point has."""
+    """The number of trainings of each point."""
     trials: tuple[TrialSummary, ...]
-    """Those that have changed; a trial replaces the one with its number."""
+    """The trials that have changed. Each replaces an earlier summary with its number."""
     importance: dict[str, float]
-    """How much each parameter that varied matters, as shares of 1; empty if not asked."""
+    """The importance of each parameter, as shares of 1; empty if it was not assessed."""
     metrics: dict[str, float]
-    """Counts by state, the best value and the like, logged on the parent run."""
+    """Counts by state and the best value, which are logged on the parent run."""
 
 
 class StudyClosed(Frozen):
-    """The driver left the study; `complete` says whether every slot reached an end."""
+    """The last driver left the study; `complete` says whether every trial had ended."""
 
     kind: Literal["study-closed"] = "study-closed"
     at_ms: int
@@ -91,7 +91,7 @@ class StudyClosed(Frozen):
 
 
 class AttemptStarted(Frozen):
-    """One attempt at one trial began; it becomes a child run."""
+    """One attempt at one trial began. Opens a child run."""
 
     kind: Literal["attempt-started"] = "attempt-started"
     at_ms: int
@@ -104,19 +104,19 @@ class AttemptStarted(Frozen):
     trainer: TrainerInfo
     tags: dict[str, str]
     source: dict[str, str] = Field(default_factory=dict)
-    """The user's own functions: file name to content."""
+    """The source of the user's functions, by file name."""
     predecessor: str | None = None
     """The uid of the attempt before this one."""
     again: bool = False
-    """Whether the attempt's spool was lost and is begun anew."""
+    """Whether the attempt's first spool was lost."""
 
     def again_at(self, at_ms: int) -> Self:
-        """The same, for a spool that is begun anew."""
+        """The same event for a new spool, with another time."""
         return self.model_copy(update={"at_ms": at_ms, "again": True})
 
 
 class ModelKept(Frozen):
-    """The attempt's model is among the best so far and goes to the run's artifacts."""
+    """The attempt's model is among the best so far, and becomes an artifact of the run."""
 
     kind: Literal["model-kept"] = "model-kept"
     at_ms: int
@@ -125,14 +125,14 @@ class ModelKept(Frozen):
 
 
 class ModelDisplaced(Frozen):
-    """Better models came; this one leaves the run's artifacts."""
+    """Better models displaced the attempt's model, which is removed from the run."""
 
     kind: Literal["model-displaced"] = "model-displaced"
     at_ms: int
 
 
 class AttemptEnded(Frozen):
-    """The attempt is over. `result` is None when its trainer never said one."""
+    """The attempt ended. `result` is None if its trainer sent none."""
 
     kind: Literal["attempt-ended"] = "attempt-ended"
     at_ms: int
@@ -144,13 +144,13 @@ class AttemptEnded(Frozen):
 
 
 DRIVER_DIED = "its driver died"
-"""Why an attempt was handed back by another than its own driver."""
+"""The reason when another driver handed the attempt back."""
 
 
 class AttemptAbandoned(Frozen):
-    """A driver of another home died over the attempt, or ended it, and the one here saw it.
+    """The attempt of a driver of another home ended or was taken over, as a driver here saw.
 
-    Its own spool lies on its own machine, which may never come back; this one closes its run.
+    Its own spool is on its machine, which may never come back. This event closes its run.
     """
 
     kind: Literal["attempt-abandoned"] = "attempt-abandoned"
@@ -158,7 +158,7 @@ class AttemptAbandoned(Frozen):
     uid: str
     outcome: Outcome
     reason: Text = DRIVER_DIED
-    """Empty where it is for another spool to say."""
+    """Empty if another spool has the reason."""
 
 
 Event = Annotated[

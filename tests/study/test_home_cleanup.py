@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.study.conftest import Bench, ScriptedPool
-from tuner.recovery.cleaning import KEPT_S, clean
+from tuner.recovery.home_cleanup import KEPT_S, clean_home
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.studies import Catalog
 from tuner.tracking.spool.shipped import Progress, save_progress
@@ -38,7 +38,7 @@ def age(folder: Path, seconds: float = 2 * KEPT_S) -> None:
 
 
 def cleaned(bench: Bench) -> set[str]:
-    clean(bench.home, Catalog(bench.database))
+    clean_home(bench.home, Catalog(bench.database))
     home = bench.home
     folders = (home.study("small"), home.devoted("small"), *home.formers("small"))
     return {path.name for folder in folders for path in folder.glob("*")}

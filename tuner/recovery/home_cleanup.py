@@ -1,14 +1,14 @@
-"""What a home folder forgets: leftovers that MLflow has everything of, a month after they ended.
+"""Removes old leftovers from a home folder, a month after their last change.
 
-A study that the database still has is never touched: its spools are what `tuner doctor --fix`
-heals MLflow from. Leftovers are
+Leftovers are
 
-- the folder of a study that the database does not have, deleted from another machine;
-- the spools of a former study of the same name;
-- what trainers that are gone printed outside of trials.
+- the folder of a study that is not in the database, for example deleted from another machine;
+- the spools of an earlier study of the same name;
+- the logs of trainers that have ended.
 
-The first two are kept for as long as they hold an event that MLflow lacks, or a checkpoint: the
-study may be one of another database, and go on.
+The first two stay while they hold an event that MLflow lacks, or a checkpoint: the study may be
+one of another database, and resume. The spools of a study in the database always stay, since
+`tuner doctor --fix` repairs MLflow from them.
 """
 
 import shutil
@@ -25,14 +25,16 @@ from tuner.tracking.spool.shipped import survey
 from tuner.training.plan import CHECKPOINT
 
 KEPT_S = 30 * 86_400.0
-"""How long leftovers stay after their last change."""
+"""Seconds that leftovers stay after their last change."""
 
 
-def clean(home: Home, catalog: Catalog) -> None:
-    """Removes the leftovers of every study that no driver of this home is at work on."""
+def clean_home(home: Home, catalog: Catalog) -> None:
+    """Removes the leftovers of every study that no driver of this home works on.
+
+    A file that is in use, vanishes or belongs to another user stays until another time.
+    """
     known = set(catalog.names())
     for name in home.studies():
-        # What is in use, vanishes or belongs to another user is left for another time.
         with suppress(RefusedError, OSError):
             if any(_leftovers(home, name, known=name in known)):
                 with only_driver(home, name):
@@ -54,7 +56,7 @@ def _is_wanted(folder: Path) -> bool:
 
 
 def _is_old(path: Path) -> bool:
-    """Whether no file in it has changed for as long; looking at it makes a lock."""
+    """Whether no file in it has changed for a month; lock files do not count."""
     files = (each for each in (path, *path.rglob("*")) if each.is_file() and each.suffix != ".lock")
     newest = max((file.stat().st_mtime for file in files), default=path.stat().st_mtime)
     return time.time() - newest > KEPT_S

@@ -1,0 +1,124 @@
+"""Orders: run, pause, stop and the budget, from the database and from the driver's own process."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.study.conftest import Bench, ScriptedPool
+from tuner.driver.orders import Control, Orders
+from tuner.errors import UsageError
+from tuner.spec.study_spec import StudySpec
+from tuner.storage.code_versions import CodeVersions
+from tuner.storage.studies import Catalog, DesiredState
+from tuner.study.driver_events import ProgressEvent, SetupStep, TrialDone
+
+Spec = Callable[..., StudySpec]
+
+
+@pytest.fixture(autouse=True)
+def polls_every_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuner.driver.orders._POLL_S", 0.0)
+
+
+def control(bench: Bench, stopped: Callable[[], bool] = lambda: False) -> Control:
+    return Control(Catalog(bench.database), "small", stopped, trials=6, code="")
+
+
+def test_orders_follow_the_database(each_bench: Bench, study_spec: Spec) -> None:
+    each_bench.record(study_spec())
+    catalog, orders = Catalog(each_bench.database), control(each_bench)
+    assert orders.poll() == Orders(DesiredState.RUN, 6)
+    catalog.set_desired_state("small", DesiredState.PAUSE)
+    each_bench.record(study_spec(trials=4))
+    assert orders.poll() == orders.latest == Orders(DesiredState.PAUSE, 4)
+    catalog.set_desired_state("small", DesiredState.STOP)
+    assert orders.poll() == Orders(DesiredState.STOP, 4)
+    catalog.delete("small")
+    assert orders.poll() == Orders(DesiredState.STOP, 4)
+
+
+def test_a_process_that_is_told_to_stop_stops_during_a_pause(
+    bench: Bench, study_spec: Spec
+) -> None:
+    bench.record(study_spec())
+    Catalog(bench.database).set_desired_state("small", DesiredState.PAUSE)
+    told = [False]
+    orders = control(bench, lambda: told[0])
+    assert orders.poll().state is DesiredState.PAUSE
+    told[0] = True
+    assert orders.poll().state is DesiredState.STOP
+
+
+def test_the_database_is_queried_now_and_then_and_the_process_every_time(
+    bench: Bench, study_spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner.driver.orders._POLL_S", 3600.0)
+    bench.record(study_spec())
+    told = [False]
+    orders = control(bench, lambda: told[0])
+    orders.poll()
+    Catalog(bench.database).set_desired_state("small", DesiredState.PAUSE)
+    assert orders.poll().state is DesiredState.RUN
+    told[0] = True
+    assert orders.poll().state is DesiredState.STOP
+
+
+def test_a_driver_with_other_code_than_was_accepted_ends(bench: Bench, study_spec: Spec) -> None:
+    bench.record(study_spec())
+    orders = control(bench)
+    orders.poll()
+    CodeVersions(bench.database, "small").settle({"net.py": "x"}, trials=0, accepts=True)
+    with pytest.raises(UsageError, match="other code was accepted"):
+        orders.poll()
+
+
+def test_a_paused_driver_begins_nothing_until_it_is_resumed(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    spec, said, begun = study_spec(), list[str](), list[int]()
+    pool, catalog = scripted(), Catalog(bench.database)
+
+    def observe(event: ProgressEvent) -> None:
+        if isinstance(event, TrialDone) and event.number == 1:
+            catalog.set_desired_state("small", DesiredState.PAUSE)
+        if isinstance(event, SetupStep):
+            said.append(event.text)
+            begun.append(len(pool.submitted))
+            if event.text.startswith("paused"):
+                catalog.set_desired_state("small", DesiredState.RUN)
+
+    summary = bench.run(spec, pool, notify=observe)
+
+    assert said == ["paused: no trial begins until: tuner resume small", "resumed"]
+    assert begun == [2, 2]
+    assert summary.counts["completed"] == 6
+
+
+def test_a_driver_that_is_stopped_during_a_pause_does_not_say_that_it_resumed(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    said, catalog = list[str](), Catalog(bench.database)
+
+    def observe(event: ProgressEvent) -> None:
+        if isinstance(event, TrialDone):
+            catalog.set_desired_state("small", DesiredState.PAUSE)
+        if isinstance(event, SetupStep):
+            said.append(event.text)
+            catalog.set_desired_state("small", DesiredState.STOP)
+
+    summary = bench.run(study_spec(), scripted(), notify=observe)
+
+    assert said == ["paused: no trial begins until: tuner resume small"]
+    assert summary.counts["completed"] == 1
+
+
+def test_a_budget_that_is_lowered_ends_the_study_early(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    def observe(event: ProgressEvent) -> None:
+        if isinstance(event, TrialDone):
+            bench.record(study_spec(trials=2))
+
+    summary = bench.run(study_spec(), scripted(), notify=observe)
+
+    assert (summary.done, summary.slots, summary.counts["completed"]) == (True, 2, 2)
