@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 from sqlalchemy import insert
 
 from tests.cli.conftest import study_without_training
