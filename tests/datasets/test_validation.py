@@ -119,7 +119,7 @@ def test_images_that_are_all_the_same_are_refused() -> None:
 
 
 def test_images_of_which_most_have_two_labels_are_refused() -> None:
-    rule = "train: 3 of 5 images have the very pixels of one of another class; at most half may"
+    rule = "train: 3 of 5 images are identical to an image of another class; at most half may be"
     with pytest.raises(DataError, match=rule):
         standardize("mine", labelled((7, 0), (7, 0), (7, 1), (8, 1), (9, 0)), "here")
 
@@ -132,7 +132,7 @@ def test_the_test_images_are_looked_at_too() -> None:
 
 def test_a_few_images_with_two_labels_are_reported(caplog: pytest.LogCaptureFixture) -> None:
     standardize("mine", labelled((7, 0), (7, 1), (8, 1), (9, 0)), "here")
-    said = "2 of 4 images have the very pixels of one of another class"
+    said = "2 of 4 images are identical to an image of another class"
     assert [record.getMessage() for record in caplog.records] == [
         f"data set 'mine': {part}: {said}" for part in ("train", "test")
     ]

@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from tuner.promotion.candidate import Validated
-from tuner.promotion.judging.reproduction import hold_against
+from tuner.promotion.judging.reproduction import compare
 from tuner.training.plan import Precision
 from tuner.training.scores import accuracy, confusion_matrix, cross_entropy
 
@@ -48,7 +48,7 @@ def test_rounding_within_the_noise_of_a_precision_is_never_another_network(
     apart = np.maximum(10, np.ptp(logits, axis=1, keepdims=True))
     # A softmax moves by no more than twice what its inputs move by, in logarithms.
     rounded = softmax(logits + shifts * SPACING[precision] / 10 * apart)
-    assert hold_against(softmax(logits), LABELS, recorded(rounded), precision).passed
+    assert compare(softmax(logits), LABELS, recorded(rounded), precision).passed
 
 
 @given(logits=logits, row=st.integers(0, ROWS - 1))
@@ -59,13 +59,13 @@ def test_a_clear_row_that_changes_its_class_is_another_network(
     clear[np.arange(ROWS), LABELS] = logits.max(axis=1) + 1
     wrong = clear.copy()
     wrong[row] = np.roll(clear[row], 1)
-    assert hold_against(softmax(clear), LABELS, recorded(softmax(clear)), "float32").passed
-    assert not hold_against(softmax(clear), LABELS, recorded(softmax(wrong)), "float32").passed
+    assert compare(softmax(clear), LABELS, recorded(softmax(clear)), "float32").passed
+    assert not compare(softmax(clear), LABELS, recorded(softmax(wrong)), "float32").passed
 
 
 def test_the_same_answers_with_less_confidence_are_another_network() -> None:
     sure = 4 * np.eye(CLASSES)[LABELS]
-    found = hold_against(softmax(sure / 2), LABELS, recorded(softmax(sure)), "bfloat16")
+    found = compare(softmax(sure / 2), LABELS, recorded(softmax(sure)), "bfloat16")
     assert found.accuracy == found.recorded_accuracy
     assert not found.passed
 
@@ -73,4 +73,4 @@ def test_the_same_answers_with_less_confidence_are_another_network() -> None:
 def test_what_is_not_a_number_is_another_network() -> None:
     nothing = np.full((ROWS, CLASSES), np.nan, np.float32)
     known = recorded(softmax(np.eye(CLASSES)[LABELS]))
-    assert not hold_against(nothing, LABELS, known, "float32").passed
+    assert not compare(nothing, LABELS, known, "float32").passed

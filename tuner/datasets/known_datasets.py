@@ -65,7 +65,7 @@ def load(reference: "DatasetReference") -> "Dataset":
     except TunerError:
         raise
     except Exception as error:  # the user's code runs in here
-        raise DataError(f"data set {reference.name!r}: {_told(error)}") from error
+        raise DataError(f"data set {reference.name!r}: {_described(error)}") from error
     return standardize(reference.name, returned, _source(reference.name, function))
 
 
@@ -90,7 +90,7 @@ def _check_arguments(name: str, function: Callable[..., Any], args: Mapping[str,
         ) from error
 
 
-def _told(error: Exception) -> str:
+def _described(error: Exception) -> str:
     """The error in one line, with the line of code that raised it."""
     message = f"{type(error).__name__}: {said_by_code(error)}"
     frames = traceback.extract_tb(error.__traceback__)

@@ -120,14 +120,14 @@ def _how(code: int | None) -> str:
 def _kept(printed: Sequence[str], path: Path) -> str:
     """Writes the last lines of a process to a file, and says where; or gives them if it cannot."""
     if not printed:
-        return "it had said nothing"
+        return "it printed nothing"
     text = "\n".join(printed)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n", encoding="utf-8")
     except OSError:
-        return f"it said last:\n{text}"
-    return f"what it said is in {path}"
+        return f"it last printed:\n{text}"
+    return f"its output is in {path}"
 
 
 def _parsed(answer: bytes) -> DatasetInfo:

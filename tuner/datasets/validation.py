@@ -47,10 +47,10 @@ def check_distinct(where: str, split: Split) -> None:
             f"{where}: all {count:,} images are the same, under different labels; were they drawn "
             "in one colour on a transparent background, state a background that differs from it"
         )
-    said = f"{where}: {shared:,} of {count:,} images have the very pixels of one of another class"
+    finding = f"{where}: {shared:,} of {count:,} images are identical to an image of another class"
     if shared > _MOST * count:
-        raise DataError(f"{said}; at most half may")
-    _log.warning("%s", said)
+        raise DataError(f"{finding}; at most half may be")
+    _log.warning("%s", finding)
 
 
 def _shared(rows: Sequence[int], labels: Sequence[int]) -> tuple[int, int]:

@@ -112,8 +112,8 @@ def _compiled_by_jax(model: "keras.Model", batch: int | None) -> _Call:
     import jax
 
     def call(trainable: Any, fixed: Any, batch_pixels: Any) -> Any:
-        told = mode(model, training=False)
-        return model.stateless_call(trainable, fixed, batch_pixels, **told)[0]
+        keywords = mode(model, training=False)
+        return model.stateless_call(trainable, fixed, batch_pixels, **keywords)[0]
 
     answer = jax.jit(call)
     trainable = [variable.value for variable in model.trainable_variables]

@@ -135,8 +135,8 @@ def mode(model: "keras.Model", *, training: bool) -> dict[str, bool]:
 
 def gist(error: Exception) -> str:
     """The text of a layer's error, without Keras' colours and its list of arguments."""
-    said = _COLOURS.sub("", str(error)).partition("Arguments received by")[0]
-    return " ".join(said.split())
+    text = _COLOURS.sub("", str(error)).partition("Arguments received by")[0]
+    return " ".join(text.split())
 
 
 def _function(model: "keras.Model", method: str) -> Any:

@@ -90,12 +90,12 @@ def build(
         model = function(input_shape=input_shape, classes=classes, **params)
     except (TypeError, ValueError) as refused:
         size = "x".join(map(str, input_shape))
-        said = gist(refused)
-        if any(sign in said for sign in _TOO_DEEP):
+        reason = gist(refused)
+        if any(sign in reason for sign in _TOO_DEEP):
             given = {"input_shape": input_shape, "classes": classes}
-            said += _remedy(function, given, {**_defaults(function), **params})
+            reason += _remedy(function, given, {**_defaults(function), **params})
         raise ModelError(
-            f"{name}: cannot be built with {dict(params)} for images of {size}: {said}"
+            f"{name}: cannot be built with {dict(params)} for images of {size}: {reason}"
         ) from refused
     if not isinstance(model, keras.Model):
         raise ModelError(f"{name}: must return a keras.Model, got {type(model).__name__}")

@@ -34,15 +34,15 @@ def evaluate_trials(
 
     Args:
         study: the trials' study.
-        numbers: of the trials; None is the best one.
-        settings: where their runs are.
+        numbers: the trials' numbers; None is the best one.
+        settings: the MLflow that has their runs.
         home: the state folder, for the model cache.
-        heard: hears of each evaluation as it comes, with the trial's number.
+        heard: receives each trial's number and evaluation as it comes.
 
     Raises:
         ModelError, RefusedError: trials whose models are missing, deleted, damaged or other
             networks than the ones that were validated; all others have been scored.
-        DataError: the data set cannot be had.
+        DataError: the data set is not available.
         UnavailableError: MLflow does not answer.
     """
     failed: dict[int | None, TunerError] = {}

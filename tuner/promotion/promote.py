@@ -34,7 +34,7 @@ def promote(
     candidate: Candidate,
     settings: TrackingSettings,
     home: Home,
-    looks: TestSetAccesses,
+    accesses: TestSetAccesses,
     registrations: Registrations,
     *,
     dry_run: bool = False,
@@ -49,18 +49,18 @@ def promote(
 
     Args:
         candidate: the trial.
-        settings: where its run is and the registry lies.
+        settings: the MLflow that has its run and the registry.
         home: the state folder, for the model cache and the promotion lock.
-        looks: where each opening of the test set is written down before it happens.
-        registrations: where it is written down what the study answers for.
+        accesses: the record of accesses to the test set, written before each.
+        registrations: the record of what the study has registered.
         dry_run: stop after gates and comparison.
-        replace: take the place of a champion that is better or cannot be compared too.
-        say: told each step in a line.
+        replace: also replace a champion that is better or cannot be compared.
+        say: receives a line for each step.
 
     Raises:
         ModelError: the model is missing, damaged, not trusted, does not fit the data set, or is
-            another network than the one that was validated; or the registry gives back something
-            else than what it was given.
+            another network than the one that was validated; or the registry returns another
+            file than it was given.
         RefusedError: the run is deleted, the registry refuses the name, the champion cannot be
             compared, or another promotion moved the alias meanwhile.
         UnavailableError: MLflow does not answer.
@@ -69,8 +69,8 @@ def promote(
     before, file = _fetched(candidate, settings, home, trial_write=not dry_run)
     start_keras(home.root, candidate.backend)
     kept = load_kept(candidate, file)
-    say(_said_of(kept.reproduction))
-    rows = HeldOut(candidate.dataset, looks, candidate.number, "promote")
+    say(_reproduction_line(kept.reproduction))
+    rows = HeldOut(candidate.dataset, accesses, candidate.number, "promote")
     with TemporaryDirectory() as folder:
         packed = pack(candidate, kept, Path(folder))
         incumbent = None
@@ -102,7 +102,7 @@ def _fetched(
         return champion, fetch_kept(client, candidate, home.root)
 
 
-def _said_of(found: Reproduction | None) -> str:
+def _reproduction_line(found: Reproduction | None) -> str:
     if found is None:
         return (
             "not checked, since the study has no validation rows: that the file is the network "

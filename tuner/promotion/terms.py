@@ -34,14 +34,16 @@ def terms(record: StudyRecord, file: Path | None, say: Callable[[str], None]) ->
         return _stated(record, file)
     overriding = [one for one in record.overrides if one.startswith(_SECTION)]
     if overriding:
-        say(f"the study was last run with --set {' --set '.join(overriding)}, which holds")
+        say(f"the study was last run with --set {' --set '.join(overriding)}, which counts")
     own = record.file
     if not own.is_file():
-        say(f"{own} is not here: what the study was last run with holds")
+        say(f"{own} does not exist: the terms of the study's last run count")
         return record.spec.promotion
     now = _read(record, own, record.overrides)
     if now.name != record.name:
-        say(f"{own} is that of {now.name!r} by now: what {record.name!r} was last run with holds")
+        say(
+            f"{own} is now that of {now.name!r}: the terms of the last run of {record.name!r} count"
+        )
     elif edits := list(_edits(record.spec.promotion, now.promotion)):
         raise RefusedError(
             "\n".join(f"{own}: {edit}" for edit in edits)

@@ -326,20 +326,20 @@ def _order(seed: int, epoch: int, rows: int) -> NDArray[np.int32]:
 
 
 def _trial_error(error: Exception) -> TrialError:
-    said = said_by_code(error).strip()
-    if _is_out_of_memory(error, said):
-        said = f"out of memory: {said}"
+    message = said_by_code(error).strip()
+    if _is_out_of_memory(error, message):
+        message = f"out of memory: {message}"
     return TrialError(
         type=type(error).__name__,
-        message=said,
+        message=message,
         traceback="".join(traceback.format_exception(error)),
     )
 
 
-def _is_out_of_memory(error: Exception, said: str) -> bool:
+def _is_out_of_memory(error: Exception, message: str) -> bool:
     """Whether NumPy, TensorFlow or JAX reports that the memory is used up."""
     tensorflows = type(error).__name__ == "ResourceExhaustedError"
-    return isinstance(error, MemoryError) or tensorflows or "RESOURCE_EXHAUSTED" in said
+    return isinstance(error, MemoryError) or tensorflows or "RESOURCE_EXHAUSTED" in message
 
 
 def _check_finite(report: EpochReport) -> None:

@@ -253,7 +253,7 @@ class HandlePool:
             case None:
                 reason = self._restart(trainer)
                 return Lost(plan, reason) if plan else None
-        raise AssertionError(f"a trainer said {answer!r} without a plan")
+        raise AssertionError(f"a trainer answered {answer!r} without a plan")
 
     def _restart(self, trainer: "_Trainer") -> str:
         """Replaces a dead trainer and returns the reason of its end.

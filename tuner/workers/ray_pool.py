@@ -87,10 +87,10 @@ def _connect(address: str | None) -> bool:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, ValueError, RuntimeError, RayError) as error:
         where = address or "this machine"
-        said = _lines(error)[0]
+        reason = _lines(error)[0]
         if "RAY_AUTH_MODE" not in os.environ:
-            said += "; if it asks for a token, set RAY_AUTH_MODE=token"
-        raise UnavailableError(f"Ray: cannot join the cluster at {where}: {said}") from error
+            reason += "; if it asks for a token, set RAY_AUTH_MODE=token"
+        raise UnavailableError(f"Ray: cannot join the cluster at {where}: {reason}") from error
     finally:
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray has replaced the handler
     return True
@@ -127,8 +127,8 @@ def _room(demand: dict[str, float]) -> int:
         int(min(has.get(what, 0.0) / amount for what, amount in demand.items())) for has in nodes
     )
     if not room:
-        told = " and ".join(f"{amount:g} {what}" for what, amount in demand.items())
-        raise UnavailableError(f"Ray: no node of the cluster has {told} for a trainer")
+        needed = " and ".join(f"{amount:g} {what}" for what, amount in demand.items())
+        raise UnavailableError(f"Ray: no node of the cluster has {needed} for a trainer")
     return room
 
 
@@ -254,8 +254,8 @@ def _ending_by(error: RayError) -> Ending:
 
 def _lines(error: BaseException) -> list[str]:
     """The lines of an error's text, or its type if it has none."""
-    said = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return said or [type(error).__name__]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines or [type(error).__name__]
 
 
 @contextmanager

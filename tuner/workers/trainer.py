@@ -215,8 +215,8 @@ class Trainer:
             if digest(found) != model.code:
                 raise UsageError(
                     f"{model.name}: its code on {socket.gethostname()} is not what the study's "
-                    "first trainer found: it has changed since, which running again shows, or is "
-                    "another one on this machine"
+                    "first trainer found: it has changed since, so run the study again, or this "
+                    "machine has another version of it"
                 )
             self._imported.add(model.name)
 

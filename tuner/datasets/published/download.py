@@ -62,10 +62,10 @@ def _opened_within(address: str, timeout_s: float) -> http.client.HTTPResponse:
 def _reason(error: Exception, timeout_s: float) -> str:
     """The reason of an error, without the wrapping of urllib."""
     cause = getattr(error, "reason", None)
-    told = cause if isinstance(cause, OSError) else error
-    if isinstance(told, TimeoutError):
+    reason = cause if isinstance(cause, OSError) else error
+    if isinstance(reason, TimeoutError):
         return f"no answer within {timeout_s:g} s"
-    return getattr(told, "strerror", None) or str(told) or type(told).__name__
+    return getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:

@@ -94,9 +94,9 @@ def _run(command: Sequence[str], folder: Path | None = None) -> None:
             timeout=_TIMEOUT_S,
         )
     except subprocess.CalledProcessError as error:
-        said = (error.stderr or error.stdout).strip().splitlines() or ["no message"]
+        lines = (error.stderr or error.stdout).strip().splitlines() or ["no message"]
         raise DataError(
-            f"{Path(command[0]).name} ended with exit code {error.returncode}: {said[-1]}"
+            f"{Path(command[0]).name} ended with exit code {error.returncode}: {lines[-1]}"
         ) from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise DataError(f"{Path(command[0]).name}: {error}") from error

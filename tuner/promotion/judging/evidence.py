@@ -93,23 +93,23 @@ class HeldOut:
     """The test rows of a data set, for one command that scores models on them."""
 
     dataset: DatasetInfo
-    looks: "TestSetAccesses"
+    accesses: "TestSetAccesses"
     trial: int
     """The number of the trial for which the rows are opened."""
     command: str
 
     def score(self, predictor: Predictor, sha256: str) -> Evaluation:
         """Records an access, opens the rows and scores the model with this file hash."""
-        look = self.looks.begin(self.trial, self.command, self.dataset.digest, sha256)
+        access = self.accesses.begin(self.trial, self.command, self.dataset.digest, sha256)
         images, labels = read_arrays(self.dataset.test)
         found = evaluate_predictions(predictor.probabilities(images), labels, self.dataset.classes)
-        self.looks.complete(look, test_metrics(found))
+        self.accesses.complete(access, test_metrics(found))
         return found
 
     def known_accuracy(self, sha256: str) -> float | None:
         """The accuracy of the model with this file hash, if an earlier access told it."""
-        told = self.looks.evidence_of(self.dataset.digest, sha256)
-        return None if told is None else told["test_accuracy"]
+        known = self.accesses.evidence_of(self.dataset.digest, sha256)
+        return None if known is None else known["test_accuracy"]
 
 
 def prepare(

@@ -44,7 +44,7 @@ def agree(accuracy: float, recorded: float, rows: int, undecided: int) -> bool:
     return abs(accuracy - recorded) * rows <= undecided + 0.5
 
 
-def hold_against(
+def compare(
     probabilities: NDArray[np.float32],
     labels: NDArray[np.integer],
     validated: Validated,
@@ -76,7 +76,7 @@ def reproduce(candidate: Candidate, validated: Validated, predictor: Predictor) 
     images, labels = read_arrays(candidate.dataset.train)
     _, held_out = stratified_split(labels, validated.rows, validated.split_seed)
     answers = predictor.probabilities(images[held_out])
-    found = hold_against(answers, labels[held_out], validated, candidate.precision)
+    found = compare(answers, labels[held_out], validated, candidate.precision)
     if not found.passed:
         raise ModelError(
             f"trial {candidate.number} of {candidate.study}: its file is another network than the "

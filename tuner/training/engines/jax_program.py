@@ -196,8 +196,8 @@ class JaxProgram:
                 for variable in model.non_trainable_variables
             ]
             pixels, targets = self._given(images), jax.nn.one_hot(labels, self._classes)
-            told = mode(model, training=False)
-            answers, _ = model.stateless_call(trainable, state, pixels, **told)
+            keywords = mode(model, training=False)
+            answers, _ = model.stateless_call(trainable, state, pixels, **keywords)
             differentiated = jax.value_and_grad(partial(self._loss_of, model), has_aux=True)
             (loss, (output, after)), gradients = differentiated(trainable, state, pixels, targets)
             moved = zip(model.non_trainable_variables, after, strict=True)
@@ -341,8 +341,8 @@ class JaxProgram:
     def _probabilities(self, trainable: Arrays, fixed: Arrays, images: jax.Array) -> jax.Array:
         def answered(batch: jax.Array) -> jax.Array:
             pixels = self._given(batch)
-            told = mode(self._model, training=False)
-            output, _ = self._model.stateless_call(trainable, fixed, pixels, **told)
+            keywords = mode(self._model, training=False)
+            output, _ = self._model.stateless_call(trainable, fixed, pixels, **keywords)
             answer: jax.Array = output.astype(jnp.float32)
             return answer
 

@@ -97,8 +97,8 @@ class KerasSession:
         if np.isfinite(apart) and not within_noise(apart, expected, self._plan.precision):
             raise ModelError(
                 f"{self._plan.model.name}: what Keras saves of it is another network: its "
-                f"probabilities are {apart:.2g} off; keep in its layers' get_config all that "
-                "they compute with"
+                f"probabilities differ by {apart:.2g}; get_config of its layers must return "
+                "everything that they compute with"
             )
 
 
