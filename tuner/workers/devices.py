@@ -20,47 +20,6 @@ from tuner.errors import UnavailableError
 _ROOT = Path("/sys/fs/cgroup")
 _NO_LIMIT = 2**60
 """cgroup version 1 has the largest page-aligned number where memory has no limit."""
-
-
-def processor_quota(root: Path = _ROOT) -> float | None:
-    """The number of processors whose time the container may use; None without a limit."""
-    quota, period = (_read(root / "cpu.max") or "max 0").split()
-    if quota == "max":
-        quota = _read(root / "cpu" / "cpu.cfs_quota_us") or "-1"
-        period = _read(root / "cpu" / "cpu.cfs_period_us") or "0"
-    return int(quota) / int(period) if int(quota) > 0 and int(period) > 0 else None
-
-
-def free_memory(root: Path = _ROOT) -> int | None:
-    """The bytes of memory that the container may still use; None without a limit.
-
-    Memory that the kernel uses as a file cache counts as free.
-    """
-    for folder, limit, usage, cached in (
-        (root, "memory.max", "memory.current", "inactive_file"),
-        (
-            root / "memory",
-            "memory.limit_in_bytes",
-            "memory.usage_in_bytes",
-            "total_inactive_file",
-        ),
-    ):
-        most, used = _read(folder / limit), _read(folder / usage)
-        if most and used and most != "max" and int(most) < _NO_LIMIT:
-            lines = (line.split() for line in _read(folder / "memory.stat").splitlines())
-            spare = sum(int(value) for name, value in lines if name == cached)
-            return max(0, int(most) - int(used) + spare)
-    return None
-
-
-def _read(file: Path) -> str:
-    """The text of the file; empty if this kernel has no such file."""
-    try:
-        return file.read_text().strip()
-    except OSError:
-        return ""
-
-
 TRAINER_MEMORY_MB = 1500
 """The memory of a trainer with a small data set, for which a layout leaves room."""
 
@@ -192,3 +151,42 @@ def _split(cpus: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
         return [(cpus[index % len(cpus)],) for index in range(count)]
     edges = [index * len(cpus) // count for index in range(count + 1)]
     return [cpus[first:last] for first, last in pairwise(edges)]
+
+
+def processor_quota(root: Path = _ROOT) -> float | None:
+    """The number of processors whose time the container may use; None without a limit."""
+    quota, period = (_read(root / "cpu.max") or "max 0").split()
+    if quota == "max":
+        quota = _read(root / "cpu" / "cpu.cfs_quota_us") or "-1"
+        period = _read(root / "cpu" / "cpu.cfs_period_us") or "0"
+    return int(quota) / int(period) if int(quota) > 0 and int(period) > 0 else None
+
+
+def free_memory(root: Path = _ROOT) -> int | None:
+    """The bytes of memory that the container may still use; None without a limit.
+
+    Memory that the kernel uses as a file cache counts as free.
+    """
+    for folder, limit, usage, cached in (
+        (root, "memory.max", "memory.current", "inactive_file"),
+        (
+            root / "memory",
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            "total_inactive_file",
+        ),
+    ):
+        most, used = _read(folder / limit), _read(folder / usage)
+        if most and used and most != "max" and int(most) < _NO_LIMIT:
+            lines = (line.split() for line in _read(folder / "memory.stat").splitlines())
+            spare = sum(int(value) for name, value in lines if name == cached)
+            return max(0, int(most) - int(used) + spare)
+    return None
+
+
+def _read(file: Path) -> str:
+    """The text of the file; empty if this kernel has no such file."""
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""

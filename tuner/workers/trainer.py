@@ -54,6 +54,7 @@ _PATIENCE = 0.1
 """The share of an epoch's time that a trainer waits for the driver's decision on it. Pruning saves
 a whole epoch; a driver whose database is away delays training by no more than this."""
 _LEAST_S, _MOST_S = 0.02, 2.0
+"""The limits of that time."""
 
 
 class Decisions:
@@ -84,38 +85,6 @@ class Decisions:
     def is_pruned(self, plan: TrialPlan) -> bool:
         """Whether the driver has asked for the plan to stop."""
         return (plan.slot, plan.attempt) in self._pruned
-
-
-def main() -> None:
-    """Serves requests until stdin ends."""
-    settle()
-    parser = argparse.ArgumentParser(prog="python -m tuner.workers.trainer")
-    parser.add_argument("--backend", required=True, choices=backends.TITLES)
-    parser.add_argument("--cpus", required=True, type=lambda text: tuple(map(int, text.split(","))))
-    parser.add_argument("--threads", required=True, type=int)
-    parser.add_argument("--gpu")
-    options = parser.parse_args()
-    kind: Literal["cpu", "gpu"] = "gpu" if options.gpu else "cpu"
-    device = Device(kind, options.cpus, options.gpu, options.threads)
-    os.sched_setaffinity(0, device.cpus)
-    trainer = Trainer(requests=_taken_stdin(), answers=_taken_stdout(), device=device)
-    trainer.start(backends.start(options.backend, threads=device.threads))
-    trainer.serve()
-
-
-def _taken_stdin() -> BinaryIO:
-    """The stream of requests; other readers of stdin find it at its end."""
-    requests = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
-    with Path(os.devnull).open("rb") as nothing:
-        os.dup2(nothing.fileno(), sys.stdin.fileno())
-    return requests
-
-
-def _taken_stdout() -> TextIO:
-    """The stream for answers; other output to stdout goes to stderr, the log."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    return answers
 
 
 class Trainer:
@@ -299,6 +268,38 @@ def _refusal(model: str, error: Exception) -> messages.Refused:
         message=str(error) if ours else f"{model}: {type(error).__name__}: {said_by_code(error)}",
         traceback="".join(traceback.format_exception(error)),
     )
+
+
+def main() -> None:
+    """Serves requests until stdin ends."""
+    settle()
+    parser = argparse.ArgumentParser(prog="python -m tuner.workers.trainer")
+    parser.add_argument("--backend", required=True, choices=backends.TITLES)
+    parser.add_argument("--cpus", required=True, type=lambda text: tuple(map(int, text.split(","))))
+    parser.add_argument("--threads", required=True, type=int)
+    parser.add_argument("--gpu")
+    options = parser.parse_args()
+    kind: Literal["cpu", "gpu"] = "gpu" if options.gpu else "cpu"
+    device = Device(kind, options.cpus, options.gpu, options.threads)
+    os.sched_setaffinity(0, device.cpus)
+    trainer = Trainer(requests=_taken_stdin(), answers=_taken_stdout(), device=device)
+    trainer.start(backends.start(options.backend, threads=device.threads))
+    trainer.serve()
+
+
+def _taken_stdin() -> BinaryIO:
+    """The stream of requests; other readers of stdin find it at its end."""
+    requests = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), sys.stdin.fileno())
+    return requests
+
+
+def _taken_stdout() -> TextIO:
+    """The stream for answers; other output to stdout goes to stderr, the log."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return answers
 
 
 if __name__ == "__main__":
