@@ -1,4 +1,4 @@
-"""The data sets a study can name, and the one way to call a data set function.
+"""The data sets that a study can name, and how to call a data set function.
 
 `tuner datasets` lists the names, so nothing heavy is imported until one is loaded.
 """

@@ -4,7 +4,7 @@
                         /train/images.npy  labels.npy
                         /test/images.npy   labels.npy
 
-A trainer is handed the `train` folder and cannot reach a test row by accident.
+A trainer gets the `train` folder alone, and cannot read a test row by accident.
 """
 
 import hashlib

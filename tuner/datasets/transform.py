@@ -1,8 +1,8 @@
 """The input transform: the settings to read a picture file as an image of a data set.
 
-A data set states how (`Reading`); with the shape of its images, and for drawings with what they
-look like, that is the whole transform. It is recorded with the data set and with the registered
-model, so that a file means the same pixels to training and to prediction.
+It consists of the settings that the data set states (`Reading`), the shape of its images and, for
+drawings, their appearance. It is recorded with the data set and with the registered model, so that
+a file gives the same pixels in training and in prediction.
 """
 
 from typing import Annotated, Literal

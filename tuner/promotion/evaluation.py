@@ -25,7 +25,7 @@ def evaluate_trials(
     numbers: Sequence[int | None],
     settings: TrackingSettings,
     home: Home,
-    heard: Callable[[int, Evaluation], None],
+    report: Callable[[int, Evaluation], None],
 ) -> None:
     """Scores trials on the test set, with one access for each.
 
@@ -37,7 +37,7 @@ def evaluate_trials(
         numbers: the trials' numbers; None is the best one.
         settings: the MLflow that has their runs.
         home: the state folder, for the model cache.
-        heard: receives each trial's number and evaluation as it comes.
+        report: receives each trial's number and evaluation as it comes.
 
     Raises:
         ModelError, RefusedError: trials whose models are missing, deleted, damaged or other
@@ -56,7 +56,7 @@ def evaluate_trials(
         # Loaded once more, since all of them at once may not fit into memory.
         predictor = Predictor(load_model(candidate, file), candidate.pixels)
         rows = HeldOut(candidate.dataset, study.test_set_accesses, candidate.number, "evaluate")
-        heard(candidate.number, rows.score(predictor, candidate.model_sha256))
+        report(candidate.number, rows.score(predictor, candidate.model_sha256))
     if failed:
         raise _summed_up(failed, len(numbers))
 

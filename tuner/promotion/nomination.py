@@ -75,9 +75,9 @@ def kept_trials(study: Study) -> list[int]:
 
 
 def find_study(home: Home, name: str, uid: str) -> StudyRecord | None:
-    """What is known of the study that trained a champion; None when it is not here.
+    """The record of the study that trained a champion; None if this database does not have it.
 
-    Its uid is empty where the champion was registered before that was stated: its name counts then.
+    `uid` is empty for a champion that an earlier version of tuner registered: then the name counts.
     """
     with open_database(home) as database:
         found = Catalog(database).find(name)
@@ -89,11 +89,11 @@ def find_code(home: Home, name: str, trial: int) -> Mapping[str, str]:
     with open_database(home) as database:
         rows = Trials(database, Catalog(database).get(name).spec).all()
         versions = CodeVersions(database, name).all()
-    told = next((row.user_attrs.get("code") for row in rows if row.number == trial), None)
+    digest = next((row.user_attrs.get("code") for row in rows if row.number == trial), None)
     fitting = (
         each.files
         for each in reversed(versions)
-        if (each.from_trial <= trial if told is None else each.digest == told)
+        if (each.from_trial <= trial if digest is None else each.digest == digest)
     )
     return next(fitting, {})
 

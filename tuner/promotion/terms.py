@@ -28,7 +28,7 @@ def terms(record: StudyRecord, file: Path | None, say: Callable[[str], None]) ->
     Raises:
         SpecError: a file that is there breaks a rule.
         UsageError: `file` is the file of another study.
-        RefusedError: the study's own file has other terms by now.
+        RefusedError: the study's own file now has other terms.
     """
     if file is not None:
         return _stated(record, file)

@@ -61,7 +61,10 @@ def _content_fraction(grey: npt.NDArray[np.float32], level: float) -> float:
 
 
 def _extent(marked: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """From the first to the last True of each row, both included; 0 where there is none."""
+    """The distance from the first to the last True of each row, both included; 0 without any.
+
+    Shapes: (N, length) to (N,).
+    """
     length = marked.shape[1]
     first, last = marked.argmax(axis=1), length - 1 - marked[:, ::-1].argmax(axis=1)
     return np.where(marked.any(axis=1), last - first + 1, 0)

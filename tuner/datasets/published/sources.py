@@ -61,7 +61,11 @@ class NpzFile:
         return str(self.path)
 
     def fetch(self) -> Arrays:
-        """Reads the file."""
+        """Reads the file.
+
+        Raises:
+            DataError: the file is missing or damaged.
+        """
         try:
             with self.path.open("rb") as file:
                 return _from_npz(file)
