@@ -107,11 +107,12 @@ def make_plan(tmp_path: Path) -> PlanMaker:
                 {"dense_units": 16, "depth": 1, "dropout_rate": 0.0} if model == "dense" else {}
             )
         recipe = {name: changes.pop(name) for name in Recipe.model_fields if name in changes}
+        stated = {name: value for name, value in recipe.items() if value is not None}
         fields: dict[str, Any] = {
             "study": "a-study",
             "slot": 0,
             "attempt": 1,
-            "params": {"batch_size": 64, **recipe, **params},
+            "params": {"batch_size": 64, **stated, **params},
             "model": ModelPlan(name=model),
             "dataset": tmp_path / "no-data",
             "classes": tuple("0123456789"),

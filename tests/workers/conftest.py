@@ -72,11 +72,12 @@ def make_plan(digits: DatasetInfo, tmp_path: Path) -> PlanMaker:
         if params is None:
             params = {"dense_units": 16, "depth": 1} if model == "dense" else {}
         recipe = {name: changes.pop(name) for name in Recipe.model_fields if name in changes}
+        stated = {name: value for name, value in recipe.items() if value is not None}
         fields: dict[str, Any] = {
             "study": "a-study",
             "slot": slot,
             "attempt": 1,
-            "params": {**recipe, **params},
+            "params": {**stated, **params},
             "model": ModelPlan(name=model, code_path=(code,)),
             "dataset": digits.train,
             "classes": digits.classes,
