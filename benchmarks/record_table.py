@@ -78,7 +78,9 @@ def result_of(home: Home, study: Study, trial: TrialSummary) -> TrialResult:
     Raises:
         RefusedError: another machine trained it.
     """
-    for attempt in sorted(home.devoted(study.name).glob(f"attempts/{trial.slot}-*"), reverse=True):
+    for attempt in sorted(
+        home.current_study(study.name).glob(f"attempts/{trial.slot}-*"), reverse=True
+    ):
         told, _ = read_events(attempt)
         for event in told:
             if isinstance(event, AttemptEnded) and event.outcome == "completed" and event.result:

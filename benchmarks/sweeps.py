@@ -113,7 +113,7 @@ def check_whole(summary: StudySummary, home: Home) -> None:
     """
     if summary.counts["completed"] != summary.slots:
         raise RuntimeError(f"not every trial trained all its epochs: {summary.counts}")
-    if pending := survey(home.devoted(summary.study)).pending:
+    if pending := survey(home.current_study(summary.study)).pending:
         raise RuntimeError(f"MLflow lacks {pending} events")
 
 

@@ -96,7 +96,7 @@ def main() -> None:
         summary = run_study(file, home, notify=watch.take)
     if summary.counts["completed"] != summary.slots:
         raise SystemExit(f"not every trial trained all its epochs: {summary.counts}")
-    if asked.complete and survey(home.devoted(summary.study)).pending:
+    if asked.complete and survey(home.current_study(summary.study)).pending:
         raise SystemExit("MLflow does not have everything")
     sys.stdout.write(json.dumps(watch.sample()) + "\n")
 

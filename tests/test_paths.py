@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.errors import UsageError
-from tuner.files import is_folder_name, stays_below
+from tuner.files import is_folder_name, stays_inside
 from tuner.home import Home
 
 parts = st.one_of(st.sampled_from(["", ".", "..", "a", "\0", "..a"]), st.text(max_size=3))
@@ -19,7 +19,7 @@ paths = st.lists(parts, max_size=5).map("/".join)
 @given(paths)
 def test_a_path_that_is_taken_lies_below_its_folder(path: str) -> None:
     folder = Path("/some/folder")
-    if stays_below(path):
+    if stays_inside(path):
         target = Path(os.path.normpath(folder / path))
         assert folder in target.parents
         assert is_folder_name(path) == (target.parent == folder)
@@ -28,17 +28,17 @@ def test_a_path_that_is_taken_lies_below_its_folder(path: str) -> None:
 
 @given(st.lists(st.from_regex(r"\w+", fullmatch=True), min_size=1).map("/".join))
 def test_a_plain_path_is_taken(path: str) -> None:
-    assert stays_below(path)
+    assert stays_inside(path)
 
 
 @pytest.mark.parametrize("name", ["../outside", "/outside", "..", ".", "", "a/b", "a\0"])
 def test_a_home_makes_no_folder_outside_of_itself(tmp_path: Path, name: str) -> None:
     home = Home(tmp_path / "deep" / "home")
-    home.devote("digits", "a1")
+    home.set_current("digits", "a1")
     before = set(tmp_path.rglob("*"))
     makers: list[Callable[[], object]] = [
-        lambda: home.devote(name, "a1"),
-        lambda: home.devote("digits", name),
+        lambda: home.set_current(name, "a1"),
+        lambda: home.set_current("digits", name),
         lambda: home.trainer_logs(name).mkdir(),
     ]
     for make in makers:

@@ -171,13 +171,13 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})"
 
 
-def said_by(error: OSError) -> str:
+def os_error_message(error: OSError) -> str:
     """Returns the file and the system's message of an error, in one line."""
     message = error.strerror or str(error) or type(error).__name__
     return masked(f"{error.filename}: {message}" if error.filename else message)
 
 
-def said_by_code(error: BaseException) -> str:
+def user_error_message(error: BaseException) -> str:
     """Returns the message of an exception from user code, whose `__str__` may itself fail."""
     return encodable(str(TracebackException.from_exception(error, limit=0)))
 

@@ -13,7 +13,7 @@ from tuner.errors import encodable
 _log = logging.getLogger(__name__)
 
 
-def stays_below(path: str) -> bool:
+def stays_inside(path: str) -> bool:
     """Whether a relative path with forward slashes stays inside the folder that it is joined to.
 
     It must be valid text, and no part may be empty, `.` or `..`.
@@ -24,7 +24,7 @@ def stays_below(path: str) -> bool:
 
 def is_folder_name(name: str) -> bool:
     """Whether the name is that of a direct subfolder of any folder."""
-    return "/" not in name and stays_below(name)
+    return "/" not in name and stays_inside(name)
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def try_lock(file: IO[bytes]) -> bool:
     return True
 
 
-def leads_to(path: Path, file: IO[bytes]) -> bool:
+def is_same_file(path: Path, file: IO[bytes]) -> bool:
     """Whether `path` is still the open file, and was not removed or replaced meanwhile."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))

@@ -37,7 +37,7 @@ class Home:
     """The home folder. `root` is absolute."""
 
     root: Path
-    _devoted: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    _own_studies: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
     """The uids of the studies that this process works on, by name."""
 
     @classmethod
@@ -87,29 +87,29 @@ class Home:
         """
         return _inside(self.root / "studies", name)
 
-    def devoted(self, name: str) -> Path:
+    def current_study(self, name: str) -> Path:
         """Returns the folder of the study that has the name now.
 
         Finishes a move of files that a killed process left incomplete. If the file `uid` was
         deleted, the process that wrote it writes it again. The folder of an earlier version is
-        one level higher until `devote` is called.
+        one level higher until `set_current` is called.
         """
         folder = self.study(name)
-        if name in self._devoted and not self.devoted_to(name):
-            self.devote(name, self._devoted[name])
-        uid = self.devoted_to(name)
+        if name in self._own_studies and not self.current_uid(name):
+            self.set_current(name, self._own_studies[name])
+        uid = self.current_uid(name)
         if not uid or not any((folder / each).exists() for each in (uid, f"former-{uid}")):
             return folder
         self._part(name, uid)
         return folder / uid
 
-    def formers(self, name: str) -> list[Path]:
+    def former_studies(self, name: str) -> list[Path]:
         """Returns the folders of earlier studies with the name: deleted, or of another database."""
         folders = [each for each in self.study(name).glob("*") if each.is_dir()]
-        others = (self.devoted_to(name), "trainers", *_PARTS)
+        others = (self.current_uid(name), "trainers", *_PARTS)
         return sorted(each for each in folders if each.name not in others)
 
-    def devote(self, name: str, uid: str) -> None:
+    def set_current(self, name: str, uid: str) -> None:
         """Gives the name to the study with this uid, in one step.
 
         Each study has a folder of its own, so only files of an earlier version are moved. If this
@@ -117,17 +117,17 @@ class Home:
         """
         folder = self.study(name)
         _inside(folder, uid).mkdir(parents=True, exist_ok=True)
-        self._devoted[name] = uid
-        if not self.devoted_to(name):  # existing files belong to this study
+        self._own_studies[name] = uid
+        if not self.current_uid(name):  # existing files belong to this study
             self._mark(name, uid)
-        before = self.devoted_to(name)
+        before = self.current_uid(name)
         self._part(name, before, uid, "unknown")
         if before != uid:
             self._mark(name, uid)
 
     def remove(self, name: str) -> None:
         """Deletes the files of all studies that have or had this name."""
-        self._devoted.pop(name, None)
+        self._own_studies.pop(name, None)
         shutil.rmtree(self.study(name))
 
     def _mark(self, name: str, uid: str) -> None:
@@ -151,18 +151,18 @@ class Home:
                 with suppress(FileNotFoundError):  # another process was faster
                     (folder / part).rename(folder / lacking[0] / part)
 
-    def devoted_to(self, name: str) -> str:
+    def current_uid(self, name: str) -> str:
         """Returns the uid of the study that has the name here; empty if there is none."""
         mark = self.study(name) / "uid"
         return mark.read_text() if mark.exists() else ""
 
     def parent(self, name: str) -> Path:
         """Returns the folder of the study's own spool."""
-        return self.devoted(name) / "parent"
+        return self.current_study(name) / "parent"
 
     def attempts(self, name: str) -> Path:
         """Returns the folder that contains the attempts' folders."""
-        return self.devoted(name) / "attempts"
+        return self.current_study(name) / "attempts"
 
     def attempt(self, name: str, slot: int, number: int) -> Path:
         """Returns the folder of one attempt."""

@@ -6,7 +6,7 @@ import os
 _ALLOCATIONS = 10_000
 
 
-def settle() -> None:
+def configure_process() -> None:
     """Makes the garbage collector run less often, and makes Matplotlib draw into files.
 
     Imports allocate a million objects that stay. With Python's default of 700 allocations per

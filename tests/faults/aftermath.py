@@ -130,7 +130,7 @@ def _look_at_homes(world: World, found: Aftermath) -> None:
     for folder in _homes(world):
         home = Home(folder)
         for study in home.studies():
-            if study in world.trials and (waiting := survey(home.devoted(study)).pending):
+            if study in world.trials and (waiting := survey(home.current_study(study)).pending):
                 found.stuck.append(f"{folder.name}: {waiting} events of {study} wait")
     try:
         wait_until(lambda: not world.place.left_over())

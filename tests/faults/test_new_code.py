@@ -92,7 +92,7 @@ def test_no_trial_is_trained_with_code_that_changes_while_the_study_runs(place: 
     driver = place.start()
     eventually(lambda: len(place.outcomes()) == 3)
     with place._opened() as database:
-        CodeVersions(database, "fault").settle({"networks.py": ""}, trials=1, accepts=True)
+        CodeVersions(database, "fault").update({"networks.py": ""}, trials=1, accepts=True)
     assert driver.wait() == 2
     assert "other code was accepted" in place.said()
     assert place.outcomes() == ["lost", "interrupted", "interrupted"]

@@ -98,8 +98,8 @@ def test_a_champion_is_not_answered_for_by_code_that_another_network_brought(
         its = {"study": "theirs", "study_uid": record.uid}
         candidate = candidate.model_copy(update=its)
         code = CodeVersions(database, "theirs")
-        code.settle({"shared_name.py": theirs}, trials=0, accepts=False)
-        code.settle({"shared_name.py": ours}, trials=candidate.number + 1, accepts=True)
+        code.update({"shared_name.py": theirs}, trials=0, accepts=False)
+        code.update({"shared_name.py": ours}, trials=candidate.number + 1, accepts=True)
         publish_candidate(candidate, model_file, Registrations(database, "theirs"))
     rows = HeldOut(candidate.dataset, looks, 7, "promote")
     with pytest.raises(ModelError, match="other code in the module 'shared_name'"):

@@ -3,7 +3,7 @@
 import pytest
 
 from tuner.errors import UsageError
-from tuner.spec.resume import resume_problems, settled
+from tuner.spec.resume import resume_problems, with_stored_choices
 from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.overrides import point_from_text
 from tuner.spec.text.reader import parse_study
@@ -141,16 +141,16 @@ def test_what_the_file_leaves_open_stays_as_it_was_settled(precision: str) -> No
     stored, wanted = study(f"precision={precision}"), study()
     assert wanted.precision == "auto"
     assert resume_problems(stored, wanted) == []
-    assert settled(stored, wanted) == stored
-    assert settled(stored, stored) == stored
+    assert with_stored_choices(stored, wanted) == stored
+    assert with_stored_choices(stored, stored) == stored
 
 
 def test_a_pruner_that_the_file_leaves_open_stays_as_the_study_has_it() -> None:
     """An earlier version implied another one for several seeds."""
     stored, wanted = study("seeds=3", "pruner=successive-halving"), study("seeds=3")
     assert wanted.pruner != stored.pruner
-    assert settled(stored, wanted).pruner == stored.pruner
-    assert settled(stored, study("seeds=3", "pruner=none")).pruner == wanted.pruner
+    assert with_stored_choices(stored, wanted).pruner == stored.pruner
+    assert with_stored_choices(stored, study("seeds=3", "pruner=none")).pruner == wanted.pruner
 
 
 @pytest.mark.parametrize("change", CHANGED)

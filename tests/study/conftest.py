@@ -242,7 +242,7 @@ class Bench:
         record = self.record(spec)
         described = pool.describe(ModelPlan(name=spec.model), spec.dataset.name)
         begun = len(self.trials(spec).all())
-        CodeVersions(self.database, spec.name).settle(described.code, trials=begun, accepts=True)
+        CodeVersions(self.database, spec.name).update(described.code, trials=begun, accepts=True)
         return DriverSession(
             home=self.home,
             database=self.database,

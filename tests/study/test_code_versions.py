@@ -26,14 +26,14 @@ def test_other_code_is_refused_until_it_is_accepted(
     each_bench.record(spec)
     versions = CodeVersions(each_bench.database, spec.name)
     versions.check(NEW)
-    assert not versions.settle(OLD, trials=2, accepts=False)
-    assert not versions.settle(OLD, trials=3, accepts=True)
-    for refuse in (versions.check, lambda code: versions.settle(code, trials=3, accepts=False)):
+    assert not versions.update(OLD, trials=2, accepts=False)
+    assert not versions.update(OLD, trials=3, accepts=True)
+    for refuse in (versions.check, lambda code: versions.update(code, trials=3, accepts=False)):
         with pytest.raises(UsageError, match=r"-units = 1\n\+units = 2\n.*--accept-new-code"):
             refuse(NEW)
     before = Catalog(each_bench.database).in_state(DesiredState.RUN)
-    assert versions.settle(NEWER, trials=3, accepts=True)
-    assert versions.settle(NEW, trials=3, accepts=True)  # the other has trained nothing
+    assert versions.update(NEWER, trials=3, accepts=True)
+    assert versions.update(NEW, trials=3, accepts=True)  # the other has trained nothing
     versions.check(NEW)
     assert [(each.from_trial, each.files) for each in versions.all()] == [(0, OLD), (3, NEW)]
     assert Catalog(each_bench.database).in_state(DesiredState.RUN) != before, "workers look again"
@@ -47,7 +47,7 @@ def test_of_two_drivers_that_begin_a_study_with_other_code_one_is_refused(
 
     def begin(code: dict[str, str]) -> bool:
         try:
-            CodeVersions(each_bench.database, spec.name).settle(code, trials=0, accepts=False)
+            CodeVersions(each_bench.database, spec.name).update(code, trials=0, accepts=False)
         except UsageError:
             return False
         return True
@@ -81,7 +81,7 @@ def test_code_that_was_changed_in_the_database_is_not_shown_as_the_trials(
     spec = study_spec()
     bench.record(spec)
     versions = CodeVersions(bench.database, spec.name)
-    versions.settle(OLD, trials=0, accepts=False)
+    versions.update(OLD, trials=0, accepts=False)
     with bench.database.engine.begin() as connection:
         connection.execute(update(code).values(files=NEW))
     with pytest.raises(UsageError, match="its digest differs"):

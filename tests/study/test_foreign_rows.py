@@ -70,7 +70,7 @@ def test_a_damaged_row_keeps_no_other_study_from_being_read(
 
 def test_damaged_code_is_named(bench: Bench, study_spec: Callable[..., StudySpec]) -> None:
     bench.record(study_spec())
-    CodeVersions(bench.database, "small").settle({"net.py": "x"}, trials=0, accepts=False)
+    CodeVersions(bench.database, "small").update({"net.py": "x"}, trials=0, accepts=False)
     damage(bench, "tuner_code", "files")
     with pytest.raises(UsageError, match="its code in the database is no JSON"):
         CodeVersions(bench.database, "small").all()

@@ -23,7 +23,7 @@ Spec = Callable[..., StudySpec]
 def folder(bench: Bench, scripted: type[ScriptedPool], study_spec: Spec) -> Path:
     """Of a study that has ended."""
     bench.run(study_spec(trials=2), scripted())
-    return bench.home.devoted("small")
+    return bench.home.current_study("small")
 
 
 def ship(folder: Path) -> None:
@@ -40,7 +40,7 @@ def age(folder: Path, seconds: float = 2 * KEPT_S) -> None:
 def cleaned(bench: Bench) -> set[str]:
     clean_home(bench.home, Catalog(bench.database))
     home = bench.home
-    folders = (home.study("small"), home.devoted("small"), *home.formers("small"))
+    folders = (home.study("small"), home.current_study("small"), *home.former_studies("small"))
     return {path.name for folder in folders for path in folder.glob("*")}
 
 

@@ -322,17 +322,17 @@ def test_a_copied_home_is_another_one(home: Home, tmp_path: Path) -> None:
 def test_a_driver_goes_on_in_its_studys_folder_whatever_is_removed(
     home: Home, removed: str
 ) -> None:
-    home.devote("small", "a1")
+    home.set_current("small", "a1")
     path = home.study("small") / removed
     path.unlink() if path.is_file() else shutil.rmtree(path)
     assert home.attempt("small", 2, 0) == home.study("small") / "a1" / "attempts" / "2-0"
-    assert Home(home.root).devoted("small") == home.study("small") / "a1"
+    assert Home(home.root).current_study("small") == home.study("small") / "a1"
 
 
 def test_a_study_that_was_removed_is_not_made_again(home: Home) -> None:
-    home.devote("small", "a1")
+    home.set_current("small", "a1")
     home.remove("small")
-    assert home.devoted("small") == home.study("small")
+    assert home.current_study("small") == home.study("small")
     assert not home.study("small").exists()
 
 

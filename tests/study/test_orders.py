@@ -67,7 +67,7 @@ def test_a_driver_with_other_code_than_was_accepted_ends(bench: Bench, study_spe
     bench.record(study_spec())
     orders = control(bench)
     orders.poll()
-    CodeVersions(bench.database, "small").settle({"net.py": "x"}, trials=0, accepts=True)
+    CodeVersions(bench.database, "small").update({"net.py": "x"}, trials=0, accepts=True)
     with pytest.raises(UsageError, match="other code was accepted"):
         orders.poll()
 

@@ -124,7 +124,7 @@ def test_a_deleted_study_is_shipped_no_more(
 ) -> None:
     """What its driver left behind would make runs anew that were deleted with it."""
     bench.run(study_spec(), scripted())
-    folder = bench.home.devoted("small")
+    folder = bench.home.current_study("small")
     nowhere = TrackingSettings("http://127.0.0.1:9", "", "tuner")
     shipper = Shipper(folder, nowhere)
     wait_until(lambda: "events wait in the spool" in shipper.log.read_text())
@@ -382,14 +382,14 @@ def test_a_database_that_fails_in_the_middle_of_work_is_unavailable(
 def test_a_home_keeps_apart_what_studies_of_one_name_have_left(home: Home) -> None:
     for _ in range(2):
         for uid in ("one", "other"):
-            home.devote("mine", uid)
-            home.devote("mine", uid)
-            assert home.devoted_to("mine") == uid
+            home.set_current("mine", uid)
+            home.set_current("mine", uid)
+            assert home.current_uid("mine") == uid
             home.parent("mine").mkdir(exist_ok=True)
             left = home.parent("mine") / "spool.jsonl"
             assert not left.exists() or left.read_text() == uid
             left.write_text(uid)
-    assert [former.name for former in home.formers("mine")] == ["one"]
+    assert [former.name for former in home.former_studies("mine")] == ["one"]
 
 
 FORMER_LAYOUT = {
@@ -438,12 +438,12 @@ def test_a_home_of_an_earlier_version_is_taken_over_wherever_either_was_killed(
         for name in ("mkdir", "rename", "replace", "write_text", "rmdir"):
             patch.setattr(Path, name, partialmethod(dies, getattr(Path, name)))
         with suppress(KeyboardInterrupt):
-            home.devote("mine", "other")
-    owner = home.devoted_to("mine")  # is asked for before anyone devotes again
+            home.set_current("mine", "other")
+    owner = home.current_uid("mine")  # is asked for before anyone devotes again
     assert (home.parent("mine") / "spool.jsonl").read_text() == owner
     assert (home.attempt("mine", 0, 0) / "spool.jsonl").read_text() == owner
     for uid in ("other", "one", "third", "other"):
-        home.devote("mine", uid)
+        home.set_current("mine", uid)
         attempt = home.attempt("mine", 0, 0) / "spool.jsonl"
         assert attempt.read_text() == uid
         parent = home.parent("mine") / "spool.jsonl"
@@ -472,9 +472,9 @@ def test_what_an_earlier_version_left_is_found_wherever_its_taking_over_was_kill
         for name in ("mkdir", "rename", "replace", "write_text"):
             patch.setattr(Path, name, partialmethod(dies, getattr(Path, name)))
         with suppress(KeyboardInterrupt):
-            home.devote("mine", "one")
+            home.set_current("mine", "one")
     assert (home.parent("mine").exists(), home.attempt("mine", 0, 0).exists()) == (True, True)
-    home.devote("mine", "one")
+    home.set_current("mine", "one")
     assert home.attempt("mine", 0, 0) == folder / "one" / "attempts" / "0-0"
     assert (home.parent("mine").exists(), home.attempt("mine", 0, 0).exists()) == (True, True)
 
@@ -489,10 +489,10 @@ def test_two_processes_may_devote_a_folder_at_once(
         with monkeypatch.context() as another:
             another.setattr(Path, "write_text", write)
             another.setattr("os.getpid", lambda: -1)
-            home.devote("mine", "one")
+            home.set_current("mine", "one")
         return written
 
     monkeypatch.setattr(Path, "write_text", overtaken)
-    home.devote("mine", "one")
-    assert home.devoted_to("mine") == "one"
+    home.set_current("mine", "one")
+    assert home.current_uid("mine") == "one"
     assert {each.name for each in home.study("mine").iterdir()} == {"one", "uid"}

@@ -76,7 +76,7 @@ def test_what_a_driver_left_is_settled_once_others_have_ended_the_study(
 
     def shipped() -> bool:  # a busy machine may need more than the time of one try
         unshipped.ship(bench.database)
-        return survey(bench.home.devoted("small")).pending == 0
+        return survey(bench.home.current_study("small")).pending == 0
 
     wait_until(shipped, LONGEST_S)
 
@@ -174,13 +174,13 @@ def test_a_shipper_that_dies_is_started_again(
     bench.run(spec, scripted())
     monkeypatch.setattr("tuner.recording.shipping._RESTART_S", 0)
     tracking = TrackingSettings.from_environment(bench.home.root)
-    shipment = DriverShipping(bench.home.devoted("small"), tracking, bench.ledger(spec))
+    shipment = DriverShipping(bench.home.current_study("small"), tracking, bench.ledger(spec))
     shipment._shipper._process.kill()
     wait_until(lambda: not shipment._shipper.alive, LONGEST_S)
     shipment.supervise()
     assert shipment._shipper.alive
     shipment.drain(lambda: LONGEST_S, lambda _: None)
-    assert survey(bench.home.devoted("small")).pending == 0
+    assert survey(bench.home.current_study("small")).pending == 0
 
 
 def runs_of(bench: Bench) -> dict[str, Run]:
@@ -194,7 +194,7 @@ def runs_of(bench: Bench) -> dict[str, Run]:
 
 def assert_shipped_whole(bench: Bench, trials: int) -> None:
     """Every run is there and has ended, and the study's own tells of every trial."""
-    assert survey(bench.home.devoted("small")).pending == 0
+    assert survey(bench.home.current_study("small")).pending == 0
     runs = runs_of(bench)
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     parent = runs.pop("small")
@@ -207,7 +207,7 @@ def ship_all(bench: Bench) -> None:
 
     def shipped() -> bool:
         unshipped.ship(bench.database)
-        return survey(bench.home.devoted("small")).pending == 0
+        return survey(bench.home.current_study("small")).pending == 0
 
     wait_until(shipped, LONGEST_S)
 
@@ -325,7 +325,7 @@ def test_spools_that_are_deleted_while_a_driver_works_are_written_anew(
 
 def ship_now(bench: Bench, spec: StudySpec) -> None:
     tracking = TrackingSettings.from_environment(bench.home.root)
-    shipment = DriverShipping(bench.home.devoted("small"), tracking, bench.ledger(spec))
+    shipment = DriverShipping(bench.home.current_study("small"), tracking, bench.ledger(spec))
     shipment.drain(lambda: LONGEST_S, lambda _: None)
 
 
@@ -357,7 +357,7 @@ def test_a_damaged_line_blocks_no_study_of_the_home(
     ship_all(bench)
     assert_shipped_whole(bench, trials=2)
     said: list[str] = []
-    report_refused_parts(survey(bench.home.devoted("small")), said.append)
+    report_refused_parts(survey(bench.home.current_study("small")), said.append)
     (text,) = said
     assert text.startswith("2 lines of what was recorded here cannot be read"), "once for all"
 

@@ -18,8 +18,8 @@ from tuner.cli.catalogue import datasets, models, schema
 from tuner.cli.results import evaluate, predict, promote, show, studies
 from tuner.cli.running import enqueue, pause, run_study, stop, watch, worker
 from tuner.cli.upkeep import db, delete, doctor, sync, ui
-from tuner.errors import ExitCode, TunerError, masked, said_by
-from tuner.startup import settle
+from tuner.errors import ExitCode, TunerError, masked, os_error_message
+from tuner.startup import configure_process
 
 app = typer.Typer(
     name="tuner",
@@ -81,7 +81,7 @@ def main(on_interrupt: Handler = signal.default_int_handler) -> NoReturn:
     Args:
         on_interrupt: the handler of Ctrl-C, as for `signal.signal`.
     """
-    settle()
+    configure_process()
     try:
         signal.signal(signal.SIGINT, on_interrupt)
         app()
@@ -93,7 +93,7 @@ def main(on_interrupt: Handler = signal.default_int_handler) -> NoReturn:
     except OSError as error:
         if _debugging:
             typer.echo(masked(traceback.format_exc()), err=True)
-        typer.echo(f"error: {said_by(error)}", err=True)
+        typer.echo(f"error: {os_error_message(error)}", err=True)
         sys.exit(ExitCode.UNAVAILABLE)
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)

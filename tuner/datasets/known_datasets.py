@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
-from tuner.errors import DataError, TunerError, UsageError, said_by_code
+from tuner.errors import DataError, TunerError, UsageError, user_error_message
 from tuner.references import is_import_path, resolve, users_module
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _check_arguments(name: str, function: Callable[..., Any], args: Mapping[str,
 
 def _described(error: Exception) -> str:
     """The error in one line, with the line of code that raised it."""
-    message = f"{type(error).__name__}: {said_by_code(error)}"
+    message = f"{type(error).__name__}: {user_error_message(error)}"
     frames = traceback.extract_tb(error.__traceback__)
     return f"{message} ({frames[-1].filename}:{frames[-1].lineno})" if frames else message
 

@@ -24,7 +24,7 @@ from tuner.errors import DataError, TunerError, UnavailableError, UsageError, en
 from tuner.references import make_importable
 from tuner.spec.section import Frozen
 from tuner.spec.study_spec import DatasetReference
-from tuner.startup import settle
+from tuner.startup import configure_process
 
 _COMMAND = (sys.executable, "-P", "-u", "-X", "faulthandler", "-m", "tuner.datasets.prepare")
 _LOG, _KEPT_LINES = "prepare.log", 1000
@@ -139,7 +139,7 @@ def _parsed(answer: bytes) -> DatasetInfo:
 
 def main() -> None:
     """Answers one request and ends."""
-    settle()
+    configure_process()
     questions, answers = _take_standard_streams()
     with os.fdopen(questions, encoding="utf-8", closefd=False) as lines:
         request = Request.model_validate_json(lines.readline())

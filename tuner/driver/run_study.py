@@ -20,7 +20,7 @@ from tuner.recovery.retention import BestModels
 from tuner.recovery.takeover import PeerDrivers, close_study
 from tuner.search import importance
 from tuner.search.trials import Trials
-from tuner.spec.resume import settled
+from tuner.spec.resume import with_stored_choices
 from tuner.spec.study_spec import AutoOrCount, StudySpec
 from tuner.storage.attempts import Ledger
 from tuner.storage.code_versions import CodeVersions
@@ -183,7 +183,7 @@ class _Run:
         if self._catalog.find(self._spec.name) is None:
             return None
         record = self._catalog.check_resumable(self._spec, self._file.source)
-        self._spec = settled(record.spec, self._spec)
+        self._spec = with_stored_choices(record.spec, self._spec)
         trials, ledger = self._tables(record)
         self._keep_budget(record, ledger)
         self._resumes = record.desired_state is not DesiredState.RUN
@@ -209,7 +209,7 @@ class _Run:
             close_study(self._home, self._database, journal, ledger, summary)
 
     def _ship(self, record: StudyRecord, ledger: Ledger) -> None:
-        folder = self._home.devoted(record.name)
+        folder = self._home.current_study(record.name)
         found = survey(folder)
         if not found.pending:
             report_refused_parts(found, self._say)
@@ -332,7 +332,7 @@ class _Run:
         rows = Trials(self._database, record.spec).all()
         again = [str(row.number) for row in rows if not row.state.is_finished()]
         accepts = self._terms.accepts_new_code
-        if self._code.settle(code, trials=len(rows), accepts=accepts):
+        if self._code.update(code, trials=len(rows), accepts=accepts):
             begun = f"; begun again with it: trial {', '.join(again)}" if again else ""
             self._say(f"{record.name} uses new code from trial {len(rows)} on{begun}")
 

@@ -106,8 +106,8 @@ class DriverSession:
     ) -> AbstractContextManager[DriverShipping | None]:
         if self.tracking is None:
             return nullcontext()
-        self.home.devote(self.record.name, self.record.uid)
-        folder = self.home.devoted(self.record.name)
+        self.home.set_current(self.record.name, self.record.uid)
+        folder = self.home.current_study(self.record.name)
 
         def patience_s() -> float:
             return shipping_patience_s(

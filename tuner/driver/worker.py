@@ -10,7 +10,7 @@ from math import inf
 from typing import Protocol
 
 from tuner.driver.run_study import Terms, begin_study, join_study
-from tuner.errors import RefusedError, TunerError, UnavailableError, UsageError, said_by
+from tuner.errors import RefusedError, TunerError, UnavailableError, UsageError, os_error_message
 from tuner.home import Home
 from tuner.recovery.unshipped import UnshippedStudies
 from tuner.spec.study_spec import AutoOrCount
@@ -211,7 +211,7 @@ class Worker:
         except TunerError as error:
             self._refuse(job, error, inf)
         except OSError as error:  # for example a full disk
-            self._refuse(job, UnavailableError(said_by(error)), _RETRY_S)
+            self._refuse(job, UnavailableError(os_error_message(error)), _RETRY_S)
 
     def _refuse(self, job: Job, error: TunerError, pause_s: float) -> None:
         self._say(f"cannot take part in {job.name}: {error}")

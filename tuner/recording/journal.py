@@ -59,7 +59,7 @@ class Journal:
             leads: whether this driver records the study as a whole; one of several drivers does.
             say: receives messages for people, for example that the disk is full.
         """
-        home.devote(record.name, record.uid)
+        home.set_current(record.name, record.uid)
         self._leads = leads
         self._home = home
         self._record = record
@@ -172,7 +172,7 @@ class Journal:
         told, _ = read_events(folder, 0)
         last = told[-1] if told else None
         if not is_begun(folder):
-            if not survey(self._home.devoted(self._record.name)).pending:
+            if not survey(self._home.current_study(self._record.name)).pending:
                 return
             self._open()
         elif isinstance(last, spool_events.StudyClosed) and last.complete == summary.done:

@@ -102,7 +102,7 @@ class Doctor:
             found = self.findings()
             for finding in found:
                 self._prepare(finding, journal)
-        folder = self._home.devoted(self._record.name)
+        folder = self._home.current_study(self._record.name)
         with shipping(folder, self._tracking, self._ledger, lambda: _SHIPPING_S, say):
             pass
         return found

@@ -140,7 +140,7 @@ class _Chart:
         self._living = living
         self._hosts = hosts
         self._counts = tally_of(record.spec, rows, tried).counts
-        folder = home.devoted(record.name)
+        folder = home.current_study(record.name)
         self._parent = look_into(parent_folder(folder))
         self._spools = {
             each.uid: look_into(attempt_folder(folder, each.slot, each.number))

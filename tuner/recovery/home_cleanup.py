@@ -44,10 +44,11 @@ def clean_home(home: Home, catalog: Catalog) -> None:
 
 def _leftovers(home: Home, name: str, *, known: bool) -> Iterator[Path]:
     folder = home.study(name)
-    former = home.formers(name)
+    former = home.former_studies(name)
     yield from (each for each in former if _is_old(each) and not _is_wanted(each))
     yield from (log for log in home.trainer_logs(name).glob("*.log") if _is_old(log))
-    if not known and _is_old(folder) and not any(map(_is_wanted, (home.devoted(name), *former))):
+    studies = home.current_study(name), *former
+    if not known and _is_old(folder) and not any(map(_is_wanted, studies)):
         yield folder
 
 

@@ -47,7 +47,7 @@ def keep_checkpoints_of(home: Home, study: str, code: str, *, only: bool) -> Non
         code: the digest of the present code.
         only: whether the study has had no other code.
     """
-    mark = home.devoted(study) / "code"
+    mark = home.current_study(study) / "code"
     before = mark.read_text() if mark.exists() else code if only else ""
     if before != code:
         for path in home.attempts(study).glob(f"*/*{CHECKPOINT}"):

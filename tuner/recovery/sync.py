@@ -53,14 +53,14 @@ def sync(
         for name in names:
             try:
                 record = catalog.get(name)
-                if home.devoted_to(name) not in ("", record.uid):
+                if home.current_uid(name) not in ("", record.uid):
                     continue  # this home holds another study of that name
                 with suppress(RefusedError), only_driver(home, name):  # else its driver does it
                     recover_study(home, database, record, say, patient=True)
             except UsageError as error:  # by a newer tuner, changed by hand, or deleted
                 say(f"{name} is left out: {error}")
                 continue
-            folder = home.devoted(name)
+            folder = home.current_study(name)
             known = survey(folder)
             before = known.pending
             if not before:

@@ -164,7 +164,7 @@ def recover_study(
     with closing(Journal(home, record, UNKNOWN, versions, say=say)) as journal:
         peers = PeerDrivers(home, database, record.name, journal, say)
         peers.close_leftovers(ledger)
-        everywhere = patient and survey(home.devoted(record.name)).pending > 0
+        everywhere = patient and survey(home.current_study(record.name)).pending > 0
         peers.wait_for_each(lambda: False, of_this_home=not everywhere)
         BestModels(home, record.spec, ledger, journal, trials.all())
         close_study(home, database, journal, ledger, summarise(record.spec, trials, ledger))
@@ -185,7 +185,7 @@ def close_study(
 
 def _record_runs(home: Home, study: str, ledger: Ledger) -> None:
     """Stores the MLflow run ids of attempts whose driver died before it could."""
-    runs = survey(home.devoted(study)).runs
+    runs = survey(home.current_study(study)).runs
     for attempt in ledger.attempts():
         if attempt.run_id is None and attempt.uid in runs:
             ledger.name_run(attempt.uid, runs[attempt.uid])

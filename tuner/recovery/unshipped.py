@@ -99,7 +99,7 @@ class UnshippedStudies:
     def _look_after(self, database: Database, name: str) -> None:
         """Closes and ships one study, unless it still runs and nothing here waits."""
         record = Catalog(database).find(name)
-        if record is None or self._home.devoted_to(name) not in ("", record.uid):
+        if record is None or self._home.current_uid(name) not in ("", record.uid):
             self._names.discard(name)
             return
         ledger = Ledger(database, name)
@@ -119,7 +119,7 @@ class UnshippedStudies:
         if not pending:
             return
         self._stuck.add(name)
-        folder = self._home.devoted(name)
+        folder = self._home.current_study(name)
         try:
             with shipping(
                 folder, self._tracking, ledger, lambda: _SHIPPING_S, self._say
@@ -141,7 +141,7 @@ class UnshippedStudies:
         return bool(self._pending(study))
 
     def _pending(self, study: str) -> int:
-        return survey(self._home.devoted(study)).pending
+        return survey(self._home.current_study(study)).pending
 
     def _say(self, text: str) -> None:
         self._notify(SetupStep(text))

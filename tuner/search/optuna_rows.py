@@ -54,8 +54,7 @@ class StudyStorage(BaseStorage):
         try:
             self.study_id = self._storage.get_study_id_from_name(study)
         except KeyError as error:
-            raise RefusedError(f"study {study!r} was deleted just now") from error
-        """Optuna's id of the study."""
+            raise RefusedError(f"study {study!r} was deleted meanwhile") from error
         self._name = study
         self._directions: list[StudyDirection] | None = None
 
@@ -116,8 +115,8 @@ class OptunaRows(StudyStorage):
     """The trials of one study, as a storage for Optuna. Each trial is one row in the database.
 
     A row that this process changes is *held*: memory has its newest state, and no other process
-    may change it until it is told or released. Changes reach the database when `write` is called,
-    and at the latest when the row is told. A killed process loses the changes that it had not
+    may change it until it is ended or released. Changes reach the database when `write` is called,
+    and at the latest when the row is ended. A killed process loses the changes that it had not
     written. Not thread-safe.
     """
 

@@ -21,7 +21,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, QMCSampler, RandomSampler
 
 from tuner.errors import UnavailableError
 from tuner.spec import samplers
-from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, counted
+from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, nearest_step
 from tuner.spec.study_spec import StudySpec
 
 
@@ -89,7 +89,7 @@ def exact(distribution: BaseDistribution, value: float) -> float:
         value: the value in Optuna's internal representation.
     """
     if isinstance(distribution, FloatDistribution) and distribution.step is not None:
-        return counted(value, distribution.low, distribution.step)
+        return nearest_step(value, distribution.low, distribution.step)
     return value
 
 

@@ -22,7 +22,7 @@ MAY_CHANGE = frozenset(
 """The keys that may change, since they do not change the meaning of existing trials."""
 
 
-def settled(stored: StudySpec, new: StudySpec) -> StudySpec:
+def with_stored_choices(stored: StudySpec, new: StudySpec) -> StudySpec:
     """Returns `new`, with precision and pruner from `stored` if the file leaves them open."""
     kept: dict[str, object] = {}
     if new.precision == "auto":
@@ -38,7 +38,7 @@ def resume_problems(stored: StudySpec, new: StudySpec) -> list[str]:
     Each problem reads `key: the study was started with X, the file now says Y`. The search space
     is compared by parameter. Empty if the study may resume.
     """
-    before, after = _entries(stored), _entries(settled(stored, new))
+    before, after = _entries(stored), _entries(with_stored_choices(stored, new))
     changed = (key for key in {**before, **after} if before.get(key) != after.get(key))
     return [
         f"{key}: the study was started with {_shown(before, key)}, "

@@ -91,7 +91,7 @@ class FloatDomain(Section):
 
     def exact(self, value: float) -> float:
         """Returns the exact decimal of a value with a step: 0.45, not 0.4499...96."""
-        return value if self.step is None else counted(value, self.low, self.step)
+        return value if self.step is None else nearest_step(value, self.low, self.step)
 
     def describe(self) -> str:
         """Describes the domain, as text after "must be"."""
@@ -100,7 +100,7 @@ class FloatDomain(Section):
 
     def _is_counted(self, value: float, step: float) -> bool:
         return math.isclose(
-            value, counted(value, self.low, step), rel_tol=1e-9, abs_tol=1e-8 * step
+            value, nearest_step(value, self.low, step), rel_tol=1e-9, abs_tol=1e-8 * step
         )
 
 
@@ -184,7 +184,7 @@ class ChoiceDomain(Section):
 Domain = Annotated[FloatDomain | IntDomain | ChoiceDomain, Field(discriminator="type")]
 
 
-def counted(value: float, low: float, step: float) -> float:
+def nearest_step(value: float, low: float, step: float) -> float:
     """Returns the nearest to `value` of `low`, `low + step`, ..., in exact decimal arithmetic."""
     index = round((Fraction(value) - _exact(low)) / _exact(step))
     return float(_exact(low) + index * _exact(step))

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from tuner.clock import now_ms
 from tuner.code import difference, digest
 from tuner.errors import UsageError
-from tuner.files import stays_below
+from tuner.files import stays_inside
 from tuner.storage.database import Database
 from tuner.storage.tables import code, intact
 
@@ -54,7 +54,7 @@ class CodeVersions:
         if known and known[-1].digest != digest(files):
             raise UsageError(self._refusal(known[-1].files, files))
 
-    def settle(self, files: Mapping[str, str], *, trials: int, accepts: bool) -> bool:
+    def update(self, files: Mapping[str, str], *, trials: int, accepts: bool) -> bool:
         """Checks that the code is the newest version, or adds it as a new one.
 
         Args:
@@ -76,7 +76,7 @@ class CodeVersions:
             with self._database.engine.begin() as connection:
                 self._write(connection, files, trials if known else 0, replaces=bool(known))
         except IntegrityError:  # another driver was faster
-            return self.settle(files, trials=trials, accepts=accepts)
+            return self.update(files, trials=trials, accepts=accepts)
         return bool(known)
 
     def _read(self, connection: Connection) -> list[CodeVersion]:
@@ -90,7 +90,7 @@ class CodeVersions:
     def _checked(self, files: Mapping[str, str], stored_digest: str) -> Mapping[str, str]:
         """Returns the files if they are unchanged. They become artifacts in MLflow."""
         files = intact(files, f"study {self._study!r}: its code")
-        if all(map(stays_below, files)) and digest(files) == stored_digest:
+        if all(map(stays_inside, files)) and digest(files) == stored_digest:
             return files
         raise UsageError(
             f"study {self._study!r}: its code in the database is not what tuner wrote there: its "

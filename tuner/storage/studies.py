@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from tuner.clock import now_ms
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import RefusedError, SpecError, UsageError, unknown
-from tuner.spec.resume import resume_problems, settled
+from tuner.spec.resume import resume_problems, with_stored_choices
 from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.reader import parse_stored
 from tuner.spec.text.writer import to_stored
@@ -221,7 +221,7 @@ class Catalog:
         """
         record = self.check_resumable(spec, source)
         folders = [str(folder) for folder in code_path]
-        text = to_stored(settled(record.spec, spec))
+        text = to_stored(with_stored_choices(record.spec, spec))
         self._update(spec.name, spec=text, source=source, overrides=overrides, code_path=folders)
         return self.get(spec.name)
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tuner.errors import RefusedError
-from tuner.files import leads_to, try_lock
+from tuner.files import is_same_file, try_lock
 from tuner.home import Home
 
 _RETRY_FOR_S = 1.0
@@ -28,7 +28,7 @@ def only_driver(home: Home, study: str) -> Iterator[None]:
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as lock:
-            if try_lock(lock) and leads_to(path, lock):
+            if try_lock(lock) and is_same_file(path, lock):
                 yield
                 return
         if time.monotonic() > deadline:

@@ -110,7 +110,7 @@ class Study:
         self._ledger.enqueue(points.searched(self.spec, dict(point)))
         return self._ledger.queued()
 
-    def places_for_queued(self) -> int:
+    def open_points(self) -> int:
         """Returns how many points of the budget are not chosen yet: the queue can fill these."""
         tried = self._ledger.latest()
         return sum(

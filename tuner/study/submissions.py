@@ -148,7 +148,7 @@ def withdraw(home: Home, name: str) -> bool:
         return Submissions(database).withdraw(name)
 
 
-def wait_begun(home: Home, name: str, say: Callable[[str], None]) -> None:
+def wait_until_started(home: Home, name: str, say: Callable[[str], None]) -> None:
     """Waits until a worker has started the submitted study, or the submission is gone.
 
     Raises:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.clock import now_ms
-from tuner.errors import ModelError, said_by_code
+from tuner.errors import ModelError, user_error_message
 from tuner.models.contract import check_probabilities, gist
 from tuner.models.model_file import sha256_of
 from tuner.training import scores
@@ -326,7 +326,7 @@ def _order(seed: int, epoch: int, rows: int) -> NDArray[np.int32]:
 
 
 def _trial_error(error: Exception) -> TrialError:
-    message = said_by_code(error).strip()
+    message = user_error_message(error).strip()
     if _is_out_of_memory(error, message):
         message = f"out of memory: {message}"
     return TrialError(

@@ -19,10 +19,10 @@ from typing import BinaryIO, Literal, TextIO
 from tuner.children import end_own_group
 from tuner.code import code_of, digest, of_modules
 from tuner.datasets import known_datasets as datasets
-from tuner.errors import DataError, ModelError, UsageError, said_by_code
+from tuner.errors import DataError, ModelError, UsageError, user_error_message
 from tuner.models import known_models
 from tuner.references import make_importable
-from tuner.startup import settle
+from tuner.startup import configure_process
 from tuner.training import data, training_loop
 from tuner.training.engines import backends
 from tuner.training.engines.base import Engine
@@ -265,14 +265,16 @@ def _refusal(model: str, error: Exception) -> messages.Refused:
     ours = isinstance(error, UsageError | DataError | ModelError)
     return messages.Refused(
         error=type(error).__name__ if ours else "ModelError",
-        message=str(error) if ours else f"{model}: {type(error).__name__}: {said_by_code(error)}",
+        message=str(error)
+        if ours
+        else f"{model}: {type(error).__name__}: {user_error_message(error)}",
         traceback="".join(traceback.format_exception(error)),
     )
 
 
 def main() -> None:
     """Serves requests until stdin ends."""
-    settle()
+    configure_process()
     parser = argparse.ArgumentParser(prog="python -m tuner.workers.trainer")
     parser.add_argument("--backend", required=True, choices=backends.TITLES)
     parser.add_argument("--cpus", required=True, type=lambda text: tuple(map(int, text.split(","))))

@@ -22,7 +22,7 @@ def enqueue(
 
     with load_study(study) as opened:
         waiting = opened.enqueue(point_from_text(point, opened.spec))
-        left = opened.places_for_queued()
+        left = opened.open_points()
     typer.echo(f"{waiting} queued for {study}", err=True)
     if waiting > left:
         typer.echo(

@@ -14,11 +14,11 @@ def watch(study: StudyName) -> None:
     from tuner.home import Home
     from tuner.study.driver_events import SetupStep
     from tuner.study.study import load_study
-    from tuner.study.submissions import wait_begun
+    from tuner.study.submissions import wait_until_started
 
     home = Home.from_environment()
     with view(Console(stderr=True)) as shown:
-        wait_begun(home, study, lambda text: shown.show(SetupStep(text)))
+        wait_until_started(home, study, lambda text: shown.show(SetupStep(text)))
         with load_study(study, home) as opened:
             summary = opened.follow(shown.show, stopped=lambda: False)
     print_summary(summary)

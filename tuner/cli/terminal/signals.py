@@ -19,7 +19,7 @@ from typing import Self
 
 import typer
 
-from tuner.errors import ExitCode, TunerError, said_by
+from tuner.errors import ExitCode, TunerError, os_error_message
 
 _CODES: dict[int, ExitCode] = {
     signal.SIGINT: ExitCode.INTERRUPTED,
@@ -72,7 +72,7 @@ class StopSignals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if self.exit_code is not None and isinstance(error, TunerError | OSError):
-            said = said_by(error) if isinstance(error, OSError) else str(error)
+            said = os_error_message(error) if isinstance(error, OSError) else str(error)
             typer.echo(f"error: {said}", err=True)
             raise SystemExit(self.exit_code) from error
 

@@ -37,7 +37,11 @@ def doctor(
     print_table(["what", "found"], environment_report(home, tracking))
     if fix:
         names = home.studies()
-        folders = [each for name in names for each in (home.devoted(name), *home.formers(name))]
+        folders = [
+            each
+            for name in names
+            for each in (home.current_study(name), *home.former_studies(name))
+        ]
         repair_store(tracking, [name for name in names if is_driven_here(home, name)], folders)
     found = store_problems(tracking)
     for trouble in found:

@@ -23,7 +23,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import RefusedError, UnavailableError, encodable
-from tuner.files import stays_below
+from tuner.files import stays_inside
 from tuner.spec.rules import LONGEST_VALUE
 from tuner.tracking.mlflow.dataset_input import dataset_input
 from tuner.tracking.mlflow.experiments import (
@@ -413,7 +413,7 @@ def _metric(point: Point) -> Metric:
 
 
 def _stage(folder: Path, artifact: Artifact) -> None:
-    if not stays_below(artifact.path):
+    if not stays_inside(artifact.path):
         raise RefusedError("must lie below the folder of the run's artifacts")
     target = folder / artifact.path
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner.errors import ExitCode, RefusedError, UnavailableError
-from tuner.startup import settle
+from tuner.startup import configure_process
 from tuner.tracking.settings import TrackingSettings, prepare_mlflow_environment
 from tuner.tracking.spool.shipped import Survey
 
@@ -155,7 +155,7 @@ def _ship(shipper: "StudyShipper", outage: Outage, *, finishing: bool) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the process. Ignores Ctrl-C: the driver reacts to it and closes standard input."""
-    settle()
+    configure_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     watch = DriverWatch()
     arguments = _parser().parse_args(argv)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from tuner.errors import RefusedError
-from tuner.files import leads_to, try_lock
+from tuner.files import is_same_file, try_lock
 
 _FILE_NAME = "shipper.lock"
 _PATIENCE_S = 60.0
@@ -34,7 +34,7 @@ class ShippingLock:
     @property
     def held(self) -> bool:
         """Whether this process holds the lock and has not been dismissed."""
-        if self._file is not None and not leads_to(self.path, self._file):
+        if self._file is not None and not is_same_file(self.path, self._file):
             self.dismissed = True
         return self._file is not None and not self.dismissed
 
@@ -46,7 +46,7 @@ class ShippingLock:
             except FileNotFoundError:
                 self.dismissed = True
                 return False
-            if try_lock(file) and leads_to(self.path, file):
+            if try_lock(file) and is_same_file(self.path, file):
                 self._file = file
             else:
                 file.close()
