@@ -235,7 +235,7 @@ def test_a_worker_waits_for_a_database_that_starts_late_and_ends_beside_one_that
 def test_a_home_that_cannot_be_written_ends_a_worker(place: Place) -> None:
     (place.folder / "home").touch()
     assert place.run(command=WORKER) == 3
-    assert "cannot be made" in place.said()
+    assert "cannot be created" in place.said()
 
 
 def test_a_submission_runs_no_code_that_was_not_put_on_the_workers_machine(place: Place) -> None:
