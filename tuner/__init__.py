@@ -1,4 +1,4 @@
-"""Turns one reported training result into a study: sweep, compare, promote the best.
+"""Tunes and tracks Keras image classifiers: a study, its trials, and the promoted model.
 
 The `tuner` command for Python programs:
 
