@@ -57,7 +57,9 @@ def named(name: str) -> Callable[..., Any]:
     ],
 )
 def test_code_that_is_not_the_studys_is_neither_imported_nor_run(name: str) -> None:
-    with pytest.raises(UsageError, match=r"not one of the study's own modules.*TUNER_ALLOWED_MODULES"):
+    with pytest.raises(
+        UsageError, match=r"not one of the study's own modules.*TUNER_ALLOWED_MODULES"
+    ):
         datasets.load(DatasetReference(name=name))
     with pytest.raises(ModelError, match="not one of the study's own modules"):
         models.hyperparameters(name)
@@ -108,7 +110,9 @@ def test_pythons_own_folder_is_known_by_its_name_without_links(tmp_path: Path) -
 )
 def test_what_a_module_only_imports_is_not_its_own(write: Write, code: str) -> None:
     write("borrowing", code)
-    with pytest.raises(DataError, match=r"borrowing:load: is defined in .*not one of the study's own"):
+    with pytest.raises(
+        DataError, match=r"borrowing:load: is defined in .*not one of the study's own"
+    ):
         named("borrowing:load")
 
 

@@ -93,7 +93,10 @@ def test_errors_come_back_as_they_are(
         ("os._exit(7)", "exit status 7"),
         ("sys.exit(3)", "exit status 3"),
         ("os.abort()", "killed by SIGABRT"),
-        ("os.kill(os.getpid(), 9)", "killed by SIGKILL, which is what .* when memory runs out"),
+        (
+            "os.kill(os.getpid(), 9)",
+            "killed by SIGKILL, probably by the kernel because memory ran out",
+        ),
         ("os.fork() and os._exit(7); time.sleep(1000)", "exit status 7"),
     ],
 )
