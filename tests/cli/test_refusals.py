@@ -50,8 +50,15 @@ def test_a_network_without_a_softmax_is_refused_before_anything_is_recorded(
         (["run-study", "study.yaml", "--set", "search_space.wdth=3"], 2, "did you mean 'width'?"),
         (["run-study", "study.yaml", "--set", "model=paper-cn"], 4, "did you mean 'paper-cnn'?"),
         (["run-study", "study.yaml", "--set", "dataset=minst"], 2, "did you mean 'mnist'?"),
-        (["run-study", "study.yaml", "--set", "model=networks:bild"], 4, "did you mean 'build'?"),
-        (["run-study", "study.yaml", "--set", "validation=500"], 4, "500"),
+        pytest.param(
+            ["run-study", "study.yaml", "--set", "model=networks:bild"],
+            4,
+            "did you mean 'build'?",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["run-study", "study.yaml", "--set", "validation=500"], 4, "500", marks=pytest.mark.slow
+        ),
         (["run-study", "study.yaml", "--workers", "10000"], 3, "lower --workers"),
         (["show", "nothing"], 2, "no study 'nothing'"),
         (["stop", "nothing"], 2, "no study 'nothing'"),
