@@ -145,31 +145,34 @@ class ShippingHistories(RuleBasedStateMachine):
         self.recorder.attempt(slot, number, self.recorder.started(slot, number))
 
     @precondition(lambda self: self.open)
-    @rule(which=st.integers(0, SLOTS - 1), epochs=st.integers(1, 3))
-    def train(self, which: int, epochs: int) -> None:
+    @rule(which=st.integers(0, SLOTS - 1), epochs=st.integers(1, 3), torn=st.floats(0, 0.99))
+    def train(self, which: int, epochs: int, torn: float) -> None:
         attempt = self.open[which % len(self.open)]
+        self.tear(attempt, torn)
         for _ in range(epochs):
             attempt.epochs += 1
             told = self.recorder.epoch(attempt.epochs)
             self.recorder.attempt(attempt.slot, attempt.number, told)
 
     @precondition(lambda self: self.open)
-    @rule(which=st.integers(0, SLOTS - 1), outcome=st.sampled_from(OUTCOMES))
-    def end(self, which: int, outcome: Outcome) -> None:
+    @rule(
+        which=st.integers(0, SLOTS - 1),
+        outcome=st.sampled_from(OUTCOMES),
+        torn=st.floats(0, 0.99),
+    )
+    def end(self, which: int, outcome: Outcome, torn: float = 0) -> None:
         attempt = self.open[which % len(self.open)]
+        self.tear(attempt, torn)
         attempt.outcome = outcome
         self.recorder.attempt(
             attempt.slot, attempt.number, self.recorder.ended(outcome, attempt.epochs)
         )
 
-    @precondition(lambda self: self.open)
-    @rule(which=st.integers(0, SLOTS - 1), part=st.floats(0, 0.99))
-    def tear(self, which: int, part: float) -> None:
-        """The driver is killed within a line; it writes the event again when it is back."""
-        attempt = self.open[which % len(self.open)]
+    def tear(self, attempt: Attempt, torn: float) -> None:
+        """The driver is killed within a line, and goes on once it is back."""
         line = encode(self.recorder.epoch(attempt.epochs + 1))
         with (self.folder_of(attempt) / FILE_NAME).open("ab") as spool:
-            spool.write(line[: int(len(line) * part)])
+            spool.write(line[: int(len(line) * torn)])
 
     @precondition(lambda self: self.attempts)
     @rule(which=st.integers(0, 5))
