@@ -215,6 +215,7 @@ class DriverHistories(RuleBasedStateMachine):
         self.act(driver, lambda: self.leave(driver))
 
     def leave(self, driver: Driver) -> None:
+        driver.ledger.has_free(SLOTS)  # as every driver looks before it leaves
         for trying in list(driver.trying.values()):
             close_attempt(driver, trying, trying.told or Outcome.INTERRUPTED)
         others = [each for each in self.drivers if not each.given_up and each is not driver]
