@@ -287,7 +287,8 @@ class DriverHistories(RuleBasedStateMachine):
             (driver, trying)
             for driver in self.awake
             for trying in driver.trying.values()
-            if ("opened" not in wanted or is_opened(trying) == wanted["opened"])
+            if wanted.get("opened") in (None, is_opened(trying))
+            and not (wanted.get("opened") is False and trying.opened)  # a row is opened once
             and ("told" not in wanted or bool(trying.told) == wanted["told"])
         ]
 
