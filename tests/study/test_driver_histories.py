@@ -416,8 +416,8 @@ def close_attempt(driver: Driver, trying: Trying, outcome: Outcome | None) -> No
     ("storage", "histories"),
     [
         pytest.param("sqlite", 25, id="sqlite"),
-        pytest.param("sqlite", 1000, id="sqlite-many", marks=pytest.mark.slow),
-        pytest.param("postgresql", 300, id="postgresql-many", marks=pytest.mark.slow),
+        pytest.param("sqlite", 400, id="sqlite-many", marks=pytest.mark.slow),
+        pytest.param("postgresql", 200, id="postgresql-many", marks=pytest.mark.slow),
     ],
     indirect=["storage"],
 )
