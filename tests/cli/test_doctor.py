@@ -1,11 +1,11 @@
-"""One study that cannot be healed keeps no other from it."""
+"""One study that cannot be repaired keeps no other from it."""
 
 import os
 import subprocess
 import sys
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import update
 
 from tests.cli.conftest import study_without_training
 from tuner.home import Home
@@ -28,15 +28,14 @@ def doctor(home: Home, *arguments: str, code: int) -> str:
 
 
 @pytest.mark.slow
-def test_a_study_that_is_driven_or_was_changed_by_hand_keeps_no_other_from_being_healed(
+def test_a_study_that_is_driven_or_was_changed_by_hand_keeps_no_other_from_being_repaired(
     home: Home,
 ) -> None:
     for name in ("driven", "changed", "sound"):
         study_without_training(home, name, trials=1)
     with open_database(home) as database, database.engine.begin() as connection:
-        changed = {"study": "changed", "from_trial": 0, "digest": "0" * 64, "at_ms": 0}
-        connection.execute(insert(code).values(**changed, files={"net.py": "import os"}))
-
+        changed = update(code).where(code.c.study == "changed")
+        connection.execute(changed.values(files={"net.py": "import os"}))
     with only_driver(home, "driven"):
         said = doctor(home, "--fix", code=1)
 
