@@ -31,7 +31,7 @@ def test_what_waits_is_shipped_once_mlflow_answers(studied: Home) -> None:
     away = sync(studied, "small", "--timeout-s", "1", uri=AWAY)
     assert away.returncode == 3
     assert "small: 0 events shipped" in away.stdout
-    assert "error: MLflow does not have everything of small" in away.stderr
+    assert "error: MLflow does not have all events of small" in away.stderr
 
     there = sync(studied)
     assert there.returncode == 0, there.stderr
