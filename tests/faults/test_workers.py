@@ -124,7 +124,7 @@ def test_a_copied_home_shares_a_study_with_the_one_that_it_was_copied_from(place
 @pytest.mark.slow
 def test_a_paused_or_stopped_study_is_left_alone_until_it_is_told_to_go_on(place: Place) -> None:
     """Paused, it ends what it has begun; stopped, it hands that back."""
-    place.write_study(trials=3, epochs=40, space={"pause_s": 0.1})
+    place.write_study(trials=3, epochs=20, space={"pause_s": 0.1})
     submit(place)
     worker = place.start("alpha", command=("worker", "--workers", "1"))
     eventually(reached(place, epoch=1))

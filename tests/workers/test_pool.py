@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.waiting import wait_until
 from tests.workers.conftest import (
     NETWORKS,
     PlanMaker,
@@ -267,7 +268,7 @@ def test_a_trainer_that_has_grown_is_replaced_between_two_trials(
     assert result_of(follow(pool, plans[1]), plans[1]).error is None
     assert grown.pid == first.pid
     when_idle(pool, 2)
-    assert is_gone(first.pid)
+    wait_until(lambda: is_gone(first.pid))
     after = [make_plan(), make_plan()]
     assert first.pid not in {pool.submit(plan).pid for plan in after}
     events = follow(pool, *after)
