@@ -258,11 +258,6 @@ class ShippingHistories(RuleBasedStateMachine):
             assert sorted(point.step for point in history) == [*range(1, attempt.epochs + 1)]
 
 
-@pytest.mark.xfail(
-    strict=False,
-    raises=AssertionError,
-    reason="refused calls, then a lost answer, may leave tuner.predecessor_run_id empty",
-)
 @pytest.mark.parametrize(
     "histories", [pytest.param(12, id="few"), pytest.param(100, id="many", marks=pytest.mark.slow)]
 )

@@ -5,6 +5,10 @@ import io
 import json
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
 
 from tests.tracking.recorder import START_MS, Recorder, summary
 from tests.tracking.store import Store, ship
@@ -130,6 +134,34 @@ def test_a_retry_leads_back_to_the_lost_attempt(
     lost, again = runs["trial 0"], runs["trial 0 attempt 1"]
     assert (lost.info.status, again.info.status) == ("KILLED", "RUNNING")
     assert again.data.tags["tuner.predecessor_run_id"] == lost.info.run_id
+
+
+def test_a_retry_waits_for_the_run_of_the_attempt_before(
+    recorder: Recorder, local: TrackingSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow drops one call: other slots are shipped, and the retry still names the run before."""
+    recorder.parent(recorder.opened())
+    recorder.attempt(0, 0, recorder.started(0), recorder.ended("lost"))
+    recorder.attempt(0, 1, recorder.started(0, 1), recorder.epoch(1))
+    recorder.attempt(1, 0, recorder.started(1), recorder.epoch(1))
+    create, dropped = MlflowClient.create_run, []
+
+    def drop_once(client: MlflowClient, *arguments: Any, **named: Any) -> Any:
+        if "trial 0" in arguments and not dropped:
+            dropped.append(arguments)
+            raise ConnectionError("nobody listens")
+        return create(client, *arguments, **named)
+
+    monkeypatch.setattr(MlflowClient, "create_run", drop_once)
+    with closing(StudyShipper(recorder.folder, local, lambda: True)) as shipper:
+        shipper.ship()
+        before = set(Store(local).runs)
+        shipper.ship()
+
+    runs = Store(local).runs
+    assert before == {"sweep", "trial 1"}
+    tags = runs["trial 0 attempt 1"].data.tags
+    assert tags["tuner.predecessor_run_id"] == runs["trial 0"].info.run_id
 
 
 def test_a_child_waits_for_its_parent_from_another_machine(

@@ -209,7 +209,14 @@ class StudyShipper:
     def _ship_all(
         self, spools: Sequence[SpoolShipment], store: MlflowStore, finishing: bool
     ) -> int:
-        return sum(self._ship(each, store, finishing) for each in spools if self._go_on())
+        shipped = 0
+        for each in spools:
+            if not self._go_on():
+                break
+            shipped += self._ship(each, store, finishing)
+            if each.folder in self._held_up and each.progress.run_id is None:
+                break  # the next attempt of the slot contains the id of this run
+        return shipped
 
     def _ship(self, shipment: SpoolShipment, store: MlflowStore, finishing: bool) -> int:
         """Ships one spool. If its run cannot be updated, the others go on while MLflow answers."""
