@@ -144,7 +144,8 @@ def test_a_retry_waits_for_the_run_of_the_attempt_before(
     recorder.attempt(0, 0, recorder.started(0), recorder.ended("lost"))
     recorder.attempt(0, 1, recorder.started(0, 1), recorder.epoch(1))
     recorder.attempt(1, 0, recorder.started(1), recorder.epoch(1))
-    create, dropped = MlflowClient.create_run, []
+    create = MlflowClient.create_run
+    dropped: list[object] = []
 
     def drop_once(client: MlflowClient, *arguments: Any, **named: Any) -> Any:
         if "trial 0" in arguments and not dropped:
