@@ -17,6 +17,9 @@ settings.load_profile("tuner")
 
 os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp()  # read when pgserver is imported
 
+pytest_plugins = ("tests.bench", "tests.digits")
+"""Modules with fixtures that several folders share."""
+
 _OURS = (
     "TUNER_HOME",
     "TUNER_STORAGE_URL",
@@ -26,7 +29,7 @@ _OURS = (
 )
 
 
-_IN_KERAS = ("tests/promotion/", "tests/training/", "tests/models/")
+_IN_KERAS = ("tests/promotion/", "tests/inference/", "tests/training/", "tests/models/")
 """Folders whose tests import Keras into pytest's own process, which takes seconds each time."""
 
 _JAX = "tests/training/test_jax.py"

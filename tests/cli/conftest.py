@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.study.conftest import Bench, ScriptedPool
+from tests.bench import Bench, ScriptedPool
 from tuner.datasets.store import DatasetInfo
 from tuner.home import Home
 from tuner.spec.study_spec import StudySpec

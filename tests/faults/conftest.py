@@ -21,7 +21,6 @@ from mlflow.entities import Run
 from optuna.trial import TrialState
 from sklearn.datasets import load_digits
 
-from tests.study.conftest import postgresql  # noqa: F401 - a fixture
 from tests.waiting import LONGEST_S, wait_until
 from tuner.home import Home
 from tuner.storage.attempts import Attempt, Ledger
@@ -252,7 +251,7 @@ def place(furnished: Path) -> Iterator[Place]:
 
 
 @pytest.fixture
-def shared_place(postgresql: str, furnished: Path) -> Iterator[Place]:  # noqa: F811
+def shared_place(postgresql: str, furnished: Path) -> Iterator[Place]:
     """On PostgreSQL, as several machines would share it."""
     made = Place(furnished, postgresql)
     yield made

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import select, update
 
-from tests.study.conftest import Bench, ScriptedPool
+from tests.bench import Bench, ScriptedPool
 from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.writer import to_yaml
 from tuner.storage.studies import Catalog, DesiredState

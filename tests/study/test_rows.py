@@ -12,7 +12,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tests.study.conftest import Bench
+from tests.bench import Bench
 from tuner.search.optuna_rows import OptunaRows
 from tuner.spec.study_spec import StudySpec
 

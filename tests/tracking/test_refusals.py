@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from tests.study.conftest import postgresql  # noqa: F401 - a fixture
 from tests.tracking.ingress import Answer, ingress
 from tests.tracking.recorder import Recorder, report
 from tests.tracking.servers import Server
@@ -136,7 +135,7 @@ def test_an_ingress_without_a_server_behind_it_loses_nothing(
 
 def test_text_that_postgresql_cannot_hold_arrives_with_escapes(
     recorder: Recorder,
-    postgresql: str,  # noqa: F811
+    postgresql: str,
     tmp_path: Path,
 ) -> None:
     url = postgresql.replace("postgresql:", "postgresql+psycopg:")

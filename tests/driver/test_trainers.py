@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from tests.study.conftest import Bench
+from tests.bench import Bench
 from tuner.driver import trainers
 from tuner.driver.plans import Planner
 from tuner.driver.trainers import Trainers

@@ -11,8 +11,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from sqlalchemy import select, update
 
+from tests.bench import Bench, ScriptedPool
 from tests.damage import damage
-from tests.study.conftest import Bench, ScriptedPool
 from tests.waiting import LONGEST_S, wait_until
 from tuner.driver.run_study import run_study
 from tuner.errors import UnavailableError

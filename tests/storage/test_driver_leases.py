@@ -1,24 +1,20 @@
 """Drivers that live, die, fall silent and come back, on SQLite and PostgreSQL."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
 from sqlalchemy import select, update
 
-from tests.study.conftest import Bench, ScriptedPool
+from tests.bench import Bench, ScriptedPool
 from tests.waiting import wait_until
 from tuner.errors import RefusedError, SupersededError
-from tuner.home import Home
 from tuner.recovery.takeover import end_driver
 from tuner.search.trials import Trials
 from tuner.spec.study_spec import StudySpec
@@ -302,59 +298,6 @@ def test_the_last_to_leave_hears_so(each_bench: Bench, study_spec: Spec) -> None
     assert None not in ends
 
 
-def test_a_home_is_known_wherever_it_lies(home: Home) -> None:
-    uid = home.uid
-    moved = Home(home.root.rename(home.root.with_name("elsewhere")))
-    assert moved.uid == uid
-    assert {path.name for path in moved.root.iterdir()} == {"id"}
-
-
-def test_a_copied_home_is_another_one(home: Home, tmp_path: Path) -> None:
-    uid = home.uid
-    copy = Home(Path(shutil.copytree(home.root, tmp_path / "copy")))
-    assert copy.uid != uid
-    assert (copy.uid, home.uid) == (copy.uid, uid)
-    again = Home(Path(shutil.copytree(copy.root, tmp_path / "again")))
-    assert len({home.uid, copy.uid, again.uid}) == 3
-
-
-@pytest.mark.parametrize("removed", [".", "uid"])
-def test_a_driver_goes_on_in_its_studys_folder_whatever_is_removed(
-    home: Home, removed: str
-) -> None:
-    home.set_current("small", "a1")
-    path = home.study("small") / removed
-    path.unlink() if path.is_file() else shutil.rmtree(path)
-    assert home.attempt("small", 2, 0) == home.study("small") / "a1" / "attempts" / "2-0"
-    assert Home(home.root).current_study("small") == home.study("small") / "a1"
-
-
-def test_a_study_that_was_removed_is_not_made_again(home: Home) -> None:
-    home.set_current("small", "a1")
-    home.remove("small")
-    assert home.current_study("small") == home.study("small")
-    assert not home.study("small").exists()
-
-
-def test_a_home_of_an_earlier_version_keeps_its_id(home: Home, tmp_path: Path) -> None:
-    (home.root / "id").write_text("5" * 32)
-    assert home.uid == "5" * 32
-    copy = Home(Path(shutil.copytree(home.root, tmp_path / "copy")))
-    assert (home.uid == "5" * 32, copy.uid == "5" * 32) == (True, False)
-
-
-@pytest.mark.parametrize("left", [b"", b"\0" * 45, b"\xff\xfe 7", b"no-id 12", b"5" * 20, b"1 2 3"])
-def test_a_home_whose_id_is_damaged_gets_one_id_anew(home: Home, left: bytes) -> None:
-    uid = home.uid
-    (home.root / "id").write_bytes(left)
-    with ThreadPoolExecutor(8) as pool:
-        found = set(pool.map(lambda _: home.uid, range(8)))
-    assert len(found) == 1
-    assert found != {uid}
-    assert found == {Home(home.root).uid}
-    assert {path.name for path in home.root.iterdir()} == {"id"}
-
-
 def test_a_process_that_proc_hides_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with `hidepid=2`, which shows nobody what other users run."""
     living = replace(this_process(), pid=os.getppid())
@@ -368,3 +311,12 @@ def test_a_process_that_proc_hides_is_not_taken_for_dead(monkeypatch: pytest.Mon
     monkeypatch.setattr("tuner.storage.drivers._start_ticks", hidden)
     assert not living.is_gone()
     assert dead.is_gone()
+
+
+def test_a_process_is_gone_when_its_number_belongs_to_another() -> None:
+    here = this_process()
+
+    assert not here.is_gone()
+    assert replace(here, started=here.started - 1).is_gone()
+    assert not replace(here, started=here.started - 1, place="another").is_gone()
+    assert not replace(here, started=here.started - 1, host="elsewhere").is_gone()

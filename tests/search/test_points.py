@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.study.conftest import Bench, ScriptedPool, small_study
+from tests.bench import Bench, ScriptedPool, small_study
+from tuner.errors import UnavailableError
+from tuner.search import optuna_samplers, points
 from tuner.search.points import stated_point
 from tuner.spec.search_space import Scalar
 from tuner.spec.study_spec import StudySpec
@@ -213,3 +215,22 @@ def test_drivers_that_do_not_see_one_another_share_the_rest_of_a_grid(data: st.D
     new = list(map(str, made.values()))
     assert len(set(new)) == len(new)
     assert set(map(str, earlier.values())).isdisjoint(new)
+
+
+@given(trials=st.integers(1, 20), seeds=st.integers(1, 5), seed=st.integers(0, 2**32 - 1))
+def test_every_slot_has_one_point_and_a_seed_of_its_own(trials: int, seeds: int, seed: int) -> None:
+    spec = small_study(trials=trials, seeds=seeds, seed=seed, baseline=[])
+    slots = range(spec.slots)
+
+    assert [points.point_of(spec, slot) for slot in slots] == [slot // seeds for slot in slots]
+    assert sum(points.leads(spec, slot) for slot in slots) == trials
+    assert all(0 <= points.trial_seed(spec, slot) < 2**32 for slot in slots)
+    distinct = {points.trial_seed(spec, slot) for slot in slots}
+    assert len(distinct) == (spec.slots if seeds == 1 else seeds)
+    sampled = {points.sampler_seed(spec, slot) for slot in slots}
+    assert len(sampled) == trials
+
+
+def test_a_gaussian_process_without_pytorch_says_what_to_install(study_spec: Spec) -> None:
+    with pytest.raises(UnavailableError, match=r"pip install 'tuner\[gp\]'"):
+        optuna_samplers.sampler(study_spec(sampler="gp"), seed=0)

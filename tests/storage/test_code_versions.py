@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import insert, update
 
-from tests.study.conftest import Bench
+from tests.bench import Bench
 from tuner.code import digest
 from tuner.errors import UsageError
 from tuner.recovery.sync import sync

@@ -4,13 +4,15 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.study.conftest import Bench, ScriptedPool
+from tests.bench import Bench, ScriptedPool
 from tuner.driver.orders import Control, Orders
-from tuner.errors import UsageError
+from tuner.driver.run_study import run_study
+from tuner.errors import DataError, UsageError
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.code_versions import CodeVersions
 from tuner.storage.studies import Catalog, DesiredState
 from tuner.study.driver_events import ProgressEvent, SetupStep, TrialDone
+from tuner.study.study_file import StudyFile
 
 Spec = Callable[..., StudySpec]
 
@@ -122,3 +124,14 @@ def test_a_budget_that_is_lowered_ends_the_study_early(
     summary = bench.run(study_spec(), scripted(), notify=observe)
 
     assert (summary.done, summary.slots, summary.counts["completed"]) == (True, 2, 2)
+
+
+def test_a_refused_run_leaves_a_stopped_study_stopped(bench: Bench, study_spec: Spec) -> None:
+    """It is refused since its data have changed, long after the study was found."""
+    bench.record(study_spec())
+    catalog = Catalog(bench.database)
+    catalog.set_desired_state("small", DesiredState.STOP)
+    file = StudyFile(study_spec(workers=1), "study.yaml", (bench.home.root,))
+    with pytest.raises(DataError, match="was started on other data"):
+        run_study(file, bench.home)
+    assert catalog.desired_state("small") == "stop"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.study.conftest import Bench, ScriptedPool
+from tests.bench import Bench, ScriptedPool
 from tuner.search.ranking import Training, in_order, rank
 from tuner.spec.study_spec import StudySpec
 from tuner.study.driver_events import ProgressEvent, TrialDone
@@ -114,3 +114,14 @@ def progressed(bench: Bench) -> list[StudyProgressed]:
     """What the parent's spool tells of the study as a whole."""
     told, _ = read_events(bench.home.parent("small"))
     return [event for event in told if isinstance(event, StudyProgressed)]
+
+
+def test_ties_are_won_by_the_earlier_trial(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    values = [0.5, 0.9, 0.9, 0.1, 0.2, 0.3]
+
+    summary = bench.run(study_spec(), scripted(curve=lambda plan, _epoch: values[plan.slot]))
+
+    assert summary.best is not None
+    assert summary.best.trial.number == 1

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from tests.study.conftest import Bench, ScriptedPool, small_study
+from tests.bench import Bench, ScriptedPool, small_study
 from tuner.home import Home
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Attempt

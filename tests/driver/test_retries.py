@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from optuna.trial import TrialState as RowState
 
-from tests.study.conftest import Bench, ScriptedPool, first_told
+from tests.bench import Bench, ScriptedPool, first_told
 from tuner.spec.study_spec import StudySpec
 from tuner.tracking.spool.spool_events import AttemptEnded, AttemptStarted
 from tuner.training.plan import CHECKPOINT, TrialPlan

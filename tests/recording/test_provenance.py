@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tuner.home import Home
 from tuner.recording.provenance import provenance
 
 PROGRAMS = {
@@ -99,3 +100,10 @@ def test_a_difference_is_kept_only_where_that_is_asked_for(
     assert provenance(tree).dirty
     monkeypatch.setenv("TUNER_RECORD_DIFF", "1")
     assert provenance(tree).uncommitted == ""
+
+
+def test_code_outside_git_has_no_revision(home: Home) -> None:
+    found = provenance(home.root)
+
+    assert (found.revision, found.uncommitted) == ("", "")
+    assert "mlflow.source.git.commit" not in found.tags()

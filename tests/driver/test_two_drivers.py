@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.study.conftest import Bench
+from tests.bench import Bench
 from tuner.home import Home
 from tuner.spec.study_spec import StudySpec
 from tuner.tracking.spool.spool import read_events
@@ -16,7 +16,7 @@ TRIALS = 24
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from tests.study.conftest import Bench, ScriptedPool, rising
+from tests.bench import Bench, ScriptedPool, rising
 from tuner.datasets.store import DatasetInfo
 from tuner.home import Home
 from tuner.spec.study_spec import StudySpec

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.bench import Bench, ScriptedPool, rising
 from tests.proxy import Proxy, before_postgresql
-from tests.study.conftest import Bench, ScriptedPool, rising
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import UnavailableError
 from tuner.home import Home

@@ -8,7 +8,6 @@ import pytest
 
 from tuner.errors import ExitCode, ModelError
 from tuner.models.model_file import load_verified, sha256_of
-from tuner.promotion.registry.model_cache import cached
 
 # Keras reads TensorFlow's variables in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -123,21 +122,3 @@ def test_a_wrong_file_is_refused_in_one_line(
     assert reason in message
     assert "\n" not in message
     assert "safe_mode=False" not in message
-
-
-def test_the_cache_downloads_once_and_repairs_what_was_damaged(
-    model_file: Path, tmp_path: Path
-) -> None:
-    downloads: list[Path] = []
-
-    def download(folder: Path) -> Path:
-        downloads.append(folder)
-        return written(folder / "any-name", model_file.read_bytes())
-
-    sha256 = sha256_of(model_file)
-    first = cached(tmp_path, sha256, "here", download)
-    assert cached(tmp_path, sha256, "here", download) == first
-    assert len(downloads) == 1
-    first.write_bytes(b"rubbish")
-    assert cached(tmp_path, sha256, "here", download).read_bytes() == model_file.read_bytes()
-    assert {path.name for path in tmp_path.iterdir()} == {".lock", f"{sha256}.keras"}

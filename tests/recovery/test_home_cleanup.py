@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.study.conftest import Bench, ScriptedPool
+from tests.bench import Bench, ScriptedPool
 from tuner.recovery.home_cleanup import KEPT_S, clean_home
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.studies import Catalog

@@ -9,7 +9,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Boolean, column, table, text, update
 
-from tests.study.conftest import Bench
+from tests.bench import Bench
 from tuner.errors import SpecError, UnavailableError
 from tuner.home import Home
 from tuner.spec.study_spec import StudySpec

@@ -1,13 +1,11 @@
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 
-from tests.study.conftest import Bench
+from tests.bench import Bench
 from tuner.home import Home
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Claim, Ledger
-from tuner.storage.drivers import this_process
 from tuner.storage.opening import open_database
 from tuner.training.plan import Outcome
 
@@ -89,12 +87,3 @@ def test_many_claimants_never_share_a_slot(each_bench: Bench, study_spec: Spec) 
 
     assert Counter(each.slot for each in claimed) == Counter(range(60))
     assert len({each.queued["learning_rate"] for each in claimed}) == 60
-
-
-def test_a_process_is_gone_when_its_number_belongs_to_another() -> None:
-    here = this_process()
-
-    assert not here.is_gone()
-    assert replace(here, started=here.started - 1).is_gone()
-    assert not replace(here, started=here.started - 1, place="another").is_gone()
-    assert not replace(here, started=here.started - 1, host="elsewhere").is_gone()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.study.conftest import Bench, ScriptedPool
+from tests.bench import Bench, ScriptedPool
 from tuner.cli.results.show import print_summary
 from tuner.cli.running.run_study import _say_what_is_next
 from tuner.code import digest

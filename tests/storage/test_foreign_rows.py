@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, text, update
 
-from tests.study.conftest import Bench
+from tests.bench import Bench
 from tuner.errors import UsageError
 from tuner.recovery.sync import sync
 from tuner.spec.study_spec import StudySpec

@@ -1,74 +1,23 @@
-"""What a driver tells its spools, and which models it keeps."""
+"""Which models are kept on disk and for MLflow, and when the others are removed."""
 
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from tests.study.conftest import Bench, ScriptedPool, first_told
+from tests.bench import Bench, ScriptedPool, first_told
 from tuner.home import Home
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.studies import Catalog
 from tuner.study.driver_events import ProgressEvent, TrialDone
-from tuner.tracking.spool.spool import read_events
 from tuner.tracking.spool.spool_events import (
-    AttemptEnded,
     ModelKept,
-    StudyProgressed,
 )
 from tuner.training.plan import (
     MODEL,
-    EpochEnded,
     TrialPlan,
 )
 
 Spec = Callable[..., StudySpec]
-
-
-def test_the_spool_tells_every_attempt_from_start_to_end(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
-    bench.run(study_spec(trials=2), scripted())
-
-    for slot in range(2):
-        told, _ = read_events(bench.home.attempt("small", slot, 0))
-        kinds = [event.kind for event in told]
-        assert kinds[0] == "attempt-started"
-        assert kinds.count("epoch-ended") == 3
-        ended = next(event for event in told if isinstance(event, AttemptEnded))
-        assert ended.outcome == "completed"
-        assert ended.result is not None
-        assert [e.report for e in told if isinstance(e, EpochEnded)] == list(ended.result.epochs)
-
-
-def test_the_parents_spool_tells_of_each_trial_as_it_ends_and_of_all_at_the_end(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
-    summary = bench.run(study_spec(trials=12), scripted(size=3))
-
-    told, _ = read_events(bench.home.parent("small"))
-    progress = [event for event in told if isinstance(event, StudyProgressed)]
-    *trials_ended, run_ended, _study_closed = progress
-    assert [len(event.trials) for event in trials_ended] == [1] * 12
-    known = {trial.number: trial for event in progress for trial in event.trials}
-    assert list(known.values()) != []
-    assert sorted(known.items()) == [(trial.number, trial) for trial in summary.trials]
-    assert run_ended.importance == bench.trials(study_spec()).importance()
-    assert [event.metrics["trials_completed"] for event in progress] == [*range(1, 13), 12, 12]
-
-
-def test_what_a_killed_driver_had_told_is_completed_when_the_study_is_closed(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
-    summary = bench.run(study_spec(trials=2), scripted())
-    with closing(bench.journal(study_spec())) as journal:
-        journal.study_opened()
-        for _ in range(2):
-            journal.ensure_closed(summary, ended_ms=1, alone=True)
-
-    told, _ = read_events(bench.home.parent("small"))
-    (last,) = (event for event in told[-2:] if isinstance(event, StudyProgressed))
-    assert last.trials == summary.trials
-    assert [event.kind for event in told[-2:]] == ["study-progressed", "study-closed"]
 
 
 def test_only_the_best_models_are_kept(

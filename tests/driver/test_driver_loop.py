@@ -4,11 +4,10 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import optuna
-import pytest
 from optuna.trial import TrialState as RowState
 from sqlalchemy import event
 
-from tests.study.conftest import Bench, Curve, ScriptedPool
+from tests.bench import Bench, ScriptedPool
 from tuner.spec.study_spec import StudySpec
 from tuner.study.driver_events import ProgressEvent, SetupStep, TrialDone, TrialHandedBack
 from tuner.study.summary import StudySummary
@@ -178,56 +177,6 @@ def test_a_trial_takes_as_many_statements_however_many_have_ended(
 
     taken = [after - before for before, after in pairwise(counts)]
     assert max(taken[-10:]) <= max(taken[:10])
-
-
-def test_importance_waits_for_ten_points_and_is_of_what_varied(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
-    space = {
-        "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
-        "batch_size": {"type": "int", "low": 16, "high": 64},
-        "optimizer": {"type": "choice", "choices": ["adam"]},
-    }
-    few, enough = (
-        study_spec(search_space=space, baseline=[], sampler="random", trials=trials)
-        for trials in (9, 12)
-    )
-    bench.run(few, scripted())
-    trials = bench.trials(few)
-    assert trials.importance() == trials.compute_importance() == {}
-    assert trials.why_no_importance() == "it needs 10 points with all their seeds, and has 9"
-
-    bench.run(enough, scripted())
-    trials = bench.trials(enough)
-    importance = trials.importance()
-    assert importance == trials.compute_importance()
-    assert list(importance) == ["learning_rate", "batch_size"]
-    assert sum(importance.values()) == pytest.approx(1)
-
-
-@pytest.mark.parametrize(
-    ("curve", "baseline", "reason"),
-    [
-        (lambda _plan, _epoch: 0.5, {}, "the best points are no better than the others"),
-        (
-            lambda plan, _epoch: plan.slot / 20,
-            {"learning_rate": 0.001, "batch_size": 32},
-            "no parameter had two values",
-        ),
-    ],
-)
-def test_importance_says_why_there_is_none(
-    bench: Bench,
-    scripted: type[ScriptedPool],
-    study_spec: Spec,
-    curve: Curve,
-    baseline: dict[str, float],
-    reason: str,
-) -> None:
-    spec = study_spec(trials=10, baseline=[baseline] * 10)
-    bench.run(spec, scripted(curve=curve))
-    assert bench.trials(spec).why_no_importance() == reason
-    assert bench.trials(spec).compute_importance() == {}
 
 
 def test_optunas_own_study_reads_what_we_told(

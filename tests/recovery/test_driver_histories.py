@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from optuna.trial import TrialState
 from sqlalchemy import select, update
 
-from tests.study.conftest import Bench, small_study
+from tests.bench import Bench, small_study
 from tuner.errors import SupersededError
 from tuner.recovery.takeover import end_driver
 from tuner.search.trials import OpenTrial, Trials

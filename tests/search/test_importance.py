@@ -1,0 +1,69 @@
+from collections.abc import Callable
+
+import pytest
+
+from tests.bench import Bench, Curve, ScriptedPool
+from tuner.search.importance import Importance, PacedImportance
+from tuner.spec.study_spec import StudySpec
+
+
+def test_what_was_answered_lately_is_not_asked_again() -> None:
+    answers: list[Importance] = [{}, {"a": 1.0}, {"a": 0.5}]
+    asked = list(answers)
+    paced = PacedImportance(lambda: asked.pop(0))
+
+    assert [paced.if_due() for _ in range(4)] == [{}, {"a": 1.0}, {}, {}]
+    assert asked == [{"a": 0.5}]
+
+
+Spec = Callable[..., StudySpec]
+
+
+def test_importance_waits_for_ten_points_and_is_of_what_varied(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    space = {
+        "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
+        "batch_size": {"type": "int", "low": 16, "high": 64},
+        "optimizer": {"type": "choice", "choices": ["adam"]},
+    }
+    few, enough = (
+        study_spec(search_space=space, baseline=[], sampler="random", trials=trials)
+        for trials in (9, 12)
+    )
+    bench.run(few, scripted())
+    trials = bench.trials(few)
+    assert trials.importance() == trials.compute_importance() == {}
+    assert trials.why_no_importance() == "it needs 10 points with all their seeds, and has 9"
+
+    bench.run(enough, scripted())
+    trials = bench.trials(enough)
+    importance = trials.importance()
+    assert importance == trials.compute_importance()
+    assert list(importance) == ["learning_rate", "batch_size"]
+    assert sum(importance.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("curve", "baseline", "reason"),
+    [
+        (lambda _plan, _epoch: 0.5, {}, "the best points are no better than the others"),
+        (
+            lambda plan, _epoch: plan.slot / 20,
+            {"learning_rate": 0.001, "batch_size": 32},
+            "no parameter had two values",
+        ),
+    ],
+)
+def test_importance_says_why_there_is_none(
+    bench: Bench,
+    scripted: type[ScriptedPool],
+    study_spec: Spec,
+    curve: Curve,
+    baseline: dict[str, float],
+    reason: str,
+) -> None:
+    spec = study_spec(trials=10, baseline=[baseline] * 10)
+    bench.run(spec, scripted(curve=curve))
+    assert bench.trials(spec).why_no_importance() == reason
+    assert bench.trials(spec).compute_importance() == {}

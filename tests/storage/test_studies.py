@@ -1,0 +1,83 @@
+"""The studies that a database holds, and what of them may change."""
+
+from collections.abc import Callable
+
+import optuna
+import pytest
+from sqlalchemy import update
+
+from tests.bench import Bench
+from tuner.errors import RefusedError, SpecError
+from tuner.spec.study_spec import StudySpec
+from tuner.spec.text.writer import to_yaml
+from tuner.storage.opening import open_database
+from tuner.storage.studies import Catalog
+from tuner.storage.tables import studies
+from tuner.study.study import Study
+
+Spec = Callable[..., StudySpec]
+
+
+def test_a_study_comes_back_as_it_was_made(each_bench: Bench, study_spec: Spec) -> None:
+    made = each_bench.record(study_spec())
+
+    found = Catalog(each_bench.database).get("small")
+
+    assert found == made
+    assert found.spec == study_spec()
+    assert found.dataset == each_bench.dataset
+
+
+def test_a_study_from_before_backends_were_named_keeps_its_own(
+    bench: Bench, study_spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = bench.record(study_spec())
+    without = "".join(
+        line for line in to_yaml(record.spec).splitlines(True) if not line.startswith("backend:")
+    )
+    with bench.database.engine.begin() as connection:
+        connection.execute(update(studies).values(spec=without))
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+
+    assert Catalog(bench.database).get("small").spec.backend == "tensorflow"
+
+
+def test_a_study_cannot_change_into_another(bench: Bench, study_spec: Spec) -> None:
+    bench.record(study_spec())
+
+    with pytest.raises(SpecError, match="epochs: the study was started with 3"):
+        bench.record(study_spec(epochs=4))
+    assert Catalog(bench.database).get("small").spec.epochs == 3
+
+
+def test_a_killed_deletion_leaves_nothing_in_the_way(bench: Bench, study_spec: Spec) -> None:
+    bench.record(study_spec())
+    with bench.database.engine.begin() as connection:
+        connection.execute(studies.delete())
+
+    changed = study_spec(objective="val_loss")
+    assert bench.record(changed).spec == changed
+
+
+def test_what_may_change_is_taken_over(bench: Bench, study_spec: Spec) -> None:
+    bench.record(study_spec())
+
+    assert bench.record(study_spec(trials=9)).spec.trials == 9
+
+
+def test_optuna_trials_that_are_not_ours_are_left_alone(bench: Bench, study_spec: Spec) -> None:
+    study = optuna.create_study(study_name="small", storage=bench.database.storage)
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+
+    with pytest.raises(RefusedError, match="choose another --name"):
+        bench.record(study_spec())
+
+
+def test_studies_are_listed_the_newest_last(bench: Bench, study_spec: Spec) -> None:
+    for name in ("b", "a", "c"):
+        bench.record(study_spec(name=name))
+
+    with open_database(bench.home) as database:
+        catalog = Catalog(database)
+        assert catalog.names() == ["b", "a", "c"]
+        assert Study(bench.home, database, catalog.get("a")).summary().counts["waiting"] == 6
