@@ -13,9 +13,8 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from tests.cli.conftest import Workshop
+from tests.faults.kill_points import SITE, KillPoint
 from tuner.training.engines.recipes import processor_precisions
-
-FAULTY_SITE = Path(__file__).parents[1] / "faults" / "site"
 
 
 def test_a_strangers_data_and_model_are_tuned(finished: Workshop) -> None:
@@ -96,9 +95,10 @@ def test_a_promotion_that_is_killed_is_finished_by_others_of_which_one_wins(
     store = f"sqlite:///{copy.folder}/.tuner/mlflow.db"
     client = MlflowClient(store)
 
-    before_the_alias = "tuner.promotion.registry.publication:_register:after"
     killed = copy.start(
-        "promote", "best", also={"PYTHONPATH": str(FAULTY_SITE), "FAULT_DIES_AT": before_the_alias}
+        "promote",
+        "best",
+        also={"PYTHONPATH": str(SITE), **KillPoint.ALIAS_NOT_MOVED.environment()},
     )
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL

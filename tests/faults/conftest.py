@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -21,12 +22,14 @@ from mlflow.entities import Run
 from optuna.trial import TrialState
 from sklearn.datasets import load_digits
 
+from tests.faults.kill_points import SITE, KillPoint
 from tests.waiting import LONGEST_S, wait_until
 from tuner.home import Home
 from tuner.storage.attempts import Attempt, Ledger
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog
 from tuner.tracking.mlflow.experiments import open_store
+from tuner.workers import trainer
 
 TESTS = Path(__file__).parents[1]
 STUDY: dict[str, Any] = {
@@ -74,18 +77,20 @@ class Place:
     def start(
         self,
         home: str = "home",
-        dies_at: str = "",
+        dies_at: KillPoint | None = None,
         command: Sequence[str] = RUN,
         clock_s: float = 0,
         folder: Path | None = None,
         engine: str = "",
+        by: signal.Signals = signal.SIGKILL,
     ) -> "subprocess.Popen[str]":
         """Starts a driver and leaves it running, in a process group of its own.
 
         It works in `folder`, or in the place's own, and is `clock_s` ahead of the others' clocks;
-        `dies_at` and another `engine` than the environment's see `site/sitecustomize.py`.
+        at `dies_at` it is killed `by` a signal. For another `engine` than the environment's see
+        `site/sitecustomize.py`.
         """
-        faults = {"FAULT_DIES_AT": dies_at, "FAULT_CLOCK_S": str(clock_s)}
+        faults = {"FAULT_CLOCK_S": str(clock_s)} | (dies_at.environment(by) if dies_at else {})
         faults |= {"FAULT_ENGINE": engine} if engine else {}
         log = (self.folder / f"{home}.log").open("a")
         process = subprocess.Popen(
@@ -105,11 +110,15 @@ class Place:
     def run(
         self,
         home: str = "home",
-        dies_at: str = "",
         command: Sequence[str] = RUN,
         folder: Path | None = None,
     ) -> int:
-        return self.start(home, dies_at, command, folder=folder).wait(LONGEST_S)
+        return self.start(home, command=command, folder=folder).wait(LONGEST_S)
+
+    def kill(self, point: KillPoint, home: str = "home", command: Sequence[str] = RUN) -> None:
+        """Starts a driver, which is killed at the point."""
+        code = self.start(home, point, command).wait(LONGEST_S)
+        assert code == -signal.SIGKILL, f"{point.name} was not reached: {self.said(home)}"
 
     def said(self, home: str = "home") -> str:
         return (self.folder / f"{home}.log").read_text()
@@ -140,7 +149,7 @@ class Place:
 
     def trainers(self, driver: "subprocess.Popen[str]") -> list[psutil.Process]:
         children = psutil.Process(driver.pid).children()
-        return [each for each in children if "tuner.workers.trainer" in " ".join(each.cmdline())]
+        return [each for each in children if trainer.__name__ in each.cmdline()]
 
     def runs(self) -> list[Run]:
         """The child runs, as MLflow's own client reads them."""
@@ -273,7 +282,7 @@ def reached(place: Place, epoch: int, slot: int = 0) -> Callable[[], bool]:
 def python_path() -> str:
     """What lets a process train with the engine of the tests, and find the study's model."""
     faults = TESTS / "faults"
-    path = [str(faults / "site"), str(faults), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
+    path = [str(SITE), str(faults), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
     return os.pathsep.join(filter(None, path))
 
 

@@ -8,17 +8,17 @@ import psutil
 import pytest
 
 from tests.faults.conftest import Place, eventually, reached
+from tests.faults.kill_points import KillPoint
 from tuner.tracking.spool.spool import read_events
 from tuner.tracking.spool.spool_events import AttemptEnded
 
-KILLED = -signal.SIGKILL
 MOMENTS = (
-    "tuner.storage.attempts:Ledger.claim:after",
-    "tuner.search.trials:Trials.open:after",
-    "tuner.recording.journal:Journal.attempt_started:after",
-    "tuner.search.trials:Trials.tell:after",
-    "tuner.recording.journal:Journal.attempt_ended:after",
-    "tuner.storage.attempts:Ledger.close:after",
+    KillPoint.SLOT_CLAIMED,
+    KillPoint.ROW_OPENED,
+    KillPoint.START_RECORDED,
+    KillPoint.ROW_TOLD,
+    KillPoint.END_RECORDED,
+    KillPoint.ATTEMPT_CLOSED,
 )
 """Where drivers are killed: three with the trial to be tried again, three once it is told."""
 
@@ -28,7 +28,7 @@ def test_drivers_that_are_killed_anywhere_leave_nothing_undone(shared_place: Pla
     place = shared_place
     place.write_study(trials=4, epochs=2)
     for moment in MOMENTS:
-        assert place.run(dies_at=moment) == KILLED
+        place.kill(moment)
     assert place.run() == 0
     place.check(trials=4)
     assert place.outcomes(slot=0) == ["interrupted"] * 3 + ["completed"]
@@ -62,7 +62,7 @@ def test_a_driver_that_is_stopped_inside_a_transaction_holds_nobody_up(
     place = shared_place
     place.write_study(trials=2, epochs=4)
     place.storage_url += "&options=-c idle_in_transaction_session_timeout%3D5s"
-    first = place.start("one", dies_at="tuner.storage.attempts:Ledger._insert:after:SIGSTOP")
+    first = place.start("one", KillPoint.SLOT_INSERTED, by=signal.SIGSTOP)
     eventually(lambda: psutil.Process(first.pid).status() == psutil.STATUS_STOPPED)
     assert place.run("other") == 0
     first.send_signal(signal.SIGCONT)
@@ -95,8 +95,8 @@ def test_a_driver_may_die_while_it_takes_over(place: Place) -> None:
     eventually(reached(place, epoch=1))
     first.kill()
     first.wait()
-    for when in ("before", "after"):
-        assert place.run(dies_at=f"tuner.storage.attempts:close_attempts:{when}") == KILLED
+    for point in (KillPoint.TAKEOVER_BEGINS, KillPoint.TAKEOVER_WRITTEN):
+        place.kill(point)
     assert place.run() == 0
     place.check(trials=2)
 

@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
 
 from tests.faults.conftest import RUN, Place, eventually, python_path, reached
+from tuner.workers import trainer
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def trainers_on(scratch: Path) -> list[int]:
     """The processes that train on the cluster."""
     found = []
     for process in psutil.process_iter(["cmdline", "environ"]):
-        trains = "tuner.workers.trainer" in (process.info["cmdline"] or [])
+        trains = trainer.__name__ in (process.info["cmdline"] or [])
         if trains and (process.info["environ"] or {}).get("TMPDIR") == str(scratch):
             found.append(process.pid)
     return found

@@ -12,6 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.faults.conftest import STUDY, Place, eventually, reached
+from tests.faults.kill_points import KillPoint
 from tests.proxy import before_postgresql
 from tests.waiting import LONGEST_S
 from tuner.tracking.runs.attempt_run import TRIAL_ARTIFACT
@@ -79,10 +80,7 @@ def test_a_worker_ships_what_the_one_before_it_left(place: Place) -> None:
     """Its study has ended, so that nobody will drive it again."""
     place.write_study(trials=1, epochs=4, space={"pause_s": 0.05})
     submit(place)
-    killed = place.start(
-        "alpha", dies_at="tuner.storage.attempts:Ledger.close:after", command=WORKER
-    )
-    assert killed.wait() == -signal.SIGKILL
+    place.kill(KillPoint.ATTEMPT_CLOSED, "alpha", WORKER)
     assert place.run("beta", command=WORKER) == 0
     assert ended(place) == 1
     assert place.run("alpha", command=WORKER) == 0

@@ -1,8 +1,8 @@
 """Runs at the start of every Python process under test, see `tests.faults.softmax`.
 
 `FAULT_ENGINE=tensorflow` trains with TensorFlow in place of NumPy.
-`FAULT_DIES_AT=module:Class.method:before` kills the process where it first gets there, with
-SIGKILL or the signal that a fourth part names. `FAULT_CLOCK_S=3600` sets its clock an hour ahead.
+`FAULT_DIES_AT` is a point of `tests.faults.kill_points`, and the signal that the process gets when
+it first gets there. `FAULT_CLOCK_S=3600` sets its clock an hour ahead.
 """
 
 import functools
@@ -66,11 +66,10 @@ def _beset(engine: ModuleType) -> None:
 
 
 def _make_fatal(module: ModuleType) -> None:
-    _, path, when, *others = _DIES_AT.split(":")
+    _, path, when, by = _DIES_AT.split(":")
     *owners, name = path.split(".")
     owner = functools.reduce(getattr, owners, module)
-    number = signal.Signals[others[0]] if others else signal.SIGKILL
-    setattr(owner, name, _fatal(getattr(owner, name), when, number))
+    setattr(owner, name, _fatal(getattr(owner, name), when, signal.Signals[by]))
 
 
 def _fatal(function: Callable[..., Any], when: str, number: signal.Signals) -> Callable[..., Any]:
