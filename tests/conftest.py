@@ -1,6 +1,8 @@
 """What every part's tests share: a clean environment, a home folder, how they share processes."""
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -81,6 +83,18 @@ def home(tmp_path: Path) -> Home:
     place = Home(tmp_path / "home")
     place.create()
     return place
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with MLflow's tables, made once: that takes two seconds."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    code = (
+        "import sys; from tuner.tracking.mlflow.experiments import open_store;"
+        "open_store(sys.argv[1])"
+    )
+    subprocess.run([sys.executable, "-c", code, f"sqlite:///{path}"], check=True)
+    return path
 
 
 @pytest.fixture

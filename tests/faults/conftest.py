@@ -28,7 +28,6 @@ from tuner.home import Home
 from tuner.storage.attempts import Attempt, Ledger
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog
-from tuner.tracking.mlflow.experiments import open_store
 from tuner.workers import trainer
 
 TESTS = Path(__file__).parents[1]
@@ -226,13 +225,16 @@ class Place:
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow store without runs, which takes seconds to make, and a data set."""
-    return furnish(tmp_path_factory.mktemp("template"))
+def template(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
+    """A folder with an MLflow store without runs and a data set."""
+    folder = tmp_path_factory.mktemp("template")
+    shutil.copyfile(empty_store, folder / "mlflow.db")
+    write_digits(folder)
+    return folder
 
 
-def furnish(folder: Path) -> Path:
-    open_store(f"sqlite:///{folder}/mlflow.db")
+def write_digits(folder: Path) -> None:
+    """Writes the data set of the studies into a folder."""
     images, labels = load_digits(return_X_y=True)
     pixels = (images.reshape(-1, 8, 8) * 15).astype(np.uint8)
     np.savez(
@@ -242,7 +244,6 @@ def furnish(folder: Path) -> Path:
         x_test=pixels[1200:],
         y_test=labels[1200:],
     )
-    return folder
 
 
 @pytest.fixture

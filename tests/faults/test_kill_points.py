@@ -1,6 +1,5 @@
 """Kill points: a process dies at its point, and a point that has gone is never passed over."""
 
-import functools
 import importlib
 import os
 import signal
@@ -24,7 +23,9 @@ def run(point: dict[str, str]) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.parametrize("point", KillPoint, ids=lambda point: point.name)
 def test_a_kill_point_is_found_by_its_name_in_a_process(point: KillPoint) -> None:
     module, path, _, _ = point.environment()["FAULT_DIES_AT"].split(":")
-    found = functools.reduce(getattr, path.split("."), importlib.import_module(module))
+    found: object = importlib.import_module(module)
+    for name in path.split("."):
+        found = getattr(found, name)
     assert found is point.value.function
 
 

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from threading import Event, RLock, Thread
 from typing import Protocol, Self
 
 from rich.console import Console, Group, RenderableType
@@ -22,6 +23,8 @@ from tuner.study.driver_events import (
     TrialHandedBack,
 )
 from tuner.words import count, seconds
+
+_REFRESH_S = 0.25
 
 
 class View(Protocol):
@@ -182,22 +185,34 @@ class LiveView:
         self._console = console
         self._standing = _Standing()
         self._live = Live(
-            console=console, get_renderable=self._render, refresh_per_second=4, transient=True
+            console=console, get_renderable=self._render, auto_refresh=False, transient=True
         )
+        self._lock = RLock()  # if two threads print at once, Rich leaves parts of the block behind
+        self._closed = Event()
+        self._refreshing = Thread(target=self._refresh, daemon=True)
 
     def __enter__(self) -> Self:
-        self._live.__enter__()
+        self._live.start()
+        self._refreshing.start()
         return self
 
     def __exit__(self, *raised: object) -> None:
+        self._closed.set()
+        self._refreshing.join()
         self._live.stop()
 
     def show(self, event: ProgressEvent) -> None:
         """Updates the block. Prints events other than starts and epochs above it."""
-        self._standing.update(event)
-        if not isinstance(event, TrialBegan | EpochDone):
-            metric = self._standing.plan.metric if self._standing.plan else ""
-            self._console.print(line(event, metric), markup=False, highlight=False)
+        with self._lock:
+            self._standing.update(event)
+            if not isinstance(event, TrialBegan | EpochDone):
+                metric = self._standing.plan.metric if self._standing.plan else ""
+                self._console.print(line(event, metric), markup=False, highlight=False)
+
+    def _refresh(self) -> None:
+        while not self._closed.wait(_REFRESH_S):
+            with self._lock:
+                self._live.refresh()
 
     def _render(self) -> RenderableType:
         standing = self._standing
