@@ -3,17 +3,19 @@
 import errno
 import os
 import signal
-import subprocess
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
+from pydantic import BaseModel
 
 from tests.waiting import LONGEST_S, wait_until
 from tests.workers.conftest import is_gone
-from tuner.children import Child
+from tuner.children import Child, DiedError, ask
+from tuner.errors import ModelError, TunerError, UnavailableError, UsageError
 
 FORKS = """
 import os, signal
@@ -30,7 +32,7 @@ os.write(1, b"%d\\n" % child + b"half a li")
 
 
 def child(code: str) -> Child:
-    return Child([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    return Child(["-c", code], output=Path(os.devnull))
 
 
 @pytest.mark.parametrize("leave", ["pass", "os.setsid()"])
@@ -93,3 +95,68 @@ def test_one_that_was_waited_for_leaves_neither_descriptor_nor_thread() -> None:
             process.wait(0)
             del process
     wait_until(lambda: (this.num_fds(), threading.active_count()) == before)
+
+
+class Question(BaseModel):
+    code: str
+
+
+class Number(BaseModel):
+    number: int
+
+
+ANSWERS = """
+import os, sys, time
+from pydantic import BaseModel
+from tuner.children import answer_one
+from tuner.errors import *
+
+class Number(BaseModel):
+    number: int
+
+def answer(line):
+    code = __import__("json").loads(line)["code"]
+    print("asked")
+    exec(code)
+    return Number(number=7)
+
+answer_one(answer)
+"""
+
+
+def answer_to(code: str, within_s: float = LONGEST_S) -> tuple[int, list[str]]:
+    printed: list[str] = []
+    question = Question(code=code)
+    found = ask(
+        ["-c", ANSWERS], question, Number, within_s=within_s, output=printed.append,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    return found.number, printed
+
+
+def test_an_answer_comes_back_beside_all_that_is_printed() -> None:
+    code = "os.write(1, b'raw\\n'); os.system('echo shell'); assert sys.stdin.read() == ''"
+    assert answer_to(code) == (7, ["asked", "raw", "shell"])
+
+
+@pytest.mark.parametrize(
+    ("raised", "error"),
+    [
+        ("ModelError('no layer')", ModelError),
+        ("SpecError('file', ['no layer'])", UsageError),
+        ("SupersededError('no layer')", UnavailableError),
+        ("RefusedError('no layer')", TunerError),
+    ],
+)
+def test_an_error_is_raised_by_who_asked(raised: str, error: type[TunerError]) -> None:
+    with pytest.raises(error, match="no layer") as crossed:
+        answer_to(f"raise {raised}")
+    assert type(crossed.value) is error
+    assert "Traceback" in crossed.value.__notes__[0]
+
+
+def test_one_that_dies_is_told_from_one_that_is_late() -> None:
+    with pytest.raises(DiedError, match=r"^exit status 3$"):
+        answer_to("sys.exit(3)")
+    with pytest.raises(TimeoutError):
+        answer_to("time.sleep(600)", within_s=0.1)

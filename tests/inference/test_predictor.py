@@ -66,5 +66,5 @@ def test_what_is_no_image_of_the_model_is_refused(
 
 
 def test_latency_of_a_damaged_file_is_not_measured(model_file: Path, damaged: Path) -> None:
-    with pytest.raises(ModelError, match=r"ended with exit 4: .*SHA-256 must be the recorded"):
+    with pytest.raises(ModelError, match="SHA-256 must be the recorded"):
         measure(damaged, sha256_of(model_file), ModelPlan(name="paper-cnn"))

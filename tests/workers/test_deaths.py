@@ -190,18 +190,18 @@ def test_a_trainer_that_says_nothing_more_and_does_not_go_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deaf = "import os, time; os.close(1); time.sleep(600)"
-    monkeypatch.setattr("tuner.workers.local_pool._COMMAND", (sys.executable, "-c", deaf))
-    monkeypatch.setattr("tuner.workers.local_pool._PARTING_S", 0.1)
+    monkeypatch.setattr("tuner.workers.local_pool._TRAINER", ("-c", deaf))
+    monkeypatch.setattr("tuner.children._PARTING_S", 0.1)
     trainer = TrainerProcess(Device("cpu", (0,), None, 1), "tensorflow", tmp_path / "log")
     assert list(trainer.answers()) == []
-    assert trainer.ending(None).reason == "it did not end"
+    assert trainer.ending(None).reason == "it closed its output and did not end"
 
 
 def test_a_trainer_that_never_gets_ready_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mute = "import time; time.sleep(600)"
-    monkeypatch.setattr("tuner.workers.local_pool._COMMAND", (sys.executable, "-c", mute))
+    monkeypatch.setattr("tuner.workers.local_pool._TRAINER", ("-c", mute))
     monkeypatch.setattr("tuner.workers.local_pool._START_S", 0.1)
     trainer = TrainerProcess(Device("cpu", (0,), None, 1), "tensorflow", tmp_path / "log")
     assert list(trainer.answers()) == []

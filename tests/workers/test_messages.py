@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tests.workers.conftest import PlanMaker
+from tuner.children import Refused
 from tuner.training.plan import (
     EpochEnded,
     EpochReport,
@@ -39,7 +40,7 @@ def test_text_of_any_kind_stays_in_its_line(
     message: str, traceback: str, hyperparameters: dict[str, str | int | bool | None]
 ) -> None:
     sent: list[messages.Answer] = [
-        messages.Refused(error="ModelError", message=message, traceback=traceback),
+        Refused(error="ModelError", message=message, traceback=traceback),
         messages.Described(hyperparameters=hyperparameters, source={"model.py": message}),
     ]
     for answer in sent:

@@ -1,40 +1,28 @@
 """Prepares a data set in its own process, since a user's function may import anything.
 
 `python -m tuner.datasets.prepare` reads a `Request` as one line of JSON from standard input
-and answers with one line on standard output: a `DatasetInfo`, or
-`{"error": {"type": ..., "message": ...}}`. All other output goes to standard error. The process
-ends when its standard input ends, so it never outlives the process that asked.
+and answers with one line on standard output (`tuner.children.answer_one`): a `DatasetInfo` or a
+`Refused`.
 """
 
-import json
 import logging
-import os
-import subprocess
-import sys
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from io import BufferedReader, TextIOWrapper
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tuner.children import Child, end_own_group
+from tuner.children import DiedError, answer_one, ask
 from tuner.datasets.store import DatasetInfo, prepare
-from tuner.errors import DataError, TunerError, UnavailableError, UsageError, ending_of
+from tuner.errors import DataError
 from tuner.references import make_importable
 from tuner.spec.section import Frozen
 from tuner.spec.study_spec import DatasetReference
 from tuner.startup import configure_process
 
-_COMMAND = (sys.executable, "-P", "-u", "-X", "faulthandler", "-m", "tuner.datasets.prepare")
+_PROCESS = ("-X", "faulthandler", "-m", "tuner.datasets.prepare")
 _LOG, _KEPT_LINES = "prepare.log", 1000
 """The file, below the data sets' folder, with the last lines of a process that died."""
 _LIMIT_S = 2 * 3600.0
 """The limit for preparing; a large download and a million pictures take less."""
-_GRACE_S = 5.0
-"""The limit for the process to end after its answer."""
-
-_ERRORS = {error.__name__: error for error in (DataError, UsageError, UnavailableError)}
 
 
 class Request(Frozen):
@@ -71,38 +59,15 @@ def prepare_apart(
         printed.append(line)
         log(line)
 
-    with _process(keep) as process:
-        process.send(request.model_dump_json())  # no error if it died: its exit code tells more
-        try:
-            answer = next(process.lines(first_within_s=_LIMIT_S), b"")
-        except TimeoutError as error:
-            raise DataError(_late(reference.name, _kept(printed, root / _LOG))) from error
-        code = process.wait(_GRACE_S)
-    if not answer:
+    try:
+        return ask(_PROCESS, request, DatasetInfo, within_s=_LIMIT_S, output=keep)
+    except TimeoutError as error:
+        raise DataError(_late(reference.name, _kept(printed, root / _LOG))) from error
+    except DiedError as error:
         raise DataError(
             f"data set {reference.name!r}: the process preparing it ended before it answered: "
-            f"{_how(code)}; {_kept(printed, root / _LOG)}"
-        )
-    return _parsed(answer)
-
-
-@contextmanager
-def _process(log: Callable[[str], None]) -> Iterator[Child]:
-    """Starts the process; when the block ends, so do the process and all that it has started."""
-    process = Child(_COMMAND, stderr=subprocess.PIPE)
-    listener = threading.Thread(target=_pass_on, args=(process.stderr, log), daemon=True)
-    listener.start()
-    try:
-        yield process
-    finally:
-        process.wait(0)
-        listener.join(_GRACE_S)  # a process that left the group may keep the pipe open
-
-
-def _pass_on(stream: BufferedReader, log: Callable[[str], None]) -> None:
-    with TextIOWrapper(stream, encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            log(line.rstrip("\n"))
+            f"{error}; {_kept(printed, root / _LOG)}"
+        ) from error
 
 
 def _late(name: str, kept: str) -> str:
@@ -111,10 +76,6 @@ def _late(name: str, kept: str) -> str:
         f"{kept}; do what takes long beforehand, such as writing its arrays to a file for "
         "`dataset: npz`"
     )
-
-
-def _how(code: int | None) -> str:
-    return "it closed its output and did not end" if code is None else ending_of(code)
 
 
 def _kept(printed: Sequence[str], path: Path) -> str:
@@ -130,53 +91,17 @@ def _kept(printed: Sequence[str], path: Path) -> str:
     return f"its output is in {path}"
 
 
-def _parsed(answer: bytes) -> DatasetInfo:
-    content = json.loads(answer)
-    if error := content.get("error"):
-        raise _ERRORS.get(error["type"], DataError)(error["message"])
-    return DatasetInfo.model_validate(content)
-
-
 def main() -> None:
     """Answers one request and ends."""
     configure_process()
-    questions, answers = _take_standard_streams()
-    with os.fdopen(questions, encoding="utf-8", closefd=False) as lines:
-        request = Request.model_validate_json(lines.readline())
-    answered = threading.Event()
-    threading.Thread(target=_end_with, args=(questions, answered), daemon=True).start()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    answer_one(_answer)
+
+
+def _answer(line: bytes) -> DatasetInfo:
+    request = Request.model_validate_json(line)
     make_importable(request.code_path)
-    with os.fdopen(answers, "w", encoding="utf-8") as lines:
-        answer = _answer(request)
-        answered.set()
-        lines.write(answer + "\n")
-
-
-def _answer(request: Request) -> str:
-    try:
-        return prepare(request.reference, request.root).model_dump_json()
-    except TunerError as error:
-        return json.dumps({"error": {"type": type(error).__name__, "message": str(error)}})
-
-
-def _take_standard_streams() -> tuple[int, int]:
-    """Keeps standard input and output; the user's code gets an empty input and standard error."""
-    questions, answers = os.dup(0), os.dup(1)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    os.dup2(2, 1)
-    return questions, answers
-
-
-def _end_with(questions: int, answered: threading.Event) -> None:
-    """Waits until the process that asked is gone, then ends this process and all it has started."""
-    while os.read(questions, 1):
-        pass
-    end_own_group()
-    if not answered.is_set():
-        os._exit(1)
+    return prepare(request.reference, request.root)
 
 
 if __name__ == "__main__":

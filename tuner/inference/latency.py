@@ -1,20 +1,20 @@
 """Latency: the time of one prediction, with the code that `tuner predict` uses.
 
 A backend reads its number of threads once, when its runtime starts. So the calls run in a
-process of their own, on one thread of the CPU: `python -m tuner.inference.latency
-MODEL SHA256` prints them as JSON.
+process of their own, on one thread of the CPU, `python -m tuner.inference.latency`
+(`tuner.children.answer_one`).
 """
 
 import os
-import subprocess
-import sys
 import time
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tuner.errors import ModelError, TunerError
+from tuner.children import DiedError, answer_one, ask
+from tuner.errors import ModelError
 from tuner.inference.predictor import Predictor
 from tuner.models.known_models import register_classes
 from tuner.models.model_file import load_verified
@@ -37,6 +37,15 @@ _ONE_CPU_THREAD = {
 }
 
 
+class LatencyRequest(Frozen):
+    """A request to time a model file with a recorded SHA-256."""
+
+    path: Path
+    sha256: str
+    model: ModelPlan
+    """The model function that built it, whose module may define layers."""
+
+
 class Latency(Frozen):
     """Percentiles over `calls` warm calls with one image each, in milliseconds."""
 
@@ -50,26 +59,25 @@ def measure(model_path: Path, sha256: str, model: ModelPlan) -> Latency:
     """Measures 1,000 warm calls in a fresh process on one CPU thread.
 
     Raises:
-        ModelError: the process cannot load or call the model, or takes longer than 600 s.
+        UsageError, ModelError: the model's code or file cannot be loaded, or the process dies or
+            takes longer than 600 s.
     """
-    command = [sys.executable, "-P", "-m", "tuner.inference.latency", str(model_path), sha256]
-    command.append(model.model_dump_json())
-    environment = {**os.environ, **_ONE_CPU_THREAD}
+    request = LatencyRequest(path=model_path, sha256=sha256, model=model)
+    printed = deque(["it printed nothing"], maxlen=1)
     try:
-        finished = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=_LONGEST_S
+        return ask(
+            ("-m", "tuner.inference.latency"),
+            request,
+            Latency,
+            within_s=_LONGEST_S,
+            output=printed.append,
+            env=os.environ | _ONE_CPU_THREAD,
         )
-    except subprocess.TimeoutExpired as late:
+    except (DiedError, TimeoutError) as error:
         raise ModelError(
-            f"{model_path}: {WARM_CALLS} calls must take less than {_LONGEST_S} s"
-        ) from late
-    if finished.returncode:
-        lines = finished.stderr.strip().splitlines() or ["it said nothing"]
-        raise ModelError(
-            f"{model_path}: measuring its latency ended with exit {finished.returncode}: "
-            f"{lines[-1]}"
-        )
-    return Latency.model_validate_json(finished.stdout.splitlines()[-1])
+            f"{model_path}: the process in which {WARM_CALLS} calls must take less than "
+            f"{_LONGEST_S} s ended without an answer: {error}; it last printed: {printed[-1]}"
+        ) from error
 
 
 def time_calls(model: "keras.Model", calls: int = WARM_CALLS) -> Latency:
@@ -88,18 +96,11 @@ def time_calls(model: "keras.Model", calls: int = WARM_CALLS) -> Latency:
     return Latency(p50_ms=float(p50), p95_ms=float(p95), p99_ms=float(p99), calls=calls)
 
 
-def main(model_path: str, sha256: str, model: str) -> int:
-    """Prints the latency of a verified model file as JSON; returns the exit code."""
-    built_by = ModelPlan.model_validate_json(model)
-    try:
-        register_classes(built_by.name, built_by.code_path)
-        latency = time_calls(load_verified(Path(model_path), sha256))
-    except TunerError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    sys.stdout.write(latency.model_dump_json() + "\n")
-    return 0
+def _answer(line: bytes) -> Latency:
+    request = LatencyRequest.model_validate_json(line)
+    register_classes(request.model.name, request.model.code_path)
+    return time_calls(load_verified(request.path, request.sha256))
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    answer_one(_answer)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tuner import errors
+from tuner.children import Refused
 from tuner.errors import ModelError, UnavailableError
 from tuner.training.plan import (
     EpochEnded,
@@ -29,7 +29,6 @@ from tuner.workers.messages import (
     Proceed,
     Prune,
     Ready,
-    Refused,
     Request,
     Train,
 )
@@ -183,7 +182,7 @@ class HandlePool:
         answers = self._answers(set(asked), limit_s)
         for answer in answers:
             if isinstance(answer, Refused):
-                raise _refused(answer)
+                raise answer.as_error()
         return answers
 
     def _answers(self, asked: set["_Trainer"], limit_s: float) -> list[Answer]:
@@ -249,7 +248,7 @@ class HandlePool:
                 return Finished(plan, result)
             case Refused() if plan:
                 trainer.plan = None
-                raise _refused(answer)
+                raise answer.as_error()
             case None:
                 reason = self._restart(trainer)
                 return Lost(plan, reason) if plan else None
@@ -272,12 +271,6 @@ class HandlePool:
             raise UnavailableError(reason)
         self._held_back.append(GivenUp(reason))
         return ending.reason
-
-
-def _refused(answer: Refused) -> Exception:
-    error: Exception = getattr(errors, answer.error)(answer.message)
-    error.add_note(f"In the trainer:\n{answer.traceback}")
-    return error
 
 
 class _Trainer:

@@ -1,26 +1,22 @@
 """A pool of trainers on this machine, each a child process behind two pipes."""
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from tuner.children import Child
-from tuner.errors import encodable, ending_of
+from tuner.errors import encodable
 from tuner.spec.recipe import Backend
 from tuner.workers.devices import Device
 from tuner.workers.handle_pool import HandlePool, Placement
 from tuner.workers.messages import Answer, Request, answer_adapter
 from tuner.workers.pool import Ending
 
-_COMMAND = (sys.executable, "-P", "-u", "-m", "tuner.workers.trainer")
-"""-P: a file in the working folder must not replace a module of the same name."""
+_TRAINER = ("-m", "tuner.workers.trainer")
 _LOG_TAIL = 2000
 _START_S = 900.0
 """The limit for loading an engine, which takes minutes over a slow network."""
-_PARTING_S = 5.0
-"""The limit for a trainer to end after its last answer."""
 
 
 class TrainerProcess:
@@ -40,10 +36,8 @@ class TrainerProcess:
         options += ["--threads", str(device.threads)]
         if device.gpu is not None:
             options += ["--gpu", device.gpu]
-        with log.open("ab") as file:
-            self._process = Child(
-                [*_COMMAND, *options], stderr=file, env=os.environ | device.environment()
-            )
+        environment = os.environ | device.environment()
+        self._process = Child([*_TRAINER, *options], output=log, env=environment)
 
     def send(self, request: Request) -> None:
         """Sends a request; does nothing if the trainer is gone, which shows in its answers."""
@@ -72,8 +66,8 @@ class TrainerProcess:
 
     def ending(self, trial_log: Path | None) -> Ending:
         """How the trainer ended, with the end of its output: the trial's, if it had one."""
-        code = self._process.wait(_PARTING_S)
-        how = self._killed_because or ("it did not end" if code is None else ending_of(code))
+        ended = self._process.ending()
+        how = self._killed_because or ended
         log = trial_log if trial_log and trial_log.exists() else self._log
         printed = encodable(_tail(log).strip())
         return Ending(f"{how}; its log {log} ends:\n{printed}" if printed else how)

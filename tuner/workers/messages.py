@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from tuner.children import Refused
 from tuner.spec.search_space import Scalar
-from tuner.spec.section import Frozen, Text
+from tuner.spec.section import Frozen
 from tuner.training.plan import (
     EpochEnded,
     ModelPlan,
@@ -104,17 +105,9 @@ class Ended(Frozen):
     result: TrialResult
 
 
-class Refused(Frozen):
-    """A description or a measurement failed, or the code of a trial is not that of the study."""
-
-    kind: Literal["refused"] = "refused"
-    error: Literal["UsageError", "DataError", "ModelError"]
-    message: Text
-    traceback: Text
-
-
 Answer = Annotated[
     Ready | Described | Probed | EpochEnded | SystemSampled | Ended | Refused,
     Field(discriminator="kind"),
 ]
+"""`Refused`: a description or a measurement failed, or a trial's code is not that of the study."""
 answer_adapter: TypeAdapter[Answer] = TypeAdapter(Answer)

@@ -10,13 +10,10 @@ import os
 import platform
 import queue
 import socket
-import sys
 import threading
-import traceback
-from pathlib import Path
-from typing import BinaryIO, Literal, TextIO
+from typing import Literal
 
-from tuner.children import end_own_group
+from tuner.children import Parent, Refused
 from tuner.code import code_of, digest, of_modules
 from tuner.datasets import known_datasets as datasets
 from tuner.errors import DataError, ModelError, UsageError, user_error_message
@@ -90,16 +87,14 @@ class Decisions:
 class Trainer:
     """Serves one request after another, and receives the driver's decisions while it trains."""
 
-    def __init__(self, requests: BinaryIO, answers: TextIO, device: Device) -> None:
-        self._answers = answers
-        self._answering = threading.Lock()
+    def __init__(self, device: Device) -> None:
         self._device = device
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._decisions = Decisions()
         self._imported: set[str] = set()
         """The names of the models whose code this process has imported, which it does once."""
         self._data: tuple[tuple[object, ...], data.TrainingData] | None = None
-        threading.Thread(target=self._read, args=(requests,), daemon=True).start()
+        self._parent = Parent(self._receive)
 
     def start(self, engine: Engine) -> None:
         """Takes the engine and answers that the trainer is ready."""
@@ -112,7 +107,7 @@ class Trainer:
             backend=engine.backend,
             versions={"python": platform.python_version(), **engine.versions()},
         )
-        self._answer(messages.Ready(info=info))
+        self._parent.answer(messages.Ready(info=info))
 
     def serve(self) -> None:
         """Serves requests for ever; the end of stdin ends the process."""
@@ -123,33 +118,16 @@ class Trainer:
                     self._train(plan)
                 case Describe() | Probe():
                     self._inform(request)
-                case Prune() | Proceed():  # the reading thread handles them
+                case Prune() | Proceed():  # the receiving thread handles them
                     pass
 
-    def _read(self, stream: BinaryIO) -> None:
-        """Reads requests, and ends the process with the stream: the main thread may be training."""
-        try:
-            self._read_requests(stream)
-        except Exception:  # noqa: BLE001 - a trainer without requests would wait for ever
-            traceback.print_exc()
-            os._exit(1)
-        end_own_group()
-        os._exit(0)
-
-    def _read_requests(self, stream: BinaryIO) -> None:
-        for line in stream:
-            if not line.endswith(b"\n"):
-                break  # the driver died in the middle of a request
-            request = messages.request_adapter.validate_json(line)
-            if isinstance(request, Prune | Proceed):
-                self._decisions.receive(request)
-            else:
-                self._requests.put(request)
-
-    def _answer(self, answer: Answer) -> None:
-        with self._answering:
-            self._answers.write(answer.model_dump_json() + "\n")
-            self._answers.flush()
+    def _receive(self, line: bytes) -> None:
+        """Takes a request: the main thread may be training."""
+        request = messages.request_adapter.validate_json(line)
+        if isinstance(request, Prune | Proceed):
+            self._decisions.receive(request)
+        else:
+            self._requests.put(request)
 
     def _inform(self, request: Describe | Probe) -> None:
         try:
@@ -157,7 +135,7 @@ class Trainer:
         except Exception as error:  # noqa: BLE001 - the user's code runs in here
             model = request.model if isinstance(request, Describe) else request.plan.model
             answer = _refusal(model.name, error)
-        self._answer(answer)
+        self._parent.answer(answer)
 
     def _information(self, request: Describe | Probe) -> Answer:
         if isinstance(request, Probe):
@@ -208,11 +186,11 @@ class Trainer:
         try:
             self._import(plan.model)
         except UsageError as error:
-            self._answer(_refusal(plan.model.name, error))
+            self._parent.answer(Refused.of(error))
             return
         with output_to(plan.folder / OUTPUT_LOG), SystemSampler(self._sampled):
             result = training_loop.train(plan, self._load, self._engine, _TrialListener(self, plan))
-        self._answer(messages.Ended(result=result))
+        self._parent.answer(messages.Ended(result=result))
 
     def _load(self, plan: TrialPlan) -> data.TrainingData:
         """The plan's rows, kept from trial to trial.
@@ -226,11 +204,11 @@ class Trainer:
         return self._data[1]
 
     def _sampled(self, sample: SystemSample) -> None:
-        self._answer(SystemSampled(sample=sample))
+        self._parent.answer(SystemSampled(sample=sample))
 
     def reported(self, report: EpochReport) -> None:
         """Answers with an epoch's report."""
-        self._answer(EpochEnded(report=report))
+        self._parent.answer(EpochEnded(report=report))
 
     def stops_after(self, plan: TrialPlan, report: EpochReport) -> bool:
         """Whether the driver asks the trial to stop after this epoch; waits briefly for that."""
@@ -260,16 +238,13 @@ class _TrialListener:
         return self._trainer.is_pruned(self._plan)
 
 
-def _refusal(model: str, error: Exception) -> messages.Refused:
+def _refusal(model: str, error: Exception) -> Refused:
     """The answer for an error; one that is not of tuner's own comes from the model's code."""
-    ours = isinstance(error, UsageError | DataError | ModelError)
-    return messages.Refused(
-        error=type(error).__name__ if ours else "ModelError",
-        message=str(error)
-        if ours
-        else f"{model}: {type(error).__name__}: {user_error_message(error)}",
-        traceback="".join(traceback.format_exception(error)),
-    )
+    if isinstance(error, UsageError | DataError | ModelError):
+        return Refused.of(error)
+    ours = ModelError(f"{model}: {type(error).__name__}: {user_error_message(error)}")
+    ours.__cause__ = error
+    return Refused.of(ours)
 
 
 def main() -> None:
@@ -284,24 +259,9 @@ def main() -> None:
     kind: Literal["cpu", "gpu"] = "gpu" if options.gpu else "cpu"
     device = Device(kind, options.cpus, options.gpu, options.threads)
     os.sched_setaffinity(0, device.cpus)
-    trainer = Trainer(requests=_taken_stdin(), answers=_taken_stdout(), device=device)
+    trainer = Trainer(device)
     trainer.start(backends.start(options.backend, threads=device.threads))
     trainer.serve()
-
-
-def _taken_stdin() -> BinaryIO:
-    """The stream of requests; other readers of stdin find it at its end."""
-    requests = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
-    with Path(os.devnull).open("rb") as nothing:
-        os.dup2(nothing.fileno(), sys.stdin.fileno())
-    return requests
-
-
-def _taken_stdout() -> TextIO:
-    """The stream for answers; other output to stdout goes to stderr, the log."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    return answers
 
 
 if __name__ == "__main__":

@@ -6,15 +6,13 @@ The driver appends to spools and goes on training; the process started here does
 import json
 import os
 import queue
-import subprocess
-import sys
+import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
+from tuner.children import Child
 from tuner.tracking.settings import TrackingSettings
 
 _ENDING_S = 5.0
@@ -27,8 +25,7 @@ _STARTING_S = 120.0
 class Shipper:
     """A running shipper process for one study folder.
 
-    It has its own process group, so that Ctrl-C reaches only the driver. It notices the driver's
-    death by the end of the pipe between them.
+    It notices the driver's death by the end of its input, and then ships what is left.
     """
 
     def __init__(
@@ -42,7 +39,11 @@ class Shipper:
         self._pending: int | None = None
         self._started = threading.Event()
         self._found: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
-        self._process = _start(study_folder, settings, drain_timeout_s, self.log)
+        command = ["-m", "tuner.tracking.shipping.shipper_process", str(study_folder)]
+        command += [f"--experiment={settings.experiment}", f"--drain-timeout-s={drain_timeout_s}"]
+        command += [f"--artifact-root={settings.artifact_root}"]
+        environment = os.environ | {"MLFLOW_TRACKING_URI": settings.uri}
+        self._process = Child(command, output=self.log, env=environment)
         self._reader = threading.Thread(target=self._listen, name="shipper", daemon=True)
         self._reader.start()
 
@@ -54,7 +55,7 @@ class Shipper:
     @property
     def alive(self) -> bool:
         """Whether the process runs. It never ends by itself before `finish`."""
-        return self._process.poll() is None
+        return not self._process.ends(0)
 
     @property
     def pending(self) -> int | None:
@@ -81,69 +82,25 @@ class Shipper:
         code 0: everything is in MLflow. 3: MLflow stayed away. 1: see `refusal`. 143 or negative:
         the time was over, and the process was ended. The spools keep what is not shipped.
         """
-        _stdin(self._process).close()
+        self._process.close_input()
         began = time.monotonic()
-        while self._process.poll() is None:
-            left = timeout_s() - (time.monotonic() - began)
-            if left <= 0:
-                self._end()
+        while (left := timeout_s() - (time.monotonic() - began)) > 0:
+            if self._process.ends(min(left, _ASK_S)):
                 break
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(min(left, _ASK_S))
+        else:
+            self._process.terminate()
+        code = self._process.wait(_ENDING_S)
         self._reader.join()
-        return self._process.returncode
-
-    def _end(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(_ENDING_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        return -signal.SIGKILL if code is None else code
 
     def _listen(self) -> None:
-        stdout = self._process.stdout
-        assert stdout is not None
-        with stdout:
-            for line in stdout:
-                message = json.loads(line)
-                if "run_id" in message:
-                    self._found.put((message["uid"], message["run_id"]))
-                elif "refused" in message:
-                    self.refusal = message["refused"]
-                else:
-                    self._pending = message["pending"]
-                self._started.set()
+        for line in self._process.lines():
+            message = json.loads(line)
+            if "run_id" in message:
+                self._found.put((message["uid"], message["run_id"]))
+            elif "refused" in message:
+                self.refusal = message["refused"]
+            else:
+                self._pending = message["pending"]
+            self._started.set()
         self._started.set()
-
-
-def _start(
-    study_folder: Path, settings: TrackingSettings, drain_timeout_s: float, log: Path
-) -> "subprocess.Popen[bytes]":
-    # -P: no file in the working folder may replace a module of the same name.
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "tuner.tracking.shipping.shipper_process",
-        str(study_folder),
-    ]
-    options = {
-        "--artifact-root": settings.artifact_root,
-        "--experiment": settings.experiment,
-        "--drain-timeout-s": str(drain_timeout_s),
-    }
-    with log.open("ab") as stderr:
-        return subprocess.Popen(
-            [*command, *(f"{key}={value}" for key, value in options.items())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            env={**os.environ, "MLFLOW_TRACKING_URI": settings.uri},
-            process_group=0,
-        )
-
-
-def _stdin(process: "subprocess.Popen[bytes]") -> IO[bytes]:
-    assert process.stdin is not None
-    return process.stdin

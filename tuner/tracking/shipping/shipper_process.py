@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuner.children import take_streams
 from tuner.errors import ExitCode, RefusedError, UnavailableError
 from tuner.startup import configure_process
 from tuner.tracking.settings import TrackingSettings, prepare_mlflow_environment
@@ -30,17 +31,17 @@ from tuner.tracking.spool.shipped import Survey
 if TYPE_CHECKING:
     from tuner.tracking.shipping.study_shipper import StudyShipper
 
-_STDIN, _STDOUT, _STDERR = 0, 1, 2
 _SHORTEST_WAIT_S, _LONGEST_IDLE_S, _LONGEST_OUTAGE_S = 0.1, 1.0, 8.0
 
 _logger = logging.getLogger(__name__)
 
 
 class DriverWatch:
-    """Notices when the driver is gone or this process is told to end."""
+    """Notices when the driver is gone, with the end of `requests`, or this process is to end."""
 
-    def __init__(self) -> None:
+    def __init__(self, requests: int) -> None:
         self.driver_gone = False
+        self._requests = requests
         self.terminated = False
         self._wakeups, wakeup = os.pipe()
         os.set_blocking(wakeup, False)
@@ -49,9 +50,9 @@ class DriverWatch:
 
     def wait(self, timeout_s: float) -> None:
         """Waits for either of them, `timeout_s` seconds at most."""
-        watched = [self._wakeups] if self.driver_gone else [self._wakeups, _STDIN]
+        watched = [self._wakeups] if self.driver_gone else [self._wakeups, self._requests]
         readable, _, _ = select.select(watched, [], [], timeout_s)
-        if _STDIN in readable and not os.read(_STDIN, 4096):
+        if self._requests in readable and not os.read(self._requests, 4096):
             self.driver_gone = True
 
     def _on_terminate(self, _signal: int, _frame: object) -> None:
@@ -59,14 +60,10 @@ class DriverWatch:
 
 
 class Report:
-    """Reports to the driver, each fact once. The driver may be gone.
+    """Reports to the driver, each fact once. The driver may be gone."""
 
-    Redirects what libraries print from standard output to standard error.
-    """
-
-    def __init__(self) -> None:
-        self._output = os.dup(_STDOUT)
-        os.dup2(_STDERR, _STDOUT)
+    def __init__(self, answers: int) -> None:
+        self._answers = answers
         self._runs: dict[str, str] = {}
         self._pending: int | None = None
 
@@ -85,7 +82,7 @@ class Report:
 
     def _say(self, message: dict[str, object]) -> None:
         try:
-            os.write(self._output, json.dumps(message).encode() + b"\n")
+            os.write(self._answers, json.dumps(message).encode() + b"\n")
         except BrokenPipeError:
             _logger.debug("the driver is gone")
 
@@ -157,12 +154,13 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the process. Ignores Ctrl-C: the driver reacts to it and closes standard input."""
     configure_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    watch = DriverWatch()
+    requests, answers = take_streams()
+    watch = DriverWatch(requests)
     arguments = _parser().parse_args(argv)
     settings = TrackingSettings(
         arguments.tracking_uri, arguments.artifact_root, arguments.experiment
     )
-    report = Report()
+    report = Report(answers)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     prepare_mlflow_environment()
     from tuner.tracking.runs.drawing_process import DrawingProcess
