@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 from tests.tracking.recorder import Recorder, summary
 from tests.tracking.servers import Server
 from tests.waiting import wait_until
+from tests.workers.conftest import is_gone
 from tuner.errors import ExitCode
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipping.shipper import Shipper
@@ -200,6 +201,29 @@ def test_a_driver_that_dies_leaves_nothing_behind(
     wait_until(lambda: not Path(f"/proc/{int(driver.stdout)}").exists())
     assert survey(recorder.folder).pending == 0
     assert statuses(local)["sweep"] == "FINISHED"
+
+
+FORKS = """
+import os, signal, sys
+from pathlib import Path
+if "tuner.tracking.shipping.shipper_process" in sys.orig_argv and not os.fork():
+    Path(__file__).with_name("new").write_text(str(os.getpid()))
+    Path(__file__).with_name("new").rename(Path(__file__).with_name("forked"))
+    signal.pause()
+"""
+
+
+def test_one_that_dies_is_missed_though_what_it_forked_holds_the_pipe(
+    tmp_path: Path, local: TrackingSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(FORKS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    shipper = Shipper(tmp_path / "study", local)
+    wait_until((tmp_path / "forked").exists)
+    os.kill(shipper.pid, signal.SIGKILL)
+    wait_until(lambda: not shipper.alive)
+    assert shipper.finish(lambda: 10) == -signal.SIGKILL
+    wait_until(lambda: is_gone(int((tmp_path / "forked").read_text())))
 
 
 def test_ctrl_c_does_not_end_it_but_sigterm_does(
