@@ -2,7 +2,8 @@
 
     TUNER_HOME=... python -m benchmarks.drive WAY SAMPLER TRIALS [--profile]
 
-WAY is `tuner`, `long epochs` or `stock`. With `--profile` it prints where the time went.
+WAY is `tuner`, `long epochs`, `stock` or `prepared stock`. With `--profile` it prints where the
+time went.
 """
 
 import argparse
@@ -21,9 +22,10 @@ from typing import Any
 from unittest.mock import patch
 
 import optuna
+from optuna.storages import RDBStorage
 
 from benchmarks.instant_pool import InstantPool
-from benchmarks.overhead import EPOCHS, WORKERS, Sample
+from benchmarks.overhead import EPOCHS, WAYS, WORKERS, Sample
 from tuner.datasets.store import DatasetInfo
 from tuner.driver.driver_loop import Driver
 from tuner.driver.plans import Planner
@@ -110,13 +112,12 @@ def driven(home: Home, database: Database, spec: StudySpec) -> Sample:
     return stopwatch.sample(spec.trials)
 
 
-def stock(home: Home, spec: StudySpec) -> Sample:
+def stock(spec: StudySpec, storage: RDBStorage | str) -> Sample:
     """What Optuna's own ask and tell take, `WORKERS` trials open at once."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    url = os.environ["TUNER_STORAGE_URL"].replace("postgresql:", "postgresql+psycopg:")
     study = optuna.create_study(
         study_name=spec.name,
-        storage=url or f"sqlite:///{home.root}/stock.db",
+        storage=storage,
         direction=spec.objective.direction,
         sampler=optuna_samplers.sampler(spec, seed=0),
         pruner=optuna_samplers.pruner(spec),
@@ -138,6 +139,11 @@ def stock(home: Home, spec: StudySpec) -> Sample:
             trial.should_prune()
             waiting.append((trial, epoch + 1))
     return stopwatch.sample(spec.trials)
+
+
+def _stock_url(home: Home) -> str:
+    url = os.environ["TUNER_STORAGE_URL"].replace("postgresql:", "postgresql+psycopg:")
+    return url or f"sqlite:///{home.root}/stock.db"
 
 
 def study_spec(sampler: str, count: int) -> StudySpec:
@@ -179,7 +185,7 @@ def _dataset(folder: Path) -> DatasetInfo:
 def main() -> None:
     """Drives one study and prints the sample as JSON."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("way", choices=["tuner", "long epochs", "stock"])
+    arguments.add_argument("way", choices=WAYS)
     arguments.add_argument("sampler")
     arguments.add_argument("trials", type=int)
     arguments.add_argument("--profile", action="store_true")
@@ -190,7 +196,12 @@ def main() -> None:
     importance.load()
     profile = cProfile.Profile()
     with open_database(home) as database, profile if asked.profile else nullcontext():
-        sample = stock(home, spec) if asked.way == "stock" else driven(home, database, spec)
+        if asked.way == "stock":
+            sample = stock(spec, _stock_url(home))
+        elif asked.way == "prepared stock":
+            sample = stock(spec, database.storage)
+        else:
+            sample = driven(home, database, spec)
     if asked.profile:
         pstats.Stats(profile).sort_stats("cumulative").print_stats(50)
     sys.stdout.write(json.dumps(sample) + "\n")

@@ -17,7 +17,9 @@ sample is a process and a database of its own; milliseconds a trial, imports lef
 Reports wait up to a second for one another. Trainers that answer at once let all reports of a
 trial wait together, real ones with long epochs none: `long epochs` writes and refreshes at
 every report. `stock` is Optuna alone as its documentation has it (ask, report, should_prune,
-tell; SQLite as it comes), with as many trials open at once; no ledger, no spools.
+tell; SQLite as it comes), with as many trials open at once; no ledger, no spools. `prepared
+stock` is the same on the storage that tuner prepares: SQLite with WAL and transactions that lock
+when they begin, PostgreSQL with a check of each pooled connection.
 """
 
 import argparse
@@ -34,6 +36,7 @@ from benchmarks.process import python, run_process
 
 WORKERS, EPOCHS = 8, 10
 _MOST_STOCK_TRIALS = 100
+WAYS = ("tuner", "long epochs", "stock", "prepared stock")
 MEASURES = ("all", "processor", "ask", "report", "tell", "journal", "ledger")
 
 Sample = dict[str, float]
@@ -44,7 +47,7 @@ class Case:
     """One kind of study."""
 
     way: str
-    """`tuner`, `long epochs` or `stock`."""
+    """One of `WAYS`."""
     sampler: str
     database: str
     trials: int
@@ -103,10 +106,9 @@ def _cases(asked: argparse.Namespace, databases: list[str]) -> Iterator[Case]:
     for trials in asked.trials:
         for database in databases:
             for sampler in asked.samplers:
-                yield Case("tuner", sampler, database, trials)
-                yield Case("long epochs", sampler, database, trials)
-                if trials <= _MOST_STOCK_TRIALS:
-                    yield Case("stock", sampler, database, trials)
+                for way in WAYS:
+                    if way != "stock" or trials <= _MOST_STOCK_TRIALS:
+                        yield Case(way, sampler, database, trials)
 
 
 def _arguments() -> argparse.Namespace:

@@ -224,8 +224,8 @@ class Bench:
     def ledger(self, spec: StudySpec, driver: str | None = None) -> Ledger:
         return Ledger(self.database, spec.name, driver)
 
-    def trials(self, spec: StudySpec, driver: str | None = None) -> Trials:
-        return Trials(self.database, spec, driver)
+    def trials(self, spec: StudySpec) -> Trials:
+        return Trials(self.database, spec)
 
     def journal(self, spec: StudySpec, leads: Callable[[], bool] = lambda: True) -> Journal:
         return Journal(self.home, self.record(spec), UNKNOWN, leads=leads, say=self.said.append)

@@ -116,8 +116,8 @@ def test_a_replay_goes_as_the_study_would(
 ) -> None:
     spec = study(pair)
     Catalog(database).create(spec, "study.yaml", (), dataset)
-    with DriverLease(database, spec.name, "home", lease_s=60) as member:
-        trials = Trials(database, spec, member.uid)
+    with DriverLease(database, spec.name, "home", lease_s=60):
+        trials = Trials(database, spec)
         for expected in replay(spec, table, workers=1).trials:
             claim = Claim(
                 slot=expected.number, number=0, uid=f"{expected.number}", predecessor=None

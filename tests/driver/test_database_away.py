@@ -13,6 +13,7 @@ from tests.proxy import Proxy, before_postgresql
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import UnavailableError
 from tuner.home import Home
+from tuner.search.trials import stored_result
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog
@@ -71,7 +72,7 @@ def exactly_once(bench: Bench, spec: StudySpec) -> None:
     assert Counter(row.user_attrs["slot"] for row in rows) == Counter(range(spec.trials))
     for row in rows:
         assert row.state.is_finished()
-        assert sorted(row.intermediate_values) == list(range(1, row.user_attrs["epochs"] + 1))
+        assert sorted(row.intermediate_values) == list(range(1, stored_result(row).epochs + 1))
     attempts = bench.ledger(spec).attempts()
     assert [(each.slot, each.number) for each in attempts] == [(n, 0) for n in range(spec.trials)]
     assert all(each.final for each in attempts)

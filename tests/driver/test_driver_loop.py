@@ -8,6 +8,7 @@ from optuna.trial import TrialState as RowState
 from sqlalchemy import event
 
 from tests.bench import Bench, ScriptedPool
+from tuner.search.trials import stored_result
 from tuner.spec.study_spec import StudySpec
 from tuner.study.driver_events import ProgressEvent, SetupStep, TrialDone, TrialHandedBack
 from tuner.study.summary import StudySummary
@@ -79,7 +80,7 @@ def test_a_trials_value_is_its_best_epoch_the_earliest_on_ties(
 
     row = bench.trials(study_spec()).all()[0]
     assert summary.trials[0].value == row.value == 0.9
-    assert row.user_attrs["best_epoch"] == 2
+    assert stored_result(row).best_epoch == 2
     assert row.intermediate_values == curve
 
 
@@ -143,7 +144,7 @@ def test_a_failed_trial_is_data_and_the_study_goes_on(
     assert not summary.all_failed
     failed = bench.trials(study_spec()).by_slot()[2]
     assert failed.state is RowState.FAIL
-    assert failed.user_attrs["error"] == "ValueError: by script"
+    assert stored_result(failed).error == "ValueError: by script"
     assert any(isinstance(e, TrialDone) and e.reason == "ValueError: by script" for e in heard)
 
 

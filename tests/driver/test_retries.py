@@ -5,6 +5,7 @@ from collections.abc import Callable
 from optuna.trial import TrialState as RowState
 
 from tests.bench import Bench, ScriptedPool, first_told
+from tuner.search.trials import stored_result
 from tuner.spec.study_spec import StudySpec
 from tuner.tracking.spool.spool_events import AttemptEnded, AttemptStarted
 from tuner.training.plan import CHECKPOINT, TrialPlan
@@ -90,4 +91,4 @@ def test_a_retry_is_not_pruned_by_what_the_attempt_before_it_reported(
     row = bench.trials(spec).by_slot()[1]
     assert row.state is RowState.PRUNED
     assert {epoch for slot, attempt, epoch in trained if (slot, attempt) == (1, 1)} == {1, 2}
-    assert row.user_attrs["epochs"] == len(row.intermediate_values) == 2
+    assert stored_result(row).epochs == len(row.intermediate_values) == 2

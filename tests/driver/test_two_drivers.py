@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.bench import Bench
 from tuner.home import Home
+from tuner.search.trials import stored_result
 from tuner.spec.study_spec import StudySpec
 from tuner.tracking.spool.spool import read_events
 from tuner.tracking.spool.spool_events import StudyProgressed
@@ -57,7 +58,7 @@ def test_they_share_its_trials_and_end_with_exactly_as_many(
     rows = each_bench.trials(spec).all()
     assert [row.number for row in rows] == list(range(TRIALS))
     assert sorted(row.user_attrs["slot"] for row in rows) == list(range(TRIALS))
-    assert all(row.state.is_finished() and row.user_attrs["epochs"] > 0 for row in rows)
+    assert all(row.state.is_finished() and stored_result(row).epochs > 0 for row in rows)
     attempts = each_bench.ledger(spec).attempts()
     assert len({attempt.driver for attempt in attempts}) == len(drivers)
     assert max(_trials_told(home) for home in homes) == TRIALS

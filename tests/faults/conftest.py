@@ -25,6 +25,7 @@ from sklearn.datasets import load_digits
 from tests.faults.kill_points import SITE, KillPoint
 from tests.waiting import LONGEST_S, wait_until
 from tuner.home import Home
+from tuner.search.trials import stored_result
 from tuner.storage.attempts import Attempt, Ledger
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog
@@ -203,7 +204,9 @@ class Place:
     def _best(self) -> list[optuna.trial.FrozenTrial]:
         """Those whose models are kept."""
         completed = [row for row in self.trials() if row.state is TrialState.COMPLETE]
-        return sorted(completed, key=lambda row: (-row.user_attrs["value"], row.number))[:KEPT]
+        return sorted(completed, key=lambda row: (-(stored_result(row).value or 0), row.number))[
+            :KEPT
+        ]
 
     def left_over(self) -> list[psutil.Process]:
         """Processes of this place that are still alive."""

@@ -14,6 +14,7 @@ import pytest
 from tests.disks import fill, small_disk
 from tests.faults.conftest import STUDY, Place, eventually, reached
 from tuner.errors import ExitCode
+from tuner.search.trials import stored_result
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_a_trial_that_runs_out_of_memory_fails_and_says_so(place: Place) -> None
     assert place.run() == 0
     place.check(trials=2, failed=1)
     (failed,) = [row for row in place.trials() if row.state.name == "FAIL"]
-    assert "out of memory" in failed.user_attrs["error"]
+    assert "out of memory" in stored_result(failed).error
 
 
 @pytest.mark.slow

@@ -137,7 +137,7 @@ class DriverHistories(RuleBasedStateMachine):
             database,
             lease,
             Ledger(database, name, lease.uid),
-            Trials(database, self.spec, lease.uid),
+            Trials(database, self.spec),
             LeaseMonitor(Drivers(database, name), lambda: self.now - born, home),
             home,
             self.now,

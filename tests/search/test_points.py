@@ -186,7 +186,7 @@ def test_a_grid_that_was_begun_in_another_order_is_trained_whole(
     order = [stated_point(spec, point * seeds, {}) for point in range(8)]
     begun = [order[each] for each in (1, 7, 0, 4)[: 4 // seeds]]
     driver = bench.member(spec, lease_s=2)
-    ledger, trials = bench.ledger(spec, driver), bench.trials(spec, driver)
+    ledger, trials = bench.ledger(spec, driver), bench.trials(spec)
     for point in begun:
         ledger.enqueue(point)
     claims = [ledger.claim(4, lambda _: True, lambda slot: slot % seeds == 0) for _ in range(4)]

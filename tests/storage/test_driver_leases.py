@@ -172,7 +172,7 @@ def test_who_was_given_up_commits_nothing_more(each_bench: Bench, study_spec: Sp
     spec = study_spec()
     each_bench.record(spec)
     with other_driver(each_bench, spec) as (database, member):
-        ledger, trials = Ledger(database, "small", member.uid), Trials(database, spec, member.uid)
+        ledger, trials = Ledger(database, "small", member.uid), Trials(database, spec)
         claimed = claim(ledger)
         opened = trials.open(claimed)
         (present,) = Drivers(each_bench.database, "small").registered()
@@ -210,7 +210,7 @@ def test_a_row_that_was_told_is_closed_as_it_was_told(each_bench: Bench, study_s
     spec = study_spec()
     each_bench.record(spec)
     with other_driver(each_bench, spec) as (database, member):
-        trials = Trials(database, spec, member.uid)
+        trials = Trials(database, spec)
         trials.fail(trials.open(claim(Ledger(database, "small", member.uid))), "as it says")
         (present,) = Drivers(each_bench.database, "small").registered()
         (closed,) = end_driver(each_bench.database, "small", present)
@@ -225,7 +225,7 @@ def test_a_driver_takes_over_what_another_left_and_closes_its_run(
     each_bench.record(spec)
     with other_driver(each_bench, spec) as (database, member):
         claimed = claim(Ledger(database, "small", member.uid))
-        Trials(database, spec, member.uid).open(claimed)
+        Trials(database, spec).open(claimed)
         stop_beating(member)
 
         summary = each_bench.run(spec, scripted(), lease_s=LEASE_S)

@@ -48,7 +48,7 @@ def open_two_attempts(bench: Bench, spec: StudySpec) -> None:
     """One is in progress, one was handed back."""
     bench.stack.enter_context(only_driver(bench.home, spec.name))
     driver = bench.member(spec)
-    ledger, trials = bench.ledger(spec, driver), bench.trials(spec, driver)
+    ledger, trials = bench.ledger(spec, driver), bench.trials(spec)
     for handed_back in (False, True):
         claim = ledger.claim(spec.slots, lambda _: True, lambda _: False)
         assert claim is not None

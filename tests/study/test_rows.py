@@ -1,7 +1,9 @@
 """What memory says of a study's rows is what the database says, once it is written."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import pytest
@@ -21,8 +23,8 @@ RATE, SIZE = FloatDistribution(1e-4, 1e-1, log=True), CategoricalDistribution((1
 
 
 def rows_of(bench: Bench, spec: StudySpec) -> OptunaRows:
-    driver = bench.member(spec)
-    return OptunaRows(bench.database, spec.name, driver)
+    bench.record(spec)
+    return OptunaRows(bench.database, spec.name)
 
 
 def new_row(rows: OptunaRows, slot: int = 0) -> int:
@@ -71,7 +73,7 @@ def test_what_is_written_is_what_optuna_reads(each_bench: Bench, study_spec: Spe
     assert stored(each_bench, rows) == remembered(rows)
     rows.set_trial_state_values(trial, TrialState.COMPLETE, [0.25])
     assert stored(each_bench, rows) == remembered(rows)
-    assert remembered(OptunaRows(each_bench.database, "small", None)) == []  # until it is refreshed
+    assert remembered(OptunaRows(each_bench.database, "small")) == []  # until it is refreshed
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
@@ -132,13 +134,14 @@ def test_a_held_row_is_ours_until_it_is_released(bench: Bench, study_spec: Spec)
     assert ours.get_trial(trial).user_attrs["who"] == "they"
 
 
-def test_a_refusal_leaves_nothing_half_written(each_bench: Bench, study_spec: Spec) -> None:
+def test_a_row_that_another_driver_ended_in_another_way_is_not_ended_again(
+    each_bench: Bench, study_spec: Spec
+) -> None:
     ours, theirs = (rows_of(each_bench, study_spec()) for _ in range(2))
     trial = new_row(ours)
     theirs.refresh()
     theirs.set_trial_state_values(trial, TrialState.FAIL)
     before = stored(each_bench, ours)
-    ours.set_trial_user_attr(trial, "new", 1)
 
     with pytest.raises(UpdateFinishedTrialError):
         ours.set_trial_state_values(trial, TrialState.COMPLETE, [0.5])
@@ -146,7 +149,46 @@ def test_a_refusal_leaves_nothing_half_written(each_bench: Bench, study_spec: Sp
     assert stored(each_bench, ours) == before
 
 
-def test_who_was_given_a_row_sees_no_later_change(bench: Bench, study_spec: Spec) -> None:
+def test_a_write_whose_answer_was_lost_is_repeated_without_effect(
+    each_bench: Bench, study_spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = rows_of(each_bench, study_spec())
+    with each_bench.database.retrying(stopped=lambda: False, say=print):
+        for lost in count():
+            with one_answer_lost(each_bench, lost, monkeypatch) as commits:
+                trial = new_row(rows, slot=lost)
+                change_everything(rows, trial)
+                rows.set_trial_state_values(trial, TrialState.COMPLETE, [0.25])
+
+            assert stored(each_bench, rows) == remembered(rows)
+            assert [row.user_attrs["slot"] for row in rows.all()] == list(range(lost + 1))
+            if next(commits) <= lost:
+                break
+    assert lost > 10
+
+
+@contextmanager
+def one_answer_lost(
+    bench: Bench, number: int, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Iterator[int]]:
+    """Fails after the commit of this number, as if the connection was lost before the answer.
+
+    Yields a counter of the commits.
+    """
+    dialect = bench.database.engine.dialect
+    commit, commits = dialect.do_commit, count()
+
+    def commit_and_fail(connection: Any) -> None:
+        commit(connection)
+        if next(commits) == number:
+            raise dialect.loaded_dbapi.OperationalError("the answer was lost")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(dialect, "do_commit", commit_and_fail)
+        yield commits
+
+
+def test_a_row_that_was_given_out_never_changes(bench: Bench, study_spec: Spec) -> None:
     rows = rows_of(bench, study_spec())
     trial = new_row(rows)
     (given_before,) = rows.get_all_trials(rows.study_id, deepcopy=False)

@@ -29,13 +29,16 @@ from tuner.study.summary import StudySummary, plan_of
 from tuner.tracking.settings import TrackingSettings
 from tuner.workers.pool import TrainerPool
 
-_SHIPPING_S = 90.0
 _SHIPPING_WHEN_STOPPED_S = 5.0
 
 
 def shipping_patience_s(*, stopped: bool) -> float:
-    """Seconds that a driver waits for MLflow when it leaves. The next run ships the rest."""
-    return _SHIPPING_WHEN_STOPPED_S if stopped else _SHIPPING_S
+    """Seconds that a driver waits for its shipper when it leaves. The next run ships the rest.
+
+    Without an order to stop there is no limit: the shipper gives up by itself when MLflow has
+    taken nothing for a minute.
+    """
+    return _SHIPPING_WHEN_STOPPED_S if stopped else math.inf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +86,7 @@ class DriverSession:
                 self._open(peers, ledger, journal)
                 driver = Driver(
                     planner=self.planner,
-                    trials=Trials(self.database, self.record.spec, lease.uid),
+                    trials=Trials(self.database, self.record.spec),
                     ledger=ledger,
                     pool=self.pool,
                     journal=journal,

@@ -1,13 +1,12 @@
 """Finds the trial to promote: the best completed one of a study, or a given one."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from tuner.errors import RefusedError, UsageError
 from tuner.home import Home
 from tuner.promotion.candidate import Candidate, Validated
 from tuner.search.ranking import in_order, rank, trainings
-from tuner.search.trials import Trials
+from tuner.search.trials import StoredResult, Trials, stored_result
 from tuner.storage.code_versions import CodeVersions
 from tuner.storage.database import Database
 from tuner.storage.opening import open_database
@@ -30,17 +29,18 @@ def nominate(study: Study, number: int | None = None) -> Candidate:
     """
     summary = study.summary()
     trial = _best(summary) if number is None else _numbered(summary, number)
-    facts: dict[str, Any] = study.trials.by_slot()[trial.slot].user_attrs
+    result = stored_result(study.trials.by_slot()[trial.slot])
     if trial.run_id is None:
         raise RefusedError(
             f"trial {trial.number} of {study.name}: its MLflow run is not known yet; wait until "
             "its driver has shipped it, or run tuner sync on the machine that trained it; where "
             f"MLflow has the run already: tuner doctor {study.name} --fix"
         )
-    if "model_sha256" not in facts:
+    if not result.model_sha256:
         raise RefusedError(
             f"trial {trial.number} of {study.name}: its model could not be kept when it ended"
         )
+    assert result.value is not None, "a completed trial has a value"
     return Candidate(
         study=study.name,
         study_uid=study.record.uid,
@@ -48,15 +48,15 @@ def nominate(study: Study, number: int | None = None) -> Candidate:
         run_id=trial.run_id,
         params={**study.spec.fixed, **trial.params},
         metric=summary.metric,
-        value=facts["value"],
+        value=result.value,
         point=summary.best if number is None else None,
-        validated=_validated(study, facts),
+        validated=_validated(study, result),
         model=ModelPlan(name=study.spec.model, code_path=folders_here(study.record.code_path)),
         backend=study.spec.backend,
         pixels=study.spec.pixels,
         precision="float32" if study.spec.precision == "auto" else study.spec.precision,
-        model_sha256=facts["model_sha256"],
-        train_time_s=facts["train_time_s"],
+        model_sha256=result.model_sha256,
+        train_time_s=result.train_time_s,
         dataset=study.dataset(),
         promotion=study.spec.promotion,
     )
@@ -89,11 +89,11 @@ def find_code(home: Home, name: str, trial: int) -> Mapping[str, str]:
     with open_database(home) as database:
         rows = Trials(database, Catalog(database).get(name).spec).all()
         versions = CodeVersions(database, name).all()
-    digest = next((row.user_attrs.get("code") for row in rows if row.number == trial), None)
+    digest = next((stored_result(row).code for row in rows if row.number == trial), "")
     fitting = (
         each.files
         for each in reversed(versions)
-        if (each.from_trial <= trial if digest is None else each.digest == digest)
+        if (each.from_trial <= trial if not digest else each.digest == digest)
     )
     return next(fitting, {})
 
@@ -123,15 +123,15 @@ def _best(summary: StudySummary) -> TrialSummary:
     return summary.best.trial
 
 
-def _validated(study: Study, facts: Mapping[str, Any]) -> Validated | None:
+def _validated(study: Study, result: StoredResult) -> Validated | None:
     """The validation figures of the best epoch; None if the study has no validation rows."""
     if not study.spec.validation:
         return None
     return Validated(
         rows=study.spec.validation,
         split_seed=study.spec.seed,
-        loss=facts["best_metrics"]["val_loss"],
-        accuracy=facts["best_metrics"]["val_accuracy"],
+        loss=result.best_metrics["val_loss"],
+        accuracy=result.best_metrics["val_accuracy"],
     )
 
 

@@ -1,16 +1,19 @@
 """The trials of a study: one Optuna trial per slot, from its creation to its end."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Self
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from pydantic import ConfigDict, Field
 
 from tuner.search import optuna_samplers, points
 from tuner.search.importance import Importance, importance_of, varied, why_unknown
 from tuner.search.optuna_rows import OptunaRows
 from tuner.search.ranking import rank, trainings
+from tuner.spec.objective import Objective
 from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, Scalar
+from tuner.spec.section import Frozen
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import OPTUNA_STATES, Claim
 from tuner.storage.database import Database
@@ -20,8 +23,64 @@ from tuner.training.plan import EpochReport, Outcome, TrialResult
 _IMPORTANCE = "importance"
 """The study attribute that stores the last computed importance, for quick readers."""
 
+_RESULT = "result"
+"""The attribute of an Optuna trial that holds its `StoredResult`."""
+
 REFRESH_S = 1.0
 """Drivers read one another's reports, and write their own, at this interval."""
+
+
+class StoredResult(Frozen):
+    """The part of an ended trial's result that is stored with its Optuna trial.
+
+    It is one attribute, so that a retry replaces what an attempt before it has left.
+    """
+
+    model_config = ConfigDict(extra="ignore")  # a newer version may store more
+
+    epochs: int = 0
+    train_time_s: float = 0.0
+    total_time_s: float | None = None
+    best_epoch: int | None = None
+    value: float | None = None
+    """The objective at the best epoch."""
+    best_metrics: dict[str, float] = Field(default_factory=dict)
+    model_sha256: str = ""
+    """Empty if no model was kept."""
+    parameters: int | None = None
+    """The number of weights of the kept model."""
+    unpromotable: str = ""
+    remarks: tuple[str, ...] = ()
+    error: str = ""
+    code: str = ""
+    """Digest of the user's code that trained all epochs; empty if there is none."""
+
+    @classmethod
+    def of(cls, result: TrialResult, objective: Objective, code: str) -> Self:
+        """Takes what is stored from a result."""
+        best, model, error = result.best, result.model, result.error
+        return cls(
+            epochs=len(result.epochs),
+            train_time_s=result.timings.train_s,
+            total_time_s=result.timings.total_s,
+            best_epoch=result.best_epoch,
+            value=result.value(objective),
+            best_metrics={} if best is None else best.metrics,
+            model_sha256="" if model is None else model.sha256,
+            parameters=None if model is None else model.parameters,
+            unpromotable=result.unpromotable,
+            remarks=result.remarks,
+            error="" if error is None else f"{error.type}: {error.message}",
+            code=code,
+        )
+
+
+def stored_result(row: FrozenTrial) -> StoredResult:
+    """Returns what was stored when the trial ended; the default values before that.
+
+    Earlier versions of tuner stored each field as an attribute of its own.
+    """
+    return StoredResult.model_validate(row.user_attrs.get(_RESULT, row.user_attrs))
 
 
 @dataclass(frozen=True)
@@ -47,13 +106,13 @@ class Trials:
     or handed back, and by `flush`.
     """
 
-    def __init__(self, database: Database, spec: StudySpec, driver: str | None = None) -> None:
-        """Opens the trials: for the driver with this uid, or only to read if it is None.
+    def __init__(self, database: Database, spec: StudySpec) -> None:
+        """Opens the trials.
 
         Raises:
             RefusedError: the study was deleted.
         """
-        self._rows = OptunaRows(database, spec.name, driver)
+        self._rows = OptunaRows(database, spec.name)
         self._spec = spec
         self._distributions = optuna_samplers.distributions(spec)
         self._pruner = optuna_samplers.pruner(spec)
@@ -75,8 +134,8 @@ class Trials:
         """Returns the claimed slot's trial: that of the earlier attempts, or a new one.
 
         The sampler chooses the parameters that neither the study file nor the queued
-        configuration states. A new trial and its slot are written in one transaction, the
-        sampled parameters in another.
+        configuration states. A new trial is written with its slot and the stated parameters,
+        then each sampled parameter.
         """
         row = self.by_slot().get(claim.slot) if claim.predecessor else None
         self._rows.refresh(REFRESH_S)
@@ -127,24 +186,26 @@ class Trials:
         self._rows.release(opened.trial._trial_id)
 
     def tell(self, opened: OpenTrial, result: TrialResult, code: str = "") -> None:
-        """Ends the trial, with all attributes that promotion and reports need.
+        """Ends the trial, with the part of its result that promotion and reports need.
 
         Args:
             opened: the trial.
             result: its result.
             code: digest of the user's code that trained all its epochs; empty if there is none.
         """
-        facts = _facts(result, self._spec) | ({"code": code} if code else {})
-        for name, value in facts.items():
-            opened.trial.set_user_attr(name, value)
+        self._store(opened, StoredResult.of(result, self._spec.objective, code))
         completed = result.state is Outcome.COMPLETED
         value = result.value(self._spec.objective) if completed else None
         self._study().tell(opened.trial, value, state=OPTUNA_STATES[result.state])
 
     def fail(self, opened: OpenTrial, reason: str) -> None:
         """Ends the trial as failed."""
-        opened.trial.set_user_attr("error", reason)
+        self._store(opened, StoredResult(error=reason))
         self._study().tell(opened.trial, state=TrialState.FAIL)
+
+    def _store(self, opened: OpenTrial, result: StoredResult) -> None:
+        stored = result.model_dump(mode="json", exclude_defaults=True)
+        opened.trial.set_user_attr(_RESULT, stored)
 
     def importance(self) -> Importance:
         """Returns the last computed importance; empty if `why_no_importance` gives a reason."""
@@ -210,24 +271,3 @@ def _suggest(trial: Trial, name: str, domain: Domain) -> None:
         trial.suggest_float(name, domain.low, domain.last, step=domain.step, log=domain.log)
     else:
         trial.suggest_int(name, domain.low, domain.last, step=domain.step, log=domain.log)
-
-
-def _facts(result: TrialResult, spec: StudySpec) -> dict[str, Any]:
-    """Returns the attributes of a result that are stored with the trial."""
-    facts: dict[str, Any] = {
-        "epochs": len(result.epochs),
-        "train_time_s": result.timings.train_s,
-        "total_time_s": result.timings.total_s,
-    }
-    if result.best is not None:
-        facts |= {"best_epoch": result.best_epoch, "value": result.value(spec.objective)}
-        facts |= {"best_metrics": result.best.metrics}
-    if result.model is not None:
-        facts |= {"model_sha256": result.model.sha256, "parameters": result.model.parameters}
-    if result.unpromotable:
-        facts |= {"unpromotable": result.unpromotable}
-    if result.remarks:
-        facts |= {"remarks": list(result.remarks)}
-    if result.error is not None:
-        facts |= {"error": f"{result.error.type}: {result.error.message}"}
-    return facts

@@ -5,7 +5,6 @@ several drivers to do so. A slot is done when an attempt has a final outcome. It
 when an attempt handed it back.
 """
 
-import json
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -21,13 +20,11 @@ from tuner.errors import RefusedError
 from tuner.spec.search_space import Scalar
 from tuner.storage.database import Database
 from tuner.storage.tables import (
-    OPTUNA_STUDIES,
-    OPTUNA_TRIAL_ATTRIBUTES,
     OPTUNA_TRIALS,
-    SLOT,
     attempts,
     intact,
     queued_points,
+    rows_of_slot,
     studies,
 )
 from tuner.training.plan import Outcome
@@ -315,17 +312,7 @@ def _told_outcome(connection: Connection, study: str, slot: int) -> Outcome | No
 
     It is read from Optuna's tables, in the transaction that closes the attempt.
     """
-    owner, trial, attribute = OPTUNA_STUDIES.c, OPTUNA_TRIALS.c, OPTUNA_TRIAL_ATTRIBUTES.c
-    statement = (
-        select(trial.state)
-        .join(OPTUNA_STUDIES, owner.study_id == trial.study_id)
-        .join(OPTUNA_TRIAL_ATTRIBUTES, attribute.trial_id == trial.trial_id)
-        .where(
-            owner.study_name == study,
-            attribute.key == SLOT,
-            attribute.value_json == json.dumps(slot),
-        )
-    )
+    statement = rows_of_slot(OPTUNA_TRIALS.c.state, study, slot)
     state = connection.execute(statement).scalar()
     return outcome_of(TrialState[state]) if state else None
 

@@ -105,7 +105,7 @@ class DriverLease:
         row: dict[str, Any] = {"uid": self.uid, "study": self._study, "home": self._home}
         row |= {"host": process.host, "place": process.place, "pid": process.pid}
         row |= {"pid_started": process.started, "lease_s": self._lease_s, "beats": 0}
-        row |= {"writes": 0, "started_ms": now_ms()}
+        row |= {"started_ms": now_ms()}
         self._database.transact(partial(self._register, row))
         event.listen(self._database.engine, "commit", self._fence)
         self._heartbeat = threading.Thread(target=self._send_heartbeats, daemon=True)

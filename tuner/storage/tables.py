@@ -5,6 +5,7 @@ the desired state of a study, its drivers, the attempts at each slot, queued con
 accesses to test sets, and submitted study files.
 """
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -12,17 +13,20 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
+    ColumnElement,
     Dialect,
     Float,
     ForeignKey,
     ForeignKeyConstraint,
     Integer,
     MetaData,
+    Select,
     String,
     Table,
     Text,
     TypeDecorator,
     column,
+    select,
     table,
 )
 
@@ -41,6 +45,22 @@ OPTUNA_TRIAL_ATTRIBUTES = table(
 )
 SLOT = "slot"
 """The user attribute of an Optuna trial that holds its slot."""
+
+
+def rows_of_slot(wanted: ColumnElement[Any], study: str, slot: int) -> Select[Any]:
+    """Selects a column of the Optuna trials that have this slot in the study: one or none."""
+    owner, trial, attribute = OPTUNA_STUDIES.c, OPTUNA_TRIALS.c, OPTUNA_TRIAL_ATTRIBUTES.c
+    return (
+        select(wanted)
+        .select_from(OPTUNA_TRIALS)
+        .join(OPTUNA_STUDIES, owner.study_id == trial.study_id)
+        .join(OPTUNA_TRIAL_ATTRIBUTES, attribute.trial_id == trial.trial_id)
+        .where(
+            owner.study_name == study,
+            attribute.key == SLOT,
+            attribute.value_json == json.dumps(slot),
+        )
+    )
 
 
 metadata = MetaData()
@@ -140,7 +160,6 @@ drivers = Table(
     Column("pid_started", BigInteger, nullable=False),
     Column("lease_s", Float, nullable=False),
     Column("beats", BigInteger, nullable=False, default=0),  # counts heartbeats
-    Column("writes", BigInteger, nullable=False, default=0),  # counts transactions of trials
     Column("started_ms", BigInteger, nullable=False),
     Column("ended_ms", BigInteger),  # null while it may write
 )

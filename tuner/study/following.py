@@ -6,7 +6,7 @@ from collections.abc import Callable
 from optuna.trial import FrozenTrial
 
 from tuner.search.ranking import PointSummary
-from tuner.search.trials import Trials
+from tuner.search.trials import Trials, stored_result
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Attempt, Ledger, outcome_of
 from tuner.storage.drivers import Drivers
@@ -112,13 +112,13 @@ class Follower:
 
 
 def _end_of(row: FrozenTrial, outcome: Outcome, best: PointSummary | None) -> TrialDone:
-    facts = row.user_attrs
+    result = stored_result(row)
     return TrialDone(
         number=row.number,
         state=outcome,
-        value=facts.get("value", row.value),
-        best_epoch=facts.get("best_epoch"),
-        seconds=facts.get("total_time_s", 0.0),
-        reason=str(facts.get("error", "")).strip().partition("\n")[0],
+        value=row.value if result.value is None else result.value,
+        best_epoch=result.best_epoch,
+        seconds=result.total_time_s or 0.0,
+        reason=result.error.strip().partition("\n")[0],
         best=best,
     )

@@ -2,12 +2,11 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.search.ranking import PointSummary, rank, summary_of, trainings
-from tuner.search.trials import Trials
+from tuner.search.trials import StoredResult, Trials, stored_result
 from tuner.spec.section import Frozen
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import OPTUNA_STATES, Attempt, Ledger, outcome_of
@@ -132,28 +131,26 @@ def ended_summary(row: FrozenTrial) -> TrialSummary:
 
 
 def _summary(row: FrozenTrial, attempt: Attempt | None) -> TrialSummary:
-    facts: dict[str, Any] = row.user_attrs
+    result = stored_result(row)
     in_progress = attempt is not None and attempt.outcome is None
     return TrialSummary(
         number=row.number,
-        slot=facts[SLOT],
+        slot=row.user_attrs[SLOT],
         state=state_name(row.state, in_progress=in_progress),
         params=row.params,
-        value=_value(row),
-        epochs=facts.get("epochs", len(row.intermediate_values)),
-        duration_s=facts.get("total_time_s"),
+        value=row.value if result.value is None else result.value,
+        epochs=result.epochs or len(row.intermediate_values),
+        duration_s=result.total_time_s,
         run_id=None if attempt is None else attempt.run_id,
         uid=None if attempt is None else attempt.uid,
-        code=facts.get("code", ""),
-        remarks=tuple(facts.get("remarks", ())),
-        unpromotable=_unpromotable(row) if row.state is TrialState.COMPLETE else "",
+        code=result.code,
+        remarks=result.remarks,
+        unpromotable=_unpromotable(result) if row.state is TrialState.COMPLETE else "",
     )
 
 
-def _unpromotable(row: FrozenTrial) -> str:
-    facts: dict[str, Any] = row.user_attrs
-    kept = "model_sha256" in facts
-    return str(facts.get("unpromotable", "" if kept else "its model could not be kept"))
+def _unpromotable(result: StoredResult) -> str:
+    return result.unpromotable or ("" if result.model_sha256 else "its model could not be kept")
 
 
 def _standing(spec: StudySpec, states: Sequence[str], best: PointSummary | None) -> Standing:
@@ -165,8 +162,3 @@ def _standing(spec: StudySpec, states: Sequence[str], best: PointSummary | None)
         seeds=spec.seeds,
         best=best,
     )
-
-
-def _value(row: FrozenTrial) -> float | None:
-    value: float | None = row.user_attrs.get("value", row.value)
-    return value
