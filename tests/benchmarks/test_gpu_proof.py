@@ -55,7 +55,6 @@ def test_without_a_gpu_nothing_is_run_and_nothing_is_called_gpu(tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(480)
 def test_a_dry_run_passes_every_step_on_the_processor(tmp_path: Path) -> None:
     where = ["--wheels", str(tmp_path / "none"), "--results", str(tmp_path / "results")]
     done = subprocess.run(

@@ -13,7 +13,7 @@ from tests.tracking.ingress import Answer, ingress
 from tests.tracking.recorder import Recorder, report
 from tests.tracking.servers import Server
 from tests.tracking.store import Store, ship
-from tests.waiting import wait_until
+from tests.waiting import LONGEST_S, wait_until
 from tuner.errors import ExitCode, UnavailableError
 from tuner.tracking.inspection import look_at
 from tuner.tracking.mlflow.experiments import open_store
@@ -125,7 +125,7 @@ def test_an_ingress_without_a_server_behind_it_loses_nothing(
             away[0] = False
             recorder.parent(recorder.closed())
         finally:
-            code = shipper.finish(lambda: 60)
+            code = shipper.finish(lambda: LONGEST_S)
     assert (code, shipper.refusal) == (ExitCode.OK, "")
     runs = Store(settings).runs
     assert {run.info.status for run in runs.values()} == {"FINISHED"}

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 from tests.tracking.recorder import Recorder
 from tests.tracking.servers import Server, free_port
-from tests.waiting import wait_until
+from tests.waiting import LONGEST_S, wait_until
 from tuner.errors import ExitCode
 from tuner.tracking.runs.attempt_run import MODEL_ARTIFACT
 from tuner.tracking.shipping.shipper import Shipper
@@ -69,7 +69,7 @@ def test_models_and_tables_reach_a_bucket_through_the_server(
     stopped_server.artifacts = f"s3://{BUCKET}/mlflow"
     stopped_server.start()
     shipper = Shipper(recorder.folder, stopped_server.settings)
-    assert shipper.finish(lambda: 100) == ExitCode.OK
+    assert shipper.finish(lambda: LONGEST_S) == ExitCode.OK
 
     stored = {each["Key"]: each["Size"] for each in s3.list_objects_v2(Bucket=BUCKET)["Contents"]}
     (model,) = [key for key in stored if key.endswith(MODEL_ARTIFACT)]

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 
 from tests.tracking.recorder import Recorder, summary
 from tests.tracking.servers import Server
-from tests.waiting import wait_until
+from tests.waiting import LONGEST_S, wait_until
 from tests.workers.conftest import is_gone
 from tuner.errors import ExitCode
 from tuner.tracking.settings import TrackingSettings
@@ -92,7 +92,7 @@ def test_killed_again_and_again_it_ships_everything_once(
         kill_once_it_gets_on(shipper, recorder.folder)
     last = Shipper(recorder.folder, settings)
     started.append(last)
-    assert last.finish(lambda: 100) == ExitCode.OK
+    assert last.finish(lambda: LONGEST_S) == ExitCode.OK
     assert survey(recorder.folder).pending == 0
     assert_shipped_once(settings)
 
@@ -106,7 +106,7 @@ def test_a_lost_answer_repeats_nothing(
         through = replace(settings, uri=f"http://127.0.0.1:{port}")
         shipper = Shipper(recorder.folder, through)
         started.append(shipper)
-        assert shipper.finish(lambda: 100) == ExitCode.OK
+        assert shipper.finish(lambda: LONGEST_S) == ExitCode.OK
     assert dropped == {"runs/create", "runs/log-batch", "runs/log-inputs", "runs/update"}
     assert_shipped_once(settings)
 
@@ -168,7 +168,7 @@ def test_events_wait_for_a_server_that_is_down(
     assert dict(shipper.poll()).keys() == {recorder.study_uid, recorder.uid(0)}
     assert shipper.poll() == []
     recorder.parent(recorder.closed())
-    assert shipper.finish(lambda: 60) == ExitCode.OK
+    assert shipper.finish(lambda: LONGEST_S) == ExitCode.OK
     assert statuses(stopped_server.settings) == {"sweep": "FINISHED", "trial 0": "FINISHED"}
     assert shipper.log.read_text().count("events wait in the spool") == 1
 
@@ -180,7 +180,7 @@ def test_it_gives_up_on_a_server_that_stays_away(
     recorder.whole_study()
     shipper = Shipper(recorder.folder, stopped_server.settings, drain_timeout_s=0.5)
     started.append(shipper)
-    assert shipper.finish(lambda: 60) == ExitCode.UNAVAILABLE
+    assert shipper.finish(lambda: LONGEST_S) == ExitCode.UNAVAILABLE
     assert "giving up: 17 events wait in the spool" in shipper.log.read_text()
     assert survey(recorder.folder).pending == 17
 
@@ -253,7 +253,7 @@ def test_a_second_driver_learns_what_the_first_ones_shipper_does(
     recorder.parent(recorder.opened())
     wait_until(lambda: second.pending == 1)
     first.ship()
-    assert second.finish(lambda: 60) == ExitCode.OK
+    assert second.finish(lambda: LONGEST_S) == ExitCode.OK
     assert dict(second.poll()) == first.survey().runs != {}
     first.close()
 

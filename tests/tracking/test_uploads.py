@@ -13,7 +13,7 @@ from tests.disks import fill, small_disk
 from tests.proxy import Proxy
 from tests.tracking.recorder import Recorder
 from tests.tracking.servers import Server
-from tests.waiting import wait_until
+from tests.waiting import LONGEST_S, wait_until
 from tuner.errors import ExitCode
 from tuner.tracking.runs.attempt_run import MODEL_ARTIFACT
 from tuner.tracking.settings import TrackingSettings
@@ -67,7 +67,7 @@ def test_an_upload_that_is_cut_at_half_is_sent_again(
         shipper = Shipper(recorded.folder, replace(settings, uri=f"http://127.0.0.1:{proxy.port}"))
         wait_until(lambda: "is held up" in shipper.log.read_text())
         proxy.longest = None
-        assert shipper.finish(lambda: 100) == ExitCode.OK
+        assert shipper.finish(lambda: LONGEST_S) == ExitCode.OK
     assert model_of(settings, tmp_path / "fetched") == MODEL
 
 
@@ -80,5 +80,5 @@ def test_what_a_full_artifact_store_does_not_take_arrives_once_there_is_room(
     shipper = Shipper(recorded.folder, server.settings)
     wait_until(lambda: "events wait in the spool" in shipper.log.read_text())
     filler.unlink()
-    assert shipper.finish(lambda: 100) == ExitCode.OK
+    assert shipper.finish(lambda: LONGEST_S) == ExitCode.OK
     assert model_of(server.settings, tmp_path / "fetched") == MODEL

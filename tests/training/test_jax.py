@@ -29,7 +29,7 @@ on_jax = pytest.mark.skipif(not is_jax, reason="runs in the process that the con
 
 @pytest.mark.slow
 @pytest.mark.skipif(is_jax, reason="starts this very process")
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 def test_the_contract_holds_on_jax(tmp_path: Path) -> None:
     """Optimised less, since compiling takes most of the time."""
     files = ("test_engine.py", "test_random_networks.py", "test_jax.py")

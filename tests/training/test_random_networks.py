@@ -33,7 +33,7 @@ pytestmark = [
     pytest.mark.usefixtures("own_networks", "default_precision"),
     pytest.mark.filterwarnings("ignore:Gradients do not exist for variables:UserWarning"),
     pytest.mark.filterwarnings("ignore:The model does not have any trainable weights:UserWarning"),
-    pytest.mark.timeout(300 + 6 * NETWORKS),
+    pytest.mark.timeout(900 + 60 * NETWORKS),
 ]
 
 
