@@ -3,18 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.bench import Bench, Curve, ScriptedPool
-from tuner.search.importance import Importance, PacedImportance
 from tuner.spec.study_spec import StudySpec
-
-
-def test_what_was_answered_lately_is_not_asked_again() -> None:
-    answers: list[Importance] = [{}, {"a": 1.0}, {"a": 0.5}]
-    asked = list(answers)
-    paced = PacedImportance(lambda: asked.pop(0))
-
-    assert [paced.if_due() for _ in range(4)] == [{}, {"a": 1.0}, {}, {}]
-    assert asked == [{"a": 0.5}]
-
 
 Spec = Callable[..., StudySpec]
 
@@ -33,13 +22,13 @@ def test_importance_waits_for_ten_points_and_is_of_what_varied(
     )
     bench.run(few, scripted())
     trials = bench.trials(few)
-    assert trials.importance() == trials.compute_importance() == {}
+    assert trials.importance() == trials.store_importance() == {}
     assert trials.why_no_importance() == "it needs 10 points with all their seeds, and has 9"
 
     bench.run(enough, scripted())
     trials = bench.trials(enough)
     importance = trials.importance()
-    assert importance == trials.compute_importance()
+    assert trials.store_importance() == importance == trials.importance()
     assert list(importance) == ["learning_rate", "batch_size"]
     assert sum(importance.values()) == pytest.approx(1)
 
@@ -66,4 +55,4 @@ def test_importance_says_why_there_is_none(
     spec = study_spec(trials=10, baseline=[baseline] * 10)
     bench.run(spec, scripted(curve=curve))
     assert bench.trials(spec).why_no_importance() == reason
-    assert bench.trials(spec).compute_importance() == {}
+    assert bench.trials(spec).store_importance() == {}

@@ -17,7 +17,6 @@ from tuner.recording.shipping import DriverShipping
 from tuner.recovery.retention import BestModels, remove_checkpoints
 from tuner.recovery.takeover import PeerDrivers
 from tuner.search import points
-from tuner.search.importance import PacedImportance
 from tuner.search.trials import OpenTrial, Trials
 from tuner.storage.attempts import Claim, Ledger
 from tuner.storage.studies import DesiredState
@@ -116,7 +115,6 @@ class Driver:
         self._epoch_limit_s = epoch_limit_s
         self._stays = stays
         self._models = BestModels(planner.home, self._spec, ledger, journal, trials.all())
-        self._importance = PacedImportance(trials.compute_importance)
         self._active: dict[tuple[int, int], _Active] = {}
         self._listened = 0.0
         self._remarks: set[str] = set()
@@ -158,7 +156,7 @@ class Driver:
         self._models.consider(self._trials.all())  # others' trials may have ended since
         self._models.leave()
         summary = self.summary()
-        self._journal.study_progressed(summary, summary.trials, self._trials.compute_importance())
+        self._journal.study_progressed(summary, summary.trials, self._trials.store_importance())
         return summary
 
     def summary(self) -> StudySummary:
@@ -372,7 +370,7 @@ class Driver:
         standing = standing_of(self._spec, rows, self._ledger.open_attempts())
         ended = (row for row in rows if row.state.is_finished())
         news = [ended_summary(row) for row in ended if not self._journal.knows(row.number)]
-        self._journal.study_progressed(standing, news, self._importance.if_due())
+        self._journal.study_progressed(standing, news)
         return standing
 
     def _say(self, text: str) -> None:

@@ -108,12 +108,15 @@ class Journal:
         )
 
     def study_progressed(
-        self, standing: Standing, trials: Iterable[TrialSummary], importance: Importance
+        self,
+        standing: Standing,
+        trials: Iterable[TrialSummary],
+        importance: Importance | None = None,
     ) -> None:
         """Records progress, if this driver leads. Writes those of `trials` that have changed."""
         if self._leads():
             self._open()
-            self._progress(standing, trials, importance)
+            self._progress(standing, trials, importance or {})
 
     def _progress(
         self,

@@ -10,8 +10,7 @@ tenth it came first in half of them.
 """
 
 import math
-import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
 
 import optuna
@@ -22,10 +21,6 @@ from tuner.spec.objective import Direction
 LEAST_POINTS = 10
 """The smallest number of complete points for which importance is computed."""
 _BEST_POINTS, _BEST_SHARE = 5, 0.1
-
-_INTERVAL_S = 30.0
-_SHARE = 0.01
-"""The largest share of a driver's time that importance may take."""
 
 Importance = dict[str, float]
 """The share of the objective's variance that each parameter explains, the largest first."""
@@ -70,25 +65,3 @@ def _quantile(points: Sequence[FrozenTrial]) -> float:
 def load() -> None:
     """Imports what `importance_of` needs, such as scikit-learn. Takes two seconds, once."""
     import_module("optuna.importance")
-
-
-class PacedImportance:
-    """Limits how often importance is computed, since its cost grows with the number of trials.
-
-    The pause is 30 s, or 100 times the duration of the last computation if that is longer.
-    """
-
-    def __init__(self, compute: Callable[[], Importance]) -> None:
-        self._compute = compute
-        self._next = 0.0
-
-    def if_due(self) -> Importance:
-        """Returns the importance; empty during the pause, or if it is not known yet."""
-        began = time.monotonic()
-        if began < self._next:
-            return {}
-        found = self._compute()
-        ended = time.monotonic()
-        if found:
-            self._next = ended + max(_INTERVAL_S, (ended - began) / _SHARE)
-        return found

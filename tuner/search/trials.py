@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from pydantic import ConfigDict, Field
 
 from tuner.search import optuna_samplers, points
-from tuner.search.importance import Importance, importance_of, varied, why_unknown
+from tuner.search.importance import Importance, importance_of, why_unknown
 from tuner.search.optuna_rows import OptunaRows
 from tuner.search.ranking import rank, trainings
 from tuner.spec.objective import Objective
@@ -21,7 +21,7 @@ from tuner.storage.tables import SLOT
 from tuner.training.plan import EpochReport, Outcome, TrialResult
 
 _IMPORTANCE = "importance"
-"""The study attribute that stores the last computed importance, for quick readers."""
+"""The study attribute that stores the importance, and of how many points it is."""
 
 _RESULT = "result"
 """The attribute of an Optuna trial that holds its `StoredResult`."""
@@ -208,25 +208,29 @@ class Trials:
         opened.trial.set_user_attr(_RESULT, stored)
 
     def importance(self) -> Importance:
-        """Returns the last computed importance; empty if `why_no_importance` gives a reason."""
+        """Returns the importance; empty if `why_no_importance` gives a reason.
+
+        Computes it, unless the stored one is of as many points as there are now.
+        """
         if self.why_no_importance():
             return {}
-        names = varied(self._complete_points())
-        stored: Importance = self._study().user_attrs.get(_IMPORTANCE, {})
-        return {name: share for name, share in stored.items() if name in names}
+        points, stored = self._complete_points(), self._study().user_attrs.get(_IMPORTANCE, {})
+        if stored.get("points") == len(points):
+            shares: Importance = stored["shares"]
+            return shares
+        return importance_of(self._spec.objective.direction, points)
 
     def why_no_importance(self) -> str:
         """Returns why importance is not known, as text; empty if it can be computed."""
         self._rows.refresh(REFRESH_S)
         return why_unknown(self._spec.objective.direction, self._complete_points())
 
-    def compute_importance(self) -> Importance:
-        """Computes and stores the importance; empty if `why_no_importance` gives a reason."""
-        if self.why_no_importance():
-            return {}
-        found = importance_of(self._spec.objective.direction, self._complete_points())
-        self._study().set_user_attr(_IMPORTANCE, found)
-        return found
+    def store_importance(self) -> Importance:
+        """Stores the importance for quick readers, and returns it."""
+        if shares := self.importance():
+            stored = {"points": len(self._complete_points()), "shares": shares}
+            self._study().set_user_attr(_IMPORTANCE, stored)
+        return shares
 
     def _complete_points(self) -> list[FrozenTrial]:
         """Returns a trial for each point whose trainings have all completed, with their mean."""

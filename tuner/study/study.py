@@ -58,8 +58,8 @@ class Study:
     def importance(self) -> dict[str, float]:
         """Returns the importance of each parameter that varied; the values add up to 1.
 
-        A driver computes it about twice a minute and at its end. Empty while `why_no_importance`
-        returns a reason.
+        A driver stores it at its end. Until then it is computed on request, which takes some
+        seconds. Empty while `why_no_importance` returns a reason.
         """
         return self.trials.importance()
 

@@ -143,4 +143,4 @@ def _print_importance(opened: "Study") -> None:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in importance.items())
         typer.echo(f"importance: {shares}")
     elif opened.spec.domains:
-        typer.echo(f"importance: not known; {opened.why_no_importance() or 'a driver computes it'}")
+        typer.echo(f"importance: not known; {opened.why_no_importance()}")
