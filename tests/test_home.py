@@ -14,7 +14,7 @@ from tuner.errors import UnavailableError
 from tuner.home import Home
 
 
-def test_a_home_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     blocked = Home(tmp_path / "file" / "home")
     blocked.root.parent.write_text("a file where a folder should be")
 
@@ -22,7 +22,7 @@ def test_a_home_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         blocked.create()
 
 
-def test_a_home_is_for_its_owner_alone(tmp_path: Path) -> None:
+def test_only_its_owner_can_read_a_new_home(tmp_path: Path) -> None:
     made = Home(tmp_path / "new" / "home")
     made.create()
     assert made.root.stat().st_mode & 0o777 == 0o700
@@ -31,7 +31,7 @@ def test_a_home_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert made.root.stat().st_mode & 0o777 == 0o750
 
 
-def test_a_home_keeps_apart_what_studies_of_one_name_have_left(home: Home) -> None:
+def test_studies_of_one_name_have_separate_folders_in_a_home(home: Home) -> None:
     for _ in range(2):
         for uid in ("one", "other"):
             home.set_current("mine", uid)
@@ -67,7 +67,7 @@ MOVES = [
 
 @pytest.mark.parametrize("moves", MOVES)
 @pytest.mark.parametrize("fatal", range(12))
-def test_a_home_of_an_earlier_version_is_taken_over_wherever_either_was_killed(
+def test_an_earlier_layout_is_converted_wherever_either_version_was_killed(
     moves: list[tuple[str, str]], fatal: int, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each study has its spools, whichever comes first and after however many steps it dies."""
@@ -104,7 +104,7 @@ def test_a_home_of_an_earlier_version_is_taken_over_wherever_either_was_killed(
 
 @pytest.mark.parametrize("marked", [True, False])
 @pytest.mark.parametrize("fatal", range(7))
-def test_what_an_earlier_version_left_is_found_wherever_its_taking_over_was_killed(
+def test_spools_of_an_earlier_layout_are_found_wherever_the_conversion_was_killed(
     fatal: int, marked: bool, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else nobody ships it, and cleaning takes it for shipped."""
@@ -131,7 +131,7 @@ def test_what_an_earlier_version_left_is_found_wherever_its_taking_over_was_kill
     assert (home.parent("mine").exists(), home.attempt("mine", 0, 0).exists()) == (True, True)
 
 
-def test_two_processes_may_devote_a_folder_at_once(
+def test_two_processes_may_set_the_current_study_at_once(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = Path.write_text
@@ -150,14 +150,14 @@ def test_two_processes_may_devote_a_folder_at_once(
     assert {each.name for each in home.study("mine").iterdir()} == {"one", "uid"}
 
 
-def test_a_home_is_known_wherever_it_lies(home: Home) -> None:
+def test_a_moved_home_keeps_its_id(home: Home) -> None:
     uid = home.uid
     moved = Home(home.root.rename(home.root.with_name("elsewhere")))
     assert moved.uid == uid
     assert {path.name for path in moved.root.iterdir()} == {"id"}
 
 
-def test_a_copied_home_is_another_one(home: Home, tmp_path: Path) -> None:
+def test_a_copied_home_gets_another_id(home: Home, tmp_path: Path) -> None:
     uid = home.uid
     copy = Home(Path(shutil.copytree(home.root, tmp_path / "copy")))
     assert copy.uid != uid
@@ -167,7 +167,7 @@ def test_a_copied_home_is_another_one(home: Home, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("removed", [".", "uid"])
-def test_a_driver_goes_on_in_its_studys_folder_whatever_is_removed(
+def test_a_driver_keeps_its_studys_folder_when_parts_of_it_are_removed(
     home: Home, removed: str
 ) -> None:
     home.set_current("small", "a1")
@@ -177,7 +177,7 @@ def test_a_driver_goes_on_in_its_studys_folder_whatever_is_removed(
     assert Home(home.root).current_study("small") == home.study("small") / "a1"
 
 
-def test_a_study_that_was_removed_is_not_made_again(home: Home) -> None:
+def test_the_folder_of_a_removed_study_is_not_created_again(home: Home) -> None:
     home.set_current("small", "a1")
     home.remove("small")
     assert home.current_study("small") == home.study("small")
@@ -192,7 +192,7 @@ def test_a_home_of_an_earlier_version_keeps_its_id(home: Home, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("left", [b"", b"\0" * 45, b"\xff\xfe 7", b"no-id 12", b"5" * 20, b"1 2 3"])
-def test_a_home_whose_id_is_damaged_gets_one_id_anew(home: Home, left: bytes) -> None:
+def test_a_home_with_a_damaged_id_gets_one_new_id(home: Home, left: bytes) -> None:
     uid = home.uid
     (home.root / "id").write_bytes(left)
     with ThreadPoolExecutor(8) as pool:

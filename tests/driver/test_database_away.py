@@ -79,7 +79,7 @@ def exactly_once(bench: Bench, spec: StudySpec) -> None:
 
 
 @pytest.mark.slow
-def test_a_connection_that_is_cut_at_any_moment_costs_no_trial(
+def test_connections_cut_at_any_moment_cost_no_trial(
     away_bench: Bench, proxy: Proxy, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     spec = study_spec(trials=TRIALS, pruner="median")
@@ -101,7 +101,7 @@ def test_a_connection_that_is_cut_at_any_moment_costs_no_trial(
     exactly_once(away_bench, spec)
 
 
-def test_a_database_that_is_away_for_a_while_is_waited_for(
+def test_drivers_wait_for_a_database_that_is_away(
     away_bench: Bench, proxy: Proxy, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     spec = study_spec(trials=TRIALS, lease_s=2)
@@ -123,7 +123,7 @@ def test_a_database_that_is_away_for_a_while_is_waited_for(
 
 
 @pytest.mark.slow
-def test_who_is_told_to_stop_while_the_database_is_away_leaves_at_once(
+def test_a_driver_told_to_stop_while_the_database_is_away_leaves_at_once(
     away_bench: Bench, proxy: Proxy, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     spec = study_spec(trials=4)

@@ -40,7 +40,7 @@ def test_a_finished_study_does_nothing_more(
     assert pool.submitted == []
 
 
-def test_raising_the_trials_of_a_finished_study_goes_on(
+def test_a_finished_study_continues_when_its_trials_are_raised(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     bench.run(study_spec(), scripted())
@@ -52,7 +52,7 @@ def test_raising_the_trials_of_a_finished_study_goes_on(
     assert [plan.slot for plan in pool.submitted] == [6, 7, 8]
 
 
-def test_a_trainer_whose_engine_finds_no_gpu_is_told_of_once(
+def test_a_trainer_whose_engine_finds_no_gpu_is_reported_once(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     lacking, fine = (
@@ -72,7 +72,7 @@ def test_a_trainer_whose_engine_finds_no_gpu_is_told_of_once(
     )
 
 
-def test_a_trials_value_is_its_best_epoch_the_earliest_on_ties(
+def test_a_trials_value_is_that_of_its_best_epoch_the_earliest_on_ties(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     curve = {1: 0.5, 2: 0.9, 3: 0.9}
@@ -84,7 +84,7 @@ def test_a_trials_value_is_its_best_epoch_the_earliest_on_ties(
     assert row.intermediate_values == curve
 
 
-def test_a_sequential_study_repeats_exactly_after_being_stopped(
+def test_a_sequential_study_gives_the_same_trials_after_being_stopped(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     def searched(summary: StudySummary) -> list[dict[str, object]]:
@@ -116,7 +116,7 @@ def test_a_stopped_study_hands_its_trials_back(
     assert resumed.counts["completed"] == len(resumed.trials) == 6
 
 
-def test_a_pruned_trial_is_told_as_pruned_and_keeps_its_best_value(
+def test_a_pruned_trial_is_recorded_as_pruned_with_its_best_value(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     values = [0.9, 0.9, 0.9, 0.1, 0.1, 0.1]
@@ -132,7 +132,7 @@ def test_a_pruned_trial_is_told_as_pruned_and_keeps_its_best_value(
     assert summary.best.trial.number == 0
 
 
-def test_a_failed_trial_is_data_and_the_study_goes_on(
+def test_a_study_continues_after_a_failed_trial_and_records_its_error(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     heard: list[ProgressEvent] = []
@@ -148,7 +148,7 @@ def test_a_failed_trial_is_data_and_the_study_goes_on(
     assert any(isinstance(e, TrialDone) and e.reason == "ValueError: by script" for e in heard)
 
 
-def test_a_study_knows_that_every_trial_failed(
+def test_a_study_whose_trials_all_failed_says_so(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     summary = bench.run(study_spec(), scripted(fails=lambda _plan: True))
@@ -157,7 +157,7 @@ def test_a_study_knows_that_every_trial_failed(
     assert summary.best is None
 
 
-def test_a_trial_takes_as_many_statements_however_many_have_ended(
+def test_a_late_trial_takes_no_more_statements_than_an_early_one(
     each_bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     counts: list[int] = []
@@ -180,7 +180,7 @@ def test_a_trial_takes_as_many_statements_however_many_have_ended(
     assert max(taken[-10:]) <= 1.25 * max(taken[:10])  # how often it refreshes varies
 
 
-def test_optunas_own_study_reads_what_we_told(
+def test_optunas_own_client_reads_the_trials(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     bench.run(study_spec(), scripted())

@@ -39,9 +39,7 @@ def test_orders_follow_the_database(each_bench: Bench, study_spec: Spec) -> None
     assert orders.poll() == Orders(DesiredState.STOP, 4)
 
 
-def test_a_process_that_is_told_to_stop_stops_during_a_pause(
-    bench: Bench, study_spec: Spec
-) -> None:
+def test_a_paused_process_stops_when_it_is_told_to(bench: Bench, study_spec: Spec) -> None:
     bench.record(study_spec())
     Catalog(bench.database).set_desired_state("small", DesiredState.PAUSE)
     told = [False]
@@ -51,7 +49,7 @@ def test_a_process_that_is_told_to_stop_stops_during_a_pause(
     assert orders.poll().state is DesiredState.STOP
 
 
-def test_the_database_is_queried_now_and_then_and_the_process_every_time(
+def test_orders_query_the_database_at_intervals_and_the_process_every_time(
     bench: Bench, study_spec: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tuner.driver.orders._POLL_S", 3600.0)
@@ -65,7 +63,7 @@ def test_the_database_is_queried_now_and_then_and_the_process_every_time(
     assert orders.poll().state is DesiredState.STOP
 
 
-def test_a_driver_with_other_code_than_was_accepted_ends(bench: Bench, study_spec: Spec) -> None:
+def test_a_driver_ends_when_other_code_is_accepted(bench: Bench, study_spec: Spec) -> None:
     bench.record(study_spec())
     orders = control(bench)
     orders.poll()
@@ -74,7 +72,7 @@ def test_a_driver_with_other_code_than_was_accepted_ends(bench: Bench, study_spe
         orders.poll()
 
 
-def test_a_paused_driver_begins_nothing_until_it_is_resumed(
+def test_a_paused_driver_starts_no_trial_until_it_is_resumed(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     spec, said, begun = study_spec(), list[str](), list[int]()
@@ -126,7 +124,9 @@ def test_a_budget_that_is_lowered_ends_the_study_early(
     assert (summary.done, summary.slots, summary.counts["completed"]) == (True, 2, 2)
 
 
-def test_a_refused_run_leaves_a_stopped_study_stopped(bench: Bench, study_spec: Spec) -> None:
+def test_a_stopped_study_stays_stopped_when_a_run_is_refused(
+    bench: Bench, study_spec: Spec
+) -> None:
     """It is refused since its data have changed, long after the study was found."""
     bench.record(study_spec())
     catalog = Catalog(bench.database)

@@ -13,7 +13,7 @@ from tuner.training.plan import CHECKPOINT, TrialPlan
 Spec = Callable[..., StudySpec]
 
 
-def test_a_trial_whose_trainer_died_is_tried_again_with_the_same_point_and_seed(
+def test_a_trial_whose_trainer_died_is_retried_with_the_same_point_and_seed(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     pool = scripted(dies=lambda plan: plan.slot == 1 and plan.attempt == 0)
@@ -29,7 +29,7 @@ def test_a_trial_whose_trainer_died_is_tried_again_with_the_same_point_and_seed(
     assert started.predecessor == bench.ledger(study_spec()).attempts()[1].uid
 
 
-def test_a_retry_is_handed_the_newest_checkpoint_and_none_stays_behind(
+def test_a_retry_gets_the_newest_checkpoint_and_none_is_left_at_the_end(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     def dies(plan: TrialPlan) -> bool:
@@ -46,7 +46,7 @@ def test_a_retry_is_handed_the_newest_checkpoint_and_none_stays_behind(
     assert not any(path.exists() for path in left)
 
 
-def test_a_trainer_that_hangs_is_killed_and_its_trial_tried_again(
+def test_a_trainer_that_hangs_is_killed_and_its_trial_retried(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     pool = scripted(size=2, hangs=lambda plan: plan.slot == 1 and plan.attempt == 0)
@@ -72,7 +72,7 @@ def test_a_trial_that_dies_every_time_fails_after_its_retries(
     assert (summary.counts["failed"], summary.counts["completed"]) == (1, 5)
 
 
-def test_a_retry_is_not_pruned_by_what_the_attempt_before_it_reported(
+def test_a_retry_is_not_pruned_by_reports_of_the_attempt_before(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     spec = study_spec(pruner={"type": "median", "n_startup_trials": 1}, trials=2)

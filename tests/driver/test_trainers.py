@@ -67,9 +67,7 @@ def settle(
     return run
 
 
-def test_a_precision_that_was_chosen_once_is_chosen_again(
-    settle: Callable[..., Planner], bench: Bench
-) -> None:
+def test_a_measured_precision_is_remembered(settle: Callable[..., Planner], bench: Bench) -> None:
     """Whatever a later measurement would say of the same network and data."""
     first = settle(TimedPool(ROUNDS))
     assert first.precision == "bfloat16"
@@ -96,7 +94,7 @@ class TimedCluster:
         return self.timed
 
 
-def test_what_a_cluster_measures_says_nothing_of_this_machine(
+def test_measurements_of_a_cluster_are_not_kept_for_this_machine(
     settle: Callable[..., Planner],
 ) -> None:
     slow = TimedPool({"float32": (1.0,), "bfloat16": (3.0,)})
@@ -106,7 +104,7 @@ def test_what_a_cluster_measures_says_nothing_of_this_machine(
     assert settle(TimedPool(slow.rounds, network="another")).precision == "float32"
 
 
-def test_what_neighbours_measure_at_the_same_time_is_kept(settle: Callable[..., Planner]) -> None:
+def test_measurements_of_concurrent_studies_are_all_kept(settle: Callable[..., Planner]) -> None:
     """The first to have measured a network decides for it."""
     slow: dict[Precision, tuple[float, ...]] = {"float32": (1.0,), "bfloat16": (3.0,)}
 
@@ -131,7 +129,7 @@ def test_what_neighbours_measure_at_the_same_time_is_kept(settle: Callable[..., 
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"cut'])
-def test_a_memory_that_cannot_be_read_is_made_anew(
+def test_an_unreadable_file_of_measurements_is_replaced(
     text: str, settle: Callable[..., Planner], bench: Bench
 ) -> None:
     settle(TimedPool(ROUNDS))

@@ -37,7 +37,7 @@ with open_database(home) as database:
 """
 
 
-def test_they_share_its_trials_and_end_with_exactly_as_many(
+def test_two_drivers_share_the_trials_of_a_study_and_end_with_exactly_as_many(
     each_bench: Bench, study_spec: Callable[..., StudySpec], tmp_path: Path
 ) -> None:
     spec = study_spec(trials=TRIALS, sampler="tpe", pruner="median")

@@ -18,7 +18,7 @@ def predictor(model_file: Path) -> Predictor:
     return Predictor(load_verified(model_file, sha256_of(model_file)), batch_size=100)
 
 
-def test_batches_give_what_keras_gives(
+def test_predictions_in_batches_equal_those_of_keras(
     predictor: Predictor, model_file: Path, test_images: NDArray[np.uint8]
 ) -> None:
     model = load_verified(model_file, sha256_of(model_file))
@@ -29,7 +29,7 @@ def test_batches_give_what_keras_gives(
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
-def test_one_image_gets_what_the_batch_gives_it(
+def test_one_image_is_predicted_as_in_a_batch(
     predictor: Predictor, test_images: NDArray[np.uint8]
 ) -> None:
     batch = predictor.probabilities(test_images[:20])
@@ -37,7 +37,7 @@ def test_one_image_gets_what_the_batch_gives_it(
         np.testing.assert_allclose(predictor.predict_one(image), expected, atol=1e-6)
 
 
-def test_bytes_and_floats_are_the_same_image(
+def test_bytes_and_floats_of_one_image_are_predicted_alike(
     predictor: Predictor, test_images: NDArray[np.uint8]
 ) -> None:
     floats = test_images[:5].astype(np.float64) / 255
@@ -58,13 +58,13 @@ def test_bytes_and_floats_are_the_same_image(
     ],
     ids=["none", "width", "rank", "nan", "strings", "integers"],
 )
-def test_what_is_no_image_of_the_model_is_refused(
+def test_an_array_that_is_no_image_of_the_model_is_refused(
     predictor: Predictor, images: NDArray[np.generic], rule: str
 ) -> None:
     with pytest.raises(DataError, match=rule):
         predictor.probabilities(images)
 
 
-def test_latency_of_a_damaged_file_is_not_measured(model_file: Path, damaged: Path) -> None:
+def test_the_latency_of_a_damaged_file_is_not_measured(model_file: Path, damaged: Path) -> None:
     with pytest.raises(ModelError, match="SHA-256 must be the recorded"):
         measure(damaged, sha256_of(model_file), ModelPlan(name="paper-cnn"))

@@ -17,7 +17,7 @@ from tuner.training.plan import (
 Spec = Callable[..., StudySpec]
 
 
-def test_the_spool_tells_every_attempt_from_start_to_end(
+def test_the_spool_of_an_attempt_has_its_start_epochs_and_end(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     bench.run(study_spec(trials=2), scripted())
@@ -33,7 +33,7 @@ def test_the_spool_tells_every_attempt_from_start_to_end(
         assert [e.report for e in told if isinstance(e, EpochEnded)] == list(ended.result.epochs)
 
 
-def test_the_parents_spool_tells_of_each_trial_as_it_ends_and_of_all_at_the_end(
+def test_the_studys_spool_has_each_trial_as_it_ends_and_all_at_the_end(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     summary = bench.run(study_spec(trials=12), scripted(size=3))
@@ -49,7 +49,7 @@ def test_the_parents_spool_tells_of_each_trial_as_it_ends_and_of_all_at_the_end(
     assert [event.metrics["trials_completed"] for event in progress] == [*range(1, 13), 12, 12]
 
 
-def test_what_a_killed_driver_had_told_is_completed_when_the_study_is_closed(
+def test_closing_a_study_records_the_trials_that_a_killed_driver_did_not(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     summary = bench.run(study_spec(trials=2), scripted())

@@ -39,7 +39,7 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", "-C", str(folder), *arguments], check=True)
 
 
-def test_git_runs_nothing_that_the_folder_names(
+def test_git_runs_no_program_that_the_folder_configures(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proof, hooks = tmp_path / "it-ran", tmp_path / "hooks"
@@ -68,7 +68,7 @@ def lacking(tree: Path) -> Path:
     return tree
 
 
-def test_git_fetches_nothing_that_a_partial_clone_lacks(lacking: Path, tmp_path: Path) -> None:
+def test_git_fetches_no_missing_object_of_a_partial_clone(lacking: Path, tmp_path: Path) -> None:
     """How it would be fetched is named in the folder's configuration: by a command, here."""
     proof = tmp_path / "it-ran"
     settings = {
@@ -84,11 +84,11 @@ def test_git_fetches_nothing_that_a_partial_clone_lacks(lacking: Path, tmp_path:
     assert not proof.exists()
 
 
-def test_a_tree_that_git_cannot_compare_is_not_called_clean(lacking: Path) -> None:
+def test_a_tree_that_git_cannot_compare_counts_as_dirty(lacking: Path) -> None:
     assert provenance(lacking).tags()["tuner.git.dirty"] == "true"
 
 
-def test_a_difference_is_kept_only_where_that_is_asked_for(
+def test_uncommitted_changes_are_recorded_only_on_request(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = provenance(tree)

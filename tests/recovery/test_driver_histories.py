@@ -421,7 +421,7 @@ def close_attempt(driver: Driver, trying: Trying, outcome: Outcome | None) -> No
     ],
     indirect=["storage"],
 )
-def test_every_history_of_drivers_ends_with_one_trial_a_slot(
+def test_every_generated_history_of_drivers_ends_with_one_trial_per_slot(
     each_bench: Bench, histories: int
 ) -> None:
     unused: list[Database] = []

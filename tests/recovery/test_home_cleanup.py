@@ -44,13 +44,13 @@ def cleaned(bench: Bench) -> set[str]:
     return {path.name for folder in folders for path in folder.glob("*")}
 
 
-def test_a_study_of_the_database_keeps_its_spools(bench: Bench, folder: Path) -> None:
+def test_a_study_in_the_database_keeps_its_spools(bench: Bench, folder: Path) -> None:
     ship(folder)
     age(folder.parent)
     assert {"parent", "attempts"} <= cleaned(bench)
 
 
-def test_a_deleted_study_goes_a_month_after_all_of_it_was_shipped(
+def test_a_deleted_study_is_removed_a_month_after_it_was_shipped(
     bench: Bench, folder: Path
 ) -> None:
     Catalog(bench.database).delete("small")
@@ -67,7 +67,7 @@ def test_a_deleted_study_goes_a_month_after_all_of_it_was_shipped(
     assert not folder.parent.exists()
 
 
-def test_former_spools_and_old_logs_go_from_a_living_study(bench: Bench, folder: Path) -> None:
+def test_spools_of_a_former_study_and_old_logs_are_removed(bench: Bench, folder: Path) -> None:
     former = bench.home.study("small") / "1"
     shutil.copytree(folder / "attempts", former / "attempts")
     log = bench.home.trainer_logs("small") / "trainer-1-0.log"

@@ -38,7 +38,7 @@ def test_only_the_best_models_are_kept(
     assert model_files(bench) == kept
 
 
-def test_the_model_that_stands_for_a_point_is_kept_whenever_it_was_trained(
+def test_the_model_that_represents_a_point_is_kept_whenever_it_was_trained(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     values = [0.90, 0.95, 0.99, 0.80, 0.81, 0.82]
@@ -59,7 +59,7 @@ def kept_slots(bench: Bench) -> list[int]:
         return [int(f.name.split("-")[0]) for f in folders if journal.keeps_model(f)]
 
 
-def test_a_model_gives_way_to_a_better_one_that_another_machine_trained(
+def test_a_model_is_removed_for_a_better_one_of_another_machine(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, tmp_path: Path
 ) -> None:
     spec = study_spec(keep_models=1, trials=3)

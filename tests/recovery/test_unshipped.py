@@ -57,7 +57,7 @@ def later_is_better(plan: TrialPlan, _epoch: int) -> float:
 
 
 @pytest.mark.slow
-def test_what_a_driver_left_is_settled_once_others_have_ended_the_study(
+def test_a_worker_settles_what_its_driver_left_once_others_have_ended_the_study(
     bench: Bench, other: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     """It kept a model that is not among the best, and said that the study had not ended."""
@@ -96,7 +96,7 @@ def test_what_a_driver_left_is_settled_once_others_have_ended_the_study(
     assert attempt.run_id is not None
 
 
-def test_a_study_of_a_newer_tuner_is_left_to_others(
+def test_a_worker_leaves_a_study_of_a_newer_version_to_others(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     bench.run(study_spec(trials=1), scripted())
@@ -114,7 +114,7 @@ def test_a_study_of_a_newer_tuner_is_left_to_others(
     assert "unheard_of" in said[0]
 
 
-def test_mlflow_away_keeps_a_worker_waiting_for_one_study_alone_and_then_for_another(
+def test_a_worker_without_mlflow_tries_one_study_each_time_and_takes_turns(
     bench: Bench,
     scripted: type[ScriptedPool],
     study_spec: Spec,
@@ -142,7 +142,7 @@ def test_mlflow_away_keeps_a_worker_waiting_for_one_study_alone_and_then_for_ano
 
 
 @pytest.mark.slow
-def test_a_deleted_experiment_ends_a_workers_shipping_with_what_to_do(
+def test_a_worker_with_a_deleted_experiment_stops_shipping_and_says_what_to_do(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     """It is no outage: nothing is tried again at once, and a worker that is done hears of it."""
@@ -164,7 +164,7 @@ def test_a_deleted_experiment_ends_a_workers_shipping_with_what_to_do(
         unshipped.check()
 
 
-def test_a_shipper_that_dies_is_started_again(
+def test_a_shipper_that_dies_is_restarted(
     bench: Bench,
     scripted: type[ScriptedPool],
     study_spec: Spec,
@@ -213,7 +213,7 @@ def ship_all(bench: Bench) -> None:
 
 
 @pytest.mark.slow
-def test_a_home_opens_the_studys_run_where_its_leaders_disk_is_lost(
+def test_a_home_opens_the_studys_run_after_the_leaders_disk_was_lost(
     bench: Bench, other: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     """MLflow was away while both recorded, so nobody has opened the run that trials wait for."""
@@ -233,7 +233,7 @@ def test_a_home_opens_the_studys_run_where_its_leaders_disk_is_lost(
 
 
 @pytest.mark.slow
-def test_a_shipper_that_starts_slowly_ships_all_the_same(
+def test_a_shipper_that_starts_slowly_ships_everything(
     bench: Bench,
     scripted: type[ScriptedPool],
     study_spec: Spec,
@@ -249,7 +249,7 @@ def test_a_shipper_that_starts_slowly_ships_all_the_same(
 
 
 @pytest.mark.slow
-def test_trials_that_another_home_has_still_to_ship_are_told_of(
+def test_trials_that_another_home_has_not_shipped_are_reported(
     bench: Bench, other: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     """Nobody else can, wherever MLflow was away until their home was lost."""
@@ -277,7 +277,7 @@ def test_trials_that_another_home_has_still_to_ship_are_told_of(
 
 
 @pytest.mark.slow
-def test_a_home_opens_the_studys_run_once_its_dead_leader_is_given_up(
+def test_a_home_opens_the_studys_run_once_the_dead_leader_is_taken_over(
     bench: Bench, other: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     """Only who watches for a lease can tell that a driver of another machine is dead."""
@@ -298,7 +298,7 @@ def test_a_home_opens_the_studys_run_once_its_dead_leader_is_given_up(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shipped", [False, True])
-def test_spools_that_are_deleted_while_a_driver_works_are_written_anew(
+def test_spools_deleted_while_a_driver_works_are_written_again(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, shipped: bool
 ) -> None:
     """What the deleted ones had told is told again, also where a record says it was shipped."""
@@ -330,7 +330,7 @@ def ship_now(bench: Bench, spec: StudySpec) -> None:
 
 
 @pytest.mark.slow
-def test_a_studys_spool_that_was_deleted_is_written_anew_once_nobody_drives(
+def test_a_studys_deleted_spool_is_written_again_when_no_driver_is_left(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     """A record of what was shipped stays beside it, and says that nothing waits."""
@@ -347,7 +347,7 @@ def test_a_studys_spool_that_was_deleted_is_written_anew_once_nobody_drives(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [b"\0" * 8 + b"\n", b'{"kind": "\xff\xfe"}\n', b'{"kind": 7}\n'])
-def test_a_damaged_line_blocks_no_study_of_the_home(
+def test_a_damaged_line_blocks_no_shipping(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, damage: bytes
 ) -> None:
     bench.run(study_spec(trials=2), scripted())
@@ -377,7 +377,7 @@ def test_a_model_whose_line_is_damaged_is_kept_again(
 
 
 @pytest.mark.slow
-def test_doctor_heals_runs_whose_beginning_was_damaged_before_it_was_known_how(
+def test_doctor_repairs_runs_whose_first_line_is_damaged(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     """They are open for ever, with nothing left to ship, and their uid is forgotten."""
@@ -408,7 +408,7 @@ def test_doctor_heals_runs_whose_beginning_was_damaged_before_it_was_known_how(
 
 
 @pytest.mark.slow
-def test_a_study_whose_data_a_newer_tuner_described_goes_on(
+def test_a_study_whose_data_set_a_newer_version_recorded_continues(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     bench.run(study_spec(trials=1), scripted())

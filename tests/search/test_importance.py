@@ -8,7 +8,7 @@ from tuner.spec.study_spec import StudySpec
 Spec = Callable[..., StudySpec]
 
 
-def test_importance_waits_for_ten_points_and_is_of_what_varied(
+def test_importance_needs_ten_points_and_covers_the_parameters_that_varied(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     space = {

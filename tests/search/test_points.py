@@ -1,4 +1,4 @@
-"""Where a trial's point comes from: baseline, seeds, line, sampler, grid."""
+"""Where a trial's point comes from: baseline, seeds, queue, sampler, grid."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ from tuner.training.plan import Outcome
 Spec = Callable[..., StudySpec]
 
 
-def test_replicates_share_their_point_and_pair_their_seeds(
+def test_repetitions_share_a_point_and_each_point_gets_the_same_seeds(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     pool = scripted(size=4)
@@ -35,7 +35,7 @@ def test_replicates_share_their_point_and_pair_their_seeds(
 
 
 @pytest.mark.parametrize("pruner", ["median", "hyperband", "successive-halving"])
-def test_replicates_are_not_pruned_against_each_other(
+def test_repetitions_of_a_point_are_not_pruned_against_each_other(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, pruner: str
 ) -> None:
     spec = study_spec(pruner=pruner, trials=1, seeds=12, epochs=9)
@@ -94,7 +94,7 @@ def test_every_sampler_and_pruner_drives_a_study(
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes"])
-def test_stepped_values_are_the_decimals_that_are_meant(
+def test_stepped_values_have_no_binary_fractions(
     bench: Bench,
     scripted: type[ScriptedPool],
     study_spec: Spec,
@@ -146,7 +146,7 @@ def test_a_grid_trains_every_point_once_and_the_baseline_first(
         [{}],
     ],
 )
-def test_a_grid_whose_baseline_is_partial_or_repeated_is_trained_whole_too(
+def test_a_grid_is_trained_completely_with_a_partial_or_repeated_baseline(
     bench: Bench,
     scripted: type[ScriptedPool],
     study_spec: Spec,
@@ -178,7 +178,7 @@ _GRID = {
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
-def test_a_grid_that_was_begun_in_another_order_is_trained_whole(
+def test_a_grid_that_was_begun_in_another_order_is_trained_completely(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, seeds: int
 ) -> None:
     """As earlier versions began it, where the baseline was partial."""
@@ -203,7 +203,7 @@ def test_a_grid_that_was_begun_in_another_order_is_trained_whole(
 
 
 @given(data=st.data())
-def test_drivers_that_do_not_see_one_another_share_the_rest_of_a_grid(data: st.DataObject) -> None:
+def test_drivers_unaware_of_each_other_train_no_point_of_a_grid_twice(data: st.DataObject) -> None:
     spec = small_study(**_GRID, baseline=[{"batch_size": 32}])
     grid = [stated_point(spec, slot, {}) for slot in range(8)]
     earlier = data.draw(st.dictionaries(st.integers(0, 7), st.sampled_from(grid)))
@@ -218,7 +218,7 @@ def test_drivers_that_do_not_see_one_another_share_the_rest_of_a_grid(data: st.D
 
 
 @given(trials=st.integers(1, 20), seeds=st.integers(1, 5), seed=st.integers(0, 2**32 - 1))
-def test_every_slot_has_one_point_and_a_seed_of_its_own(trials: int, seeds: int, seed: int) -> None:
+def test_every_slot_has_one_point_and_its_own_seed(trials: int, seeds: int, seed: int) -> None:
     spec = small_study(trials=trials, seeds=seeds, seed=seed, baseline=[])
     slots = range(spec.slots)
 
@@ -231,6 +231,6 @@ def test_every_slot_has_one_point_and_a_seed_of_its_own(trials: int, seeds: int,
     assert len(sampled) == trials
 
 
-def test_a_gaussian_process_without_pytorch_says_what_to_install(study_spec: Spec) -> None:
+def test_the_gp_sampler_without_pytorch_says_what_to_install(study_spec: Spec) -> None:
     with pytest.raises(UnavailableError, match=r"pip install 'tuner\[gp\]'"):
         optuna_samplers.sampler(study_spec(sampler="gp"), seed=0)

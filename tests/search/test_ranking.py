@@ -41,7 +41,7 @@ def study_of(seeds: int, objective: str) -> StudySpec:
     objective=st.sampled_from(["val_accuracy", "val_loss"]),
     values=st.dictionaries(st.integers(0, 40), st.floats(0, 1)),
 )
-def test_points_are_ranked_by_what_they_lack_then_by_their_mean(
+def test_points_are_ranked_by_missing_trainings_then_by_their_mean(
     seeds: int, objective: str, values: dict[int, float]
 ) -> None:
     spec = study_of(seeds, objective)
@@ -64,7 +64,7 @@ def test_points_are_ranked_by_what_they_lack_then_by_their_mean(
     assert sorted(training.slot for training in in_order(ranked)) == sorted(values)
 
 
-def test_the_best_point_has_the_best_mean_not_the_luckiest_seed(
+def test_the_best_point_has_the_best_mean_not_the_best_single_seed(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     heard: list[ProgressEvent] = []
@@ -93,7 +93,7 @@ def test_the_best_point_has_the_best_mean_not_the_luckiest_seed(
 
 
 @pytest.mark.parametrize("end", ["pruned", "failed"])
-def test_a_point_that_lost_a_training_comes_after_one_that_has_all(
+def test_a_point_with_a_missing_training_ranks_below_a_complete_one(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, end: str
 ) -> None:
     values = [0.91, 0.92, 0.93, 0.99, 0.98, 0.10]
@@ -116,7 +116,7 @@ def progressed(bench: Bench) -> list[StudyProgressed]:
     return [event for event in told if isinstance(event, StudyProgressed)]
 
 
-def test_ties_are_won_by_the_earlier_trial(
+def test_the_earlier_trial_wins_a_tie(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     values = [0.5, 0.9, 0.9, 0.1, 0.2, 0.3]

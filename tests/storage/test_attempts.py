@@ -53,7 +53,9 @@ def test_an_attempt_is_closed_once(each_bench: Bench, study_spec: Spec) -> None:
     assert [attempt.outcome for attempt in ledger.attempts()] == ["completed"]
 
 
-def test_points_in_line_go_to_new_slots_in_order(each_bench: Bench, study_spec: Spec) -> None:
+def test_queued_configurations_go_to_new_slots_in_order(
+    each_bench: Bench, study_spec: Spec
+) -> None:
     ledger = each_bench.ledger(study_spec(), each_bench.member(study_spec()))
     ledger.enqueue({"learning_rate": 0.1})
     ledger.enqueue({"learning_rate": 0.2})
@@ -67,7 +69,7 @@ def test_points_in_line_go_to_new_slots_in_order(each_bench: Bench, study_spec: 
     assert ledger.queued() == 0
 
 
-def test_many_claimants_never_share_a_slot(each_bench: Bench, study_spec: Spec) -> None:
+def test_concurrent_claims_never_share_a_slot(each_bench: Bench, study_spec: Spec) -> None:
     driver = each_bench.member(study_spec())
     for number in range(60):
         each_bench.ledger(study_spec()).enqueue({"learning_rate": 0.001 + number / 10_000})

@@ -39,7 +39,7 @@ def test_other_code_is_refused_until_it_is_accepted(
     assert Catalog(each_bench.database).in_state(DesiredState.RUN) != before, "workers look again"
 
 
-def test_of_two_drivers_that_begin_a_study_with_other_code_one_is_refused(
+def test_one_of_two_drivers_that_start_a_study_with_different_code_is_refused(
     each_bench: Bench, study_spec: Callable[..., StudySpec]
 ) -> None:
     spec = study_spec()
@@ -58,7 +58,7 @@ def test_of_two_drivers_that_begin_a_study_with_other_code_one_is_refused(
 
 
 @pytest.mark.parametrize("path", ["../evil.py", "a/../../evil.py", "/evil.py", "a//b.py", "\0"])
-def test_code_that_would_become_a_file_elsewhere_is_believed_nowhere(
+def test_code_in_the_database_with_a_path_outside_the_folder_is_refused(
     bench: Bench, study_spec: Callable[..., StudySpec], path: str
 ) -> None:
     """A writer of the database may name any path; MLflow gets the files by theirs."""
@@ -75,7 +75,7 @@ def test_code_that_would_become_a_file_elsewhere_is_believed_nowhere(
     assert "is left out" in told[0]
 
 
-def test_code_that_was_changed_in_the_database_is_not_shown_as_the_trials(
+def test_code_that_was_changed_in_the_database_is_refused(
     bench: Bench, study_spec: Callable[..., StudySpec]
 ) -> None:
     spec = study_spec()

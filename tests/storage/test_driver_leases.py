@@ -69,7 +69,7 @@ def silent(bench: Bench, spec: StudySpec) -> Callable[[], list[DriverRecord]]:
     return LeaseMonitor(Drivers(bench.database, spec.name)).dead
 
 
-def test_a_driver_that_beats_is_alive_and_one_that_stops_is_dead(
+def test_a_driver_with_heartbeats_is_alive_and_one_without_is_dead(
     each_bench: Bench, study_spec: Spec
 ) -> None:
     each_bench.record(study_spec())
@@ -84,7 +84,9 @@ def test_a_driver_that_beats_is_alive_and_one_that_stops_is_dead(
         wait_until(lambda: [each.uid for each in watch()] == [member.uid])
 
 
-def test_who_has_not_watched_for_a_while_begins_anew(bench: Bench, study_spec: Spec) -> None:
+def test_a_monitor_that_has_not_looked_for_a_while_waits_a_full_lease_again(
+    bench: Bench, study_spec: Spec
+) -> None:
     bench.record(study_spec())
     clock = [0.0]
     watch = LeaseMonitor(Drivers(bench.database, "small"), lambda: clock[0])
@@ -96,7 +98,9 @@ def test_who_has_not_watched_for_a_while_begins_anew(bench: Bench, study_spec: S
         assert [each.uid for each in watch.dead()] == [member.uid]
 
 
-def test_a_database_that_does_not_answer_kills_nobody(bench: Bench, study_spec: Spec) -> None:
+def test_no_driver_is_dead_because_the_database_did_not_answer(
+    bench: Bench, study_spec: Spec
+) -> None:
     bench.record(study_spec())
     clock = [0.0]
     watch = LeaseMonitor(Drivers(bench.database, "small"), lambda: clock[0])
@@ -114,7 +118,7 @@ def test_a_database_that_does_not_answer_kills_nobody(bench: Bench, study_spec: 
         assert [each.uid for each in watch.dead()] == [member.uid]
 
 
-def test_a_driver_that_comes_between_two_questions_is_waited_for(
+def test_a_driver_that_registers_between_two_looks_is_seen_alive(
     bench: Bench, study_spec: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first finds nobody, the second finds it before it has beaten."""
@@ -168,7 +172,7 @@ with open_database(Home(Path(sys.argv[1]))) as database:
         assert [each.uid for each in watch()] == [uid]
 
 
-def test_who_was_given_up_commits_nothing_more(each_bench: Bench, study_spec: Spec) -> None:
+def test_a_fenced_driver_commits_nothing(each_bench: Bench, study_spec: Spec) -> None:
     spec = study_spec()
     each_bench.record(spec)
     with other_driver(each_bench, spec) as (database, member):
@@ -197,7 +201,7 @@ def test_who_was_given_up_commits_nothing_more(each_bench: Bench, study_spec: Sp
     assert (again.slot, again.number, again.predecessor) == (0, 1, claimed.uid)
 
 
-def test_who_is_given_up_twice_is_given_up_once(each_bench: Bench, study_spec: Spec) -> None:
+def test_a_driver_is_taken_over_once(each_bench: Bench, study_spec: Spec) -> None:
     each_bench.record(study_spec())
     with other_driver(each_bench, study_spec()) as (database, member):
         claim(Ledger(database, "small", member.uid))
@@ -206,7 +210,9 @@ def test_who_is_given_up_twice_is_given_up_once(each_bench: Bench, study_spec: S
         assert end_driver(each_bench.database, "small", present) == []
 
 
-def test_a_row_that_was_told_is_closed_as_it_was_told(each_bench: Bench, study_spec: Spec) -> None:
+def test_a_takeover_closes_an_attempt_with_the_outcome_of_its_trial(
+    each_bench: Bench, study_spec: Spec
+) -> None:
     spec = study_spec()
     each_bench.record(spec)
     with other_driver(each_bench, spec) as (database, member):
@@ -218,7 +224,7 @@ def test_a_row_that_was_told_is_closed_as_it_was_told(each_bench: Bench, study_s
     assert each_bench.ledger(spec).attempts()[0].final
 
 
-def test_a_driver_takes_over_what_another_left_and_closes_its_run(
+def test_a_driver_takes_over_the_trials_of_a_dead_one_and_closes_its_run(
     each_bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     spec = study_spec()
@@ -238,7 +244,7 @@ def test_a_driver_takes_over_what_another_left_and_closes_its_run(
     assert told == AttemptAbandoned(at_ms=told.at_ms, uid=claimed.uid, outcome="interrupted")
 
 
-def test_a_driver_of_this_home_is_dead_once_it_is_silent_for_half_its_lease(
+def test_a_driver_of_the_same_home_is_dead_after_half_its_lease_without_heartbeats(
     bench: Bench, study_spec: Spec
 ) -> None:
     """Its disk may have been cloned, and the other one of that home live."""
@@ -259,7 +265,7 @@ def test_a_driver_of_this_home_is_dead_once_it_is_silent_for_half_its_lease(
         assert [each.uid for each in watch.dead()] == [dead.uid]
 
 
-def test_what_a_silent_driver_of_this_home_left_is_finished(
+def test_the_trials_of_a_silent_driver_of_the_same_home_are_finished(
     each_bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     spec = study_spec()
@@ -272,9 +278,7 @@ def test_what_a_silent_driver_of_this_home_left_is_finished(
     assert tries == ["interrupted", "completed"]
 
 
-def test_a_study_that_was_deleted_under_its_driver_says_so(
-    each_bench: Bench, study_spec: Spec
-) -> None:
+def test_a_driver_whose_study_was_deleted_is_refused(each_bench: Bench, study_spec: Spec) -> None:
     each_bench.record(study_spec())
     with other_driver(each_bench, study_spec()) as (database, member):
         Catalog(each_bench.database).delete("small")
@@ -282,7 +286,9 @@ def test_a_study_that_was_deleted_under_its_driver_says_so(
             claim(Ledger(database, "small", member.uid))
 
 
-def test_the_last_to_leave_hears_so(each_bench: Bench, study_spec: Spec) -> None:
+def test_only_the_last_driver_to_leave_learns_that_it_is_the_last(
+    each_bench: Bench, study_spec: Spec
+) -> None:
     each_bench.record(study_spec())
     with (
         other_driver(each_bench, study_spec()) as (_, first),
@@ -298,7 +304,7 @@ def test_the_last_to_leave_hears_so(each_bench: Bench, study_spec: Spec) -> None
     assert None not in ends
 
 
-def test_a_process_that_proc_hides_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_hidden_in_proc_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with `hidepid=2`, which shows nobody what other users run."""
     living = replace(this_process(), pid=os.getppid())
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
@@ -313,7 +319,7 @@ def test_a_process_that_proc_hides_is_not_taken_for_dead(monkeypatch: pytest.Mon
     assert dead.is_gone()
 
 
-def test_a_process_is_gone_when_its_number_belongs_to_another() -> None:
+def test_a_process_is_gone_when_its_pid_belongs_to_another() -> None:
     here = this_process()
 
     assert not here.is_gone()

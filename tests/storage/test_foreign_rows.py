@@ -20,7 +20,7 @@ OUTSIDE = "../../../outside"
 
 
 @pytest.mark.parametrize("changed", [{"uid": OUTSIDE}, {"uid": "A" * 32}, {"name": OUTSIDE}])
-def test_a_study_whose_row_names_another_folder_is_left_alone(
+def test_a_study_whose_row_names_another_folder_is_refused(
     bench: Bench, study_spec: Callable[..., StudySpec], tmp_path: Path, changed: dict[str, str]
 ) -> None:
     spec = study_spec()
@@ -36,7 +36,7 @@ def test_a_study_whose_row_names_another_folder_is_left_alone(
     assert not [path for path in tmp_path.rglob("*") if path.name == "outside"]
 
 
-def test_a_submission_under_another_name_than_its_files_is_not_begun(
+def test_a_submission_whose_name_differs_from_its_file_is_refused(
     bench: Bench, study_spec: Callable[..., StudySpec]
 ) -> None:
     row = {"name": OUTSIDE, "spec": to_yaml(study_spec()), "source": "", "code_path": []}
@@ -55,7 +55,7 @@ def damage(bench: Bench, table: str, column: str) -> None:
 
 
 @pytest.mark.parametrize("column", ["overrides", "code_path", "dataset", "epoch_s", "spec"])
-def test_a_damaged_row_keeps_no_other_study_from_being_read(
+def test_other_studies_are_read_beside_a_damaged_row(
     bench: Bench, study_spec: Callable[..., StudySpec], column: str
 ) -> None:
     bench.record(study_spec())
@@ -77,7 +77,7 @@ def test_damaged_code_is_named(bench: Bench, study_spec: Callable[..., StudySpec
 
 
 @pytest.mark.parametrize("column", ["overrides", "code_path"])
-def test_a_damaged_submission_keeps_no_other_one_from_being_read(
+def test_other_submissions_are_read_beside_a_damaged_one(
     bench: Bench, study_spec: Callable[..., StudySpec], column: str
 ) -> None:
     row = {"spec": to_yaml(study_spec()), "source": "", "code_path": [], "submitted_ms": 0}

@@ -47,7 +47,7 @@ def test_an_address_that_names_no_database_is_a_usage_error(
         open_database(home)
 
 
-def test_a_database_that_fails_in_the_middle_of_work_is_unavailable(
+def test_a_database_that_fails_while_it_is_used_is_unavailable(
     bench: Bench, study_spec: Spec
 ) -> None:
     bench.record(study_spec())

@@ -58,7 +58,7 @@ def as_the_first_version_left_it(bench: Bench) -> None:
             )
 
 
-def test_the_newest_version_is_the_last_step(each_bench: Bench) -> None:
+def test_the_schema_version_is_that_of_the_last_migration(each_bench: Bench) -> None:
     with each_bench.database.engine.begin() as connection:
         assert schema_version.current(connection) == schema_version.NEWEST
         steps = ScriptDirectory.from_config(schema_version._config(connection))
@@ -103,7 +103,7 @@ def test_a_newer_database_is_refused(each_bench: Bench) -> None:
     set_version(schema_version.NEWEST)
 
 
-def test_a_study_that_broke_no_rule_when_it_was_made_stays_within_reach(
+def test_a_study_that_breaks_a_newer_rule_can_still_be_read(
     bench: Bench, study_spec: Callable[..., StudySpec]
 ) -> None:
     bench.record(study_spec())
@@ -129,7 +129,7 @@ def test_a_study_that_broke_no_rule_when_it_was_made_stays_within_reach(
     assert Catalog(bench.database).names() == []
 
 
-def test_a_stored_study_that_cannot_be_read_is_named_alone(
+def test_an_unreadable_study_is_named_without_its_text(
     bench: Bench, study_spec: Callable[..., StudySpec]
 ) -> None:
     bench.record(study_spec())

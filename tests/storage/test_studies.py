@@ -18,7 +18,7 @@ from tuner.study.study import Study
 Spec = Callable[..., StudySpec]
 
 
-def test_a_study_comes_back_as_it_was_made(each_bench: Bench, study_spec: Spec) -> None:
+def test_a_study_is_read_as_it_was_written(each_bench: Bench, study_spec: Spec) -> None:
     made = each_bench.record(study_spec())
 
     found = Catalog(each_bench.database).get("small")
@@ -28,7 +28,7 @@ def test_a_study_comes_back_as_it_was_made(each_bench: Bench, study_spec: Spec) 
     assert found.dataset == each_bench.dataset
 
 
-def test_a_study_from_before_backends_were_named_keeps_its_own(
+def test_a_study_recorded_without_a_backend_is_one_of_tensorflow(
     bench: Bench, study_spec: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = bench.record(study_spec())
@@ -42,7 +42,7 @@ def test_a_study_from_before_backends_were_named_keeps_its_own(
     assert Catalog(bench.database).get("small").spec.backend == "tensorflow"
 
 
-def test_a_study_cannot_change_into_another(bench: Bench, study_spec: Spec) -> None:
+def test_a_setting_that_must_not_change_is_refused(bench: Bench, study_spec: Spec) -> None:
     bench.record(study_spec())
 
     with pytest.raises(SpecError, match="epochs: the study was started with 3"):
@@ -50,7 +50,9 @@ def test_a_study_cannot_change_into_another(bench: Bench, study_spec: Spec) -> N
     assert Catalog(bench.database).get("small").spec.epochs == 3
 
 
-def test_a_killed_deletion_leaves_nothing_in_the_way(bench: Bench, study_spec: Spec) -> None:
+def test_a_study_can_be_created_again_after_a_killed_deletion(
+    bench: Bench, study_spec: Spec
+) -> None:
     bench.record(study_spec())
     with bench.database.engine.begin() as connection:
         connection.execute(studies.delete())
@@ -59,13 +61,13 @@ def test_a_killed_deletion_leaves_nothing_in_the_way(bench: Bench, study_spec: S
     assert bench.record(changed).spec == changed
 
 
-def test_what_may_change_is_taken_over(bench: Bench, study_spec: Spec) -> None:
+def test_a_setting_that_may_change_is_changed(bench: Bench, study_spec: Spec) -> None:
     bench.record(study_spec())
 
     assert bench.record(study_spec(trials=9)).spec.trials == 9
 
 
-def test_optuna_trials_that_are_not_ours_are_left_alone(bench: Bench, study_spec: Spec) -> None:
+def test_a_name_that_another_optuna_study_has_is_refused(bench: Bench, study_spec: Spec) -> None:
     study = optuna.create_study(study_name="small", storage=bench.database.storage)
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
 
@@ -73,7 +75,7 @@ def test_optuna_trials_that_are_not_ours_are_left_alone(bench: Bench, study_spec
         bench.record(study_spec())
 
 
-def test_studies_are_listed_the_newest_last(bench: Bench, study_spec: Spec) -> None:
+def test_studies_are_listed_with_the_newest_last(bench: Bench, study_spec: Spec) -> None:
     for name in ("b", "a", "c"):
         bench.record(study_spec(name=name))
 

@@ -70,7 +70,7 @@ def add_rows(bench: Bench, spec: StudySpec) -> None:
     storage.create_new_trial(study_id, create_trial(state=TrialState.COMPLETE, value=7.0))
 
 
-def test_the_list_of_studies_says_what_each_summary_says(
+def test_the_list_of_studies_agrees_with_each_summary(
     each_bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     each_bench.record(study_spec(name="untouched"))
@@ -102,7 +102,9 @@ def test_the_list_of_studies_says_what_each_summary_says(
     assert (best.point, best.mean) == (1, math.inf)
 
 
-def test_studies_of_other_versions_are_read_or_named(each_bench: Bench, study_spec: Spec) -> None:
+def test_studies_of_other_versions_are_read_or_named_as_unreadable(
+    each_bench: Bench, study_spec: Spec
+) -> None:
     for name in ("yaml", "newer", "damaged"):
         each_bench.record(study_spec(name=name))
     with each_bench.database.engine.begin() as connection:

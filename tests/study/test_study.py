@@ -45,7 +45,7 @@ def test_a_deleted_study_leaves_nothing(
     assert each_bench.run(study_spec(), scripted()).counts["completed"] == 6
 
 
-def test_a_deleted_study_is_shipped_no_more(
+def test_a_deleted_study_is_no_longer_shipped(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     """What its driver left behind would make runs anew that were deleted with it."""
@@ -61,7 +61,7 @@ def test_a_deleted_study_is_shipped_no_more(
     assert shipper.finish(lambda: 0) == 143
 
 
-def test_who_follows_a_study_sees_its_end_once_its_budget_is_lowered(
+def test_following_a_study_ends_when_its_budget_is_lowered_to_what_is_done(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     bench.run(study_spec(trials=2), scripted())
@@ -88,7 +88,9 @@ def test_a_running_study_is_not_deleted(bench: Bench, study_spec: Spec) -> None:
     assert Catalog(bench.database).names() == ["small"]
 
 
-def test_drivers_are_told_what_is_wanted_of_them(bench: Bench, study_spec: Spec) -> None:
+def test_a_desired_state_and_a_driver_make_the_state_of_a_study(
+    bench: Bench, study_spec: Spec
+) -> None:
     bench.record(study_spec())
     catalog = Catalog(bench.database)
     with load_study("small", bench.home) as study:
@@ -107,7 +109,7 @@ def test_drivers_are_told_what_is_wanted_of_them(bench: Bench, study_spec: Spec)
     assert [name for name, _uid, _text in catalog.in_state(DesiredState.RUN)] == ["small"]
 
 
-def test_a_driver_on_another_machine_counts_too(bench: Bench, study_spec: Spec) -> None:
+def test_a_study_is_driven_by_a_driver_on_another_machine(bench: Bench, study_spec: Spec) -> None:
     bench.record(study_spec())
     bench.member(study_spec())
     with load_study("small", bench.home) as study:
@@ -125,7 +127,7 @@ def test_a_driver_on_another_machine_counts_too(bench: Bench, study_spec: Spec) 
         ({}, "at least one searched parameter"),
     ],
 )
-def test_only_points_of_the_search_space_wait_in_line(
+def test_a_configuration_outside_the_search_space_is_not_queued(
     bench: Bench, study_spec: Spec, point: dict[str, float], said: str
 ) -> None:
     bench.record(study_spec())
@@ -135,7 +137,7 @@ def test_only_points_of_the_search_space_wait_in_line(
     assert bench.ledger(study_spec()).queued() == 0
 
 
-def test_what_was_changed_of_the_file_stays_known(
+def test_overrides_of_a_submission_are_recorded_with_the_study(
     each_bench: Bench, study_spec: Spec, tmp_path: Path
 ) -> None:
     spec, home = study_spec(), each_bench.home
@@ -154,7 +156,7 @@ def test_what_was_changed_of_the_file_stays_known(
     assert catalog.get("small").overrides == ()
 
 
-def test_looks_at_the_test_set_are_counted_before_they_tell(
+def test_an_access_to_the_test_set_is_counted_before_its_result_is_known(
     each_bench: Bench, study_spec: Spec
 ) -> None:
     each_bench.record(study_spec())
@@ -171,7 +173,7 @@ def test_looks_at_the_test_set_are_counted_before_they_tell(
         assert study.test_set_accesses.evidence_of("e" * 64, "a" * 64) is None
 
 
-def test_a_parameter_that_nothing_takes_is_refused(study_spec: Spec) -> None:
+def test_a_parameter_that_the_model_does_not_take_is_refused(study_spec: Spec) -> None:
     spec = study_spec(search_space={"droput_rate": 0.5, "learning_rate": 0.1}, baseline=[])
 
     with pytest.raises(SpecError) as refused:

@@ -28,7 +28,7 @@ class Unpromotable(ScriptedPool):
 
 
 @pytest.mark.parametrize("best_slot", [0, 1])
-def test_what_cannot_be_promoted_is_marked_and_not_suggested(
+def test_trials_that_cannot_be_promoted_are_marked_and_not_suggested(
     best_slot: int,
     bench: Bench,
     study_spec: Callable[..., StudySpec],
@@ -60,7 +60,7 @@ class Coded(ScriptedPool):
         return described.model_copy(update={"code": {"networks.py": self.text}})
 
 
-def test_each_trial_tells_the_code_that_trained_it_also_one_that_began_again(
+def test_each_trial_names_the_code_that_trained_it_after_a_restart_too(
     bench: Bench, study_spec: Callable[..., StudySpec], capsys: pytest.CaptureFixture[str]
 ) -> None:
     before, after = Coded(), Coded()
