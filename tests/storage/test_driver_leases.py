@@ -4,15 +4,18 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from optuna.trial import TrialState
 from sqlalchemy import select, update
+from sqlalchemy.exc import SQLAlchemyError
 
-from tests.bench import Bench, ScriptedPool
+from tests.bench import Bench, Clocks, ScriptedPool
 from tests.waiting import wait_until
 from tuner.errors import RefusedError, SupersededError
 from tuner.recovery.takeover import end_driver
@@ -20,7 +23,7 @@ from tuner.search.trials import Trials
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Claim, Ledger
 from tuner.storage.database import Database
-from tuner.storage.drivers import DriverLease, DriverRecord, Drivers, LeaseMonitor, this_process
+from tuner.storage.drivers import DriverLease, Drivers, this_process
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog
 from tuner.storage.tables import drivers
@@ -30,7 +33,7 @@ from tuner.training.plan import Outcome
 
 Spec = Callable[..., StudySpec]
 LEASE_S = 0.6
-HERE = "this home"
+HOUR_S = 3600.0
 
 
 def claim(ledger: Ledger, slots: int = 6) -> Claim:
@@ -59,86 +62,97 @@ def stop_beating(member: DriverLease) -> None:
     member._heartbeat.join()
 
 
-def beat(bench: Bench, member: DriverLease) -> None:
-    counted = update(drivers).where(drivers.c.uid == member.uid)
-    with bench.database.engine.begin() as connection:
-        connection.execute(counted.values(beats=drivers.c.beats + 1))
+def dead(others: Drivers) -> list[str]:
+    return [driver.uid for driver in others.dead()]
 
 
-def silent(bench: Bench, spec: StudySpec) -> Callable[[], list[DriverRecord]]:
-    return LeaseMonitor(Drivers(bench.database, spec.name)).dead
-
-
-def test_a_driver_with_heartbeats_is_alive_and_one_without_is_dead(
-    each_bench: Bench, study_spec: Spec
+def test_a_driver_lives_while_it_sends_heartbeats_and_dies_a_lease_later(
+    each_bench: Bench, study_spec: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By the database's own clock; whether it lives is known at once."""
     each_bench.record(study_spec())
-    watch = silent(each_bench, study_spec())
-    with other_driver(each_bench, study_spec()) as (database, member):
+    unhurried = SimpleNamespace(monotonic=time.monotonic, sleep=pytest.fail)
+    monkeypatch.setattr("tuner.storage.drivers.time", unhurried)
+    others = Drivers(each_bench.database, "small")
+    with other_driver(each_bench, study_spec()) as (_, member):
         seen = set[int]()
         while len(seen) < 10:  # more than a lease
-            assert watch() == []
-            (present,) = Drivers(database, "small").registered()
-            seen.add(present.beats)
+            assert others.dead() == []
+            (present,) = others.alive()
+            seen.add(present.last_heartbeat_ms)
         stop_beating(member)
-        wait_until(lambda: [each.uid for each in watch()] == [member.uid])
+        wait_until(lambda: dead(others) == [member.uid])
+        assert others.alive() == []
 
 
-def test_a_monitor_that_has_not_looked_for_a_while_waits_a_full_lease_again(
-    bench: Bench, study_spec: Spec
+def test_the_time_between_two_queries_counts_as_one_heartbeat_at_most(
+    bench: Bench, study_spec: Spec, clocks: Clocks
+) -> None:
+    """The observer may have been stopped, or the database away."""
+    bench.record(study_spec())
+    others = Drivers(bench.database, "small")
+    with other_driver(bench, study_spec(), lease_s=60) as (_, member):
+        stop_beating(member)
+        for clocks.now in (0.0, HOUR_S, HOUR_S + 5, 2 * HOUR_S, 2 * HOUR_S + 4):
+            assert others.dead() == []
+        clocks.now = 2 * HOUR_S + 5
+        assert dead(others) == [member.uid]
+
+
+@pytest.mark.parametrize("by_s", [-HOUR_S, HOUR_S])
+def test_a_jump_of_the_databases_clock_kills_nobody(
+    bench: Bench, study_spec: Spec, clocks: Clocks, by_s: float
 ) -> None:
     bench.record(study_spec())
-    clock = [0.0]
-    watch = LeaseMonitor(Drivers(bench.database, "small"), lambda: clock[0])
-    with other_driver(bench, study_spec()) as (_, member):
+    others = Drivers(bench.database, "small")
+    with other_driver(bench, study_spec(), lease_s=60) as (_, member):
         stop_beating(member)
-        for clock[0] in (100.0, 101.0, 102.0, 102.15, 102.3, 102.45, 102.6):
-            assert watch.dead() == []
-        clock[0] = 102.7
-        assert [each.uid for each in watch.dead()] == [member.uid]
+        assert [driver.expired for driver in others.alive()] == [False]
+        clocks.ahead += by_s
+        for clocks.now in (0.0, 10.0, 20.0, 29.0):
+            assert others.dead() == []
+        assert [driver.expired for driver in others.registered()] == [True]
+        member.send_heartbeat()
+        clocks.now = 40.0
+        assert others.dead() == []
+        assert [driver.expired for driver in others.alive()] == [False]
+
+
+def test_a_driver_whose_heartbeats_tell_another_time_lives(
+    bench: Bench, study_spec: Spec, clocks: Clocks
+) -> None:
+    """As after one jump of the clock after another: each lease expires at once."""
+    bench.record(study_spec())
+    others = Drivers(bench.database, "small")
+    with other_driver(bench, study_spec(), lease_s=60) as (_, member):
+        stop_beating(member)
+
+        def go_on() -> None:
+            member.send_heartbeat()
+            clocks.ahead += HOUR_S
+
+        clocks.meanwhile = go_on
+        clocks.ahead += HOUR_S
+        assert [driver.uid for driver in others.alive()] == [member.uid]
 
 
 def test_no_driver_is_dead_because_the_database_did_not_answer(
-    bench: Bench, study_spec: Spec
+    bench: Bench, study_spec: Spec, clocks: Clocks
 ) -> None:
     bench.record(study_spec())
-    clock = [0.0]
-    watch = LeaseMonitor(Drivers(bench.database, "small"), lambda: clock[0])
-    with other_driver(bench, study_spec()) as (_, member):
+    others = Drivers(bench.database, "small")
+    with other_driver(bench, study_spec(), lease_s=60) as (_, member):
         stop_beating(member)
-        for clock[0] in (0.0, 0.15, 0.3, 0.45):
-            assert watch.dead() == []
+        assert others.dead() == []
         _rename(bench, "tuner_drivers", "away")
-        clock[0] = 0.59
-        assert watch.dead() == []
+        clocks.now = 5
+        with pytest.raises(SQLAlchemyError):
+            others.dead()
         _rename(bench, "away", "tuner_drivers")
-        for clock[0] in (0.7, 0.85, 1.0, 1.15, 1.29):
-            assert watch.dead() == []
-        clock[0] = 1.4
-        assert [each.uid for each in watch.dead()] == [member.uid]
-
-
-def test_a_driver_that_registers_between_two_looks_is_seen_alive(
-    bench: Bench, study_spec: Spec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first finds nobody, the second finds it before it has beaten."""
-    bench.record(study_spec())
-    monkeypatch.setattr("tuner.storage.drivers._LONGEST_PACE_S", 0.05)
-    with ExitStack() as stack:
-
-        class Crowd(Drivers):
-            came: DriverLease | None = None
-
-            def registered(self) -> list[DriverRecord]:
-                before = super().registered()
-                if self.came is None:
-                    _, self.came = stack.enter_context(other_driver(bench, study_spec(), HERE))
-                return before
-
-        crowd = Crowd(bench.database, "small")
-        (living,) = LeaseMonitor(crowd, home=HERE).alive()
-        assert crowd.came
-        assert living.uid == crowd.came.uid
+        for clocks.now in (HOUR_S, HOUR_S + 10, HOUR_S + 19):
+            assert others.dead() == []
+        clocks.now = HOUR_S + 20
+        assert dead(others) == [member.uid]
 
 
 def _rename(bench: Bench, table: str, to: str) -> None:
@@ -165,11 +179,11 @@ with open_database(Home(Path(sys.argv[1]))) as database:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as driver:
         assert driver.stdout is not None
         uid = driver.stdout.readline().strip()
-        watch = silent(each_bench, study_spec())
-        assert watch() == []
+        others = Drivers(each_bench.database, "small")
+        assert others.dead() == []
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()
-        assert [each.uid for each in watch()] == [uid]
+        assert dead(others) == [uid]
 
 
 def test_a_fenced_driver_commits_nothing(each_bench: Bench, study_spec: Spec) -> None:
@@ -179,6 +193,7 @@ def test_a_fenced_driver_commits_nothing(each_bench: Bench, study_spec: Spec) ->
         ledger, trials = Ledger(database, "small", member.uid), Trials(database, spec)
         claimed = claim(ledger)
         opened = trials.open(claimed)
+        stop_beating(member)
         (present,) = Drivers(each_bench.database, "small").registered()
 
         closed = end_driver(each_bench.database, "small", present)
@@ -205,6 +220,7 @@ def test_a_driver_is_taken_over_once(each_bench: Bench, study_spec: Spec) -> Non
     each_bench.record(study_spec())
     with other_driver(each_bench, study_spec()) as (database, member):
         claim(Ledger(database, "small", member.uid))
+        stop_beating(member)
         (present,) = Drivers(each_bench.database, "small").registered()
         assert len(end_driver(each_bench.database, "small", present)) == 1
         assert end_driver(each_bench.database, "small", present) == []
@@ -218,6 +234,7 @@ def test_a_takeover_closes_an_attempt_with_the_outcome_of_its_trial(
     with other_driver(each_bench, spec) as (database, member):
         trials = Trials(database, spec)
         trials.fail(trials.open(claim(Ledger(database, "small", member.uid))), "as it says")
+        stop_beating(member)
         (present,) = Drivers(each_bench.database, "small").registered()
         (closed,) = end_driver(each_bench.database, "small", present)
     assert closed.outcome == "failed"
@@ -244,25 +261,37 @@ def test_a_driver_takes_over_the_trials_of_a_dead_one_and_closes_its_run(
     assert told == AttemptAbandoned(at_ms=told.at_ms, uid=claimed.uid, outcome="interrupted")
 
 
-def test_a_driver_of_the_same_home_is_dead_after_half_its_lease_without_heartbeats(
-    bench: Bench, study_spec: Spec
+def test_a_driver_of_a_cloned_disk_lives_as_long_as_it_sends_heartbeats(
+    bench: Bench, study_spec: Spec, clocks: Clocks
 ) -> None:
-    """Its disk may have been cloned, and the other one of that home live."""
+    """The two of one home are told apart, although this process holds that home's lock."""
     bench.record(study_spec())
-    clock = [0.0]
+    others = Drivers(bench.database, "small")
     home = bench.home.uid
-    watch = LeaseMonitor(Drivers(bench.database, "small"), lambda: clock[0], home)
     with (
         other_driver(bench, study_spec(), home, lease_s=60) as (_, clone),
-        other_driver(bench, study_spec(), home, lease_s=60) as (_, dead),
+        other_driver(bench, study_spec(), home, lease_s=60) as (_, killed),
     ):
-        for member in (clone, dead):
+        for member in (clone, killed):
             stop_beating(member)
-        for clock[0] in (0.0, 10.0, 20.0, 30.0):
-            assert watch.dead() == []
-            beat(bench, clone)
-        clock[0] = 31.0
-        assert [each.uid for each in watch.dead()] == [dead.uid]
+        for clocks.now in range(0, 61, 10):
+            assert others.dead() == []
+            clone.send_heartbeat()
+        clocks.now = 61
+        assert dead(others) == [killed.uid]
+
+
+def test_a_driver_that_returns_at_the_last_moment_is_not_taken_over(
+    each_bench: Bench, study_spec: Spec, clocks: Clocks
+) -> None:
+    each_bench.record(study_spec())
+    with other_driver(each_bench, study_spec(), lease_s=60) as (database, member):
+        claimed = claim(Ledger(database, "small", member.uid))
+        (silent,) = Drivers(each_bench.database, "small").registered()
+        clocks.now = 70
+        member.send_heartbeat()
+        assert end_driver(each_bench.database, "small", silent) == []
+        assert Ledger(database, "small", member.uid).close(claimed.uid, Outcome.COMPLETED)
 
 
 def test_the_trials_of_a_silent_driver_of_the_same_home_are_finished(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from tests.bench import Bench, ScriptedPool
+from tests.bench import Bench, Clocks, ScriptedPool
 from tests.waiting import wait_until
 from tuner.errors import RefusedError, SpecError, UsageError
 from tuner.spec.study_spec import StudySpec
@@ -86,6 +86,24 @@ def test_a_running_study_is_not_deleted(bench: Bench, study_spec: Spec) -> None:
     ):
         study.delete()
     assert Catalog(bench.database).names() == ["small"]
+
+
+def test_a_study_is_deleted_once_its_driver_on_another_machine_is_dead(
+    bench: Bench, study_spec: Spec, clocks: Clocks
+) -> None:
+    bench.record(study_spec())
+    bench.member(study_spec())
+    with bench.database.engine.begin() as connection:
+        connection.execute(update(drivers).values(home="another", host="elsewhere"))
+    clocks.meanwhile = lambda: pytest.fail("a lease that has not expired is not waited for")
+    with load_study("small", bench.home) as study, pytest.raises(RefusedError, match="stop it"):
+        study.delete()
+    clocks.now, clocks.meanwhile = 61, lambda: None
+    with load_study("small", bench.home) as study:
+        study.delete()
+    assert clocks.now >= 61 + 30
+    with pytest.raises(UsageError, match="no study"):
+        load_study("small", bench.home)
 
 
 def test_a_desired_state_and_a_driver_make_the_state_of_a_study(

@@ -16,7 +16,7 @@ from tuner.recovery.unshipped import UnshippedStudies
 from tuner.spec.study_spec import AutoOrCount
 from tuner.storage.attempts import Ledger
 from tuner.storage.database import Database
-from tuner.storage.drivers import Drivers, LeaseMonitor
+from tuner.storage.drivers import Drivers
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog, DesiredState
 from tuner.study.driver_events import Notify, SetupStep
@@ -58,7 +58,7 @@ class _WatchedStudy:
     """A study that is watched for free trials."""
 
     ledger: Ledger
-    monitor: LeaseMonitor
+    drivers: Drivers
     text: str = ""
     slots: int = 0
     """The number of slots in that file."""
@@ -69,7 +69,7 @@ class _WatchedStudy:
         """Whether a slot is free, or will be since its driver has died."""
         if self.finished:
             return False
-        any_died = bool(self.monitor.dead())
+        any_died = bool(self.drivers.dead())
         in_progress = self.ledger.open_attempts()  # first: an attempt handed back now counts below
         if self.ledger.has_free(self.slots) or any_died:
             return True
@@ -276,7 +276,7 @@ class _JobFinder:
     @property
     def pace_s(self) -> float:
         """Seconds to wait before the next look."""
-        return min([_LOOK_S, *(study.monitor.pace_s for study in self._open.values())])
+        return min([_LOOK_S, *(study.drivers.pace_s for study in self._open.values())])
 
     @property
     def _joining(self) -> Terms:
@@ -284,8 +284,8 @@ class _JobFinder:
 
     def _watch(self, name: str, uid: str, text: str) -> _WatchedStudy:
         if uid not in self._watched:
-            monitor = LeaseMonitor(Drivers(self._database, name))
-            self._watched[uid] = _WatchedStudy(Ledger(self._database, name), monitor)
+            database = self._database
+            self._watched[uid] = _WatchedStudy(Ledger(database, name), Drivers(database, name))
         study = self._watched[uid]
         if study.text != text:
             study.text, study.finished = text, False

@@ -123,7 +123,7 @@ class Doctor:
             self._ledger.name_run(attempt.uid, finding.run_id)
         elif finding.kind in (*again, Kind.RUNNING):
             forget_progress(self._home.parent(self._record.name))
-            if not living_drivers(self._home, self._database, self._record.name):
+            if not living_drivers(self._database, self._record.name):
                 trials = Trials(self._database, self._record.spec)
                 journal.retell(summarise(self._record.spec, trials, self._ledger))
 

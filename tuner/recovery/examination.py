@@ -12,9 +12,8 @@ from tuner.home import Home
 from tuner.search.outlines import Outline, outlines
 from tuner.storage.attempts import OPTUNA_STATES, Attempt, attempts_by_study
 from tuner.storage.database import Database
-from tuner.storage.drivers import Drivers, LeaseMonitor, hosts_by_driver, registered_by_study
+from tuner.storage.drivers import Drivers, hosts_by_driver, registered_by_study
 from tuner.storage.studies import StudyRecord
-from tuner.study.driver_lock import is_driven_here
 from tuner.study.overview import tally_of
 from tuner.tracking.inspection import SeenRun, SeenSpool, SeenStudy, look_at, look_into
 from tuner.tracking.runs.attempt_ending import CONFUSION_ARTIFACT, CURVES_ARTIFACT
@@ -92,7 +91,7 @@ def examine(
     """
     names = [record.name for record in records]
     before = database.transact(registered_by_study)
-    living = {name: living_drivers(home, database, name) for name in names if name in before}
+    living = {name: living_drivers(database, name) for name in names if name in before}
     rows, tried, present, hosts = database.transact(
         lambda one: (
             outlines(one, names),
@@ -115,11 +114,9 @@ def examine(
     return {chart.study: list(chart.findings(seen[uid])) for uid, chart in charts.items()}
 
 
-def living_drivers(home: Home, database: Database, study: str) -> set[str]:
+def living_drivers(database: Database, study: str) -> set[str]:
     """The uids of the study's drivers that are not dead."""
-    driven = is_driven_here(home, study)
-    monitor = LeaseMonitor(Drivers(database, study), home="" if driven else home.uid)
-    return {driver.uid for driver in monitor.alive()}
+    return {driver.uid for driver in Drivers(database, study).alive()}
 
 
 class _Chart:

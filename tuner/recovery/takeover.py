@@ -26,7 +26,7 @@ from tuner.storage.attempts import (
 )
 from tuner.storage.code_versions import CodeVersions
 from tuner.storage.database import Database
-from tuner.storage.drivers import DriverRecord, Drivers, LeaseMonitor
+from tuner.storage.drivers import DriverRecord, Drivers
 from tuner.storage.studies import StudyRecord
 from tuner.storage.tables import drivers
 from tuner.study.summary import StudySummary, summarise
@@ -56,7 +56,6 @@ class PeerDrivers:
         self._say = say
         self._own_uid = own_uid
         self._drivers = Drivers(database, study)
-        self._monitor = LeaseMonitor(self._drivers, home=home.uid)
         self._looked = float("-inf")
 
     def close_leftovers(self, ledger: Ledger) -> None:
@@ -71,27 +70,33 @@ class PeerDrivers:
         Queries the database several times in a lease, however often it is called.
         """
         now = time.monotonic()
-        if now - self._looked >= self._monitor.pace_s:
+        if now - self._looked >= self._drivers.pace_s:
             self._looked = now
-            self._take_over(self._monitor.dead())
+            self._take_over(self._drivers.dead())
 
     def wait_for_each(self, stopped: Callable[[], bool], *, of_this_home: bool = False) -> bool:
-        """Waits until every peer has left, sent a heartbeat or been taken over.
+        """Waits until every peer has left, sent a heartbeat or been taken over: a lease at most.
 
         Args:
             stopped: ends the wait early.
-            of_this_home: whether to wait for the drivers of this home alone, half a lease at
-                most. The wait for all drivers takes a lease at most.
+            of_this_home: whether to wait for the drivers of this home alone.
 
         Returns:
             Whether a driver was taken over.
         """
+        silent: set[DriverRecord] | None = None
         any_died = False
-        for check in self._monitor.checks(stopped):
-            any_died |= self._take_over(check.dead)
-            undecided = self._peers(check.undecided)
-            if not any(not of_this_home or each.home == self._home.uid for each in undecided):
+        while not stopped():
+            any_died |= self._take_over(self._drivers.dead())
+            present = {
+                each
+                for each in self._peers(self._drivers.registered())
+                if not of_this_home or each.home == self._home.uid
+            }
+            silent = present if silent is None else silent & present
+            if not silent:
                 break
+            time.sleep(self._drivers.pace_s)
         return any_died
 
     def _peers(self, found: Iterable[DriverRecord]) -> list[DriverRecord]:
@@ -124,13 +129,14 @@ def end_driver(database: Database, study: str, driver: DriverRecord) -> list[Clo
 
     Returns:
         The closed attempts, also when the answer of a first try was lost. Empty when another
-        driver was quicker.
+        driver was quicker, or the dead one has returned and sent a heartbeat.
     """
     at_ms = now_ms()
 
     def once(connection: Connection) -> list[ClosedAttempt]:
-        mine = drivers.c.uid == driver.uid
-        ended = update(drivers).where(mine, drivers.c.ended_ms.is_(None))
+        mine = drivers.c.uid == driver.uid, drivers.c.ended_ms.is_(None)
+        unchanged = drivers.c.last_heartbeat_ms == driver.last_heartbeat_ms
+        ended = update(drivers).where(*mine, unchanged)
         if connection.execute(ended.values(ended_ms=at_ms)).rowcount:
             close_attempts(connection, study, driver.uid, at_ms)
         return attempts_closed_at(connection, study, driver.uid, at_ms)

@@ -18,8 +18,8 @@ from tuner.tracking.spool.shipped import survey
 _SHIPPING_S = 20.0
 """Seconds that one study may keep a worker from looking for others, after its shipper started."""
 _PAUSE_S, _LONGEST_PAUSE_S = 30.0, 480.0
-"""The pause between two tries doubles while MLflow is away: a worker that ships does not watch
-the heartbeats of other drivers, which it must do for a lease before it takes a dead one over."""
+"""The pause between two tries doubles while MLflow is away: a worker that ships does not query the
+other drivers, which it must do for half a lease before it takes a dead one over."""
 
 
 class UnshippedStudies:

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import Connection, Engine
+from sqlalchemy import BigInteger, Connection, Engine
 from sqlalchemy.exc import (
     DBAPIError,
     DisconnectionError,
@@ -14,6 +14,8 @@ from sqlalchemy.exc import (
     OperationalError,
     SQLAlchemyError,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -33,6 +35,23 @@ _LONGEST_PAUSE_S = 2.0
 _NO_RETRIES = Retrying(stop=stop_after_attempt(1), reraise=True)
 
 Answer = TypeVar("Answer")
+
+
+class database_now_ms(FunctionElement[int]):  # noqa: N801 - reads as SQL
+    """The database's own time in milliseconds, while the statement runs."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(database_now_ms, "postgresql")
+def _postgresql_now_ms(*_: Any, **_options: Any) -> str:
+    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+
+
+@compiles(database_now_ms, "sqlite")
+def _sqlite_now_ms(*_: Any, **_options: Any) -> str:
+    return "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 
 
 class Database:

@@ -1,54 +1,55 @@
 """The drivers of a study: their rows, heartbeats and leases, and the fence around each.
 
-A driver sends heartbeats: it increments `beats` in its row six times per lease (`lease_s`
-seconds). A driver is dead in one of two cases:
+A driver sends heartbeats: six times per lease (`lease_s` seconds) it writes the database's own time
+into its row. Its lease expires when its last heartbeat is more than a lease away from the
+database's time. Whether it has expired is part of every query of drivers.
+
+A driver is dead in one of two cases:
 
 - Its process is gone. Only a process on the same machine can tell.
-- `beats` has not changed for one lease. The observer measures this on its own monotonic clock, so
-  no two clocks are compared. It starts again if the database did not answer, so an unavailable
-  database makes no driver look dead.
+- Its lease has expired, and the observer has seen no new heartbeat for half a lease. After a
+  database outage or a jump of the database's clock every lease looks expired. But then the
+  drivers that live send new heartbeats, so none of them is declared dead.
 
-Half a lease is enough for a driver of the home folder whose lock the observer holds. Such a
-driver is dead unless the disk was cloned, and the clone's driver sends heartbeats.
+The observer measures the half lease on its own monotonic clock. The time between two of its queries
+counts as the time between two heartbeats at most: the database may have been unavailable, or the
+observer stopped.
 
 A driver that was taken over may return, for example after SIGSTOP. It is fenced: each of its
 transactions reads its row before the commit, and fails if the row has ended.
 """
 
-import math
 import os
 import socket
 import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import Connection, event, insert, select, update
+from sqlalchemy import Connection, Row, Select, event, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from tuner.clock import now_ms
 from tuner.errors import RefusedError, SupersededError, TunerError
 from tuner.storage.attempts import close_attempts
-from tuner.storage.database import Database
+from tuner.storage.database import Database, database_now_ms
 from tuner.storage.tables import drivers, studies
 
 _HEARTBEATS_PER_LEASE = 6
 _LAST_HEARTBEAT_S = 1.0
 """How long `leave` waits for a heartbeat that the database does not accept."""
-_CHECKS_PER_LEASE = 10
-_OWN_HOME = 1 / 2
-"""Part of a lease after which a silent driver of the observer's own home is dead."""
-_LONGEST_GAP = 1 / 3
-"""Part of a lease: after a longer gap between two checks, the observer starts again."""
+_RETRIES_PER_LEASE = 60
+"""How often a driver repeats a heartbeat that the database does not accept."""
+_SILENCE = 1 / 2
+"""Part of a lease: a driver whose lease has expired is dead after this time without a heartbeat."""
+_QUERIES_PER_LEASE = 10
 _LONGEST_PACE_S = 5.0
 """A new driver is noticed within this time."""
-
-_REGISTERED = select(drivers).where(drivers.c.ended_ms.is_(None)).order_by(drivers.c.id)
 
 
 class DriverLease:
@@ -84,6 +85,17 @@ class DriverLease:
         self._led = bool(registered) and registered[0].uid == self.uid
         return self._led
 
+    def send_heartbeat(self) -> None:
+        """Renews the lease.
+
+        Raises:
+            SQLAlchemyError: the database failed.
+            TunerError: as every transaction of this driver.
+        """
+        heartbeat = update(drivers).where(drivers.c.uid == self.uid)
+        with self._database.engine.begin() as connection:
+            connection.execute(heartbeat.values(last_heartbeat_ms=database_now_ms()))
+
     def leave(self) -> bool:
         """Ends the row and closes its open attempts. Returns whether no other driver is left.
 
@@ -104,8 +116,8 @@ class DriverLease:
         process = this_process()
         row: dict[str, Any] = {"uid": self.uid, "study": self._study, "home": self._home}
         row |= {"host": process.host, "place": process.place, "pid": process.pid}
-        row |= {"pid_started": process.started, "lease_s": self._lease_s, "beats": 0}
-        row |= {"started_ms": now_ms()}
+        row |= {"pid_started": process.started, "lease_s": self._lease_s}
+        row |= {"last_heartbeat_ms": database_now_ms(), "started_ms": now_ms()}
         self._database.transact(partial(self._register, row))
         event.listen(self._database.engine, "commit", self._fence)
         self._heartbeat = threading.Thread(target=self._send_heartbeats, daemon=True)
@@ -132,14 +144,13 @@ class DriverLease:
         return connection.execute(others).first() is None
 
     def _send_heartbeats(self) -> None:
-        heartbeat = update(drivers).where(drivers.c.uid == self.uid)
-        heartbeat = heartbeat.values(beats=drivers.c.beats + 1)
-        while not self._stopping.wait(self._lease_s / _HEARTBEATS_PER_LEASE):
+        per_lease = _HEARTBEATS_PER_LEASE
+        while not self._stopping.wait(self._lease_s / per_lease):
             try:
-                with self._database.engine.begin() as connection:
-                    connection.execute(heartbeat)
+                self.send_heartbeat()
+                per_lease = _HEARTBEATS_PER_LEASE
             except SQLAlchemyError:
-                continue  # one heartbeat is missing, no more
+                per_lease = _RETRIES_PER_LEASE
             except TunerError:
                 return  # the driver gets the same error at its own next transaction
 
@@ -158,7 +169,10 @@ class DriverLease:
 
 @dataclass(frozen=True)
 class DriverRecord:
-    """A driver whose row has not ended. It may write, and it may be dead."""
+    """A driver whose row has not ended. It may write, and it may be dead.
+
+    Two records of a driver are equal if it has sent no heartbeat between them.
+    """
 
     id: int
     """Grows in the order in which drivers register."""
@@ -167,8 +181,10 @@ class DriverRecord:
     """The id of its home folder."""
     process: "ProcessId"
     lease_s: float
-    beats: int
-    """The number of heartbeats so far."""
+    last_heartbeat_ms: int
+    """The database's time at its last heartbeat."""
+    expired: bool = field(compare=False)
+    """Whether its lease had expired when the record was read."""
 
     @property
     def is_gone(self) -> bool:
@@ -180,17 +196,55 @@ class DriverRecord:
 
 
 class Drivers:
-    """The drivers of one study."""
+    """The drivers of one study, and for how long this process has not heard from each."""
 
     def __init__(self, database: Database, study: str) -> None:
         self._database = database
         self._study = study
+        self._queried = time.monotonic()
+        self._silent_s: dict[DriverRecord, float] = {}
+        """The latest records, and for how long `dead` has found each of them unchanged."""
 
     def registered(self) -> list[DriverRecord]:
         """The drivers whose rows have not ended, dead or alive, in the order of registration."""
-        statement = _REGISTERED.where(drivers.c.study == self._study)
-        rows = self._database.transact(lambda one: one.execute(statement).all())
-        return [_record(row._mapping) for row in rows]
+        statement = _registered().where(drivers.c.study == self._study)
+        return [
+            _record(row)
+            for row in self._database.transact(lambda one: one.execute(statement).all())
+        ]
+
+    def dead(self) -> list[DriverRecord]:
+        """Returns the dead drivers. Call it every `pace_s` seconds."""
+        registered, now = self.registered(), time.monotonic()
+        passed, self._queried = now - self._queried, now
+        before, self._silent_s = self._silent_s, {}
+        for each in registered:
+            more = min(passed, each.lease_s / _HEARTBEATS_PER_LEASE)
+            self._silent_s[each] = before[each] + more if each in before else 0.0
+        return [
+            each
+            for each, silent_s in self._silent_s.items()
+            if each.is_gone or (each.expired and silent_s >= each.lease_s * _SILENCE)
+        ]
+
+    def alive(self) -> list[DriverRecord]:
+        """Returns the drivers that are not dead, at once if none of their leases has expired.
+
+        Waits half a lease at most for a new heartbeat of the others.
+        """
+        first: set[DriverRecord] | None = None
+        while True:
+            dead = self.dead()
+            living = [each for each in self._silent_s if each not in dead]
+            first = set(living) if first is None else first
+            if not any(each.expired and each in first for each in living):
+                return living
+            time.sleep(self.pace_s)
+
+    @property
+    def pace_s(self) -> float:
+        """The longest time to wait before the next call of `dead`, in seconds."""
+        return min([_LONGEST_PACE_S, *(one.lease_s / _QUERIES_PER_LEASE for one in self._silent_s)])
 
     def homes(self) -> set[str]:
         """The ids of all home folders whose drivers have ever worked on the study."""
@@ -211,8 +265,8 @@ class Drivers:
 def registered_by_study(connection: Connection) -> dict[str, list[DriverRecord]]:
     """Returns `Drivers.registered` of every study that has such drivers, in one query."""
     found = defaultdict[str, list[DriverRecord]](list)
-    for row in connection.execute(_REGISTERED):
-        found[row.study].append(_record(row._mapping))
+    for row in connection.execute(_registered()):
+        found[row.study].append(_record(row))
     return found
 
 
@@ -220,98 +274,6 @@ def hosts_by_driver(connection: Connection, names: Collection[str]) -> dict[str,
     """Returns `Drivers.hosts` of all these studies together, in one query."""
     statement = select(drivers.c.uid, drivers.c.host).where(drivers.c.study.in_(names))
     return {row.uid: row.host for row in connection.execute(statement)}
-
-
-class LeaseMonitor:
-    """Observes the heartbeats of a study's drivers and tells which drivers are dead."""
-
-    def __init__(
-        self, registry: Drivers, clock: Callable[[], float] = time.monotonic, home: str = ""
-    ) -> None:
-        """Starts to observe.
-
-        Args:
-            registry: the drivers of the study.
-            clock: a monotonic clock, in seconds.
-            home: the id of the home folder whose driver lock this process holds, if any.
-        """
-        self._registry = registry
-        self._clock = clock
-        self._home = home
-        self._checked = -math.inf
-        self._registered: list[DriverRecord] = []
-        self._seen: dict[str, tuple[int, float]] = {}
-        """For each driver: its heartbeat count, and the time of its last change."""
-
-    def dead(self) -> list[DriverRecord]:
-        """Returns the dead drivers. Call it every `pace_s` seconds.
-
-        If the database does not answer, it returns none and the observation starts again.
-        """
-        try:
-            registered = self._registry.registered()
-        except SQLAlchemyError:
-            self._seen.clear()
-            return []
-        self._registered = registered
-        now = self._clock()
-        gap, self._checked = now - self._checked, now
-        seen, self._seen = self._seen, {}
-        for driver in registered:
-            beats, since = seen.get(driver.uid, (-1, now))
-            fresh = driver.beats != beats or gap > driver.lease_s * _LONGEST_GAP
-            self._seen[driver.uid] = (driver.beats, now if fresh else since)
-        return [each for each in registered if each.is_gone or self._has_expired(each, now)]
-
-    def alive(self) -> list[DriverRecord]:
-        """Returns the drivers that are not dead.
-
-        Waits until each driver of the observer's own home has sent a heartbeat or is dead.
-        """
-        for check in self.checks():
-            if not any(driver.home == self._home for driver in check.undecided):
-                break
-        return check.alive + check.undecided
-
-    def any_alive(self) -> bool:
-        """Waits until a driver sends a heartbeat, or until all are dead. Returns which it was."""
-        return next(bool(each.alive) for each in self.checks() if each.alive or not each.undecided)
-
-    def checks(self, stopped: Callable[[], bool] = lambda: False) -> Iterator["DriverCheck"]:
-        """Checks the drivers again and again, with pauses, until the caller has seen enough.
-
-        After a lease no driver is undecided, except those that have registered meanwhile.
-        """
-        first: dict[str, int] = {}
-        while not stopped():
-            dead = self.dead()
-            ended = {driver.uid for driver in dead}
-            others = [driver for driver in self._registry.registered() if driver.uid not in ended]
-            alive = [one for one in others if first.setdefault(one.uid, one.beats) != one.beats]
-            undecided = [one for one in others if one not in alive]
-            yield DriverCheck(dead, alive, undecided)
-            time.sleep(self.pace_s)
-
-    @property
-    def pace_s(self) -> float:
-        """The longest time to wait before the next check, in seconds."""
-        paces = (each.lease_s / _CHECKS_PER_LEASE for each in self._registered)
-        return min([_LONGEST_PACE_S, *paces])
-
-    def _has_expired(self, driver: DriverRecord, now: float) -> bool:
-        own = driver.home == self._home
-        return now - self._seen[driver.uid][1] > driver.lease_s * (_OWN_HOME if own else 1)
-
-
-@dataclass(frozen=True)
-class DriverCheck:
-    """The drivers of a study at one of several checks."""
-
-    dead: list[DriverRecord]
-    alive: list[DriverRecord]
-    """Those that have sent a heartbeat since the first check."""
-    undecided: list[DriverRecord]
-    """Those that have not, and are not dead yet."""
 
 
 @dataclass(frozen=True)
@@ -368,12 +330,19 @@ def _start_ticks(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
 
-def _record(row: Any) -> DriverRecord:
+def _registered() -> Select[Any]:
+    age_ms = func.abs(database_now_ms() - drivers.c.last_heartbeat_ms)  # the clock may jump back
+    expired = (age_ms > drivers.c.lease_s * 1000).label("expired")
+    return select(drivers, expired).where(drivers.c.ended_ms.is_(None)).order_by(drivers.c.id)
+
+
+def _record(row: Row[Any]) -> DriverRecord:
     return DriverRecord(
-        id=row["id"],
-        uid=row["uid"],
-        home=row["home"],
-        process=ProcessId(row["host"], row["place"], row["pid"], row["pid_started"]),
-        lease_s=row["lease_s"],
-        beats=row["beats"],
+        id=row.id,
+        uid=row.uid,
+        home=row.home,
+        process=ProcessId(row.host, row.place, row.pid, row.pid_started),
+        lease_s=row.lease_s,
+        last_heartbeat_ms=row.last_heartbeat_ms,
+        expired=row.expired,
     )

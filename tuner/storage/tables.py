@@ -159,7 +159,7 @@ drivers = Table(
     Column("pid", Integer, nullable=False),
     Column("pid_started", BigInteger, nullable=False),
     Column("lease_s", Float, nullable=False),
-    Column("beats", BigInteger, nullable=False, default=0),  # counts heartbeats
+    Column("last_heartbeat_ms", BigInteger, nullable=False),  # by the database's clock
     Column("started_ms", BigInteger, nullable=False),
     Column("ended_ms", BigInteger),  # null while it may write
 )

@@ -15,7 +15,7 @@ from tuner.spec.search_space import Scalar
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Ledger
 from tuner.storage.database import Database
-from tuner.storage.drivers import DriverRecord, Drivers, LeaseMonitor
+from tuner.storage.drivers import DriverRecord, Drivers
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog, DesiredState, Registrations, StudyRecord
 from tuner.storage.test_set_accesses import TestSetAccesses
@@ -176,13 +176,12 @@ class Study:
         return is_driven(self._home, self.name, self._drivers.registered())
 
     def check_idle(self) -> None:
-        """Checks that no driver works on the study. Waits up to a lease for silent drivers.
+        """Checks that no driver works on the study. Waits half a lease for one that seems dead.
 
         Raises:
             RefusedError: a driver works on it.
         """
-        monitor = LeaseMonitor(self._drivers, home=self._home.uid)
-        if is_driven_here(self._home, self.name) or monitor.any_alive():
+        if is_driven_here(self._home, self.name) or self._drivers.alive():
             raise RefusedError(
                 f"study {self.name!r} is running; stop it first: tuner stop {self.name}"
             )
