@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from optuna.trial import FrozenTrial
 
 from tests.bench import Bench, ScriptedPool, rising
 from tests.proxy import Proxy, before_postgresql
@@ -66,13 +67,21 @@ def trouble(proxy: Proxy) -> Iterator[list[str]]:
         thread.join()
 
 
+def epochs_of(row: FrozenTrial) -> int:
+    epochs = stored_result(row).epochs
+    assert epochs is not None
+    return epochs
+
+
 def exactly_once(bench: Bench, spec: StudySpec) -> None:
     rows = bench.trials(spec).all()
     assert [row.number for row in rows] == list(range(spec.trials))
     assert Counter(row.user_attrs["slot"] for row in rows) == Counter(range(spec.trials))
     for row in rows:
         assert row.state.is_finished()
-        assert sorted(row.intermediate_values) == list(range(1, stored_result(row).epochs + 1))
+        assert sorted(row.intermediate_values) == list(
+            range(1, (stored_result(row).epochs or 0) + 1)
+        )
     attempts = bench.ledger(spec).attempts()
     assert [(each.slot, each.number) for each in attempts] == [(n, 0) for n in range(spec.trials)]
     assert all(each.final for each in attempts)

@@ -15,8 +15,12 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tests.bench import Bench
+from tuner.errors import RefusedError
 from tuner.search.optuna_rows import OptunaRows
 from tuner.spec.study_spec import StudySpec
+from tuner.storage.drivers import DriverLease
+from tuner.storage.opening import open_database
+from tuner.storage.studies import Catalog
 
 Spec = Callable[..., StudySpec]
 RATE, SIZE = FloatDistribution(1e-4, 1e-1, log=True), CategoricalDistribution((16, 32))
@@ -165,6 +169,31 @@ def test_a_write_whose_answer_was_lost_is_repeated_without_effect(
             if next(commits) <= lost:
                 break
     assert lost > 10
+
+
+def test_rows_are_created_while_heartbeats_are_sent(each_bench: Bench, study_spec: Spec) -> None:
+    spec = study_spec()
+    rows = rows_of(each_bench, spec)
+    lease = DriverLease(each_bench.database, spec.name, each_bench.home.uid, lease_s=0.03)
+    with lease:
+        for slot in range(60):
+            new_row(rows, slot)
+            assert lease.sends_heartbeats
+
+
+def test_a_driver_whose_study_is_deleted_learns_it_from_its_next_write(
+    each_bench: Bench, study_spec: Spec
+) -> None:
+    spec = study_spec()
+    rows = rows_of(each_bench, spec)
+    each_bench.member(spec)
+    trial = new_row(rows)
+    rows.set_trial_intermediate_value(trial, 1, 0.5)
+    with open_database(each_bench.home) as database:
+        Catalog(database).delete(spec.name)
+
+    with pytest.raises(RefusedError, match="was deleted while it ran"):
+        rows.write()
 
 
 @contextmanager

@@ -20,12 +20,15 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, get_storage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, String, case, cast, event, func, select
+from sqlalchemy import Connection, String, case, cast, func, select
 
 from tuner.errors import RefusedError
 from tuner.search.optuna_samplers import exact
 from tuner.storage.database import Answer, Database
 from tuner.storage.tables import OPTUNA_TRIALS, SLOT, rows_of_slot
+
+_FIXED = "fixed_params"
+"""The system attribute of a trial with the values that Optuna gives it, as `enqueue_trial` does."""
 
 
 class StudyStorage(BaseStorage):
@@ -93,7 +96,20 @@ class StudyStorage(BaseStorage):
         return list(self._storage.get_all_studies())
 
     def _retried(self, call: Callable[..., Answer], *arguments: Any) -> Answer:
-        return self.database.with_retries(partial(call, *arguments))
+        """Calls Optuna's storage, with retries while the database is unavailable.
+
+        Raises:
+            SupersededError: this driver was taken over.
+            RefusedError: the study was deleted.
+            UpdateFinishedTrialError: another process has ended the trial.
+        """
+        try:
+            return self.database.with_retries(partial(call, *arguments))
+        except (UpdateFinishedTrialError, KeyError) as error:
+            self.database.transact(lambda _: None)  # a driver's fence knows the reason
+            if isinstance(error, KeyError):
+                raise RefusedError(f"study {self._name!r} was deleted meanwhile") from error
+            raise
 
 
 class _SecondRowError(Exception):
@@ -120,6 +136,8 @@ class OptunaRows(StudyStorage):
         self._held: set[int] = set()
         self._hidden: frozenset[int] = frozenset()
         self._unwritten: deque[Callable[[], object]] = deque()
+        self._drawn: dict[int, dict[str, Any]] = {}
+        """The unwritten parameters of each trial."""
         self._oldest = math.inf
         """When the first of the unwritten changes was made."""
         self._refreshed = -math.inf
@@ -132,7 +150,7 @@ class OptunaRows(StudyStorage):
         """Reads the changes of other drivers, unless the last refresh is newer than `max_age_s`."""
         if time.monotonic() - self._refreshed < max_age_s:
             return
-        self.database.with_retries(self._refresh)
+        self._retried(self._refresh)
         self._refreshed = time.monotonic()
 
     def _refresh(self) -> None:
@@ -145,8 +163,11 @@ class OptunaRows(StudyStorage):
         """Writes all changes, unless all are newer than `max_age_s`."""
         if time.monotonic() - self._oldest < max_age_s:
             return
+        for trial_id, params in self._drawn.items():
+            self._retried(self._storage.set_trial_system_attr, trial_id, _FIXED, params)
+        self._drawn.clear()
         while self._unwritten:
-            self.database.with_retries(self._unwritten[0])
+            self._retried(self._unwritten[0])
             self._unwritten.popleft()
         self._oldest = math.inf
 
@@ -221,11 +242,11 @@ class OptunaRows(StudyStorage):
             if len(connection.execute(rows).all()) > 1:
                 raise _SecondRowError
 
-        event.listen(self.database.engine, "commit", check)
+        self.database.add_check(check)
         try:
             yield
         finally:
-            event.remove(self.database.engine, "commit", check)
+            self.database.remove_check(check)
 
     def set_trial_param(
         self,
@@ -234,12 +255,21 @@ class OptunaRows(StudyStorage):
         param_value_internal: float,
         distribution: BaseDistribution,
     ) -> None:
-        """Adds a parameter to a held row. A value with a step becomes its exact decimal."""
+        """Adds a parameter to a held row. A value with a step becomes its exact decimal.
+
+        All parameters that were drawn together are first written as one attribute, which Optuna
+        obeys. So a driver that dies before it has written each of them leaves the whole point.
+        """
         row = self._changing(trial_id)
         value = exact(distribution, param_value_internal)
         assert param_name not in row.params
         row.params[param_name] = distribution.to_external_repr(value)
         row.distributions[param_name] = distribution
+        row.system_attrs[_FIXED] = {
+            **row.system_attrs.get(_FIXED, {}),
+            param_name: row.params[param_name],
+        }
+        self._drawn[trial_id] = row.system_attrs[_FIXED]
         self._write_later(self._storage.set_trial_param, trial_id, param_name, value, distribution)
 
     def set_trial_intermediate_value(

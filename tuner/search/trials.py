@@ -38,7 +38,7 @@ class StoredResult(Frozen):
 
     model_config = ConfigDict(extra="ignore")  # a newer version may store more
 
-    epochs: int = 0
+    epochs: int | None = None
     train_time_s: float = 0.0
     total_time_s: float | None = None
     best_epoch: int | None = None
@@ -80,6 +80,8 @@ def stored_result(row: FrozenTrial) -> StoredResult:
 
     Earlier versions of tuner stored each field as an attribute of its own.
     """
+    if not row.state.is_finished():
+        return StoredResult()  # a driver may have died before it ended the trial
     return StoredResult.model_validate(row.user_attrs.get(_RESULT, row.user_attrs))
 
 

@@ -6,7 +6,7 @@ from typing import Any, Self, TypeVar
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import BigInteger, Connection, Engine
+from sqlalchemy import BigInteger, Connection, Engine, event
 from sqlalchemy.exc import (
     DBAPIError,
     DisconnectionError,
@@ -35,6 +35,8 @@ _LONGEST_PAUSE_S = 2.0
 _NO_RETRIES = Retrying(stop=stop_after_attempt(1), reraise=True)
 
 Answer = TypeVar("Answer")
+Check = Callable[[Connection], None]
+"""Looks at a transaction that is about to be committed."""
 
 
 class database_now_ms(FunctionElement[int]):  # noqa: N801 - reads as SQL
@@ -63,12 +65,27 @@ class Database:
     def __init__(self, storage: RDBStorage) -> None:
         self.storage = storage
         self._retrying = _NO_RETRIES
+        self._checks: tuple[Check, ...] = ()
+        """Never changed in place: other threads commit meanwhile."""
+        event.listen(self.engine, "commit", self._check)
 
     @property
     def engine(self) -> Engine:
         """The SQLAlchemy engine; `engine.begin()` is one transaction."""
         engine: Engine = self.storage.engine
         return engine
+
+    def add_check(self, check: Check) -> None:
+        """From now on every commit, of any thread, first calls `check` and fails if it raises."""
+        self._checks = (*self._checks, check)
+
+    def remove_check(self, check: Check) -> None:
+        """Ends `add_check`. Does nothing if it has ended."""
+        self._checks = tuple(each for each in self._checks if each != check)
+
+    def _check(self, connection: Connection) -> None:
+        for check in self._checks:
+            check(connection)
 
     def transact(self, work: Callable[[Connection], Answer]) -> Answer:
         """Runs `work` in one transaction, with retries inside `retrying`.

@@ -31,7 +31,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import Connection, Row, Select, event, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from tuner.clock import now_ms
@@ -85,6 +85,11 @@ class DriverLease:
         self._led = bool(registered) and registered[0].uid == self.uid
         return self._led
 
+    @property
+    def sends_heartbeats(self) -> bool:
+        """Whether its thread still renews the lease."""
+        return self._heartbeat.is_alive()
+
     def send_heartbeat(self) -> None:
         """Renews the lease.
 
@@ -104,8 +109,7 @@ class DriverLease:
         """
         self._stopping.set()
         self._heartbeat.join(_LAST_HEARTBEAT_S)
-        if event.contains(self._database.engine, "commit", self._fence):
-            event.remove(self._database.engine, "commit", self._fence)
+        self._database.remove_check(self._fence)
         try:
             with self._database.engine.begin() as connection:
                 return self._leave(connection)
@@ -119,7 +123,7 @@ class DriverLease:
         row |= {"pid_started": process.started, "lease_s": self._lease_s}
         row |= {"last_heartbeat_ms": database_now_ms(), "started_ms": now_ms()}
         self._database.transact(partial(self._register, row))
-        event.listen(self._database.engine, "commit", self._fence)
+        self._database.add_check(self._fence)
         self._heartbeat = threading.Thread(target=self._send_heartbeats, daemon=True)
         self._heartbeat.start()
         return self

@@ -139,7 +139,7 @@ def _summary(row: FrozenTrial, attempt: Attempt | None) -> TrialSummary:
         state=state_name(row.state, in_progress=in_progress),
         params=row.params,
         value=row.value if result.value is None else result.value,
-        epochs=result.epochs or len(row.intermediate_values),
+        epochs=len(row.intermediate_values) if result.epochs is None else result.epochs,
         duration_s=result.total_time_s,
         run_id=None if attempt is None else attempt.run_id,
         uid=None if attempt is None else attempt.uid,
