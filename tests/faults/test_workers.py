@@ -89,7 +89,7 @@ def test_a_worker_ships_what_the_one_before_it_left(place: Place) -> None:
 
 def test_the_last_trial_of_a_worker_that_died_is_taken_over(place: Place) -> None:
     """Nothing is free for the one that is left until it has given the other one up."""
-    place.write_study(trials=1, epochs=4, space={"pause_s": 0.1})
+    place.write_study(trials=1, epochs=60, space={"pause_s": 0.1})  # longer than beta's start
     submit(place)
     first = place.start("alpha", command=ONE_TRAINER)
     eventually(reached(place, epoch=1))
