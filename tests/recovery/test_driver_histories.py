@@ -296,6 +296,7 @@ class DriverHistories(RuleBasedStateMachine):
             assert gone or self.clocks.now - found.beat_at >= LEASE_S / 2
             assert not (found.awake and not found.dead), "a driver that sends heartbeats lives"
             closed = end_driver(driver.database, self.spec.name, row)
+            assert closed is not None
             assert {each.slot: each.outcome for each in closed} == found.outcomes()
             found.given_up = True
 

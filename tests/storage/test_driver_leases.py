@@ -6,19 +6,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from optuna.trial import TrialState
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from tests.bench import Bench, Clocks, ScriptedPool
 from tests.waiting import wait_until
 from tuner.errors import RefusedError, SupersededError
-from tuner.recovery.takeover import end_driver
+from tuner.recovery.takeover import PeerDrivers, close_study, end_driver
 from tuner.search.trials import Trials
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Claim, Ledger
@@ -28,7 +30,7 @@ from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog
 from tuner.storage.tables import drivers
 from tuner.tracking.spool.spool import read_events
-from tuner.tracking.spool.spool_events import AttemptAbandoned
+from tuner.tracking.spool.spool_events import AttemptAbandoned, StudyClosed
 from tuner.training.plan import Outcome
 
 Spec = Callable[..., StudySpec]
@@ -198,6 +200,7 @@ def test_a_fenced_driver_commits_nothing(each_bench: Bench, study_spec: Spec) ->
 
         closed = end_driver(each_bench.database, "small", present)
 
+        assert closed is not None
         assert [(each.uid, each.outcome) for each in closed] == [(claimed.uid, "interrupted")]
         opened.trial.set_user_attr("late", 1)
         for write in (
@@ -222,8 +225,66 @@ def test_a_driver_is_taken_over_once(each_bench: Bench, study_spec: Spec) -> Non
         claim(Ledger(database, "small", member.uid))
         stop_beating(member)
         (present,) = Drivers(each_bench.database, "small").registered()
-        assert len(end_driver(each_bench.database, "small", present)) == 1
+        closed = end_driver(each_bench.database, "small", present)
+        assert closed is not None
+        assert len(closed) == 1
+        assert end_driver(each_bench.database, "small", present) is None
+
+
+def test_a_takeover_whose_answer_was_lost_counts(
+    each_bench: Bench, study_spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the dead driver had no open attempt."""
+    each_bench.record(study_spec())
+    transact = each_bench.database.transact
+
+    def twice(work: Callable[[Connection], object]) -> object:
+        transact(work)
+        return transact(work)
+
+    with other_driver(each_bench, study_spec()) as (_, member):
+        stop_beating(member)
+        (present,) = Drivers(each_bench.database, "small").registered()
+        monkeypatch.setattr(each_bench.database, "transact", twice)
         assert end_driver(each_bench.database, "small", present) == []
+
+
+def test_a_peer_that_returns_just_before_its_takeover_is_not_counted_as_dead(
+    bench: Bench, study_spec: Spec, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.record(study_spec())
+    with other_driver(bench, study_spec(), lease_s=60) as (_, member):
+        stop_beating(member)
+        clocks.now = 70
+
+        def end_late(*arguments: Any) -> object:
+            member.send_heartbeat()
+            return end_driver(*arguments)
+
+        monkeypatch.setattr("tuner.recovery.takeover.end_driver", end_late)
+        with closing(bench.journal(study_spec())) as journal:
+            peers = PeerDrivers(bench.home, bench.database, "small", journal, bench.said.append)
+            assert not peers.wait_for_each(lambda: False)
+        assert len(Drivers(bench.database, "small").registered()) == 1
+
+
+def test_a_study_is_not_closed_beside_a_living_driver(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    """Though another driver was just taken over."""
+    spec = study_spec(trials=1)
+    summary = bench.run(spec, scripted())
+    closed, _ = read_events(bench.home.parent("small"))
+    with closing(bench.journal(spec)) as journal:
+        close = partial(
+            close_study, bench.home, bench.database, journal, bench.ledger(spec), summary, anew=True
+        )
+        with other_driver(bench, spec):
+            close()
+            assert read_events(bench.home.parent("small"))[0] == closed
+        close()
+    assert isinstance(read_events(bench.home.parent("small"))[0][-1], StudyClosed)
+    assert len(read_events(bench.home.parent("small"))[0]) > len(closed)
 
 
 def test_a_takeover_closes_an_attempt_with_the_outcome_of_its_trial(
@@ -236,7 +297,7 @@ def test_a_takeover_closes_an_attempt_with_the_outcome_of_its_trial(
         trials.fail(trials.open(claim(Ledger(database, "small", member.uid))), "as it says")
         stop_beating(member)
         (present,) = Drivers(each_bench.database, "small").registered()
-        (closed,) = end_driver(each_bench.database, "small", present)
+        (closed,) = end_driver(each_bench.database, "small", present) or ()
     assert closed.outcome == "failed"
     assert each_bench.ledger(spec).attempts()[0].final
 
@@ -290,7 +351,7 @@ def test_a_driver_that_returns_at_the_last_moment_is_not_taken_over(
         (silent,) = Drivers(each_bench.database, "small").registered()
         clocks.now = 70
         member.send_heartbeat()
-        assert end_driver(each_bench.database, "small", silent) == []
+        assert end_driver(each_bench.database, "small", silent) is None
         assert Ledger(database, "small", member.uid).close(claimed.uid, Outcome.COMPLETED)
 
 

@@ -204,9 +204,7 @@ class _Run:
             any_died = peers.wait_for_each(self._stopped)
             BestModels(self._home, record.spec, ledger, journal, trials.all())
             summary = summarise(record.spec, trials, ledger)
-            if any_died:
-                journal.study_closed(summary)
-            close_study(self._home, self._database, journal, ledger, summary)
+            close_study(self._home, self._database, journal, ledger, summary, anew=any_died)
 
     def _ship(self, record: StudyRecord, ledger: Ledger) -> None:
         folder = self._home.current_study(record.name)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Container, Iterable
 from contextlib import closing
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
 
 from tuner.clock import now_ms
 from tuner.home import Home
@@ -103,15 +103,18 @@ class PeerDrivers:
         return [driver for driver in found if driver.uid != self._own_uid]
 
     def _take_over(self, dead: Iterable[DriverRecord]) -> bool:
-        peers = self._peers(dead)
-        for driver in peers:
+        any_ended = False
+        for driver in self._peers(dead):
             closed = end_driver(self._database, self._study, driver)
+            if closed is None:
+                continue
+            any_ended = True
             for attempt in closed:
                 self._close(attempt, driver)
             if freed := sum(attempt.outcome is Outcome.INTERRUPTED for attempt in closed):
                 trials = count(freed, "trial")
                 self._say(f"took over {trials} of a driver on {driver.process.host} that died")
-        return bool(peers)
+        return any_ended
 
     def _close(self, attempt: ClosedAttempt, driver: DriverRecord) -> None:
         """Ends the attempt's spool. An attempt of another home gets a spool here that says so."""
@@ -124,21 +127,23 @@ class PeerDrivers:
             )
 
 
-def end_driver(database: Database, study: str, driver: DriverRecord) -> list[ClosedAttempt]:
+def end_driver(database: Database, study: str, driver: DriverRecord) -> list[ClosedAttempt] | None:
     """Ends the row of a dead driver, which fences it, and closes the attempts it left open.
 
     Returns:
-        The closed attempts, also when the answer of a first try was lost. Empty when another
+        The closed attempts, also when the answer of a first try was lost. None when another
         driver was quicker, or the dead one has returned and sent a heartbeat.
     """
     at_ms = now_ms()
 
-    def once(connection: Connection) -> list[ClosedAttempt]:
-        mine = drivers.c.uid == driver.uid, drivers.c.ended_ms.is_(None)
+    def once(connection: Connection) -> list[ClosedAttempt] | None:
+        row = drivers.c.uid == driver.uid
         unchanged = drivers.c.last_heartbeat_ms == driver.last_heartbeat_ms
-        ended = update(drivers).where(*mine, unchanged)
+        ended = update(drivers).where(row, drivers.c.ended_ms.is_(None), unchanged)
         if connection.execute(ended.values(ended_ms=at_ms)).rowcount:
             close_attempts(connection, study, driver.uid, at_ms)
+        if connection.execute(select(drivers.c.ended_ms).where(row)).scalar() != at_ms:
+            return None
         return attempts_closed_at(connection, study, driver.uid, at_ms)
 
     return database.transact(once)
@@ -178,12 +183,23 @@ def recover_study(
 
 
 def close_study(
-    home: Home, database: Database, journal: Journal, ledger: Ledger, summary: StudySummary
+    home: Home,
+    database: Database,
+    journal: Journal,
+    ledger: Ledger,
+    summary: StudySummary,
+    *,
+    anew: bool = False,
 ) -> None:
-    """Closes the study's own spool in this home, unless a driver is at work on the study."""
+    """Closes the study's own spool in this home, unless a driver is at work on the study.
+
+    `anew` says that the study has changed since a spool may have been closed.
+    """
     registry = Drivers(database, summary.study)
     if registry.registered():
         return
+    if anew:
+        journal.study_closed(summary)
     ends = [attempt.ended_ms for attempt in ledger.attempts() if attempt.ended_ms is not None]
     alone = registry.homes() <= {home.uid, ""}
     journal.ensure_closed(summary, ended_ms=max(ends, default=now_ms()), alone=alone)
