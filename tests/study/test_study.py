@@ -95,7 +95,7 @@ def test_a_study_is_deleted_once_its_driver_on_another_machine_is_dead(
     bench.member(study_spec())
     with bench.database.engine.begin() as connection:
         connection.execute(update(drivers).values(home="another", host="elsewhere"))
-    clocks.meanwhile = lambda: pytest.fail("a lease that has not expired is not waited for")
+    clocks.meanwhile = lambda: pytest.fail("a driver that is not overdue is not waited for")
     with load_study("small", bench.home) as study, pytest.raises(RefusedError, match="stop it"):
         study.delete()
     clocks.now, clocks.meanwhile = 61, lambda: None

@@ -8,12 +8,13 @@ from tuner.home import Home
 from tuner.recording.journal import Journal
 from tuner.recording.provenance import UNKNOWN
 from tuner.recording.shipping import shipping
-from tuner.recovery.examination import Finding, Kind, examine, living_drivers
+from tuner.recovery.examination import Finding, Kind, examine
 from tuner.recovery.takeover import recover_study
 from tuner.search.trials import Trials
 from tuner.storage.attempts import Attempt, Ledger
 from tuner.storage.code_versions import CodeVersions
 from tuner.storage.database import Database
+from tuner.storage.drivers import Drivers
 from tuner.storage.studies import Catalog, StudyRecord
 from tuner.study.driver_lock import only_driver
 from tuner.study.submissions import Submissions
@@ -123,7 +124,7 @@ class Doctor:
             self._ledger.name_run(attempt.uid, finding.run_id)
         elif finding.kind in (*again, Kind.RUNNING):
             forget_progress(self._home.parent(self._record.name))
-            if not living_drivers(self._database, self._record.name):
+            if not Drivers(self._database, self._record.name).alive():
                 trials = Trials(self._database, self._record.spec)
                 journal.retell(summarise(self._record.spec, trials, self._ledger))
 

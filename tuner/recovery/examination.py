@@ -90,8 +90,9 @@ def examine(
         UnavailableError: the database or MLflow does not answer.
     """
     names = [record.name for record in records]
-    before = database.transact(registered_by_study)
-    living = {name: living_drivers(database, name) for name in names if name in before}
+    registry = Drivers(database, *names)
+    known = {driver.uid for driver in registry.registered()}
+    living = registry.alive()
     rows, tried, present, hosts = database.transact(
         lambda one: (
             outlines(one, names),
@@ -102,9 +103,9 @@ def examine(
     )
 
     def charted(record: StudyRecord) -> _Chart:
-        name, known = record.name, {each.uid for each in before.get(record.name, ())}
+        name = record.name
         fresh = {each.uid for each in present.get(name, ())} - known
-        alive = living.get(name, set()) | fresh
+        alive = {each.uid for each in living if each.study == name} | fresh
         return _Chart(home, record, rows.get(name, []), tried.get(name, []), alive, hosts)
 
     charts = {record.uid: charted(record) for record in records}
@@ -112,11 +113,6 @@ def examine(
     metrics = {record.uid: record.spec.objective.metric for record in records}
     seen = look_at(tracking, metrics)
     return {chart.study: list(chart.findings(seen[uid])) for uid, chart in charts.items()}
-
-
-def living_drivers(database: Database, study: str) -> set[str]:
-    """The uids of the study's drivers that are not dead."""
-    return {driver.uid for driver in Drivers(database, study).alive()}
 
 
 class _Chart:

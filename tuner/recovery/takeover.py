@@ -75,7 +75,9 @@ class PeerDrivers:
             self._take_over(self._drivers.dead())
 
     def wait_for_each(self, stopped: Callable[[], bool], *, of_this_home: bool = False) -> bool:
-        """Waits until every peer has left, sent a heartbeat or been taken over: a lease at most.
+        """Waits until every peer has left, sent a heartbeat or been taken over.
+
+        That takes a lease at most, or two if the database's clock jumps back.
 
         Args:
             stopped: ends the wait early.
@@ -164,8 +166,8 @@ def recover_study(
         database: the study's database.
         record: the study.
         say: receives messages for people.
-        patient: where events wait to be shipped, also wait a lease at most for a heartbeat of
-            drivers on other machines.
+        patient: where events wait to be shipped, also wait for a heartbeat of drivers on other
+            machines, see `PeerDrivers.wait_for_each`.
 
     Raises:
         RefusedError: the study was deleted meanwhile.

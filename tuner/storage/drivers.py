@@ -1,19 +1,19 @@
 """The drivers of a study: their rows, heartbeats and leases, and the fence around each.
 
 A driver sends heartbeats: six times per lease (`lease_s` seconds) it writes the database's own time
-into its row. Its lease expires when its last heartbeat is more than a lease away from the
-database's time. Whether it has expired is part of every query of drivers.
+into its row. It is overdue when its last heartbeat is more than half a lease away from the
+database's time. Whether it is overdue is part of every query of drivers.
 
 A driver is dead in one of two cases:
 
 - Its process is gone. Only a process on the same machine can tell.
-- Its lease has expired, and the observer has seen no new heartbeat for half a lease. After a
-  database outage or a jump of the database's clock every lease looks expired. But then the
+- It is overdue, and for another half lease the observer has seen no new heartbeat. After a
+  database outage or a jump of the database's clock every driver is overdue. But then the
   drivers that live send new heartbeats, so none of them is declared dead.
 
-The observer measures the half lease on its own monotonic clock. The time between two of its queries
-counts as the time between two heartbeats at most: the database may have been unavailable, or the
-observer stopped.
+The observer measures the second half on its own monotonic clock, from the first query that finds
+the driver overdue. The time between two of its queries counts as the time between two heartbeats at
+most: the database may have been unavailable, or the observer stopped.
 
 A driver that was taken over may return, for example after SIGSTOP. It is fenced: each of its
 transactions reads its row before the commit, and fails if the row has ended.
@@ -45,8 +45,10 @@ _LAST_HEARTBEAT_S = 1.0
 """How long `leave` waits for a heartbeat that the database does not accept."""
 _RETRIES_PER_LEASE = 60
 """How often a driver repeats a heartbeat that the database does not accept."""
+_OVERDUE = 1 / 2
+"""Part of a lease: a driver whose last heartbeat is longer ago is overdue."""
 _SILENCE = 1 / 2
-"""Part of a lease: a driver whose lease has expired is dead after this time without a heartbeat."""
+"""Part of a lease: an overdue driver is dead after this time without a heartbeat."""
 _QUERIES_PER_LEASE = 10
 _LONGEST_PACE_S = 5.0
 """A new driver is noticed within this time."""
@@ -181,14 +183,15 @@ class DriverRecord:
     id: int
     """Grows in the order in which drivers register."""
     uid: str
+    study: str
     home: str
     """The id of its home folder."""
     process: "ProcessId"
     lease_s: float
     last_heartbeat_ms: int
     """The database's time at its last heartbeat."""
-    expired: bool = field(compare=False)
-    """Whether its lease had expired when the record was read."""
+    is_overdue: bool = field(compare=False)
+    """Whether it was overdue when the record was read."""
 
     @property
     def is_gone(self) -> bool:
@@ -200,18 +203,21 @@ class DriverRecord:
 
 
 class Drivers:
-    """The drivers of one study, and for how long this process has not heard from each."""
+    """The drivers of some studies, and for how long this process has not heard from each."""
 
-    def __init__(self, database: Database, study: str) -> None:
+    def __init__(self, database: Database, *studies: str) -> None:
         self._database = database
-        self._study = study
+        self._studies = studies
+        self._theirs = drivers.c.study.in_(studies)
         self._queried = time.monotonic()
+        self._found: list[DriverRecord] = []
+        """What `dead` has read last."""
         self._silent_s: dict[DriverRecord, float] = {}
-        """The latest records, and for how long `dead` has found each of them unchanged."""
+        """Of these the overdue ones, and for how long `dead` has found each of them unchanged."""
 
     def registered(self) -> list[DriverRecord]:
         """The drivers whose rows have not ended, dead or alive, in the order of registration."""
-        statement = _registered().where(drivers.c.study == self._study)
+        statement = _registered().where(self._theirs)
         return [
             _record(row)
             for row in self._database.transact(lambda one: one.execute(statement).all())
@@ -219,50 +225,52 @@ class Drivers:
 
     def dead(self) -> list[DriverRecord]:
         """Returns the dead drivers. Call it every `pace_s` seconds."""
-        registered, now = self.registered(), time.monotonic()
+        self._found, now = self.registered(), time.monotonic()
         passed, self._queried = now - self._queried, now
         before, self._silent_s = self._silent_s, {}
-        for each in registered:
-            more = min(passed, each.lease_s / _HEARTBEATS_PER_LEASE)
-            self._silent_s[each] = before[each] + more if each in before else 0.0
+        for each in self._found:
+            if each in before:
+                more = min(passed, each.lease_s / _HEARTBEATS_PER_LEASE)
+                self._silent_s[each] = before[each] + more
+            elif each.is_overdue:
+                self._silent_s[each] = 0.0
         return [
             each
-            for each, silent_s in self._silent_s.items()
-            if each.is_gone or (each.expired and silent_s >= each.lease_s * _SILENCE)
+            for each in self._found
+            if each.is_gone or self._silent_s.get(each, 0.0) >= each.lease_s * _SILENCE
         ]
 
     def alive(self) -> list[DriverRecord]:
-        """Returns the drivers that are not dead, at once if none of their leases has expired.
+        """Returns the drivers that are not dead, at once if none of them is overdue.
 
-        Waits half a lease at most for a new heartbeat of the others.
+        Waits half a lease at most for a new heartbeat of the others, of all at the same time.
         """
         first: set[DriverRecord] | None = None
         while True:
             dead = self.dead()
-            living = [each for each in self._silent_s if each not in dead]
+            living = [each for each in self._found if each not in dead]
             first = set(living) if first is None else first
-            if not any(each.expired and each in first for each in living):
+            if not any(each in self._silent_s and each in first for each in living):
                 return living
             time.sleep(self.pace_s)
 
     @property
     def pace_s(self) -> float:
         """The longest time to wait before the next call of `dead`, in seconds."""
-        return min([_LONGEST_PACE_S, *(one.lease_s / _QUERIES_PER_LEASE for one in self._silent_s)])
+        return min([_LONGEST_PACE_S, *(one.lease_s / _QUERIES_PER_LEASE for one in self._found)])
 
     def homes(self) -> set[str]:
-        """The ids of all home folders whose drivers have ever worked on the study."""
-        statement = select(drivers.c.home).where(drivers.c.study == self._study).distinct()
+        """The ids of all home folders whose drivers have ever worked on the studies."""
+        statement = select(drivers.c.home).where(self._theirs).distinct()
         return set(self._database.transact(lambda one: one.execute(statement).scalars().all()))
 
     def hosts(self) -> dict[str, str]:
-        """The host name of every driver that has ever worked on the study, by the driver's uid."""
-        return self._database.transact(lambda one: hosts_by_driver(one, [self._study]))
+        """The host name of every driver that ever worked on the studies, by the driver's uid."""
+        return self._database.transact(lambda one: hosts_by_driver(one, self._studies))
 
     def of_home(self, home: str) -> set[str]:
         """The uids of all drivers that ever worked in this home folder, or in an unknown one."""
-        theirs = drivers.c.study == self._study, drivers.c.home.in_((home, ""))
-        statement = select(drivers.c.uid).where(*theirs)
+        statement = select(drivers.c.uid).where(self._theirs, drivers.c.home.in_((home, "")))
         return set(self._database.transact(lambda one: one.execute(statement).scalars().all()))
 
 
@@ -336,17 +344,18 @@ def _start_ticks(pid: int) -> int:
 
 def _registered() -> Select[Any]:
     age_ms = func.abs(database_now_ms() - drivers.c.last_heartbeat_ms)  # the clock may jump back
-    expired = (age_ms > drivers.c.lease_s * 1000).label("expired")
-    return select(drivers, expired).where(drivers.c.ended_ms.is_(None)).order_by(drivers.c.id)
+    overdue = (age_ms > drivers.c.lease_s * 1000 * _OVERDUE).label("is_overdue")
+    return select(drivers, overdue).where(drivers.c.ended_ms.is_(None)).order_by(drivers.c.id)
 
 
 def _record(row: Row[Any]) -> DriverRecord:
     return DriverRecord(
         id=row.id,
         uid=row.uid,
+        study=row.study,
         home=row.home,
         process=ProcessId(row.host, row.place, row.pid, row.pid_started),
         lease_s=row.lease_s,
         last_heartbeat_ms=row.last_heartbeat_ms,
-        expired=row.expired,
+        is_overdue=row.is_overdue,
     )
