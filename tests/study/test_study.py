@@ -96,7 +96,8 @@ def test_a_study_is_deleted_once_its_driver_on_another_machine_is_dead(
     with bench.database.engine.begin() as connection:
         connection.execute(update(drivers).values(home="another", host="elsewhere"))
     clocks.meanwhile = lambda: pytest.fail("a driver that is not overdue is not waited for")
-    with load_study("small", bench.home) as study, pytest.raises(RefusedError, match="stop it"):
+    advice = "stop it.* if its driver on elsewhere has died, try again in 60 s"
+    with load_study("small", bench.home) as study, pytest.raises(RefusedError, match=advice):
         study.delete()
     clocks.now, clocks.meanwhile = 61, lambda: None
     with load_study("small", bench.home) as study:
@@ -135,6 +136,24 @@ def test_a_study_is_driven_by_a_driver_on_another_machine(bench: Bench, study_sp
         with bench.database.engine.begin() as connection:
             connection.execute(update(drivers).values(home="another", host="elsewhere"))
         assert study.is_driven()
+
+
+def test_following_a_study_that_stops_ends_a_lease_after_its_last_driver_has_died(
+    bench: Bench, study_spec: Spec, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another machine, so that only its silence tells. It takes over nothing."""
+    monkeypatch.setattr("tuner.study.following.time", clocks)
+    bench.record(study_spec())
+    bench.member(study_spec())
+    with bench.database.engine.begin() as connection:
+        connection.execute(update(drivers).values(home="another", host="elsewhere"))
+    with load_study("small", bench.home) as study:
+        study.set_desired_state(DesiredState.STOP)
+        study.follow(lambda _: None, stopped=lambda: clocks.now > 100)
+        assert 60 <= clocks.now <= 66
+        assert not study.is_driven()
+    with load_study("small", bench.home) as study:
+        assert study.is_driven()  # one look cannot tell
 
 
 @pytest.mark.parametrize(

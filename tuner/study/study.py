@@ -130,8 +130,9 @@ class Study:
     def follow(self, notify: Notify, stopped: Callable[[], bool]) -> StudySummary:
         """Reports the progress of every trial until all have ended, or the study has stopped.
 
-        A study has stopped when `stop` was requested and no driver is left. A paused study, one
-        without drivers, and an unavailable database are waited for.
+        A study has stopped when `stop` was requested and no driver is left, or a lease after the
+        last one died. A paused study, one without drivers, and an unavailable database are waited
+        for.
 
         Args:
             notify: receives the events.
@@ -145,11 +146,13 @@ class Study:
 
         def over(summary: StudySummary) -> bool:
             nonlocal alone
-            before, alone = alone, not (summary.done or self.is_driven())
+            if summary.done:
+                return True
+            stopping = self.desired_state() is DesiredState.STOP
+            before, alone = alone, not self.is_driven()
             if alone and not before:
                 say("no driver is running; it resumes with a tuner worker, or tuner run-study")
-            stopping = self.desired_state() is DesiredState.STOP
-            return summary.done or (stopping and not self.is_driven())
+            return stopping and alone
 
         def say(text: str) -> None:
             notify(SetupStep(text))
@@ -171,9 +174,12 @@ class Study:
     def is_driven(self) -> bool:
         """Whether a driver that is not known to be dead works on the study.
 
-        A driver of this home folder counts as dead if no process holds the driver lock.
+        A driver of this home folder counts as dead if no process holds the driver lock. A
+        driver on another machine does if repeated calls have seen no heartbeat for a lease.
         """
-        return is_driven(self._home, self.name, self._drivers.registered())
+        dead = self._drivers.dead()
+        living = [each for each in self._drivers.registered() if each not in dead]
+        return is_driven(self._home, self.name, living)
 
     def check_idle(self) -> None:
         """Checks that no driver works on the study. Waits half a lease for one that seems dead.
@@ -181,9 +187,14 @@ class Study:
         Raises:
             RefusedError: a driver works on it.
         """
-        if is_driven_here(self._home, self.name) or self._drivers.alive():
+        refusal = f"study {self.name!r} is running; stop it first: tuner stop {self.name}"
+        if is_driven_here(self._home, self.name):
+            raise RefusedError(refusal)
+        if living := self._drivers.alive():
+            hosts = ", ".join(sorted({each.process.host for each in living}))
+            lease_s = max(each.lease_s for each in living)
             raise RefusedError(
-                f"study {self.name!r} is running; stop it first: tuner stop {self.name}"
+                f"{refusal}; if its driver on {hosts} has died, try again in {lease_s:g} s"
             )
 
     def delete(self, before: Callable[[], None] = lambda: None) -> None:
