@@ -189,6 +189,31 @@ def _rename(bench: Bench, table: str, to: str) -> None:
         connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO {to}")
 
 
+def test_an_unexpected_error_ends_no_heartbeats(
+    bench: Bench,
+    study_spec: Spec,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench.record(study_spec())
+    with other_driver(bench, study_spec()) as (_, member):
+        send, failures = member.send_heartbeat, [KeyError("a"), RuntimeError("b")]
+
+        def fail_first() -> None:
+            if failures:
+                raise failures.pop(0)
+            send()
+
+        monkeypatch.setattr(member, "send_heartbeat", fail_first)
+        (before,) = Drivers(bench.database, "small").registered()
+        wait_until(lambda: Drivers(bench.database, "small").registered() != [before], timeout_s=60)
+        assert failures == []
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [
+        KeyError,
+        RuntimeError,
+    ]
+
+
 def test_a_killed_driver_of_this_machine_is_dead_at_once(
     each_bench: Bench, study_spec: Spec
 ) -> None:
@@ -324,7 +349,7 @@ def test_a_takeover_closes_an_attempt_with_the_outcome_of_its_trial(
         trials.fail(trials.open(claim(Ledger(database, "small", member.uid))), "as it says")
         stop_beating(member)
         (present,) = Drivers(each_bench.database, "small").registered()
-        (closed,) = end_driver(each_bench.database, "small", present) or ()
+        (closed,) = end_driver(each_bench.database, "small", present) or []
     assert closed.outcome == "failed"
     assert each_bench.ledger(spec).attempts()[0].final
 

@@ -19,6 +19,7 @@ A driver that was taken over may return, for example after SIGSTOP. It is fenced
 transactions reads its row before the commit, and fails if the row has ended.
 """
 
+import logging
 import os
 import socket
 import threading
@@ -39,6 +40,8 @@ from tuner.errors import RefusedError, SupersededError, TunerError
 from tuner.storage.attempts import close_attempts
 from tuner.storage.database import Database, database_now_ms
 from tuner.storage.tables import drivers, studies
+
+_log = logging.getLogger(__name__)
 
 _HEARTBEATS_PER_LEASE = 6
 _LAST_HEARTBEAT_S = 1.0
@@ -159,6 +162,9 @@ class DriverLease:
                 per_lease = _RETRIES_PER_LEASE
             except TunerError:
                 return  # the driver gets the same error at its own next transaction
+            except Exception:  # noqa: BLE001 - a driver without heartbeats is taken over
+                per_lease = _RETRIES_PER_LEASE
+                _log.exception("a driver of %s could not send a heartbeat; retrying", self._study)
 
     def _fence(self, connection: Connection) -> None:
         """Checks this driver's row and locks it until the commit, so that nobody ends it."""
