@@ -24,9 +24,6 @@ from tuner.study.driver_events import EpochDone, ProgressEvent, TrialBegan, Tria
 from tuner.study.study_file import StudyFile
 from tuner.tracking.spool.shipped import survey
 
-_PATIENCE_S = 30.0
-"""How long what is left may take to be shipped; it is not part of the sample."""
-
 
 class Watch:
     """Keeps what the driver tells of epochs, and when."""
@@ -89,7 +86,6 @@ def main() -> None:
     file = StudyFile(read_study(asked.file), str(asked.file), (asked.file.parent,))
     watch = Watch()
     with ExitStack() as changed:
-        changed.enter_context(patch.object(session, "_SHIPPING_S", _PATIENCE_S))
         if asked.untracked:
             changed.enter_context(patch.object(session, "shipping", lambda *_: nullcontext()))
         home = Home.from_environment()

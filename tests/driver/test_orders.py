@@ -1,17 +1,21 @@
 """Orders: run, pause, stop and the budget, from the database and from the driver's own process."""
 
+import math
 from collections.abc import Callable
 
 import pytest
 
 from tests.bench import Bench, ScriptedPool
+from tuner.cli.running.stop import stop
 from tuner.driver.orders import Control, Orders
 from tuner.driver.run_study import run_study
-from tuner.errors import DataError, UsageError
+from tuner.driver.session import shipping_patience
+from tuner.errors import DataError, RefusedError, UsageError
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.code_versions import CodeVersions
 from tuner.storage.studies import Catalog, DesiredState
 from tuner.study.driver_events import ProgressEvent, SetupStep, TrialDone
+from tuner.study.driver_lock import only_driver
 from tuner.study.study_file import StudyFile
 
 Spec = Callable[..., StudySpec]
@@ -135,3 +139,24 @@ def test_a_stopped_study_stays_stopped_when_a_run_is_refused(
     with pytest.raises(DataError, match="was started on other data"):
         run_study(file, bench.home)
     assert catalog.desired_state("small") == "stop"
+
+
+def test_a_driver_that_ships_the_rest_of_a_finished_study_can_be_stopped(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.run(study_spec(trials=1), scripted())
+    monkeypatch.setenv("TUNER_HOME", str(bench.home.root))
+    catalog, told = Catalog(bench.database), [False]
+    patience_s = shipping_patience(catalog, "small", lambda: told[0])
+    with pytest.raises(RefusedError, match="nothing to stop"):
+        stop("small")
+    assert patience_s() == math.inf
+
+    with only_driver(bench.home, "small"):  # it has left the study's drivers by then
+        stop("small")
+
+    assert patience_s() == 5
+    catalog.set_desired_state("small", DesiredState.RUN)
+    assert patience_s() == math.inf
+    told[0] = True
+    assert patience_s() == 5

@@ -1,8 +1,10 @@
 """The shipper as a process, against a real MLflow server: killed, cut off, out-waited."""
 
 import json
+import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +14,8 @@ from dataclasses import replace
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from mlflow import MlflowClient
@@ -20,11 +24,12 @@ from tests.tracking.recorder import Recorder, summary
 from tests.tracking.servers import Server
 from tests.waiting import LONGEST_S, wait_until
 from tests.workers.conftest import is_gone
-from tuner.errors import ExitCode
+from tuner.errors import ExitCode, UnavailableError
 from tuner.tracking.settings import TrackingSettings
+from tuner.tracking.shipping import shipper_process
 from tuner.tracking.shipping.shipper import Shipper
 from tuner.tracking.shipping.study_shipper import StudyShipper
-from tuner.tracking.spool.shipped import load_progress, survey
+from tuner.tracking.spool.shipped import Survey, load_progress, survey
 from tuner.tracking.spool.spool import spool_folders
 
 
@@ -185,6 +190,47 @@ def test_it_gives_up_on_a_server_that_stays_away(
     assert survey(recorder.folder).pending == 17
 
 
+@pytest.mark.timeout(60)
+def test_it_is_ended_when_a_store_that_never_answers_holds_it(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner.tracking.shipping.shipper._STUCK_S", 0.1)
+    monkeypatch.setattr("tuner.tracking.shipping.shipper._ENDING_S", 0.1)
+    recorder.whole_study()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"postgresql://tuner@127.0.0.1:{silent.getsockname()[1]}/mlflow"
+        shipper = Shipper(recorder.folder, TrackingSettings(address, str(tmp_path), "tuner"))
+        with silent.accept()[0]:
+            assert shipper.finish(lambda: math.inf) == -signal.SIGKILL
+    assert shipper.pending == survey(recorder.folder).pending == 17
+
+
+def test_a_server_that_drops_out_after_much_was_shipped_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One call may ship for minutes, and fail at its end."""
+    now, pending, (reader, writer) = [0.0], [2], os.pipe()
+    monkeypatch.setattr(shipper_process, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def ship(*, finishing: bool) -> int:
+        now[0] += 100
+        pending[0] -= 1
+        raise UnavailableError(f"MLflow left, {finishing=}")
+
+    shipper = SimpleNamespace(ship=ship, survey=lambda: Survey({}, pending[0]), dismissed=False)
+    watch = SimpleNamespace(driver_gone=True, terminated=False, wait=lambda _: None)
+    code = shipper_process.run(
+        cast(StudyShipper, shipper),
+        cast(shipper_process.DriverWatch, watch),
+        shipper_process.Report(writer),
+        drain_timeout_s=60.0,
+    )
+    os.close(writer)
+    with os.fdopen(reader) as answers:
+        assert [json.loads(line)["pending"] for line in answers] == [2, 1, 0]
+    assert code == ExitCode.OK
+
+
 def test_a_driver_that_dies_leaves_nothing_behind(
     recorder: Recorder, local: TrackingSettings, tmp_path: Path
 ) -> None:
@@ -258,12 +304,14 @@ def test_a_second_driver_learns_what_the_first_ones_shipper_does(
     first.close()
 
 
-def test_it_never_imports_a_training_library(recorder: Recorder, local: TrackingSettings) -> None:
-    recorder.parent(recorder.opened())
-    recorder.trial(0)
+def test_it_reports_while_it_ships_and_never_imports_a_training_library(
+    recorder: Recorder, local: TrackingSettings
+) -> None:
+    recorder.whole_study()
     code = (
-        "import sys; from tuner.tracking.shipping.shipper_process import main;"
-        "code = main(sys.argv[1:]);"
+        "import sys; from tuner.tracking.shipping import shipper_process;"
+        "shipper_process._REPORT_S = 0;"
+        "code = shipper_process.main(sys.argv[1:]);"
         "found = {'keras', 'tensorflow', 'jax', 'optuna'} & sys.modules.keys();"
         "sys.exit(f'found {found}' if found else code)"
     )
@@ -274,8 +322,11 @@ def test_it_never_imports_a_training_library(recorder: Recorder, local: Tracking
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    last = [json.loads(line) for line in done.stdout.splitlines()][-1]
-    assert last == {"pending": 0}
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    pending = [each["pending"] for each in told if "pending" in each]
+    assert pending == sorted(pending, reverse=True)
+    assert (pending[0], pending[-1]) == (17, 0)
+    assert len(pending) > 3, "one call ships everything"
 
 
 def test_the_drivers_end_never_imports_mlflow() -> None:

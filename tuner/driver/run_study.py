@@ -8,7 +8,7 @@ from tuner.datasets.prepare import prepare_apart
 from tuner.datasets.store import DatasetInfo
 from tuner.driver.packing import MeasuredPacking
 from tuner.driver.plans import Planner
-from tuner.driver.session import DriverSession, shipping_patience_s
+from tuner.driver.session import DriverSession, shipping_patience
 from tuner.driver.trainers import Trainers
 from tuner.errors import DataError, SupersededError
 from tuner.home import Home
@@ -212,11 +212,11 @@ class _Run:
         if not found.pending:
             report_refused_parts(found, self._say)
             return
-
-        def patience_s() -> float:
-            return shipping_patience_s(stopped=self._stopped())
-
-        with shipping(folder, self._tracking, ledger, patience_s, self._say):
+        patience = shipping_patience(self._catalog, record.name, self._stopped)
+        with (
+            self._database.retrying(self._stopped, self._say),
+            shipping(folder, self._tracking, ledger, patience, self._say),
+        ):
             pass
 
     def _keep_budget(self, record: StudyRecord, ledger: Ledger) -> None:

@@ -32,13 +32,20 @@ from tuner.workers.pool import TrainerPool
 _SHIPPING_WHEN_STOPPED_S = 5.0
 
 
-def shipping_patience_s(*, stopped: bool) -> float:
-    """Seconds that a driver waits for its shipper when it leaves. The next run ships the rest.
+def shipping_patience(
+    catalog: Catalog, study: str, stopped: Callable[[], bool]
+) -> Callable[[], float]:
+    """Returns how many seconds a driver that leaves waits for its shipper, as a function.
 
-    Without an order to stop there is no limit: the shipper gives up by itself when MLflow has
-    taken nothing for a minute.
+    Without an order to stop there is no limit, as long as the shipper makes progress. The next
+    run ships the rest.
     """
-    return _SHIPPING_WHEN_STOPPED_S if stopped else math.inf
+
+    def patience_s() -> float:
+        stops = stopped() or catalog.desired_state(study) is DesiredState.STOP
+        return _SHIPPING_WHEN_STOPPED_S if stops else math.inf
+
+    return patience_s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +86,7 @@ class DriverSession:
         with self.database.retrying(self.stopped, self._say), lease:
             ledger, control = Ledger(self.database, self.record.name, lease.uid), self._control()
             with (
-                self._shipping(ledger, control) as shipper,  # drained once the journal is closed,
+                self._shipping(ledger) as shipper,  # drained once the journal is closed,
                 closing(self._journal(lease)) as journal,  # which may still write to full disks
             ):
                 peers = self._peers(journal, lease)
@@ -104,20 +111,13 @@ class DriverSession:
         name, trials = self.record.name, self.record.spec.trials
         return Control(Catalog(self.database), name, self.stopped, trials, self.planner.code)
 
-    def _shipping(
-        self, ledger: Ledger, control: Control
-    ) -> AbstractContextManager[DriverShipping | None]:
+    def _shipping(self, ledger: Ledger) -> AbstractContextManager[DriverShipping | None]:
         if self.tracking is None:
             return nullcontext()
         self.home.set_current(self.record.name, self.record.uid)
         folder = self.home.current_study(self.record.name)
-
-        def patience_s() -> float:
-            return shipping_patience_s(
-                stopped=control.latest.state is DesiredState.STOP or self.stopped()
-            )
-
-        return shipping(folder, self.tracking, ledger, patience_s, self._say)
+        patience = shipping_patience(Catalog(self.database), self.record.name, self.stopped)
+        return shipping(folder, self.tracking, ledger, patience, self._say)
 
     def _journal(self, lease: DriverLease) -> Journal:
         versions = CodeVersions(self.database, self.record.name).all()

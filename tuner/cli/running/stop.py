@@ -12,7 +12,7 @@ def stop(study: StudyName) -> None:
     from tuner.study.study import load_study
 
     with load_study(study) as opened:
-        if opened.summary().done:
+        if opened.summary().done and not opened.is_driven():  # none that ships the rest
             raise RefusedError(f"study {study!r} has ended; there is nothing to stop")
         opened.set_desired_state(DesiredState.STOP)
         what = f"asked {study} to stop" if opened.is_driven() else f"{study} has no driver now"

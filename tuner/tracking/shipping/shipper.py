@@ -18,6 +18,8 @@ from tuner.tracking.settings import TrackingSettings
 _ENDING_S = 5.0
 """Seconds that a terminated shipper has before it is killed."""
 _ASK_S = 0.5
+_STUCK_S = 90.0
+"""Seconds without a report after which a process that is to finish is ended."""
 _STARTING_S = 120.0
 """Seconds in which the process must have loaded MLflow, beside busy cores at low priority."""
 
@@ -37,6 +39,7 @@ class Shipper:
         self.refusal = ""
         """Why nothing can be shipped until a person has repaired something; empty otherwise."""
         self._pending: int | None = None
+        self._reported_at = 0.0
         self._started = threading.Event()
         self._found: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         command = ["-m", "tuner.tracking.shipping.shipper_process", str(study_folder)]
@@ -78,13 +81,20 @@ class Shipper:
     def finish(self, timeout_s: Callable[[], float]) -> int:
         """Lets the process ship what is left, and returns its exit code.
 
-        Calls `timeout_s` again and again; it returns the seconds that the process has in all. Exit
-        code 0: everything is in MLflow. 3: MLflow stayed away. 1: see `refusal`. 143 or negative:
-        the time was over, and the process was ended. The spools keep what is not shipped.
+        Calls `timeout_s` again and again; it returns the seconds that the process has in all. A
+        process that reports no progress for 90 seconds is ended before, since a store that never
+        answers holds it for ever. Exit code 0: everything is in MLflow. 3: MLflow stayed away. 1:
+        see `refusal`. 143 or negative: the process was ended. The spools keep what is not shipped.
         """
         self._process.close_input()
         began = time.monotonic()
-        while (left := timeout_s() - (time.monotonic() - began)) > 0:
+        self._reported_at = began if self._started.is_set() else began + _STARTING_S
+
+        def left_s() -> float:
+            end = min(began + timeout_s(), self._reported_at + _STUCK_S)
+            return end - time.monotonic()
+
+        while (left := left_s()) > 0:
             if self._process.ends(min(left, _ASK_S)):
                 break
         else:
@@ -102,5 +112,6 @@ class Shipper:
                 self.refusal = message["refused"]
             else:
                 self._pending = message["pending"]
+            self._reported_at = time.monotonic()
             self._started.set()
         self._started.set()

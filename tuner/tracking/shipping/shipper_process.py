@@ -7,8 +7,8 @@ ships what is left and exits: 0 when everything is in MLflow, 3 when MLflow stay
 keep the rest), 1 when a person must repair the store first, 143 on SIGTERM and when the study was
 deleted. One shipper at a time works on a study folder; others wait and report its progress. It
 writes JSON lines to standard output: `{"uid": ..., "run_id": ...}` for each new run,
-`{"pending": n}` whenever the number of unshipped events has changed, and `{"refused": why}` before
-exit code 1.
+`{"pending": n}` when the number of unshipped events has changed, also while it ships, and
+`{"refused": why}` before exit code 1.
 """
 
 import argparse
@@ -18,7 +18,9 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from tuner.tracking.shipping.study_shipper import StudyShipper
 
 _SHORTEST_WAIT_S, _LONGEST_IDLE_S, _LONGEST_OUTAGE_S = 0.1, 1.0, 8.0
+
+_REPORT_S = 5.0
+"""Least time between two reports while the shipper is at work: each reads every spool's end."""
 
 _logger = logging.getLogger(__name__)
 
@@ -66,6 +71,18 @@ class Report:
         self._answers = answers
         self._runs: dict[str, str] = {}
         self._pending: int | None = None
+        self._telling = threading.Lock()
+        self._due = 0.0
+        self.news_at = time.monotonic()
+        """When something new was reported last."""
+
+    def tell_now_and_then(self, survey: Callable[[], Survey]) -> None:
+        """Reports every few seconds, however many threads call this however often."""
+        if time.monotonic() >= self._due and self._telling.acquire(blocking=False):
+            try:
+                self.tell(survey())
+            finally:
+                self._telling.release()
 
     def tell(self, known: Survey) -> None:
         """Reports what has changed since the last call."""
@@ -75,12 +92,14 @@ class Report:
         if known.pending != self._pending:
             self._say({"pending": known.pending})
         self._runs, self._pending = known.runs, known.pending
+        self._due = time.monotonic() + _REPORT_S
 
     def refuse(self, why: str) -> None:
         """Reports that nothing can be shipped until a person has repaired something."""
         self._say({"refused": why})
 
     def _say(self, message: dict[str, object]) -> None:
+        self.news_at = time.monotonic()
         try:
             os.write(self._answers, json.dumps(message).encode() + b"\n")
         except BrokenPipeError:
@@ -111,11 +130,11 @@ def run(
 ) -> ExitCode:
     """Ships until the driver is gone and nothing is left, or nothing more can be done.
 
-    Gives up `drain_timeout_s` seconds after the driver's end or the last shipped event.
+    Gives up `drain_timeout_s` seconds after the driver's end or the last news.
     """
     outage = Outage()
     report.tell(shipper.survey())
-    wait_s, useful_at = _SHORTEST_WAIT_S, time.monotonic()
+    wait_s, driven_at = _SHORTEST_WAIT_S, time.monotonic()
     while not (watch.terminated or shipper.dismissed):
         watch.wait(0)
         driver_gone = watch.driver_gone  # read first: what the driver wrote before is shipped below
@@ -129,9 +148,9 @@ def run(
         report.tell(known)
         if driver_gone and not known.pending:
             return ExitCode.OK
-        if shipped or not driver_gone:
-            useful_at = time.monotonic()
-        elif time.monotonic() - useful_at > drain_timeout_s:
+        if not driver_gone:
+            driven_at = time.monotonic()
+        elif time.monotonic() - max(driven_at, report.news_at) > drain_timeout_s:
             _logger.error("giving up: %d events wait in the spool for MLflow", known.pending)
             return ExitCode.UNAVAILABLE
         longest = _LONGEST_OUTAGE_S if outage.lasts else _LONGEST_IDLE_S
@@ -171,10 +190,13 @@ def main(argv: list[str] | None = None) -> int:
     # Low priority, so that drawing does not slow down training. Set after the imports: beside busy
     # cores they would take longer than a short study.
     os.nice(10)
+
+    def go_on() -> bool:
+        report.tell_now_and_then(shipper.survey)
+        return not watch.terminated
+
     with DrawingProcess() as drawing:
-        shipper = StudyShipper(
-            arguments.study_folder, settings, lambda: not watch.terminated, drawing.begin
-        )
+        shipper = StudyShipper(arguments.study_folder, settings, go_on, drawing.begin)
         try:
             return run(shipper, watch, report, arguments.drain_timeout_s)
         finally:
