@@ -260,7 +260,8 @@ class Bench:
         return Trials(self.database, spec)
 
     def journal(self, spec: StudySpec, leads: Callable[[], bool] = lambda: True) -> Journal:
-        return Journal(self.home, self.record(spec), UNKNOWN, leads=leads, say=self.said.append)
+        record, importance = self.record(spec), self.trials(spec).store_importance
+        return Journal(self.home, record, UNKNOWN, importance, leads=leads, say=self.said.append)
 
     def run(
         self,

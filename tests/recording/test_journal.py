@@ -3,11 +3,16 @@
 from collections.abc import Callable
 from contextlib import closing
 
+import pytest
+
 from tests.bench import Bench, ScriptedPool
+from tuner.recovery.takeover import recover_study
 from tuner.spec.study_spec import StudySpec
+from tuner.study.driver_events import ProgressEvent, TrialDone
 from tuner.tracking.spool.spool import read_events
 from tuner.tracking.spool.spool_events import (
     AttemptEnded,
+    StudyClosed,
     StudyProgressed,
 )
 from tuner.training.plan import (
@@ -40,13 +45,35 @@ def test_the_studys_spool_has_each_trial_as_it_ends_and_all_at_the_end(
 
     told, _ = read_events(bench.home.parent("small"))
     progress = [event for event in told if isinstance(event, StudyProgressed)]
-    *trials_ended, run_ended, _study_closed = progress
+    *trials_ended, _run_ended, study_closed = progress
     assert [len(event.trials) for event in trials_ended] == [1] * 12
     known = {trial.number: trial for event in progress for trial in event.trials}
     assert list(known.values()) != []
     assert sorted(known.items()) == [(trial.number, trial) for trial in summary.trials]
-    assert run_ended.importance == bench.trials(study_spec()).importance()
+    assert study_closed.importance == bench.trials(study_spec()).importance()
     assert [event.metrics["trials_completed"] for event in progress] == [*range(1, 13), 12, 12]
+
+
+def test_a_study_whose_driver_broke_down_after_the_last_trial_is_closed_with_importance(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    spec, done = study_spec(trials=10), list[int]()
+
+    def break_down(event: ProgressEvent) -> None:
+        done.extend([event.number] if isinstance(event, TrialDone) else [])
+        if len(done) == 10:
+            raise ConnectionError("broken")
+
+    with pytest.raises(ConnectionError):
+        bench.run(spec, scripted(), notify=break_down)
+    recover_study(bench.home, bench.database, bench.record(spec), pytest.fail)
+
+    told, _ = read_events(bench.home.parent("small"))
+    progressed, closed = told[-2:]
+    assert isinstance(progressed, StudyProgressed)
+    assert isinstance(closed, StudyClosed)
+    assert closed.complete
+    assert progressed.importance == bench.trials(spec).importance() != {}
 
 
 def test_closing_a_study_records_the_trials_that_a_killed_driver_did_not(

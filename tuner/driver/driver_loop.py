@@ -156,7 +156,7 @@ class Driver:
         self._models.consider(self._trials.all())  # others' trials may have ended since
         self._models.leave()
         summary = self.summary()
-        self._journal.study_progressed(summary, summary.trials, self._trials.store_importance())
+        self._journal.study_progressed(summary, summary.trials)
         return summary
 
     def summary(self) -> StudySummary:

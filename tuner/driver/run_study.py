@@ -198,7 +198,9 @@ class _Run:
     def _close(self, record: StudyRecord, trials: Trials, ledger: Ledger) -> None:
         """Closes what dead drivers left open, and the study."""
         code = provenance(self._file.code_path[0])
-        with closing(Journal(self._home, record, code, self._code.all(), say=self._say)) as journal:
+        importance, versions = trials.store_importance, self._code.all()
+        journal = Journal(self._home, record, code, importance, versions, say=self._say)
+        with closing(journal):
             peers = PeerDrivers(self._home, self._database, record.name, journal, self._say)
             peers.close_leftovers(ledger)
             any_died = peers.wait_for_each(self._stopped)

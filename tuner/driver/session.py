@@ -85,15 +85,17 @@ class DriverSession:
         lease = DriverLease(self.database, self.record.name, self.home.uid, self.lease_s)
         with self.database.retrying(self.stopped, self._say), lease:
             ledger, control = Ledger(self.database, self.record.name, lease.uid), self._control()
+            trials = Trials(self.database, self.record.spec)
             with (
                 self._shipping(ledger) as shipper,  # drained once the journal is closed,
-                closing(self._journal(lease)) as journal,  # which may still write to full disks
+                # which may still write to full disks
+                closing(self._journal(lease, trials)) as journal,
             ):
                 peers = self._peers(journal, lease)
                 self._open(peers, ledger, journal)
                 driver = Driver(
                     planner=self.planner,
-                    trials=Trials(self.database, self.record.spec),
+                    trials=trials,
                     ledger=ledger,
                     pool=self.pool,
                     journal=journal,
@@ -119,11 +121,16 @@ class DriverSession:
         patience = shipping_patience(Catalog(self.database), self.record.name, self.stopped)
         return shipping(folder, self.tracking, ledger, patience, self._say)
 
-    def _journal(self, lease: DriverLease) -> Journal:
+    def _journal(self, lease: DriverLease, trials: Trials) -> Journal:
         versions = CodeVersions(self.database, self.record.name).all()
-        leads = lease.leads
         return Journal(
-            self.home, self.record, self.provenance, versions, leads=leads, say=self._say
+            self.home,
+            self.record,
+            self.provenance,
+            trials.store_importance,
+            versions,
+            leads=lease.leads,
+            say=self._say,
         )
 
     def _peers(self, journal: Journal, lease: DriverLease) -> PeerDrivers:

@@ -44,6 +44,7 @@ class Journal:
         home: Home,
         record: StudyRecord,
         code: Provenance,
+        importance: Callable[[], Importance],
         versions: Sequence[CodeVersion] = (),
         *,
         leads: Callable[[], bool] = lambda: True,
@@ -55,11 +56,14 @@ class Journal:
             home: where the spools are; the caller holds its driver lock.
             record: the study.
             code: where the user's code came from.
+            importance: returns the importance of parameters as it is now; called when the
+                study's run is closed, since it may take seconds.
             versions: the versions of the user's code.
             leads: whether this driver records the study as a whole; one of several drivers does.
             say: receives messages for people, for example that the disk is full.
         """
         home.set_current(record.name, record.uid)
+        self._importance = importance
         self._leads = leads
         self._home = home
         self._record = record
@@ -107,16 +111,11 @@ class Journal:
             ),
         )
 
-    def study_progressed(
-        self,
-        standing: Standing,
-        trials: Iterable[TrialSummary],
-        importance: Importance | None = None,
-    ) -> None:
+    def study_progressed(self, standing: Standing, trials: Iterable[TrialSummary]) -> None:
         """Records progress, if this driver leads. Writes those of `trials` that have changed."""
         if self._leads():
             self._open()
-            self._progress(standing, trials, importance or {})
+            self._progress(standing, trials, {})
 
     def _progress(
         self,
@@ -155,7 +154,7 @@ class Journal:
         """Records that the last driver left; `summary` is None if it left with an error."""
         self._open()
         if summary is not None:
-            self._progress(summary, summary.trials, {})
+            self._progress(summary, summary.trials, self._importance())
         self._close(now_ms(), summary)
 
     def ensure_closed(self, summary: StudySummary, *, ended_ms: int, alone: bool) -> None:
@@ -180,14 +179,14 @@ class Journal:
             self._open()
         elif isinstance(last, spool_events.StudyClosed) and last.complete == summary.done:
             return
-        self._progress(summary, summary.trials, {}, with_metrics=alone)
+        self._progress(summary, summary.trials, self._importance(), with_metrics=alone)
         self._close(ended_ms, summary)
 
     def retell(self, summary: StudySummary) -> None:
         """Records the whole study again, for a run that lacks some of it, and closes it."""
         if not is_begun(self._home.parent(self._record.name)):
             self._open()
-        self._progress(summary, summary.trials, {})
+        self._progress(summary, summary.trials, self._importance())
         self._close(now_ms(), summary)
 
     def _close(self, at_ms: int, summary: StudySummary | None) -> None:
