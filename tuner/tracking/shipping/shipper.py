@@ -18,8 +18,9 @@ from tuner.tracking.settings import TrackingSettings
 _ENDING_S = 5.0
 """Seconds that a terminated shipper has before it is killed."""
 _ASK_S = 0.5
-_STUCK_S = 90.0
-"""Seconds without a report after which a process that is to finish is ended."""
+_STUCK_S = 300.0
+"""Seconds without a report after which a process that is to finish is ended: beside busy cores it
+may need minutes to create MLflow's tables at low priority."""
 _STARTING_S = 120.0
 """Seconds in which the process must have loaded MLflow, beside busy cores at low priority."""
 
@@ -82,7 +83,7 @@ class Shipper:
         """Lets the process ship what is left, and returns its exit code.
 
         Calls `timeout_s` again and again; it returns the seconds that the process has in all. A
-        process that reports no progress for 90 seconds is ended before, since a store that never
+        process that reports no progress for five minutes is ended before, since a store that never
         answers holds it for ever. Exit code 0: everything is in MLflow. 3: MLflow stayed away. 1:
         see `refusal`. 143 or negative: the process was ended. The spools keep what is not shipped.
         """
