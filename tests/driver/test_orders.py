@@ -13,6 +13,7 @@ from tuner.driver.session import shipping_patience
 from tuner.errors import DataError, RefusedError, UsageError
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.code_versions import CodeVersions
+from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog, DesiredState
 from tuner.study.driver_events import ProgressEvent, SetupStep, TrialDone
 from tuner.study.driver_lock import only_driver
@@ -160,3 +161,17 @@ def test_a_driver_that_ships_the_rest_of_a_finished_study_can_be_stopped(
     assert patience_s() == math.inf
     told[0] = True
     assert patience_s() == 5
+
+
+def test_a_database_without_an_answer_gives_no_order_to_stop(
+    bench: Bench, study_spec: Spec
+) -> None:
+    bench.member(study_spec())
+    with open_database(bench.home) as database:
+        Catalog(database).delete("small")
+    told = [False]
+    patience = shipping_patience(Catalog(bench.database), "small", lambda: told[0])
+
+    assert patience() == math.inf
+    told[0] = True
+    assert patience() == 5

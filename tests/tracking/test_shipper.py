@@ -190,7 +190,6 @@ def test_it_gives_up_on_a_server_that_stays_away(
     assert survey(recorder.folder).pending == 17
 
 
-@pytest.mark.timeout(60)
 def test_it_is_ended_when_a_store_that_never_answers_holds_it(
     recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +228,21 @@ def test_a_server_that_drops_out_after_much_was_shipped_is_waited_for(
     with os.fdopen(reader) as answers:
         assert [json.loads(line)["pending"] for line in answers] == [2, 1, 0]
     assert code == ExitCode.OK
+
+
+def test_only_a_new_run_and_fewer_events_are_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(shipper_process, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    report = shipper_process.Report(os.open(os.devnull, os.O_WRONLY))
+    for now[0], known, news_at in (
+        (1.0, Survey({}, 5), 1.0),
+        (2.0, Survey({}, 9), 1.0),
+        (3.0, Survey({"uid": "run"}, 9), 3.0),
+        (4.0, Survey({"uid": "run"}, 9), 3.0),
+        (5.0, Survey({"uid": "run"}, 8), 5.0),
+    ):
+        report.tell(known)
+        assert report.news_at == news_at
 
 
 def test_a_driver_that_dies_leaves_nothing_behind(

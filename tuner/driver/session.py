@@ -9,9 +9,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from tuner.driver.driver_loop import Driver
 from tuner.driver.orders import Control
 from tuner.driver.plans import Planner
+from tuner.errors import TunerError
 from tuner.home import Home
 from tuner.recording.journal import Journal
 from tuner.recording.provenance import UNKNOWN, Provenance
@@ -38,12 +41,17 @@ def shipping_patience(
     """Returns how many seconds a driver that leaves waits for its shipper, as a function.
 
     Without an order to stop there is no limit, as long as the shipper makes progress. The next
-    run ships the rest.
+    run ships the rest. A database that does not answer gives no order.
     """
 
+    def is_told_to_stop() -> bool:
+        try:
+            return stopped() or catalog.desired_state(study) is DesiredState.STOP
+        except (SQLAlchemyError, TunerError):
+            return stopped()
+
     def patience_s() -> float:
-        stops = stopped() or catalog.desired_state(study) is DesiredState.STOP
-        return _SHIPPING_WHEN_STOPPED_S if stops else math.inf
+        return _SHIPPING_WHEN_STOPPED_S if is_told_to_stop() else math.inf
 
     return patience_s
 

@@ -4,6 +4,7 @@ The driver appends to spools and goes on training; the process started here does
 """
 
 import json
+import math
 import os
 import queue
 import signal
@@ -82,18 +83,20 @@ class Shipper:
     def finish(self, timeout_s: Callable[[], float]) -> int:
         """Lets the process ship what is left, and returns its exit code.
 
-        Calls `timeout_s` again and again; it returns the seconds that the process has in all. A
-        process that reports no progress for five minutes is ended before, since a store that never
-        answers holds it for ever. Exit code 0: everything is in MLflow. 3: MLflow stayed away. 1:
-        see `refusal`. 143 or negative: the process was ended. The spools keep what is not shipped.
+        Calls `timeout_s` again and again; it returns the seconds that the process has in all. If
+        that is infinite, a process that reports no progress for five minutes is ended: a store that
+        never answers would hold it for ever. Exit code 0: everything is in MLflow. 3: MLflow stayed
+        away. 1: see `refusal`. 143 or negative: the process was ended. The spools keep what is not
+        shipped.
         """
         self._process.close_input()
         began = time.monotonic()
         self._reported_at = began if self._started.is_set() else began + _STARTING_S
 
         def left_s() -> float:
-            end = min(began + timeout_s(), self._reported_at + _STUCK_S)
-            return end - time.monotonic()
+            limit_s = timeout_s()
+            stuck = self._reported_at + _STUCK_S
+            return (began + limit_s if math.isfinite(limit_s) else stuck) - time.monotonic()
 
         while (left := left_s()) > 0:
             if self._process.ends(min(left, _ASK_S)):

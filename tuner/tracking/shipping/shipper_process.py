@@ -14,6 +14,7 @@ writes JSON lines to standard output: `{"uid": ..., "run_id": ...}` for each new
 import argparse
 import json
 import logging
+import math
 import os
 import select
 import signal
@@ -74,7 +75,7 @@ class Report:
         self._telling = threading.Lock()
         self._due = 0.0
         self.news_at = time.monotonic()
-        """When something new was reported last."""
+        """When progress was reported last: a new run, or fewer unshipped events."""
 
     def tell_now_and_then(self, survey: Callable[[], Survey]) -> None:
         """Reports every few seconds, however many threads call this however often."""
@@ -89,7 +90,10 @@ class Report:
         for uid, run_id in known.runs.items():
             if self._runs.get(uid) != run_id:
                 self._say({"uid": uid, "run_id": run_id})
-        if known.pending != self._pending:
+        before = math.inf if self._pending is None else self._pending
+        if known.pending < before or known.runs != self._runs:
+            self.news_at = time.monotonic()
+        if known.pending != before:
             self._say({"pending": known.pending})
         self._runs, self._pending = known.runs, known.pending
         self._due = time.monotonic() + _REPORT_S
@@ -99,7 +103,6 @@ class Report:
         self._say({"refused": why})
 
     def _say(self, message: dict[str, object]) -> None:
-        self.news_at = time.monotonic()
         try:
             os.write(self._answers, json.dumps(message).encode() + b"\n")
         except BrokenPipeError:
