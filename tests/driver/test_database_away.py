@@ -5,9 +5,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from optuna.trial import FrozenTrial
+from sqlalchemy import event
 
 from tests.bench import Bench, ScriptedPool, rising
 from tests.proxy import Proxy, before_postgresql
@@ -85,6 +87,26 @@ def exactly_once(bench: Bench, spec: StudySpec) -> None:
     attempts = bench.ledger(spec).attempts()
     assert [(each.slot, each.number) for each in attempts] == [(n, 0) for n in range(spec.trials)]
     assert all(each.final for each in attempts)
+
+
+def test_a_connection_lost_while_optuna_reads_the_trials_is_replaced(
+    away_bench: Bench, proxy: Proxy, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    spec = study_spec(trials=2)
+    away_bench.run(spec, scripted())
+    engine, said = away_bench.database.engine, list[str]()
+
+    def cut(*arguments: Any) -> None:
+        if "FROM trial_params" in arguments[2] and not said:
+            proxy.cut()
+
+    event.listen(engine, "before_cursor_execute", cut)
+    with away_bench.database.retrying(stopped=lambda: False, say=said.append):
+        rows = away_bench.trials(spec).all()
+    event.remove(engine, "before_cursor_execute", cut)
+
+    assert [row.number for row in rows] == [0, 1]
+    assert len(said) == 1
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from sqlalchemy.exc import (
     DisconnectionError,
     InterfaceError,
     OperationalError,
+    PendingRollbackError,
     SQLAlchemyError,
 )
 from sqlalchemy.ext.compiler import compiles
@@ -170,6 +171,8 @@ class _Stopped(stop_base):
 
 def _is_unavailable(error: BaseException) -> bool:
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    if isinstance(cause, PendingRollbackError) and cause.__context__ is not None:
+        return _is_unavailable(cause.__context__)  # Optuna went on with a connection that was lost
     if isinstance(cause, DBAPIError) and cause.connection_invalidated:
         return True
     return isinstance(cause, OperationalError | InterfaceError | DisconnectionError)
