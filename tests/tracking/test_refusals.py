@@ -6,8 +6,10 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 from mlflow import MlflowClient
+from sqlalchemy import make_url
 
 from tests.tracking.ingress import Answer, ingress
 from tests.tracking.recorder import Recorder, report
@@ -133,13 +135,22 @@ def test_an_ingress_without_a_server_behind_it_loses_nothing(
     assert len(Store(settings).points("trial 0", "loss")) == 3
 
 
+def own_database(postgresql: str, name: str) -> str:
+    """Makes a database beside the one that other tests use, whose tables MLflow cannot share."""
+    with psycopg.connect(postgresql, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    url = make_url(postgresql).set(drivername="postgresql+psycopg", database=name)
+    return url.render_as_string(hide_password=False)
+
+
 def test_text_that_postgresql_cannot_hold_arrives_with_escapes(
     recorder: Recorder,
     postgresql: str,
     tmp_path: Path,
 ) -> None:
-    url = postgresql.replace("postgresql:", "postgresql+psycopg:")
-    settings = TrackingSettings(url, str(tmp_path / "artifacts"), "nul")
+    settings = TrackingSettings(
+        own_database(postgresql, "mlflow"), str(tmp_path / "artifacts"), "nul"
+    )
     recorder.parent(recorder.opened(model="a\0b"))
     recorder.attempt(0, 0, recorder.started(0), recorder.ended("failed", reason="b\0c \ud800"))
     assert ship(recorder.folder, settings) == 0
