@@ -90,11 +90,6 @@ class DriverLease:
         self._led = bool(registered) and registered[0].uid == self.uid
         return self._led
 
-    @property
-    def sends_heartbeats(self) -> bool:
-        """Whether its thread still renews the lease."""
-        return self._heartbeat.is_alive()
-
     def send_heartbeat(self) -> None:
         """Renews the lease.
 
