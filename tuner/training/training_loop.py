@@ -1,11 +1,13 @@
 """The training loop: trains a plan to its result, on any engine."""
 
 import math
+import re
 import resource
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -349,5 +351,11 @@ def _check_finite(report: EpochReport) -> None:
 
 
 def _peak_memory_mb() -> float:
-    """The peak memory of this process since its start, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """The peak memory of this process since its start, in MiB.
+
+    `getrusage` counts also what its parent had when it forked, so it serves only kernels without a
+    `VmHWM`, such as gVisor's.
+    """
+    own = re.search(r"^VmHWM:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    peak_kib = own[1] if own else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak_kib) / 1024
