@@ -61,7 +61,6 @@ def test_a_driver_that_is_stopped_inside_a_transaction_holds_nobody_up(
 ) -> None:
     place = shared_place
     place.write_study(trials=2, epochs=4)
-    place.storage_url += "&options=-c idle_in_transaction_session_timeout%3D5s"
     first = place.start("one", KillPoint.SLOT_INSERTED, by=signal.SIGSTOP)
     eventually(lambda: psutil.Process(first.pid).status() == psutil.STATUS_STOPPED)
     assert place.run("other") == 0
