@@ -96,6 +96,23 @@ def test_a_worker_settles_what_its_driver_left_once_others_have_ended_the_study(
     assert attempt.run_id is not None
 
 
+def test_a_finished_study_stores_the_run_ids_that_its_driver_did_not(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, tmp_path: Path
+) -> None:
+    """It was killed after everything was shipped, and there is nothing left to ship."""
+    spec = study_spec(trials=2)
+    bench.run(spec, scripted())
+    attempts = list(bench.home.attempts("small").iterdir())
+    for folder in (*attempts, bench.home.parent("small")):
+        opening, shipped = read_events(folder)
+        uid = str(getattr(opening[0], "uid", ""))
+        known = Progress(destination="", uid=uid, run_id=f"run of {folder.name}", offset=shipped)
+        save_progress(folder, known)
+    run_study(StudyFile(spec, "study.yaml", (tmp_path,)), bench.home)
+    found = {each.run_id for each in bench.ledger(spec).attempts()}
+    assert found == {f"run of {folder.name}" for folder in attempts}
+
+
 def test_a_worker_leaves_a_study_of_a_newer_version_to_others(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:

@@ -59,10 +59,14 @@ class PeerDrivers:
         self._looked = float("-inf")
 
     def close_leftovers(self, ledger: Ledger) -> None:
-        """Takes over drivers that died on this machine, and ends the spools they left here."""
+        """Takes over drivers that died on this machine, and finishes what they left here.
+
+        Ends their spools, and stores the MLflow run ids that they did not.
+        """
         self._take_over(driver for driver in self._drivers.registered() if driver.is_gone)
         own = self._drivers.of_home(self._home.uid)
         _end_spools(self._home, self._study, ledger, own, self._journal)
+        _record_runs(self._home, self._study, ledger)
 
     def take_over_dead(self) -> None:
         """Takes over drivers that have gone silent.
@@ -181,7 +185,6 @@ def recover_study(
         peers.wait_for_each(lambda: False, of_this_home=not everywhere)
         BestModels(home, record.spec, ledger, journal, trials.all())
         close_study(home, database, journal, ledger, summarise(record.spec, trials, ledger))
-    _record_runs(home, record.name, ledger)
 
 
 def close_study(
