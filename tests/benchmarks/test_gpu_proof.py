@@ -81,6 +81,7 @@ def test_a_dry_run_passes_every_step_on_the_processor(tmp_path: Path) -> None:
         assert result["series"], result
 
 
+@pytest.mark.slow
 def test_a_backend_that_does_not_use_the_gpu_computes_on_the_processor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -86,6 +86,7 @@ def test_what_reads_the_database_loads_no_mlflow(
     assert not found & (FRAMEWORKS | DRAWING_AND_TABLES | {"mlflow"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [(["delete", "small", "--yes"], 0), (["predict", "one.png", "--model", "none"], 1)],

@@ -94,6 +94,7 @@ def test_promotion_evaluation_and_prediction_find_the_same_accuracy(discs: Works
     assert -np.log(said).mean() == pytest.approx(evaluated["loss"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_pixels_in_the_wrong_range_are_refused_before_the_first_epoch(discs: Workshop) -> None:
     wrong = ["--name", "wrong", "--set", "pixels=unit"]
     refused = discs.tuner("run-study", "discs.yaml", *wrong, code=4)

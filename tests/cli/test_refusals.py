@@ -48,8 +48,18 @@ def test_a_network_without_a_softmax_is_refused_before_anything_is_recorded(
         (["run-study", "missing.yaml"], 2, "missing.yaml: "),
         (["run-study", "study.yaml", "--trials", "0"], 2, "trials"),
         (["run-study", "study.yaml", "--set", "search_space.wdth=3"], 2, "did you mean 'width'?"),
-        (["run-study", "study.yaml", "--set", "model=paper-cn"], 4, "did you mean 'paper-cnn'?"),
-        (["run-study", "study.yaml", "--set", "dataset=minst"], 2, "did you mean 'mnist'?"),
+        pytest.param(
+            ["run-study", "study.yaml", "--set", "model=paper-cn"],
+            4,
+            "did you mean 'paper-cnn'?",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["run-study", "study.yaml", "--set", "dataset=minst"],
+            2,
+            "did you mean 'mnist'?",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             ["run-study", "study.yaml", "--set", "model=networks:bild"],
             4,
@@ -59,13 +69,23 @@ def test_a_network_without_a_softmax_is_refused_before_anything_is_recorded(
         pytest.param(
             ["run-study", "study.yaml", "--set", "validation=500"], 4, "500", marks=pytest.mark.slow
         ),
-        (["run-study", "study.yaml", "--workers", "10000"], 3, "lower --workers"),
+        pytest.param(
+            ["run-study", "study.yaml", "--workers", "10000"],
+            3,
+            "lower --workers",
+            marks=pytest.mark.slow,
+        ),
         (["show", "nothing"], 2, "no study 'nothing'"),
-        (["stop", "nothing"], 2, "no study 'nothing'"),
+        pytest.param(["stop", "nothing"], 2, "no study 'nothing'", marks=pytest.mark.slow),
         (["promote", "best"], 1, "nothing to promote"),
         (["promote", "worst"], 2, "worst"),
         (["frobnicate"], 2, "frobnicate"),
-        (["predict", "picture.png", "--model", "none"], 1, "nothing promoted yet"),
+        pytest.param(
+            ["predict", "picture.png", "--model", "none"],
+            1,
+            "nothing promoted yet",
+            marks=pytest.mark.slow,
+        ),
         (["predict", "picture.png"], 1, "no promoted model: no study in "),
     ],
 )

@@ -27,6 +27,7 @@ def shipped(studied: Home, empty_store: Path) -> Home:
     return studied
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code"),
     [

@@ -26,6 +26,7 @@ def without_pip(path: str, folder: Path) -> str:
     return subprocess.check_output([sys.executable, "-S", "-c", code], text=True, env=environment)
 
 
+@pytest.mark.slow
 def test_without_pip_or_uv_a_temporary_environment_serves(tmp_path: Path) -> None:
     assert "class IniConfig" in without_pip(str(tmp_path), tmp_path)
     assert (tmp_path / "venv").is_dir()

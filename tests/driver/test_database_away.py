@@ -132,6 +132,7 @@ def test_connections_cut_at_any_moment_cost_no_trial(
     exactly_once(away_bench, spec)
 
 
+@pytest.mark.slow
 def test_drivers_wait_for_a_database_that_is_away(
     away_bench: Bench, proxy: Proxy, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:

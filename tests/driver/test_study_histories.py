@@ -225,7 +225,7 @@ ALL_STOPPED: list[tuple[int, int, Step]] = [(0, 4, "go on"), (0, 0, "stop"), (1,
 
 
 @pytest.mark.parametrize(
-    "schedules", [pytest.param(6, id="few"), pytest.param(60, id="many", marks=pytest.mark.slow)]
+    "schedules", [pytest.param(3, id="few"), pytest.param(60, id="many", marks=pytest.mark.slow)]
 )
 def test_every_generated_schedule_ends_with_each_trial_run_and_epoch_once(
     bench: Bench, tmp_path: Path, clocks: Clocks, monkeypatch: pytest.MonkeyPatch, schedules: int

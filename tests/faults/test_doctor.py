@@ -65,6 +65,7 @@ def test_what_mlflow_lost_or_nobody_knows_is_named_and_shipped_again(place: Plac
     assert all(attempt.run_id for attempt in place.attempts())
 
 
+@pytest.mark.slow
 def test_what_a_dead_driver_left_is_closed(place: Place) -> None:
     place.write_study(trials=2)
     driver = place.start()

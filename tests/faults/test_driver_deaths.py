@@ -35,6 +35,7 @@ def test_drivers_that_are_killed_anywhere_leave_nothing_undone(shared_place: Pla
     assert [place.outcomes(slot) for slot in (1, 2, 3)] == [["completed"]] * 3
 
 
+@pytest.mark.slow
 def test_a_stopped_driver_is_fenced_and_joins_again(shared_place: Place) -> None:
     shared_place.write_study(trials=4, epochs=10)
     first = shared_place.start("one")

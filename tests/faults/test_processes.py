@@ -18,6 +18,7 @@ def curve(run: Run, place: Place) -> list[float]:
     return [point.value for point in sorted(history, key=lambda point: point.step)]
 
 
+@pytest.mark.slow
 def test_a_trainer_that_is_killed_in_mid_epoch_goes_on_from_its_checkpoint(
     place: Place, template: Path
 ) -> None:

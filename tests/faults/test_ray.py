@@ -104,6 +104,7 @@ def test_drivers_that_end_or_die_free_the_cluster_and_the_next_goes_on(
         assert len(log.read_bytes()) <= 500_000
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there_or_has_no_room_is_named(
     place: Place, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ def restart_at_once(server: Any) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_trial_that_runs_out_of_memory_fails_and_says_so(place: Place) -> None:
     place.write_study(
         trials=2,

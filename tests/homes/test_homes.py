@@ -80,6 +80,7 @@ def ended(shown: dict[str, Any]) -> dict[int, tuple[Any, ...]]:
     return {trial["number"]: tuple(trial[key] for key in keys) for trial in over}
 
 
+@pytest.mark.slow
 def test_a_kept_state_folder_is_upgraded_moved_and_its_study_finished(home: KeptHome) -> None:
     home.tuner("db", "upgrade")
     assert "nothing to upgrade" in home.tuner("db", "upgrade").stderr

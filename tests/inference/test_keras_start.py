@@ -18,6 +18,7 @@ print(keras.backend.backend(), os.environ["KERAS_BACKEND"])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trained_on", "missing", "loaded"),
     [("jax", [], "jax"), ("tensorflow", ["tensorflow"], "jax")],

@@ -200,6 +200,7 @@ def test_a_champion_that_cannot_be_compared_stays_before_the_test_set_is_opened(
     assert looks.all() == []
 
 
+@pytest.mark.slow
 def test_a_damaged_champion_is_replaced_unseen_where_that_is_asked_for(
     damaged_since: str,
     make_candidate: MakeCandidate,

@@ -109,6 +109,7 @@ def test_a_passing_candidate_becomes_the_champion(
     assert (again.promoted, again.version, again.reigning) == (True, 1, True)
 
 
+@pytest.mark.slow
 def test_a_gate_that_needs_no_test_row_fails_before_the_test_set_is_opened(
     make_candidate: MakeCandidate,
     run_promotion: Promote,

@@ -443,7 +443,7 @@ def close_attempt(driver: Driver, trying: Trying, outcome: Outcome | None) -> No
 @pytest.mark.parametrize(
     ("storage", "histories"),
     [
-        pytest.param("sqlite", 25, id="sqlite"),
+        pytest.param("sqlite", 12, id="sqlite"),
         pytest.param("sqlite", 400, id="sqlite-many", marks=pytest.mark.slow),
         pytest.param("postgresql", 200, id="postgresql-many", marks=pytest.mark.slow),
     ],

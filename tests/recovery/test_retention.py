@@ -4,6 +4,8 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from tests.bench import Bench, ScriptedPool, first_told
 from tuner.home import Home
 from tuner.spec.study_spec import StudySpec
@@ -59,6 +61,7 @@ def kept_slots(bench: Bench) -> list[int]:
         return [int(f.name.split("-")[0]) for f in folders if journal.keeps_model(f)]
 
 
+@pytest.mark.slow
 def test_a_model_is_removed_for_a_better_one_of_another_machine(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, tmp_path: Path
 ) -> None:

@@ -131,6 +131,7 @@ def test_a_worker_leaves_a_study_of_a_newer_version_to_others(
     assert "unheard_of" in said[0]
 
 
+@pytest.mark.slow
 def test_a_worker_without_mlflow_tries_one_study_each_time_and_takes_turns(
     bench: Bench,
     scripted: type[ScriptedPool],
@@ -181,6 +182,7 @@ def test_a_worker_with_a_deleted_experiment_stops_shipping_and_says_what_to_do(
         unshipped.check()
 
 
+@pytest.mark.slow
 def test_a_shipper_that_dies_is_restarted(
     bench: Bench,
     scripted: type[ScriptedPool],

@@ -245,6 +245,7 @@ def test_only_a_new_run_and_fewer_events_are_progress(monkeypatch: pytest.Monkey
         assert report.news_at == news_at
 
 
+@pytest.mark.slow
 def test_a_driver_that_dies_leaves_nothing_behind(
     recorder: Recorder, local: TrackingSettings, tmp_path: Path
 ) -> None:
@@ -286,6 +287,7 @@ def test_one_that_dies_is_missed_though_what_it_forked_holds_the_pipe(
     wait_until(lambda: is_gone(int((tmp_path / "forked").read_text())))
 
 
+@pytest.mark.slow
 def test_ctrl_c_does_not_end_it_but_sigterm_does(
     recorder: Recorder, local: TrackingSettings, started: list[Shipper]
 ) -> None:

@@ -61,6 +61,7 @@ def test_another_store_gets_everything(
     assert Store(local).runs.keys() == {"sweep", "trial 0", "trial 1"}
 
 
+@pytest.mark.slow
 def test_a_server_gets_what_a_file_gets(
     recorder: Recorder, local: TrackingSettings, server: Server
 ) -> None:
@@ -108,6 +109,7 @@ def test_a_spool_that_was_lost_and_begun_anew_keeps_its_run(
     assert Store(local).runs["trial 0"].info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_mlflow_is_asked_for_many_runs_at_a_time(
     recorder: Recorder, local: TrackingSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,7 @@ def model_of(settings: TrackingSettings, folder: Path) -> bytes:
     ).read_bytes()
 
 
+@pytest.mark.slow
 def test_an_upload_that_is_cut_at_half_is_sent_again(
     recorded: Recorder, server: Server, tmp_path: Path
 ) -> None:

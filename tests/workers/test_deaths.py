@@ -149,6 +149,7 @@ def test_a_module_that_ends_its_trainer_is_refused_and_a_busy_pool_closes(
     assert set(psutil.Process().children()) <= before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["starting", "training"])
 def test_a_trainer_ends_when_its_driver_is_killed(
     make_plan: PlanMaker, tmp_path: Path, moment: str

@@ -43,6 +43,7 @@ def final_accuracies(pool: LocalPool, plans: list[TrialPlan]) -> list[float]:
     return final
 
 
+@pytest.mark.slow
 def test_a_trainer_on_jax_trains_and_saves_without_tensorflow(
     jax_pool: LocalPool, make_plan: PlanMaker
 ) -> None:
