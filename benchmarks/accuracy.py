@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
 from benchmarks.harness import Result, console, parser
 from benchmarks.process import ROOT, run_process

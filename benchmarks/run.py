@@ -28,6 +28,7 @@ _SCRIPTS = {
     "latency": "one image through the promoted model's path",
     "accuracy": "whether quicker ways to train learn the same",
     "search": "samplers and pruners replayed on recorded curves",
+    "promotion": "how often luck is taken for a gain",
 }
 
 

@@ -7,15 +7,16 @@ The `tuner` command for Python programs:
     summary = tuner.run_study("studies/quickstart.yaml", trials=3)
     with tuner.load_study("quickstart") as study:
         print(study.summary().best)
+    tuner.confirm("quickstart")
     report = tuner.promote("quickstart")
 """
 
 TYPE_CHECKING = False  # importing it from typing would delay the handling of Ctrl-C
 if TYPE_CHECKING:
-    from tuner.api import evaluate, load_study, promote, run_study
+    from tuner.api import confirm, evaluate, load_study, promote, run_study
     from tuner.errors import TunerError
 
-__all__ = ["TunerError", "evaluate", "load_study", "promote", "run_study"]
+__all__ = ["TunerError", "confirm", "evaluate", "load_study", "promote", "run_study"]
 
 
 def __getattr__(name: str) -> object:

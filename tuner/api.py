@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuner.errors import RefusedError
 from tuner.home import Home
 from tuner.spec.text.reader import read_study
 from tuner.study.driver_events import Notify, ignore
@@ -19,8 +20,9 @@ from tuner.training.plan import Evaluation
 if TYPE_CHECKING:
     from tuner.promotion.candidate import Candidate
     from tuner.promotion.report import PromotionReport
+    from tuner.study.confirmation import ConfirmationReport
 
-__all__ = ["evaluate", "load_study", "promote", "run_study"]
+__all__ = ["confirm", "evaluate", "load_study", "promote", "run_study"]
 
 
 def run_study(
@@ -65,6 +67,47 @@ def run_study(
     )
 
 
+def confirm(
+    study: str,
+    *,
+    home: Home | None = None,
+    notify: Notify = ignore,
+    stopped: Callable[[], bool] = lambda: False,
+    **rules: Any,
+) -> "ConfirmationReport":
+    """Races a study's best points against its baseline, with fresh seeds, or resumes the race.
+
+    Each block trains every point that is still in the race once, on a seed and validation rows
+    that the block shares. Points that fall behind are left out. The race ends when what is left
+    is decided, or `max_seeds` is reached.
+
+    Args:
+        study: its name. The confirmation is a study too, `STUDY-confirmation`.
+        home: the home folder; by default `TUNER_HOME`, or else `.tuner`.
+        notify: receives an event for each step, trial and epoch.
+        stopped: is called at least every half second; True interrupts all trials and returns.
+        rules: `finalists`, `max_seeds`, `margin` and `level`, instead of those in the study file.
+            A race that has begun may get another `max_seeds`, and keeps the others.
+
+    Returns:
+        What was found, complete or stopped.
+
+    Raises:
+        RefusedError: there is nothing to confirm.
+        SpecError: a rule is invalid, or the race began with other rules or points.
+        TunerError: as for `run_study`.
+    """
+    from tuner.driver.run_study import run_study as run
+    from tuner.study.confirmation import confirmation_of, find_report
+
+    place = home or Home.from_environment()
+    with load_study(study, place) as opened:
+        run(confirmation_of(opened, rules), place, notify=notify, stopped=stopped)
+        found = find_report(opened)
+        assert found is not None, "the race has begun"
+        return found
+
+
 def promote(
     study: str | None = None,
     *,
@@ -77,7 +120,8 @@ def promote(
 ) -> "PromotionReport":
     """Tests the best point's trial on the test set, and registers its model if it passes.
 
-    With several seeds, the median trial by validation represents the point, never the best.
+    The best point is the one that the study's confirmation chose, if that is over. With several
+    seeds, the median trial by validation represents the point, never the best.
 
     The trial passes if every gate passes, and the champion's accuracy on the same test rows is
     not higher by more than 0.002. Each access to the test set is recorded before it happens.
@@ -103,11 +147,20 @@ def promote(
     """
     from tuner.promotion.nomination import newest_study, nominate
     from tuner.promotion.terms import terms
+    from tuner.study.confirmation import chosen_training
 
     place = home or Home.from_environment()
     with load_study(study, place) if study else newest_study(place) as opened:
-        candidate = nominate(opened, trial)
-        say(f"study {opened.name}: {_nominated(candidate)}")
+        race = opened.spec.race
+        if race is not None:
+            raise RefusedError(
+                f"{opened.name} is a confirmation; promote its study: "
+                f"tuner promote best {race.study}"
+            )
+        chosen = chosen_training(opened) if trial is None else None
+        owner, number = chosen or (opened, trial)
+        candidate = nominate(owner, number)
+        say(f"study {owner.name}: {_nominated(candidate, is_chosen=chosen is not None)}")
         promotion = terms(opened.record, None if file is None else Path(file), say)
         from tuner.promotion.promote import promote as judge  # slow to import
 
@@ -115,8 +168,8 @@ def promote(
             candidate.model_copy(update={"promotion": promotion}),
             TrackingSettings.from_environment(place.root),
             place,
-            opened.test_set_accesses,
-            opened.registrations,
+            owner.test_set_accesses,
+            owner.registrations,
             dry_run=dry_run,
             replace=replace,
             say=say,
@@ -169,9 +222,11 @@ def evaluate(
     return found
 
 
-def _nominated(candidate: "Candidate") -> str:
+def _nominated(candidate: "Candidate", *, is_chosen: bool) -> str:
     """Describes the trial and, with several seeds, its point."""
     trial = f"trial {candidate.number}, {candidate.metric} {candidate.value:.4f}"
+    if is_chosen:
+        return f"{trial}, the median training of the point that the confirmation chose"
     point = candidate.point
     if point is None or point.std is None:
         return trial

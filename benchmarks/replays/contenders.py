@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from scipy.stats.qmc import Sobol  # type: ignore[import-untyped]
+from scipy.stats.qmc import Sobol
 
 from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, Scalar
 from tuner.spec.study_spec import StudySpec

@@ -111,6 +111,15 @@ class Table:
         best = self._grid[..., _ACCURACY].max(axis=-1)
         return float(np.sqrt(best.var(axis=-1, ddof=1).mean()))
 
+    def deviations(self) -> Array:
+        """By how much each training's best validation accuracy differs from its point's mean.
+
+        Stretched by sqrt(n / (n - 1)), as in `draw`.
+        """
+        best = self._grid[..., _ACCURACY].max(axis=-1)
+        stretch = np.sqrt(self.replicates / max(self.replicates - 1, 1))
+        return np.asarray((best - best.mean(axis=-1, keepdims=True)).ravel() * stretch)
+
     def _place(self, row: Row) -> tuple[int, ...]:
         return (
             self.batches.index(row.batch_size),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.bench import Bench, ScriptedPool
+from tests.bench import Bench, ScriptedPool, small_study
 from tuner.cli.running.stop import stop
 from tuner.driver.orders import Control, Orders
 from tuner.driver.run_study import run_study
@@ -15,7 +15,7 @@ from tuner.spec.study_spec import StudySpec
 from tuner.storage.code_versions import CodeVersions
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog, DesiredState
-from tuner.study.driver_events import ProgressEvent, SetupStep, TrialDone
+from tuner.study.driver_events import ProgressEvent, SetupStep, TrialBegan, TrialDone
 from tuner.study.driver_lock import only_driver
 from tuner.study.study_file import StudyFile
 
@@ -28,7 +28,7 @@ def polls_every_round(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def control(bench: Bench, stopped: Callable[[], bool] = lambda: False) -> Control:
-    return Control(Catalog(bench.database), "small", stopped, trials=6, code="")
+    return Control(Catalog(bench.database), small_study(trials=6), stopped, code="")
 
 
 def test_orders_follow_the_database(each_bench: Bench, study_spec: Spec) -> None:
@@ -127,6 +127,21 @@ def test_a_budget_that_is_lowered_ends_the_study_early(
     summary = bench.run(study_spec(), scripted(), notify=observe)
 
     assert (summary.done, summary.slots, summary.counts["completed"]) == (True, 2, 2)
+
+
+def test_a_trial_beyond_a_lowered_budget_is_retried(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    def observe(event: ProgressEvent) -> None:
+        if isinstance(event, TrialBegan) and event.number == 2:
+            bench.record(study_spec(trials=1))
+
+    pool = scripted(size=3, dies=lambda plan: plan.slot == 2 and plan.attempt == 0)
+    summary = bench.run(study_spec(trials=3), pool, notify=observe)
+
+    assert (summary.done, summary.counts["completed"]) == (True, 3)
+    attempts = bench.ledger(study_spec()).attempts()
+    assert [each.outcome for each in attempts if each.slot == 2] == ["lost", "completed"]
 
 
 def test_a_stopped_study_stays_stopped_when_a_run_is_refused(

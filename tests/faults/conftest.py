@@ -270,7 +270,8 @@ def shared_place(postgresql: str, furnished: Path) -> Iterator[Place]:
     yield made
     made.close()
     with made._opened() as database:
-        Catalog(database).delete("fault")
+        for name in Catalog(database).names():
+            Catalog(database).delete(name)
 
 
 def reached(place: Place, epoch: int, slot: int = 0) -> Callable[[], bool]:

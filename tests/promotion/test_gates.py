@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tuner.inference.latency import Latency
 from tuner.promotion.gates import check
-from tuner.promotion.judging.evidence import Evidence, wilson_interval
+from tuner.promotion.judging.evidence import Evidence
 from tuner.spec.study_spec import Gates
 from tuner.training.plan import ClassScores, Evaluation
 
@@ -73,21 +73,6 @@ def test_what_is_not_a_number_passes_no_gate() -> None:
     gates = Gates(test_accuracy=0.0, latency_p95_ms=1e6)
     values = evidence(test=math.nan, p95_ms=math.nan).metrics
     assert not any(gate.passed for gate in check(values, gates))
-
-
-@given(correct=st.integers(0, 5000), count=st.integers(1, 5000))
-def test_wilsons_interval_holds_the_share_within_bounds(correct: int, count: int) -> None:
-    share = min(correct, count) / count
-    interval = wilson_interval(share, count)
-    assert 0 <= interval.low <= share + 1e-12
-    assert share - 1e-12 <= interval.high <= 1
-    assert interval.low < interval.high
-
-
-def test_wilsons_interval_agrees_with_a_published_value() -> None:
-    # 81 of 263, from R. G. Newcombe, Statistics in Medicine 17 (1998), 857-872, table I.
-    interval = wilson_interval(81 / 263, 263)
-    assert (round(interval.low, 4), round(interval.high, 4)) == (0.2553, 0.3662)
 
 
 def test_the_standard_error_at_the_papers_accuracy_is_a_tenth_of_a_point() -> None:

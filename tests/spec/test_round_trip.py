@@ -89,6 +89,7 @@ def studies(draw: st.DrawFn) -> StudySpec:
             "epochs": draw(st.integers(1, 99)),
             "validation": validation,
             "workers": draw(st.just("auto") | st.integers(1, 9)),
+            "confirmation": {"level": draw(st.floats(1e-9, 0.5))},
             "promotion": {
                 "model": draw(st.sampled_from(["digits", "null", "0x1", "a b"])),
                 "gates": {"test_accuracy": draw(st.none() | st.floats(0, 1))},
@@ -185,6 +186,7 @@ def test_a_study_reads_like_one_that_a_person_wrote() -> None:
         "lease_s: 60\n"
         "max_retries: 2\n"
         "keep_models: 3\n"
+        "confirmation: {finalists: 3, max_seeds: 10, margin: 0.001, level: 0.05}\n"
         "promotion:\n"
         "  model: sweep\n"
         "  gates: {}\n"

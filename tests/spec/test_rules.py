@@ -18,9 +18,9 @@ STUDY = {
     "validation": "100",
 }
 TOP_LEVEL = (
-    "backend, baseline, dataset, epoch_limit_s, epochs, keep_models, lease_s, max_retries, model, "
-    "name, objective, pixels, precision, promotion, pruner, sampler, search_space, seed, seeds, "
-    "trials, validation, workers"
+    "backend, baseline, confirmation, dataset, epoch_limit_s, epochs, keep_models, lease_s, "
+    "max_retries, model, name, objective, pixels, precision, promotion, pruner, race, sampler, "
+    "search_space, seed, seeds, trials, validation, workers"
 )
 CONDITIONAL = "conditional search spaces are not supported; list every parameter at the top level"
 STUDY_NAME = "must not contain a slash or colon, start with a dot, or start or end with a space"
@@ -281,6 +281,15 @@ ENTRIES = [
     ("epoch_limit_s", "0", ["epoch_limit_s: must be auto or a whole number >= 1, got 0"]),
     ("epoch_limit_s", "soon", ["epoch_limit_s: must be auto or a whole number >= 1, got 'soon'"]),
     ("keep_models", "0", ["keep_models: must be >= 1, got 0"]),
+    ("confirmation", "{max_seeds: 2}", ["confirmation.max_seeds: must be >= 5, got 2"]),
+    (
+        "confirmation",
+        "{levle: 0.1}",
+        [
+            "confirmation.levle: unknown key 'levle'; did you mean 'level'? "
+            "(known: finalists, level, margin, max_seeds)"
+        ],
+    ),
     ("promotion", "null", ["promotion: must be a mapping, got null"]),
     ("promotion", "{model: a/b}", [f"promotion.model: {REGISTRY_NAME}, got 'a/b'"]),
     ("promotion", "{model: 'a:b'}", [f"promotion.model: {REGISTRY_NAME}, got 'a:b'"]),
@@ -361,6 +370,25 @@ def test_a_fixed_value_is_no_baseline_to_differ_from() -> None:
     assert problems == [
         "baseline[0].x: is fixed at 1, got 2",
         "baseline[1].x: is fixed at 1, got true",
+    ]
+
+
+def test_a_race_states_each_of_its_points_and_ends_none_early() -> None:
+    changes = {
+        **space("{type: int, low: 1, high: 9}"),
+        "baseline": "[{x: 1}, {}]",
+        "trials": "3",
+        "pruner": "median",
+        "seeds": "2",
+        "race": "{study: other, against: 3}",
+    }
+
+    assert problems_with(changes) == [
+        "baseline: must state each point of a race, 3, got 2",
+        "baseline[1]: must be a whole point in a race, lacks x",
+        "pruner: must be none in a race, got median",
+        "seeds: must be left out in a race, got 2",
+        "race.against: must be one of the 3 points, from 0, got 3",
     ]
 
 

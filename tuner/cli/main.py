@@ -16,7 +16,7 @@ import typer
 
 from tuner.cli.catalogue import datasets, models, schema
 from tuner.cli.results import evaluate, predict, promote, show, studies
-from tuner.cli.running import enqueue, pause, run_study, stop, watch, worker
+from tuner.cli.running import confirm, enqueue, pause, run_study, stop, watch, worker
 from tuner.cli.upkeep import db, delete, doctor, sync, ui
 from tuner.errors import ExitCode, TunerError, masked, os_error_message
 from tuner.startup import configure_process
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 
 app.command("run-study")(run_study.run_study)
+app.command("confirm")(confirm.confirm)
 app.command("studies")(studies.studies)
 app.command("show")(show.show)
 app.command("stop")(stop.stop)

@@ -7,6 +7,7 @@ already say.
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tuner.driver.orders import Control, Orders
@@ -17,6 +18,7 @@ from tuner.recording.shipping import DriverShipping
 from tuner.recovery.retention import BestModels, remove_checkpoints
 from tuner.recovery.takeover import PeerDrivers
 from tuner.search import points
+from tuner.search.race import planned, values_of
 from tuner.search.trials import OpenTrial, Trials
 from tuner.storage.attempts import Claim, Ledger
 from tuner.storage.studies import DesiredState
@@ -165,8 +167,9 @@ class Driver:
 
     def _follow(self, orders: Orders) -> None:
         """Adopts the budget, and says when a pause begins or ends."""
-        if orders.trials != self._spec.trials:
-            self._spec = self._spec.model_copy(update={"trials": orders.trials})
+        if (orders.trials, orders.race) != (self._spec.trials, self._spec.race):
+            budget = {"trials": orders.trials, "race": orders.race}
+            self._spec = self._spec.model_copy(update=budget)
         before, self._orders = self._orders, orders
         if orders.state == before.state:
             return
@@ -183,9 +186,13 @@ class Driver:
 
     def _nothing_left(self) -> bool:
         # In this order: a slot that is handed back between the two queries counts as free.
-        if self._stays and self._ledger.open_attempts():
+        waits = self._stays or self._spec.race is not None  # another block may follow soon
+        if waits and self._ledger.open_attempts():
             return False
-        return not self._ledger.has_free(self._spec.slots)
+        return not self._ledger.has_free(self._spec.slots, self._is_planned())
+
+    def _is_planned(self) -> Callable[[int], bool]:
+        return planned(self._spec, lambda: values_of(self._spec, self._trials.all())).__contains__
 
     def _fill(self) -> None:
         while self._pool.idle and (claim := self._claim()):
@@ -193,7 +200,7 @@ class Driver:
 
     def _claim(self) -> Claim | None:
         """Claims a slot. Further seeds of a point wait until its first slot has all parameters."""
-        opened = self._trials.by_slot() if self._spec.seeds > 1 else {}
+        opened = self._trials.by_slot() if self._spec.replicates > 1 else {}
         known = {
             slot for slot, row in opened.items() if row.params.keys() >= self._spec.domains.keys()
         }
@@ -203,6 +210,7 @@ class Driver:
                 points.leads(self._spec, slot) or points.leader(self._spec, slot) in known
             ),
             takes_queued=lambda slot: points.takes_queued(self._spec, slot),
+            planned=self._is_planned(),
         )
 
     def _begin(self, claim: Claim) -> None:
@@ -305,6 +313,7 @@ class Driver:
                 if result.error
                 else "",
                 best=standing.best,
+                slots=standing.slots,
             )
         )
 
@@ -333,6 +342,7 @@ class Driver:
                 seconds=active.seconds,
                 reason=_first_line(told),
                 best=standing.best,
+                slots=standing.slots,
             )
         )
 
@@ -369,7 +379,9 @@ class Driver:
         rows = self._trials.cached()
         standing = standing_of(self._spec, rows, self._ledger.open_attempts())
         ended = (row for row in rows if row.state.is_finished())
-        news = [ended_summary(row) for row in ended if not self._journal.knows(row.number)]
+        news = [
+            ended_summary(self._spec, row) for row in ended if not self._journal.knows(row.number)
+        ]
         self._journal.study_progressed(standing, news)
         return standing
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tuner.errors import UsageError
+from tuner.spec.study_spec import Race, StudySpec
 from tuner.storage.studies import Catalog, DesiredState
 
 _POLL_S = 1.0
@@ -18,30 +19,31 @@ class Orders:
     state: DesiredState
     trials: int
     """The study's budget, which may change while it runs."""
+    race: Race | None = None
+    """If it is a race, its rules, of which the number of seeds may change."""
 
 
 class Control:
     """Reads the orders of one study's driver. It reads only; the driver acts on them."""
 
     def __init__(
-        self, catalog: Catalog, study: str, stopped: Callable[[], bool], trials: int, code: str
+        self, catalog: Catalog, spec: StudySpec, stopped: Callable[[], bool], code: str
     ) -> None:
-        """Reads for a driver that begins with a budget of `trials`.
+        """Reads for a driver that begins with the budget in `spec`.
 
         Args:
             catalog: the studies of the database.
-            study: the study's name.
+            spec: the study.
             stopped: whether this process was told to stop.
-            trials: the budget.
             code: the digest of the user's code that the driver trains with.
         """
         self._catalog = catalog
-        self._study = study
+        self._study = spec.name
         self._stopped = stopped
         self._code = code
         self._text = ""
         self._polled = float("-inf")
-        self._wanted = Orders(DesiredState.RUN, trials)
+        self._wanted = Orders(DesiredState.RUN, spec.trials, spec.race)
         """What the database said last."""
         self.latest = self._wanted
         """What `poll` returned last."""
@@ -72,4 +74,5 @@ class Control:
         if text in ("", self._text):
             return replace(self._wanted, state=state)
         self._text = text
-        return Orders(state, self._catalog.get(self._study).spec.trials)
+        spec = self._catalog.get(self._study).spec
+        return Orders(state, spec.trials, spec.race)

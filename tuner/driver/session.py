@@ -21,6 +21,7 @@ from tuner.recording.provenance import UNKNOWN, Provenance
 from tuner.recording.shipping import DriverShipping, shipping
 from tuner.recovery.retention import keep_checkpoints_of
 from tuner.recovery.takeover import PeerDrivers
+from tuner.search.race import has_free_slot
 from tuner.search.trials import Trials
 from tuner.storage.attempts import Ledger
 from tuner.storage.code_versions import CodeVersions
@@ -118,8 +119,8 @@ class DriverSession:
             return driver.summary()
 
     def _control(self) -> Control:
-        name, trials = self.record.name, self.record.spec.trials
-        return Control(Catalog(self.database), name, self.stopped, trials, self.planner.code)
+        spec, code = self.record.spec, self.planner.code
+        return Control(Catalog(self.database), spec, self.stopped, code)
 
     def _shipping(self, ledger: Ledger) -> AbstractContextManager[DriverShipping | None]:
         if self.tracking is None:
@@ -164,7 +165,7 @@ class DriverSession:
         """Runs the loop; the last driver to leave closes the study's run."""
         spec = self.record.spec
         self.notify(plan_of(driver.summary(), spec.epochs, self.pool.size, self.epoch_s))
-        if not self.stays and not ledger.has_free(spec.slots):
+        if not self.stays and not has_free_slot(self.database, spec, ledger):
             peers.wait_for_each(self.stopped)  # a dead one may hold the slot that is left
         summary = None
         try:

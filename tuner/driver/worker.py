@@ -13,7 +13,8 @@ from tuner.driver.run_study import Terms, begin_study, join_study
 from tuner.errors import RefusedError, TunerError, UnavailableError, UsageError, os_error_message
 from tuner.home import Home
 from tuner.recovery.unshipped import UnshippedStudies
-from tuner.spec.study_spec import AutoOrCount
+from tuner.search.race import has_free_slot
+from tuner.spec.study_spec import AutoOrCount, StudySpec
 from tuner.storage.attempts import Ledger
 from tuner.storage.database import Database
 from tuner.storage.drivers import Drivers
@@ -57,11 +58,12 @@ class Job:
 class _WatchedStudy:
     """A study that is watched for free trials."""
 
+    database: Database
     ledger: Ledger
     drivers: Drivers
     text: str = ""
-    slots: int = 0
-    """The number of slots in that file."""
+    spec: StudySpec | None = None
+    """The study in that file."""
     finished: bool = False
     """Whether all trials had ended at the last look. A new file may add trials."""
 
@@ -71,7 +73,8 @@ class _WatchedStudy:
             return False
         any_died = bool(self.drivers.dead())
         in_progress = self.ledger.open_attempts()  # first: an attempt handed back now counts below
-        if self.ledger.has_free(self.slots) or any_died:
+        assert self.spec is not None, "a study without one is finished"
+        if any_died or has_free_slot(self.database, self.spec, self.ledger):
             return True
         self.finished = not in_progress
         return False
@@ -285,12 +288,13 @@ class _JobFinder:
     def _watch(self, name: str, uid: str, text: str) -> _WatchedStudy:
         if uid not in self._watched:
             database = self._database
-            self._watched[uid] = _WatchedStudy(Ledger(database, name), Drivers(database, name))
+            ledger, drivers = Ledger(database, name), Drivers(database, name)
+            self._watched[uid] = _WatchedStudy(database, ledger, drivers)
         study = self._watched[uid]
         if study.text != text:
             study.text, study.finished = text, False
             try:
-                study.slots = self._catalog.get(name).spec.slots
+                study.spec = self._catalog.get(name).spec
             except UsageError as error:  # deleted just now, or written by a newer tuner
                 self._say(f"cannot take part in {name}: {error}")
                 study.finished = True

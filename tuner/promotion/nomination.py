@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from tuner.errors import RefusedError, UsageError
 from tuner.home import Home
 from tuner.promotion.candidate import Candidate, Validated
+from tuner.search.points import split_seed
 from tuner.search.ranking import in_order, rank, trainings
 from tuner.search.trials import StoredResult, Trials, stored_result
 from tuner.storage.code_versions import CodeVersions
@@ -50,7 +51,7 @@ def nominate(study: Study, number: int | None = None) -> Candidate:
         metric=summary.metric,
         value=result.value,
         point=summary.best if number is None else None,
-        validated=_validated(study, result),
+        validated=_validated(study, trial.slot, result),
         model=ModelPlan(name=study.spec.model, code_path=folders_here(study.record.code_path)),
         backend=study.spec.backend,
         pixels=study.spec.pixels,
@@ -99,7 +100,7 @@ def find_code(home: Home, name: str, trial: int) -> Mapping[str, str]:
 
 
 def newest_study(home: Home) -> Study:
-    """The newest study with a completed trial.
+    """The newest study with a completed trial, other than confirmations.
 
     Raises:
         RefusedError: there is none.
@@ -107,7 +108,7 @@ def newest_study(home: Home) -> Study:
     database = open_database(home)
     for name in reversed(Catalog(database).names()):
         study = _opened(home, database, name)
-        if study.summary().best is not None:
+        if study.spec.race is None and study.summary().best is not None:
             return study
     database.close()
     raise RefusedError("nothing to promote: no study here has a completed trial")
@@ -123,13 +124,13 @@ def _best(summary: StudySummary) -> TrialSummary:
     return summary.best.trial
 
 
-def _validated(study: Study, result: StoredResult) -> Validated | None:
+def _validated(study: Study, slot: int, result: StoredResult) -> Validated | None:
     """The validation figures of the best epoch; None if the study has no validation rows."""
     if not study.spec.validation:
         return None
     return Validated(
         rows=study.spec.validation,
-        split_seed=study.spec.seed,
+        split_seed=split_seed(study.spec, slot),
         loss=result.best_metrics["val_loss"],
         accuracy=result.best_metrics["val_accuracy"],
     )

@@ -17,7 +17,8 @@ from optuna.trial import FrozenTrial
 from tuner.home import Home
 from tuner.models.model_file import sha256_of
 from tuner.recording.journal import Journal
-from tuner.search.points import point_of
+from tuner.search.points import point_of, slots_of
+from tuner.search.race import chosen_point, race_state, values_of
 from tuner.search.ranking import in_order, rank, trainings
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Ledger
@@ -106,7 +107,11 @@ class BestModels:
     def consider(self, rows: Sequence[FrozenTrial]) -> None:
         """Keeps the models of the best `rows`, and displaces the others."""
         completed = trainings(rows)
-        first = in_order(rank(self._spec, completed))[: self._spec.keep_models]
+        ranked = rank(self._spec, completed)
+        if self._spec.race is not None:
+            chosen = chosen_point(self._spec, rows)  # which need not have the best mean
+            ranked.sort(key=lambda each: each.point != chosen)
+        first = in_order(ranked)[: self._spec.keep_models]
         best = {training.slot for training in first}
         undecided = self._undecided(rows).intersection(each.slot for each in completed)
         waited = self._waiting
@@ -127,12 +132,14 @@ class BestModels:
 
     def _undecided(self, rows: Sequence[FrozenTrial]) -> set[int]:
         """The slots of the points that still have seeds to train."""
-        seeds = self._spec.seeds
+        if self._spec.race is not None:
+            over = race_state(self._spec, values_of(self._spec, rows)).over
+            return set() if over else set(range(self._spec.slots))
         ended = Counter(
             point_of(self._spec, row.user_attrs[SLOT]) for row in rows if row.state.is_finished()
         )
-        points = (point for point, count in ended.items() if count < seeds)
-        return {slot for point in points for slot in range(point * seeds, (point + 1) * seeds)}
+        points = (point for point, count in ended.items() if count < self._spec.seeds)
+        return {slot for point in points for slot in slots_of(self._spec, point)}
 
     def _keep(self, slot: int) -> None:
         folder = self._found(slot)

@@ -7,6 +7,7 @@ from tuner.home import Home
 from tuner.recording.shipping import shipping
 from tuner.recovery.home_cleanup import clean_home
 from tuner.recovery.takeover import recover_study
+from tuner.search.race import has_free_slot
 from tuner.storage.attempts import Ledger
 from tuner.storage.database import Database
 from tuner.storage.studies import Catalog
@@ -103,7 +104,7 @@ class UnshippedStudies:
             self._names.discard(name)
             return
         ledger = Ledger(database, name)
-        over = not ledger.open_attempts() and not ledger.has_free(record.spec.slots)
+        over = not ledger.open_attempts() and not has_free_slot(database, record.spec, ledger)
         if not over and name not in self._uncleared and not self._is_pending(name):
             return
         with only_driver(self._home, name):

@@ -1,7 +1,8 @@
 """The point and the seed of each slot. Pure functions of the study file.
 
-Slot `s` trains point `s // seeds` with replicate `s % seeds`. Equal replicates of all points have
-the same seed, so that points can be compared in pairs.
+Slot `s` trains point `s // seeds` with replicate `s % seeds`. In a race it is the other way round:
+the slots of the first replicates come first. Equal replicates of all points have the same seed, so
+that points can be compared in pairs.
 """
 
 import itertools
@@ -16,12 +17,24 @@ from tuner.spec.study_spec import StudySpec
 
 def point_of(spec: StudySpec, slot: int) -> int:
     """Returns the number of the slot's point."""
-    return slot // spec.seeds
+    return slot // spec.seeds if spec.race is None else slot % spec.trials
+
+
+def replicate_of(spec: StudySpec, slot: int) -> int:
+    """Returns which of its point's trainings the slot is, from 0. In a race it is the block."""
+    return slot % spec.seeds if spec.race is None else slot // spec.trials
+
+
+def slots_of(spec: StudySpec, point: int) -> range:
+    """Returns the slots of a point, in order."""
+    if spec.race is None:
+        return range(point * spec.seeds, (point + 1) * spec.seeds)
+    return range(point, spec.slots, spec.trials)
 
 
 def leader(spec: StudySpec, slot: int) -> int:
     """Returns the first slot of the slot's point. The others copy its parameters."""
-    return slot - slot % spec.seeds
+    return slots_of(spec, point_of(spec, slot))[0]
 
 
 def leads(spec: StudySpec, slot: int) -> bool:
@@ -31,13 +44,26 @@ def leads(spec: StudySpec, slot: int) -> bool:
 
 def trial_seed(spec: StudySpec, slot: int) -> int:
     """Returns the seed of the slot's weights, shuffling and dropout, in [0, 2**32)."""
-    replicate = slot if spec.seeds == 1 else slot % spec.seeds
+    replicate = slot if spec.replicates == 1 else replicate_of(spec, slot)
     return _mixed(spec.seed, 0, replicate)
+
+
+def split_seed(spec: StudySpec, slot: int) -> int:
+    """Returns the seed that chooses the slot's validation rows; each block of a race has its own.
+
+    So the race counts what the choice of validation rows adds to the noise.
+    """
+    return spec.seed if spec.race is None else _mixed(spec.seed, 3, replicate_of(spec, slot))
 
 
 def sampler_seed(spec: StudySpec, slot: int) -> int:
     """Returns the seed with which the slot's point is sampled, in [0, 2**32)."""
     return _mixed(spec.seed, 1, point_of(spec, slot))
+
+
+def confirmation_seed(spec: StudySpec) -> int:
+    """Returns the seed of the study's confirmation, whose trainings are all fresh."""
+    return _mixed(spec.seed, 4, 0)
 
 
 def takes_queued(spec: StudySpec, slot: int) -> bool:

@@ -116,7 +116,7 @@ def summary_of(spec: StudySpec, ranked: RankedPoint, trial: TrialSummary) -> Poi
         mean=ranked.mean,
         std=ranked.std,
         completed=len(ranked.trainings),
-        seeds=spec.seeds,
+        seeds=spec.seeds if spec.race is None else len(ranked.trainings),
         trials=tuple(training.number for training in ranked.trainings),
         trial=trial,
     )

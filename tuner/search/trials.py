@@ -169,7 +169,7 @@ class Trials:
 
     def _replicates(self, opened: OpenTrial) -> list[int]:
         """The ids of the other trials of the same point."""
-        if self._spec.seeds == 1:
+        if self._spec.replicates == 1:
             return []
         own = self._rows.get_trial(opened.trial._trial_id)
         point = points.point_of(self._spec, own.user_attrs[SLOT])
@@ -238,9 +238,9 @@ class Trials:
         """Returns a trial for each point whose trainings have all completed, with their mean."""
         rows = {row.number: row for row in self.cached()}
         complete = (
-            (rows[point.trainings[0].number], point.mean)
-            for point in rank(self._spec, trainings(rows.values()))
-            if len(point.trainings) == self._spec.seeds
+            (rows[each.trainings[0].number], each.mean)
+            for each in rank(self._spec, trainings(rows.values()))
+            if len(each.trainings) == len(points.slots_of(self._spec, each.point))
         )
         return [
             create_trial(params=row.params, distributions=row.distributions, value=mean)

@@ -16,6 +16,7 @@ MAY_CHANGE = frozenset(
         "max_retries",
         "keep_models",
         "promotion",
+        "confirmation",
         "pruner",
     }
 )
@@ -55,6 +56,9 @@ def _flattened(document: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     for key, value in document.items():
         if key == "search_space" and isinstance(value, Mapping):
             yield from ((f"{key}.{name}", entry) for name, entry in value.items())
+        elif key == "race" and isinstance(value, Mapping):
+            rules = {**value["rules"], "max_seeds": None}  # a race may get more seeds
+            yield key, {**value, "rules": rules}
         elif key not in MAY_CHANGE:
             yield key, value
 

@@ -10,7 +10,7 @@ from pydantic import ValidationInfo
 from tuner.spec.names import LONGEST_PARAMETER_NAME, is_parameter_name
 from tuner.spec.objective import SELECTION_METRICS, TRAINING_METRICS
 from tuner.spec.recipe import recipe_problem
-from tuner.spec.samplers import Grid, SuccessiveHalving
+from tuner.spec.samplers import Grid, NoPruner, SuccessiveHalving
 from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, IntDomain, Scalar
 from tuner.spec.section import Problem, broken, is_stored, shown
 
@@ -44,6 +44,26 @@ def study_problems(spec: StudySpec) -> Iterator[Problem]:
     yield from _baseline_problems(spec)
     yield from _budget_problems(spec)
     yield from _idle_problems(spec)
+    yield from _race_problems(spec)
+
+
+def _race_problems(spec: StudySpec) -> Iterator[Problem]:
+    """Yields what keeps a race from training each of its points, and all to the end."""
+    if spec.race is None:
+        return
+    if len(spec.baseline) < spec.trials:
+        rule = f"must state each point of a race, {spec.trials}, got {len(spec.baseline)}"
+        yield Problem(("baseline",), rule)
+    for index, point in enumerate(spec.baseline):
+        if missing := ", ".join(spec.domains.keys() - point.keys()):
+            yield Problem(("baseline", index), f"must be a whole point in a race, lacks {missing}")
+    if not isinstance(spec.pruner, NoPruner):
+        yield Problem(("pruner",), f"must be none in a race, got {spec.pruner.type}")
+    if spec.seeds != 1:
+        yield Problem(("seeds",), f"must be left out in a race, got {spec.seeds}")
+    if spec.race.against is not None and spec.race.against >= spec.trials:
+        rule = f"must be one of the {spec.trials} points, from 0, got {spec.race.against}"
+        yield Problem(("race", "against"), rule)
 
 
 def _idle_problems(spec: StudySpec) -> Iterator[Problem]:

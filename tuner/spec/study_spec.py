@@ -67,6 +67,34 @@ class Promotion(Section):
     """The requirements for promotion."""
 
 
+FEWEST_SEEDS = 5
+"""The fewest trainings with which a point is compared with the baseline; fewer rarely decide."""
+
+
+class Confirmation(Section):
+    """The rules of a race of a study's best points against its baseline."""
+
+    finalists: Whole = Field(default=3, ge=1)
+    """How many of the best points race against the baseline."""
+    max_seeds: Whole = Field(default=10, ge=FEWEST_SEEDS)
+    """The most trainings of each of them, each with another seed and other validation images."""
+    margin: Real = Field(default=0.001, gt=0)
+    """The difference of the objective that does not matter."""
+    level: Real = Field(default=0.05, gt=0, lt=1)
+    """The chance that points which are equal to the baseline are called better or worse."""
+
+
+class Race(Section):
+    """What makes a study of fixed points a race; `tuner confirm` writes it."""
+
+    study: StudyName
+    """The study whose points race."""
+    against: Annotated[Whole, Field(ge=0)] | None = None
+    """The number of the point that is the baseline, if there is one."""
+    rules: Confirmation = Confirmation()
+    """When points are dropped, and when the race is over."""
+
+
 Point = Mapping[str, Scalar]
 
 
@@ -149,8 +177,12 @@ class StudySpec(Section):
     """How often a trial is retried after its trainer died."""
     keep_models: Whole = Field(default=3, ge=1)
     """How many of the best trials keep their model in MLflow."""
+    confirmation: Confirmation = Confirmation()
+    """The rules of `tuner confirm`."""
     promotion: Promotion = Field(default=Promotion(), validate_default=True)
     """The settings of promotion."""
+    race: Race | None = None
+    """Makes the study a race of its baseline points, block by block; `tuner confirm` writes it."""
 
     @field_validator("promotion")
     @classmethod
@@ -182,8 +214,13 @@ class StudySpec(Section):
 
     @property
     def slots(self) -> int:
-        """The number of trials: points times seeds."""
-        return self.trials * self.seeds
+        """The number of trials: points times seeds. A race has at most as many."""
+        return self.trials * self.replicates
+
+    @property
+    def replicates(self) -> int:
+        """The largest number of trainings that a point has."""
+        return self.seeds if self.race is None else self.race.rules.max_seeds
 
     def value_problem(self, name: str, value: Scalar) -> str | None:
         """Returns the rule that `value` breaks as the parameter `name`, or None."""

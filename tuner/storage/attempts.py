@@ -91,6 +91,10 @@ class ClosedAttempt:
     """From the state of the Optuna trial; `interrupted` if the trial had not ended."""
 
 
+def _each(_slot: int) -> bool:
+    return True
+
+
 class Ledger:
     """The attempts of one study."""
 
@@ -125,13 +129,17 @@ class Ledger:
         )
         return self._database.transact(lambda one: int(one.execute(statement).scalar_one()))
 
-    def has_free(self, slots: int) -> bool:
-        """Whether a slot is free: one in [0, `slots`), or one that has an attempt already."""
+    def has_free(self, slots: int, planned: Callable[[int], bool] = _each) -> bool:
+        """Whether a slot is free: a planned one in [0, `slots`), or one that was handed back."""
         latest = self._database.transact(self._unsettled)
-        return next(self._free(slots, latest), None) is not None
+        return next(self._free(slots, planned, latest), None) is not None
 
     def claim(
-        self, slots: int, ready: Callable[[int], bool], takes_queued: Callable[[int], bool]
+        self,
+        slots: int,
+        ready: Callable[[int], bool],
+        takes_queued: Callable[[int], bool],
+        planned: Callable[[int], bool] = _each,
     ) -> Claim | None:
         """Claims the first free slot. Returns None if there is none.
 
@@ -140,6 +148,7 @@ class Ledger:
             ready: whether a slot may be tried yet.
             takes_queued: whether a slot takes the first queued configuration at its first
                 attempt.
+            planned: whether a slot may have its first attempt now.
 
         Raises:
             RefusedError: the study was deleted.
@@ -151,7 +160,7 @@ class Ledger:
             latest = self._unsettled(connection)
             if mine := next((each for each in latest.values() if each.uid == uid), None):
                 return self._claimed(connection, mine)  # committed, but the answer was lost
-            free = self._free(slots, latest)
+            free = self._free(slots, planned, latest)
             slot = next((slot for slot in free if ready(slot)), None)
             if slot is None:
                 return None
@@ -210,12 +219,14 @@ class Ledger:
             self._settled += 1
         return latest
 
-    def _free(self, slots: int, latest: dict[int, Attempt]) -> Iterator[int]:
+    def _free(
+        self, slots: int, planned: Callable[[int], bool], latest: dict[int, Attempt]
+    ) -> Iterator[int]:
         """Yields the free slots. A slot with an attempt counts even beyond a lowered budget."""
         begun = max(latest, default=-1) + 1
         for slot in range(self._settled, max(slots, begun)):
             tried = latest.get(slot)
-            if tried.handed_back if tried else slot < slots:
+            if tried.handed_back if tried else slot < slots and planned(slot):
                 yield slot
 
     def _insert(

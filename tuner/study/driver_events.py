@@ -77,6 +77,8 @@ class TrialDone:
     """Why it failed, in one line."""
     best: PointSummary | None = None
     """The best point so far; None before a trial has completed."""
+    slots: int = 0
+    """The number of trials that the study will have, as far as it is known now; 0 if it is not."""
 
 
 @dataclass(frozen=True)

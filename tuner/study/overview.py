@@ -9,6 +9,7 @@ from functools import partial
 
 from tuner.home import Home
 from tuner.search.outlines import Outline, outlines
+from tuner.search.race import outlined_values
 from tuner.search.ranking import RankedPoint, rank
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Attempt, attempts_by_study
@@ -54,8 +55,9 @@ def overview(home: Home, database: Database, records: Sequence[StudyRecord]) -> 
 def tally_of(spec: StudySpec, rows: Iterable[Outline], tried: Iterable[Attempt]) -> Tally:
     """Counts a study's trials by state. Its attempts tell which open trials are running."""
     in_progress = {attempt.slot for attempt in tried if attempt.outcome is None}
-    states = [state_name(row.state, in_progress=row.slot in in_progress) for row in rows]
-    return tally(spec, states)
+    own = list(rows)
+    states = [state_name(row.state, in_progress=row.slot in in_progress) for row in own]
+    return tally(spec, states, lambda: outlined_values(spec, own))
 
 
 def _best(spec: StudySpec, rows: Iterable[Outline]) -> RankedPoint | None:

@@ -14,6 +14,7 @@ from tuner.spec.samplers import Grid
 from tuner.spec.search_space import Scalar
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Ledger
+from tuner.storage.code_versions import CodeVersions
 from tuner.storage.database import Database
 from tuner.storage.drivers import DriverRecord, Drivers
 from tuner.storage.opening import open_database
@@ -50,6 +51,26 @@ class Study:
     def spec(self) -> StudySpec:
         """The study file as it was last run."""
         return self.record.spec
+
+    def sibling(self, name: str) -> "Study | None":
+        """Returns another study of the same database, to be used while this one is open."""
+        record = self._catalog.find(name)
+        return None if record is None else Study(self._home, self._database, record)
+
+    def create_sibling(self, spec: StudySpec) -> None:
+        """Creates another study on the data set and the code of this one.
+
+        Raises:
+            RefusedError: there is a study of that name.
+        """
+        if self._catalog.find(spec.name) is not None:
+            raise RefusedError(f"there is another study {spec.name!r}: rename or delete it first")
+        record = self.record
+        self._catalog.create(
+            spec, record.source, record.code_path, record.dataset, overrides=record.overrides
+        )
+        for version in CodeVersions(self._database, self.name).all()[-1:]:
+            CodeVersions(self._database, spec.name).update(version.files, trials=0, accepts=False)
 
     def summary(self) -> StudySummary:
         """Returns the study's trials, points and counts as they are now."""
@@ -98,6 +119,8 @@ class Study:
         Raises:
             UsageError: it is not in the search space, or the study uses a grid.
         """
+        if self.spec.race is not None:
+            raise UsageError(f"study {self.name!r}: a race has fixed points, so none can be queued")
         if isinstance(self.spec.sampler, Grid):
             raise UsageError(
                 f"study {self.name!r}: its grid fixes every configuration, so none can be queued"

@@ -1,10 +1,12 @@
 """The summary of a study: its trials, counts, points and best point."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner.search.points import point_of
+from tuner.search.race import planned, values_of
 from tuner.search.ranking import PointSummary, rank, summary_of, trainings
 from tuner.search.trials import StoredResult, Trials, stored_result
 from tuner.spec.section import Frozen
@@ -63,12 +65,13 @@ class StudySummary(Standing):
 def summarise(spec: StudySpec, trials: Trials, ledger: Ledger) -> StudySummary:
     """Summarises a study from all its trials and attempts in the database."""
     latest, rows = ledger.latest(), trials.all()
-    shown = {row.number: _summary(row, latest.get(row.user_attrs[SLOT])) for row in rows}
+    shown = {row.number: _summary(spec, row, latest.get(row.user_attrs[SLOT])) for row in rows}
     points = tuple(
         summary_of(spec, each, shown[each.representatives[0].number])
         for each in rank(spec, trainings(rows))
     )
-    standing = _standing(spec, [each.state for each in shown.values()], next(iter(points), None))
+    states = [each.state for each in shown.values()]
+    standing = _standing(spec, rows, states, next(iter(points), None))
     return StudySummary(**dict(standing), trials=tuple(shown.values()), points=points)
 
 
@@ -81,7 +84,7 @@ def standing_of(spec: StudySpec, rows: Sequence[FrozenTrial], running: int) -> S
         running: how many of them have an attempt in progress.
     """
     ended = [outcome for row in rows if (outcome := outcome_of(row.state))]
-    return _standing(spec, [*ended, *["running"] * running], best_of(spec, rows))
+    return _standing(spec, rows, [*ended, *["running"] * running], best_of(spec, rows))
 
 
 def best_of(spec: StudySpec, rows: Sequence[FrozenTrial]) -> PointSummary | None:
@@ -89,7 +92,7 @@ def best_of(spec: StudySpec, rows: Sequence[FrozenTrial]) -> PointSummary | None
     for first in rank(spec, trainings(rows))[:1]:
         number = first.representatives[0].number
         row = next(row for row in rows if row.number == number)
-        return summary_of(spec, first, ended_summary(row))
+        return summary_of(spec, first, ended_summary(spec, row))
     return None
 
 
@@ -117,25 +120,34 @@ def state_name(state: TrialState, *, in_progress: bool) -> str:
     return outcome_of(state) or ("running" if in_progress else "waiting")
 
 
-def tally(spec: StudySpec, states: Sequence[str]) -> Tally:
-    """Counts the states of a study's trials. A slot without a trial is waiting."""
-    slots = max(spec.slots, len(states))
+def tally(
+    spec: StudySpec, states: Sequence[str], values: Callable[[], Mapping[int, float]]
+) -> Tally:
+    """Counts the states of a study's trials. A slot without a trial is waiting.
+
+    Args:
+        spec: the study.
+        states: the state of each of its trials.
+        values: as for `planned`, which knows the slots of a race.
+    """
+    slots = max(len(planned(spec, values)), len(states))
     counts = Counter(states)
     counts["waiting"] += slots - len(states)
     return Tally(slots=slots, counts={state: counts[state] for state in STATES})
 
 
-def ended_summary(row: FrozenTrial) -> TrialSummary:
+def ended_summary(spec: StudySpec, row: FrozenTrial) -> TrialSummary:
     """Returns the summary of an ended trial, without its MLflow run."""
-    return _summary(row, None)
+    return _summary(spec, row, None)
 
 
-def _summary(row: FrozenTrial, attempt: Attempt | None) -> TrialSummary:
+def _summary(spec: StudySpec, row: FrozenTrial, attempt: Attempt | None) -> TrialSummary:
     result = stored_result(row)
     in_progress = attempt is not None and attempt.outcome is None
     return TrialSummary(
         number=row.number,
         slot=row.user_attrs[SLOT],
+        point=point_of(spec, row.user_attrs[SLOT]),
         state=state_name(row.state, in_progress=in_progress),
         params=row.params,
         value=row.value if result.value is None else result.value,
@@ -153,12 +165,14 @@ def _unpromotable(result: StoredResult) -> str:
     return result.unpromotable or ("" if result.model_sha256 else "its model could not be kept")
 
 
-def _standing(spec: StudySpec, states: Sequence[str], best: PointSummary | None) -> Standing:
+def _standing(
+    spec: StudySpec, rows: Sequence[FrozenTrial], states: Sequence[str], best: PointSummary | None
+) -> Standing:
     return Standing(
-        **dict(tally(spec, states)),
+        **dict(tally(spec, states, lambda: values_of(spec, rows))),
         study=spec.name,
         metric=spec.objective.metric,
         direction=spec.objective.direction,
-        seeds=spec.seeds,
+        seeds=spec.replicates,
         best=best,
     )

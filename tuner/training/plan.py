@@ -70,6 +70,8 @@ class TrialPlan(Frozen):
     """The folder for the attempt's model, log and checkpoint."""
     pixels: Pixels = "unit"
     """The range of the pixels that the network is given."""
+    counts: Literal["best", "last"] = "best"
+    """The epoch whose weights and metrics are the result; without a validation split the last."""
     resumes: Path | None = None
     """The checkpoint of an earlier attempt to resume from."""
 

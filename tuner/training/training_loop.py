@@ -248,8 +248,12 @@ class _Progress:
         return metrics
 
     def _is_best(self, report: EpochReport) -> bool:
-        """Whether the epoch is the best so far; without a validation split the last one is."""
-        if self.best_epoch is None or not self.plan.validation:
+        """Whether the epoch is the best so far; the last one is where the plan says so.
+
+        So it is without a validation split.
+        """
+        last_counts = self.plan.counts == "last" or not self.plan.validation
+        if self.best_epoch is None or last_counts:
             return True
         metric = self.plan.objective.metric
         best = self.reports[self.best_epoch - 1].metrics[metric]

@@ -14,12 +14,13 @@ from tuner.cli.terminal.terminal_tables import (
     print_table,
     score,
 )
-from tuner.errors import RefusedError
+from tuner.errors import RefusedError, TunerError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tuner.search.ranking import PointSummary
+    from tuner.study.confirmation import ConfirmationReport, ConfirmedPoint
     from tuner.study.study import Study
     from tuner.study.summary import StudySummary
 
@@ -30,10 +31,16 @@ _SHORT = 12
 
 def show(study: StudyName, as_json: AsJson = False) -> None:
     """Show a study: its trials and points, the best one, and the importance of parameters."""
+    from tuner.study.confirmation import find_report
     from tuner.study.study import load_study
 
     with load_study(study) as opened:
         summary = opened.summary()
+        try:
+            confirmed = find_report(opened)
+        except TunerError as error:  # of another study, or of a newer version
+            typer.echo(f"its confirmation is left out: {error}", err=True)
+            confirmed = None
         if as_json:
             fields = {"study", "metric", "counts", "trials", "points", "best"}
             content = summary.model_dump(mode="json", include=fields)
@@ -41,10 +48,15 @@ def show(study: StudyName, as_json: AsJson = False) -> None:
                 "chosen": opened.spec.precision,
                 "epoch_s": dict(opened.record.epoch_s),
             }
+            if confirmed is not None:
+                content["confirmation"] = confirmed.model_dump(mode="json")
             typer.echo(json.dumps(content, indent=2))
             return
         print_summary(summary)
-        _print_importance(opened)
+        if opened.spec.race is None:
+            _print_importance(opened)
+        if confirmed is not None:
+            print_confirmation(confirmed)
         typer.echo(f"accesses to the test set: {len(opened.test_set_accesses.all())}")
 
 
@@ -144,3 +156,31 @@ def _print_importance(opened: "Study") -> None:
         typer.echo(f"importance: {shares}")
     elif opened.spec.domains:
         typer.echo(f"importance: not known; {opened.why_no_importance()}")
+
+
+def print_confirmation(found: "ConfirmationReport") -> None:
+    """Prints the points of a confirmation and its verdict."""
+    rows = [
+        (
+            f"{each.point}{' (baseline)' if each.point == found.baseline else ''}",
+            params(each.params) or "the fixed parameters",
+            str(each.seeds),
+            score(each.mean),
+            score(each.std),
+            _beside_baseline(found, each),
+        )
+        for each in found.points
+    ]
+    mean = f"mean {found.metric}"
+    head = ["point", "parameters", "seeds", mean, "standard deviation", "beside the baseline"]
+    print_table(head, rows)
+    for line in found.lines():
+        typer.echo(line)
+
+
+def _beside_baseline(found: "ConfirmationReport", point: "ConfirmedPoint") -> str:
+    if point.point == found.baseline:
+        return ""
+    verdict = "" if point.finding is None else point.finding.verdict.value
+    left = "" if point.remaining else "left out: behind the leader"
+    return ", ".join(filter(None, (verdict, left)))

@@ -53,6 +53,6 @@ def _best(study: "StudyOverview") -> str:
     best = study.best
     if best is None:
         return "-"
-    if study.record.spec.seeds == 1:
+    if study.record.spec.replicates == 1:
         return f"{score(best.mean)} (trial {best.representatives[0].number})"
     return f"{score(best.mean)} (point {best.point}, mean of {len(best.trainings)})"

@@ -83,7 +83,7 @@ def run_study(
     from tuner.workers.cluster import Cluster
 
     cluster = Cluster(address, num_cpus, num_gpus) if on else None
-    summary = _run(study_file, cluster, accept_new_code=accept_new_code)
+    summary = run_file(study_file, cluster, accept_new_code=accept_new_code)
     print_summary(summary)
     check_some_completed(summary)
     _say_what_is_next(summary)
@@ -99,7 +99,10 @@ def _submit(file: "StudyFile") -> None:
     typer.echo(f"{name} {what}; follow it with: {program()} watch {name}", err=True)
 
 
-def _run(file: "StudyFile", cluster: "Cluster | None", *, accept_new_code: bool) -> "StudySummary":
+def run_file(
+    file: "StudyFile", cluster: "Cluster | None" = None, *, accept_new_code: bool = False
+) -> "StudySummary":
+    """Runs a study with the live view; ends the process when a signal has stopped it."""
     from rich.console import Console
 
     from tuner.cli.terminal.live_view import view

@@ -1,7 +1,7 @@
 """Shows a running study: a live view on a terminal, plain lines elsewhere."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event, RLock, Thread
 from typing import Protocol, Self
 
@@ -166,6 +166,8 @@ class _Standing:
         self.running.pop(event.number, None)
         self.done += 1
         self.best = event.best
+        if self.plan is not None and event.slots:
+            self.plan = replace(self.plan, slots=event.slots)  # a race grows
 
     @property
     def seconds_left(self) -> float | None:

@@ -1,5 +1,6 @@
 """`tuner delete`: deletes a study."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -14,8 +15,9 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     keep_runs: Annotated[bool, typer.Option("--keep-runs", help="Keep its MLflow runs.")] = False,
 ) -> None:
-    """Delete a study: its trials, files and MLflow runs. Registered models stay."""
+    """Delete a study, its confirmation, and their MLflow runs. Registered models stay."""
     from tuner.home import Home
+    from tuner.study.confirmation import find_confirmation
     from tuner.study.study import load_study
     from tuner.study.submissions import withdraw
     from tuner.tracking.settings import TrackingSettings
@@ -25,21 +27,27 @@ def delete(
         typer.echo(f"withdrew {study}, which no worker had started", err=True)
         return
     with load_study(study, home) as opened:
-        trials = len(opened.summary().trials)
+        confirmation = find_confirmation(opened)
+        doomed = [opened] if confirmation is None else [confirmation, opened]
+        for each in doomed:
+            each.check_idle()
+        trials = count(sum(len(each.summary().trials) for each in doomed), "trial")
         if not yes and not typer.confirm(
-            f"Delete {study} with {count(trials, 'trial')}?", err=True
+            f"Delete {' and '.join(each.name for each in reversed(doomed))} with {trials}?",
+            err=True,
         ):
             raise RefusedError(f"{study} was not deleted")
         tracking = TrackingSettings.from_environment(home.root)
 
-        def delete_its_runs() -> None:
+        def delete_runs_of(uid: str) -> None:
             from tuner.tracking.mlflow.run_deletion import delete_runs
 
-            deleted = delete_runs(tracking, study_uid=opened.record.uid)
+            deleted = delete_runs(tracking, study_uid=uid)
             typer.echo(f"deleted {count(deleted, 'MLflow run')}", err=True)
 
-        if keep_runs:
-            opened.delete()
-        else:
-            opened.delete(before=delete_its_runs)
-    typer.echo(f"deleted {study}", err=True)
+        for each in doomed:
+            if keep_runs:
+                each.delete()
+            else:
+                each.delete(before=partial(delete_runs_of, each.record.uid))
+            typer.echo(f"deleted {each.name}", err=True)

@@ -15,21 +15,12 @@ from tuner.inference.latency import Latency, measure
 from tuner.inference.predictor import Predictor
 from tuner.promotion.candidate import Candidate
 from tuner.spec.section import Frozen
+from tuner.statistics import Interval, wilson_interval
 from tuner.training.plan import Evaluation
 from tuner.training.scores import evaluate_predictions
 
 if TYPE_CHECKING:
     from tuner.storage.test_set_accesses import TestSetAccesses
-
-_Z_95 = 1.959963984540054
-"""The 97.5% quantile of the standard normal distribution."""
-
-
-class Interval(Frozen):
-    """A 95% confidence interval of a share, both ends in [0, 1]."""
-
-    low: float
-    high: float
 
 
 class Groundwork(Frozen):
@@ -144,18 +135,6 @@ def test_metrics(test: Evaluation) -> dict[str, float]:
         "test_recall": test.macro.recall,
         "test_f1": test.macro.f1,
     }
-
-
-def wilson_interval(share: float, count: int) -> Interval:
-    """Wilson's score interval at 95%, which is valid near 0 and 1 too, unlike the normal one.
-
-    Source: E. B. Wilson, JASA 22 (1927), 209-212; recommended by Brown, Cai and DasGupta,
-    Statistical Science 16 (2001), 101-133.
-    """
-    z2 = _Z_95**2
-    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = _Z_95 * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2)) / (1 + z2 / count)
-    return Interval(low=max(0.0, centre - half), high=min(1.0, centre + half))
 
 
 def _accuracy(predictor: Predictor, folder: Path) -> float:

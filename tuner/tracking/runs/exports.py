@@ -52,12 +52,16 @@ def summary_csv(trials: Sequence[TrialSummary], seeds: int) -> str:
     head, tail = ["number", "slot", "point", "state"], ["value", "epochs", "duration_s", "run_id"]
     columns = [column(name, (*head, *tail)) for name in names]
     rows = (
-        [trial.number, trial.slot, trial.slot // seeds, trial.state]
+        [trial.number, trial.slot, _point(trial, seeds), trial.state]
         + [trial.params.get(name) for name in names]
         + [trial.value, trial.epochs, trial.duration_s, trial.run_id]
         for trial in trials
     )
     return as_csv([*head, *columns, *tail], rows)
+
+
+def _point(trial: TrialSummary, seeds: int) -> int:
+    return trial.slot // seeds if trial.point is None else trial.point
 
 
 class TrialPoint(Frozen):
@@ -83,7 +87,7 @@ def optimization_history(
     for trial in sorted(trials, key=lambda trial: trial.number):
         if trial.value is None:
             continue
-        own = values[trial.slot // seeds]
+        own = values[_point(trial, seeds)]
         if trial.state == Outcome.COMPLETED:
             own.append(trial.value)
             if len(own) == seeds:

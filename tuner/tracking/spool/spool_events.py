@@ -47,6 +47,8 @@ class TrialSummary(Frozen):
 
     number: int
     slot: int
+    point: int | None = None
+    """The number of its point; None in spools of earlier versions."""
     state: str
     params: dict[str, Scalar]
     value: float | None

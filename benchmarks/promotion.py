@@ -1,0 +1,241 @@
+"""How often luck is taken for a gain, by taking the best training and by a confirmation.
+
+    python -m benchmarks.promotion              ten minutes on one core
+    python -m benchmarks.promotion --report     the same, and renews docs/search.md
+    python -m benchmarks.promotion --short      fewer repeats, as in `make bench`
+
+A study of thirty points trains each once; one of them is the baseline. None of the others is
+better, or a single one is, by a known gain. What a training reaches comes from
+
+- the recorded table (`benchmarks/data/search-table.csv`): how far the validation accuracy of each
+  real training is from its point's mean, or
+- a normal distribution with the standard deviation that the table has.
+
+Then a point is promoted in two ways. `take the best` takes the point with the best training, and
+calls it better than the baseline where its training was. `confirm` races the best points of the
+study against the baseline with the rules of a study file, on fresh trainings
+(`tuner.search.race`). Every repeat has other draws; shares have Wilson's 95% interval.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+
+from benchmarks import harness, machine
+from benchmarks.process import ROOT
+from benchmarks.replays.curves import read_table
+from benchmarks.search import DATA
+from tuner.search.race import Verdict, judge
+from tuner.spec.study_spec import Confirmation
+from tuner.statistics import Interval, wilson_interval
+
+POINTS = 30
+"""The trials of `studies/paper-sweep.yaml`."""
+GAINS = (0.0, 0.001, 0.002, 0.003)
+DOCUMENT = ROOT / "docs" / "search.md"
+_BEGIN, _END = "<!-- promotion: begin -->", "<!-- promotion: end -->"
+_BASELINE, _BETTER = 0, 1
+"""The numbers of the baseline, and of the point that is better where one is."""
+
+Noise = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Share:
+    """How often something happened."""
+
+    times: int
+    of: int
+
+    @property
+    def interval(self) -> Interval:
+        """Wilson's, at 95%."""
+        return wilson_interval(self.times / self.of, self.of)
+
+    def __str__(self) -> str:
+        low, high = self.interval.low, self.interval.high
+        return f"{self.times / self.of:.1%} ({low:.1%} to {high:.1%})"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind of study, and what the two ways made of it."""
+
+    noise: str
+    gain: float
+    rules: str
+    best_called_better: Share
+    """How often the best training was above the baseline's."""
+    best_was_better: Share
+    """How often it was of the point that is better."""
+    confirmed: Share
+    """How often a point was confirmed to be better than the baseline."""
+    confirmed_was_better: Share
+    """How often the point that was chosen is the one that is better."""
+    trainings: float
+    """The mean number of trainings of a confirmation."""
+
+
+def main() -> None:
+    """Simulates, prints a row each, and writes `results/promotion.json`."""
+    asked = _arguments()
+    table = read_table(DATA)
+    deviations = table.deviations()
+    noises: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Noise]] = {
+        "recorded": lambda rng, shape: rng.choice(deviations, shape),
+        "normal": lambda rng, shape: rng.normal(0, deviations.std(), shape),
+    }
+    rules = {
+        "3 finalists, at most 10 seeds": Confirmation(),
+        "3 finalists, at most 5 seeds": Confirmation(max_seeds=5),
+    }
+    rows = [
+        simulated(name, noise, gain, text, each, asked.repeats)
+        for name, noise in noises.items()
+        for text, each in rules.items()
+        for gain in GAINS
+    ]
+    for row in rows:
+        harness.console.print(" | ".join(_cells(row)), highlight=False)
+    folder: Path = asked.results or (harness.SHORT_RESULTS if asked.short else harness.RESULTS)
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {
+        "revision": asked.revision,
+        "repeats": asked.repeats,
+        "points": POINTS,
+        "standard_deviation": float(deviations.std()),
+        "rows": [asdict(row) for row in rows],
+    }
+    (folder / "promotion.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    if asked.report:
+        DOCUMENT.write_text(renew(content), encoding="utf-8")
+
+
+def _arguments() -> argparse.Namespace:
+    arguments = harness.parser(__doc__, rounds=1)
+    arguments.add_argument("--repeats", type=int, help="studies of each kind")
+    arguments.add_argument("--report", action="store_true", help="renew docs/search.md")
+    asked = arguments.parse_args()
+    asked.repeats = asked.repeats or (100 if asked.short else 4000)
+    asked.revision = machine.revision()
+    return asked
+
+
+def simulated(
+    name: str,
+    noise: Callable[[np.random.Generator, tuple[int, ...]], Noise],
+    gain: float,
+    text: str,
+    rules: Confirmation,
+    repeats: int,
+) -> Row:
+    """Plays `repeats` studies and their confirmations.
+
+    Args:
+        name: what the noise is called.
+        noise: draws what trainings deviate by from their points' means, in a given shape.
+        gain: by how much one point is better than the baseline and all others.
+        text: what the rules are called.
+        rules: those of the confirmation.
+        repeats: how many studies.
+    """
+    means = np.zeros(POINTS)
+    means[_BETTER] += gain
+    best_called, best_was, confirmed, was, trainings = 0, 0, 0, 0, 0
+    for seed in track(range(repeats), description=f"{name}, {gain:g}, {text}"):
+        rng = np.random.default_rng((seed, round(gain * 1e6)))
+        search = (means + noise(rng, (POINTS,))).tolist()
+        ranked = sorted(range(POINTS), key=lambda point: -search[point])
+        best_called += search[ranked[0]] > search[_BASELINE]
+        best_was += ranked[0] == _BETTER
+        finalists = [point for point in ranked if point != _BASELINE][: rules.finalists]
+        points = [*finalists, _BASELINE]
+        found = list(_race(points, means, noise, rng, rules))
+        better, chosen, cost = found[-1]
+        confirmed += better
+        was += better and chosen == _BETTER
+        trainings += cost
+    return Row(
+        noise=name,
+        gain=gain,
+        rules=text,
+        best_called_better=Share(best_called, repeats),
+        best_was_better=Share(best_was, repeats),
+        confirmed=Share(confirmed, repeats),
+        confirmed_was_better=Share(was, repeats),
+        trainings=trainings / repeats,
+    )
+
+
+def _race(
+    points: list[int],
+    means: NDArray[np.float64],
+    noise: Callable[[np.random.Generator, tuple[int, ...]], Noise],
+    rng: np.random.Generator,
+    rules: Confirmation,
+) -> Iterator[tuple[bool, int, int]]:
+    """Yields after each block: whether one is better, which is chosen, trainings so far."""
+    blocks: list[dict[int, float]] = []
+    standing, cost = judge(points, _BASELINE, blocks, rules), 0
+    while not standing.over:
+        drawn = means[points] + noise(rng, (len(points),))
+        block = dict(zip(points, drawn.tolist(), strict=True))
+        blocks.append({point: block[point] for point in standing.remaining})
+        cost += len(blocks[-1])
+        standing = judge(points, _BASELINE, blocks, rules)
+        better = any(each.verdict is Verdict.BETTER for each in standing.findings.values())
+        yield better, standing.chosen(dict.fromkeys(points, 1.0)), cost
+
+
+def renew(content: Mapping[str, Any]) -> str:
+    """Returns the document with the rows of a result between its marks."""
+    head = (
+        "noise",
+        "gain of one point",
+        "best training above the baseline's",
+        "and it was the better point",
+        "confirmation",
+        "called better than the baseline",
+        "and it was the better point",
+        "trainings",
+    )
+    rows = (_cells(_row(each)) for each in content["rows"])
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *rows)]
+    lines += [
+        "",
+        f"{content['repeats']:,} studies of {content['points']} points each; 95% intervals. A "
+        "training deviates from its point's mean with a standard deviation of "
+        f"{content['standard_deviation']:.4f}.",
+    ]
+    before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(_BEGIN)
+    body = "\n".join(lines)
+    return f"{before}{_BEGIN}\n{body}\n{_END}{rest.partition(_END)[2]}"
+
+
+def _row(stored: Mapping[str, Any]) -> Row:
+    shares = {name: Share(**each) for name, each in stored.items() if isinstance(each, dict)}
+    return Row(**{**stored, **shares})
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.noise,
+        f"{row.gain:g}",
+        str(row.best_called_better),
+        str(row.best_was_better) if row.gain else "-",
+        row.rules,
+        str(row.confirmed),
+        str(row.confirmed_was_better) if row.gain else "-",
+        f"{row.trainings:.1f}",
+    )
+
+
+if __name__ == "__main__":
+    main()

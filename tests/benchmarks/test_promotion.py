@@ -1,0 +1,36 @@
+"""The simulation of promotions: what it counts, and that the page shows the committed result."""
+
+import json
+
+import numpy as np
+
+from benchmarks.harness import RESULTS
+from benchmarks.promotion import DOCUMENT, POINTS, renew, simulated
+from tuner.spec.study_spec import Confirmation
+
+
+def still(_rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """No noise but what keeps two trainings apart."""
+    return _rng.normal(0, 1e-6, shape)
+
+
+def loud(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return rng.normal(0, 0.01, shape)
+
+
+def test_a_gain_above_all_noise_is_found_with_few_trainings() -> None:
+    row = simulated("still", still, 0.01, "", Confirmation(), 20)
+    assert row.best_was_better.times == row.confirmed_was_better.times == 20
+    assert row.trainings <= 4 * 3 + 2 * 2
+
+
+def test_without_a_gain_the_best_training_misleads_and_the_confirmation_does_not() -> None:
+    row = simulated("loud", loud, 0.0, "", Confirmation(max_seeds=5), 60)
+    assert row.best_called_better.times / 60 > 1 - 3 / POINTS
+    assert row.confirmed.times <= 6
+    assert row.best_was_better.of == 60
+
+
+def test_the_page_shows_the_committed_result() -> None:
+    content = json.loads((RESULTS / "promotion.json").read_text(encoding="utf-8"))
+    assert renew(content) == DOCUMENT.read_text(encoding="utf-8"), "run benchmarks.promotion"

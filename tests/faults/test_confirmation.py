@@ -1,0 +1,32 @@
+"""A confirmation whose drivers are killed, or that two homes work on."""
+
+import pytest
+
+from tests.faults.conftest import Place
+from tests.faults.kill_points import KillPoint
+
+CONFIRM = ("confirm", "fault", "--finalists", "2", "--max-seeds", "5")
+SPACE = {"learning_rate": {"type": "choice", "choices": [0.05, 0.01, 0.002]}}
+
+
+@pytest.mark.slow
+def test_a_race_that_is_killed_again_and_again_ends_with_each_training_once(
+    shared_place: Place,
+) -> None:
+    place = shared_place
+    place.write_study(
+        space=SPACE, baseline=[{"learning_rate": 0.002}], sampler="grid", trials=3, epochs=3
+    )
+    assert place.run() == 0
+    for point in (KillPoint.ROW_OPENED, KillPoint.ROW_TOLD, KillPoint.ATTEMPT_CLOSED):
+        place.kill(point, command=CONFIRM)
+    other = place.start("other", command=CONFIRM)
+    assert place.run(command=CONFIRM) == 0
+    assert other.wait() == 0
+    assert "chosen for its value); point" in place.said(), "the race is decided"
+    rows = place.trials("fault-confirmation")
+    slots = sorted(row.user_attrs["slot"] for row in rows)
+    assert slots[:9] == list(range(9))
+    attempts = place.attempts("fault-confirmation")
+    assert all(each.outcome is not None for each in attempts)
+    assert sorted(each.slot for each in attempts if each.final) == slots

@@ -1,0 +1,99 @@
+"""Statistics against published examples, SciPy, and the rules that they promise to keep."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from tuner.statistics import (
+    holm,
+    look_level,
+    paired_difference,
+    wilson_interval,
+)
+
+SLEEP_FIRST = (0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0)
+SLEEP_SECOND = (1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4)
+"""Student's own example: hours of sleep gained by ten patients with each of two drugs."""
+
+values = st.floats(-1, 1, allow_nan=False).map(lambda value: round(value, 4))
+
+
+def test_students_example_of_two_drugs_for_sleep() -> None:
+    """As in R's help page of `t.test`: t = -4.0621, p = 0.002833, -2.4598858 to -0.7001142."""
+    found = paired_difference(SLEEP_FIRST, SLEEP_SECOND)
+    assert found.mean == pytest.approx(-1.58)
+    assert found.p_value == pytest.approx(0.002833, abs=1e-6)
+    interval = found.interval(0.05)
+    assert (interval.low, interval.high) == pytest.approx((-2.4598858, -0.7001142), abs=1e-7)
+
+
+@given(st.lists(st.tuples(values, values), min_size=2, max_size=12))
+def test_a_paired_difference_is_scipys_paired_t_test(pairs: list[tuple[float, float]]) -> None:
+    first, second = np.array(pairs).T
+    found = paired_difference(first.tolist(), second.tolist())
+    if np.ptp(first - second) < 1e-9:
+        return  # nothing but rounding
+    assert found.p_value == pytest.approx(stats.ttest_rel(first, second).pvalue)
+    for level in (0.01, 0.05, 0.3):
+        interval = found.interval(level)
+        assert (interval.low > 0 or interval.high < 0) == (found.p_value < level)
+
+
+def test_equal_differences_decide_nothing_without_a_resolution() -> None:
+    """Three differences of five images out of a thousand may agree by chance."""
+    better, worse = [0.905, 0.905, 0.905], [0.9, 0.9, 0.9]
+    assert paired_difference(better, worse).p_value == 1
+    assert paired_difference([0.905, 0.906, 0.907], [0.9, 0.901, 0.902]).p_value == 1
+    assert 0.01 < paired_difference(better, worse, resolution=0.001).p_value < 0.05
+    assert paired_difference(worse, worse, resolution=0.001).p_value == 1
+
+
+def test_what_is_not_a_number_is_not_rejected() -> None:
+    assert holm({"one": math.nan, "two": 0.001}, 0.05)[1] == {"two"}
+    assert holm({"one": math.nan}, 0.05)[1] == frozenset()
+
+
+def test_the_levels_of_all_looks_add_up_to_the_level() -> None:
+    spent = sum(look_level(look, 0.05) for look in range(1, 100_000))
+    assert spent == pytest.approx(0.05, abs=1e-6)
+    assert spent < 0.05
+
+
+def test_holm_rejects_what_the_published_procedure_rejects() -> None:
+    """The example of Wikipedia's page on the procedure: 0.005 and 0.01 of four are rejected."""
+    levels, rejected = holm({"one": 0.01, "two": 0.04, "three": 0.03, "four": 0.005}, 0.05)
+    assert rejected == {"one", "four"}
+    assert levels == pytest.approx(
+        {"four": 0.05 / 4, "one": 0.05 / 3, "three": 0.05 / 2, "two": 0.05 / 2}
+    )
+
+
+@given(st.dictionaries(st.integers(), st.floats(0, 1), max_size=8), st.floats(0.001, 0.5))
+def test_holm_rejects_all_that_bonferroni_rejects_and_nothing_above_the_level(
+    p_values: dict[int, float], level: float
+) -> None:
+    levels, rejected = holm(p_values, level)
+    for key, p_value in p_values.items():
+        assert (key in rejected) == (p_value <= levels[key])
+        assert level / len(p_values) <= levels[key] <= level
+        if p_value <= level / len(p_values):
+            assert key in rejected
+
+
+def test_wilsons_interval_of_a_published_example() -> None:
+    """R. G. Newcombe, Statistics in Medicine 17 (1998), 857-872, table I: 81 of 263."""
+    interval = wilson_interval(81 / 263, 263)
+    assert (interval.low, interval.high) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+
+
+@given(st.integers(0, 5000), st.integers(1, 5000))
+def test_wilsons_interval_contains_the_share_and_lies_within_bounds(right: int, count: int) -> None:
+    share = min(right, count) / count
+    interval = wilson_interval(share, count)
+    assert 0 <= interval.low <= share + 1e-12
+    assert share - 1e-12 <= interval.high <= 1
+    assert interval.low < interval.high

@@ -1,0 +1,54 @@
+"""`tuner confirm`: races a study's best points against its baseline, with fresh seeds."""
+
+from typing import Annotated
+
+import typer
+
+from tuner.cli.results.show import check_some_completed, print_confirmation
+from tuner.cli.running.run_study import run_file
+from tuner.cli.terminal.options import AsJson, StudyName
+from tuner.cli.terminal.shell import program, same_command
+from tuner.errors import ExitCode
+
+
+def confirm(
+    study: StudyName,
+    finalists: Annotated[
+        int | None, typer.Option(help="How many of the best points race against the baseline.")
+    ] = None,
+    max_seeds: Annotated[int | None, typer.Option(help="The most trainings of a point.")] = None,
+    margin: Annotated[float | None, typer.Option(help="A difference that does not matter.")] = None,
+    level: Annotated[
+        float | None, typer.Option(help="The chance to take equal points for different ones.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Race the best points of a study against its baseline, with fresh seeds, or resume that."""
+    from tuner.study.confirmation import (
+        confirmation_of,
+        find_confirmation,
+        find_report,
+        forecast,
+    )
+    from tuner.study.study import load_study
+
+    stated = {"finalists": finalists, "max_seeds": max_seeds, "margin": margin, "level": level}
+    changes = {name: value for name, value in stated.items() if value is not None}
+    with load_study(study) as opened:
+        is_new = find_confirmation(opened) is None
+        file = confirmation_of(opened, changes)
+        cost = forecast(opened, file.spec) if is_new else None
+        if cost is not None:
+            typer.echo(f"{file.spec.name}: {cost}", err=True)
+        summary = run_file(file)
+        found = find_report(opened)
+    assert found is not None, "the race has begun"
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        print_confirmation(found)
+    check_some_completed(summary)
+    if not summary.done:
+        typer.echo(f"{found.study} is not finished; resume with: {same_command()}", err=True)
+        raise typer.Exit(ExitCode.OK)
+    typer.echo(f"next: {program()} promote best {study}", err=True)
