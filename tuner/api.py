@@ -147,7 +147,7 @@ def promote(
     """
     from tuner.promotion.nomination import newest_study, nominate
     from tuner.promotion.terms import terms
-    from tuner.study.confirmation import chosen_training
+    from tuner.study.confirmation import chosen_training, find_confirmation
 
     place = home or Home.from_environment()
     with load_study(study, place) if study else newest_study(place) as opened:
@@ -158,6 +158,11 @@ def promote(
                 f"tuner promote best {race.study}"
             )
         chosen = chosen_training(opened) if trial is None else None
+        if chosen is None and trial is None and find_confirmation(opened) is not None:
+            say(
+                f"the confirmation of {opened.name} is not over and does not count yet; resume it "
+                f"with: tuner confirm {opened.name}"
+            )
         owner, number = chosen or (opened, trial)
         candidate = nominate(owner, number)
         say(f"study {owner.name}: {_nominated(candidate, is_chosen=chosen is not None)}")
