@@ -89,16 +89,20 @@ def test_a_worker_ships_what_the_one_before_it_left(place: Place) -> None:
 
 def test_the_last_trial_of_a_worker_that_died_is_taken_over(place: Place) -> None:
     """Nothing is free for the one that is left until it has given the other one up."""
-    place.write_study(trials=1, epochs=60, space={"pause_s": 0.1})  # longer than beta's start
+    place.write_study(trials=1, epochs=8, space={"pause_s": 0.1})
     submit(place)
     first = place.start("alpha", command=ONE_TRAINER)
     eventually(reached(place, epoch=1))
+    (trainer,) = place.trainers(first)
+    trainer.suspend()  # however long beta needs to start
     second = place.start("beta", command=ONE_TRAINER)
     eventually(lambda: "waiting for a study" in place.said("beta"))
     first.send_signal(signal.SIGSTOP)
     assert second.wait() == 0
     first.kill()
+    trainer.kill()
     place.check(trials=1)
+    assert place.outcomes() == ["interrupted", "completed"]
 
 
 @pytest.mark.slow

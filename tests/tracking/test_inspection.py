@@ -56,6 +56,7 @@ def shown(seen: Mapping[str, SeenStudy]) -> object:
     }
 
 
+@pytest.mark.slow
 def test_tables_client_and_server_show_the_same_of_one_study_and_of_many(
     local: TrackingSettings, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

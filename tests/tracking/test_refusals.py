@@ -105,6 +105,7 @@ def test_a_figure_that_cannot_be_drawn_costs_its_run_nothing_else(
     assert "artifact 'curves.png': cannot be drawn: ValueError" in note
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body", [b"<html><h1>404 Not Found</h1></html>", b'{"message": "no Route matched"}']
 )

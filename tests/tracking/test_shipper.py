@@ -320,6 +320,7 @@ def test_a_second_driver_learns_what_the_first_ones_shipper_does(
     first.close()
 
 
+@pytest.mark.slow
 def test_it_reports_while_it_ships_and_never_imports_a_training_library(
     recorder: Recorder, local: TrackingSettings
 ) -> None:

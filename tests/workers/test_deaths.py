@@ -88,6 +88,7 @@ def test_a_trainer_that_hangs_can_be_killed(pool: LocalPool, make_plan: PlanMake
     when_idle(pool, 2)
 
 
+@pytest.mark.slow
 def test_a_retry_goes_on_from_the_checkpoint_of_a_killed_trainer(
     pool: LocalPool, make_plan: PlanMaker
 ) -> None:
