@@ -87,6 +87,7 @@ def test_a_worker_ships_what_the_one_before_it_left(place: Place) -> None:
     place.check(trials=1)
 
 
+@pytest.mark.slow
 def test_the_last_trial_of_a_worker_that_died_is_taken_over(place: Place) -> None:
     """Nothing is free for the one that is left until it has given the other one up."""
     place.write_study(trials=1, epochs=8, space={"pause_s": 0.1})
