@@ -54,7 +54,7 @@ class Verdict(StrEnum):
     UNDECIDED = "undecided"
 
 
-class Finding(Frozen):
+class BaselineComparison(Frozen):
     """The comparison of a point with the baseline."""
 
     difference: Difference
@@ -77,7 +77,7 @@ class RaceState(Frozen):
     """None if the study has no baseline."""
     means: dict[int, float]
     """Of each point, over the blocks that it was in. NaN if it never had a value."""
-    findings: dict[int, Finding]
+    findings: dict[int, BaselineComparison]
     """The comparison of each other point with the baseline; the first one that decided it."""
     remaining: tuple[int, ...]
     """The points that were not left out, the best mean first. The baseline stays."""
@@ -145,7 +145,7 @@ def judge(
     return race.state()
 
 
-def more_blocks(finding: Finding, rules: Confirmation) -> int | None:
+def more_blocks(finding: BaselineComparison, rules: Confirmation) -> int | None:
     """How many more blocks will probably decide an undecided comparison; None if over 10,000.
 
     Assumes that the mean and the spread of the differences stay as they are, and that as many
@@ -254,7 +254,7 @@ class _Race:
         self._rules = rules
         self._resolution = resolution
         self._blocks: list[Block] = []
-        self._findings: dict[int, Finding] = {}
+        self._findings: dict[int, BaselineComparison] = {}
 
     @property
     def over(self) -> bool:
@@ -340,7 +340,7 @@ class _Race:
                 verdict = Verdict.EQUIVALENT
             else:
                 verdict = Verdict.UNDECIDED
-            self._findings[point] = Finding(
+            self._findings[point] = BaselineComparison(
                 difference=difference,
                 level=levels[point],
                 interval=interval,

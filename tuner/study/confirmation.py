@@ -15,7 +15,7 @@ from tuner.errors import RefusedError, SpecError
 from tuner.search.points import confirmation_seed, point_of
 from tuner.search.race import (
     FIRST_BLOCKS,
-    Finding,
+    BaselineComparison,
     Verdict,
     chosen_point,
     more_blocks,
@@ -76,7 +76,7 @@ class ConfirmedPoint(Finalist):
     """The number of its completed trainings."""
     remaining: bool
     """Whether it was not left out of the race."""
-    finding: Finding | None
+    finding: BaselineComparison | None
     """Its comparison with the baseline; None for the baseline, or before the first comparison."""
 
 
@@ -149,7 +149,7 @@ class ConfirmationReport(Frozen):
                 f"{count(chosen.seeds, 'fresh seed')}"
             )
 
-    def _compared(self, point: ConfirmedPoint, finding: Finding) -> Iterator[str]:
+    def _compared(self, point: ConfirmedPoint, finding: BaselineComparison) -> Iterator[str]:
         sign = 1 if self.direction == "maximize" else -1
         low, high = sorted((sign * finding.interval.low, sign * finding.interval.high))
         figures = (
