@@ -187,7 +187,8 @@ class Place:
         runs = {run.data.tags["tuner.uid"]: run for run in self.runs()}
         assert len(runs) == len(self.runs())
         client = MlflowClient(self.tracking_uri)
-        for attempt in attempts:
+        furthest: Counter[int] = Counter()
+        for attempt in attempts:  # those of a slot in their order
             run = runs.pop(attempt.uid, None)
             if run is None:
                 assert attempt.handed_back, "an attempt without a run had not begun"
@@ -195,11 +196,12 @@ class Place:
             assert run.info.status != "RUNNING"
             history = client.get_metric_history(run.info.run_id, "loss")
             assert sorted(point.step for point in history) == list(range(1, len(history) + 1))
+            furthest[attempt.slot] = max(furthest[attempt.slot], len(history))
             if attempt.final:
                 row = rows[attempt.slot]
-                told = len(row.intermediate_values)  # by earlier attempts too, which may
-                whole = row.state is TrialState.COMPLETE  # have come further before they died
-                assert len(history) == told if whole else len(history) <= told
+                assert len(row.intermediate_values) == furthest[attempt.slot]
+                if row.state is TrialState.COMPLETE:
+                    assert len(history) == furthest[attempt.slot]
                 models = client.list_artifacts(run.info.run_id, "model")
                 assert len(models) == (rows[attempt.slot] in self._best())
         assert not runs

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.bench import Bench, Curve, ScriptedPool
+from tuner.cli.results.show import show
 from tuner.errors import RefusedError, SpecError
 from tuner.search.race import Verdict
 from tuner.spec.objective import Objective
@@ -282,6 +283,23 @@ def test_the_chosen_point_is_represented_by_its_median_training(
     assert attempt is not None
     kept = bench.home.attempt(race.name, slot, attempt.number)
     assert (kept / MODEL).exists(), "its model is kept"
+
+
+def test_what_a_promotion_of_the_confirmation_opens_counts_for_the_study(
+    bench: Bench,
+    spec: StudySpec,
+    opened: Callable[[StudySpec], Study],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study = confirmed(bench, spec, opened, curve({4: 0.02}, {}), finalists=1)
+    chosen = chosen_training(study)
+    assert chosen is not None
+    for owner in (study, chosen[0]):
+        owner.test_set_accesses.begin(0, "promote", "0" * 64, "1" * 64)
+    monkeypatch.setenv("TUNER_HOME", str(bench.home.root))
+    show(spec.name)
+    assert "accesses to the test set: 2" in capsys.readouterr().out
 
 
 def test_there_is_no_choice_before_the_race_is_over(

@@ -37,7 +37,7 @@ from tuner.words import count
 
 
 class PeerDrivers:
-    """The other drivers of a study. Takes over the trials of those that have died."""
+    """Observes the other drivers of a study, and takes over the trials of dead ones."""
 
     def __init__(
         self,

@@ -31,16 +31,19 @@ _SHORT = 12
 
 def show(study: StudyName, as_json: AsJson = False) -> None:
     """Show a study: its trials and points, the best one, and the importance of parameters."""
-    from tuner.study.confirmation import find_report
+    from tuner.study.confirmation import find_confirmation, find_report
     from tuner.study.study import load_study
 
     with load_study(study) as opened:
         summary = opened.summary()
+        accesses = len(opened.test_set_accesses.all())
         try:
-            confirmed = find_report(opened)
+            confirmed, confirmation = find_report(opened), find_confirmation(opened)
         except TunerError as error:  # of another study, or of a newer version
             typer.echo(f"its confirmation is left out: {error}", err=True)
-            confirmed = None
+            confirmed = confirmation = None
+        if confirmation is not None:  # promotion tests a training of it
+            accesses += len(confirmation.test_set_accesses.all())
         if as_json:
             fields = {"study", "metric", "counts", "trials", "points", "best"}
             content = summary.model_dump(mode="json", include=fields)
@@ -57,7 +60,7 @@ def show(study: StudyName, as_json: AsJson = False) -> None:
             _print_importance(opened)
         if confirmed is not None:
             print_confirmation(confirmed)
-        typer.echo(f"accesses to the test set: {len(opened.test_set_accesses.all())}")
+        typer.echo(f"accesses to the test set: {accesses}")
 
 
 def print_summary(summary: "StudySummary") -> None:
