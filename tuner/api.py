@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.errors import RefusedError
 from tuner.home import Home
 from tuner.spec.text.reader import read_study
 from tuner.study.driver_events import Notify, ignore
@@ -18,9 +17,9 @@ from tuner.tracking.settings import TrackingSettings
 from tuner.training.plan import Evaluation
 
 if TYPE_CHECKING:
-    from tuner.promotion.candidate import Candidate
     from tuner.promotion.report import PromotionReport
-    from tuner.study.confirmation import ConfirmationReport
+    from tuner.study.confirmation.report import ConfirmationReport
+    from tuner.study.study_file import StudyFile
 
 __all__ = ["confirm", "evaluate", "load_study", "promote", "run_study"]
 
@@ -98,7 +97,8 @@ def confirm(
         TunerError: as for `run_study`.
     """
     from tuner.driver.run_study import run_study as run
-    from tuner.study.confirmation import confirmation_of, find_report
+    from tuner.study.confirmation.race_study import confirmation_of
+    from tuner.study.confirmation.report import find_report
 
     place = home or Home.from_environment()
     with load_study(study, place) as opened:
@@ -112,27 +112,35 @@ def promote(
     study: str | None = None,
     *,
     trial: int | None = None,
+    point: int | None = None,
+    unconfirmed: bool = False,
     dry_run: bool = False,
     replace: bool = False,
     file: str | Path | None = None,
     home: Home | None = None,
+    train: Callable[["StudyFile"], object] | None = None,
     say: Callable[[str], None] = lambda _text: None,
 ) -> "PromotionReport":
-    """Tests the best point's trial on the test set, and registers its model if it passes.
+    """Trains the best point on all rows, tests it on the test set, and registers it if it passes.
 
-    The best point is the one that the study's confirmation chose, if that is over. With several
-    seeds, the median trial by validation represents the point, never the best.
+    The best point is the one that the study's confirmation chooses, which is run first unless it
+    is over, the study file says `confirmation: off`, or there is nothing to compare. The point is
+    then trained again on the validation rows too, for as many epochs as the study has learnt, on a
+    seed that is fixed beforehand (`promotion.refit: false` takes its median training instead).
 
-    The trial passes if every gate passes, and the champion's accuracy on the same test rows is
+    The model passes if every gate passes, and the champion's accuracy on the same test rows is
     not higher by more than 0.002. Each access to the test set is recorded before it happens.
 
     Args:
         study: its name; by default the newest study with a completed trial.
-        trial: the number of the trial to promote instead of the best one.
+        trial: the number of the trial to promote instead, as it was trained.
+        point: the number of the point to promote instead.
+        unconfirmed: choose the best point by its mean so far, without a confirmation.
         dry_run: test the model and check the gates, but register nothing.
         replace: also replace a champion that is better or cannot be compared.
         file: the study file with the model name and gates; by default those of the last run.
         home: the home folder; by default `TUNER_HOME`, or else `.tuner`.
+        train: runs the confirmation and the refit; by default as `run_study` does.
         say: receives a line for each step.
 
     Returns:
@@ -141,40 +149,36 @@ def promote(
     Raises:
         RefusedError: no trial can be promoted, its run is deleted, the champion cannot be
             compared, or the study file was edited since the last run.
-        UsageError: there is no such study.
+        UsageError: there is no such study, point or trial; or both a point and a trial are given.
         ModelError: the model is missing, damaged, not trusted or not the validated one.
         UnavailableError: the database or MLflow does not answer.
+        TunerError: as for `run_study`.
     """
-    from tuner.promotion.nomination import newest_study, nominate
+    from tuner.driver.run_study import run_study as run
+    from tuner.promotion.nomination import newest_study
+    from tuner.promotion.selection import select
     from tuner.promotion.terms import terms
-    from tuner.study.confirmation import chosen_training, find_confirmation
 
     place = home or Home.from_environment()
     with load_study(study, place) if study else newest_study(place) as opened:
-        race = opened.spec.race
-        if race is not None:
-            raise RefusedError(
-                f"{opened.name} is a confirmation; promote its study: "
-                f"tuner promote best {race.study}"
-            )
-        chosen = chosen_training(opened) if trial is None else None
-        if chosen is None and trial is None and find_confirmation(opened) is not None:
-            say(
-                f"the confirmation of {opened.name} is not over and does not count yet; resume it "
-                f"with: tuner confirm {opened.name}"
-            )
-        owner, number = chosen or (opened, trial)
-        candidate = nominate(owner, number)
-        say(f"study {owner.name}: {_nominated(candidate, is_chosen=chosen is not None)}")
-        promotion = terms(opened.record, None if file is None else Path(file), say)
+        spec = terms(opened.record, None if file is None else Path(file), say)
+        selected = select(
+            opened,
+            spec,
+            train or (lambda begun: run(begun, place)),
+            trial=trial,
+            point=point,
+            unconfirmed=unconfirmed,
+            say=say,
+        )
         from tuner.promotion.promote import promote as judge  # slow to import
 
         return judge(
-            candidate.model_copy(update={"promotion": promotion}),
+            selected.candidate.model_copy(update={"promotion": spec.promotion}),
             TrackingSettings.from_environment(place.root),
             place,
-            owner.test_set_accesses,
-            owner.registrations,
+            selected.owner.test_set_accesses,
+            selected.owner.registrations,
             dry_run=dry_run,
             replace=replace,
             say=say,
@@ -225,17 +229,3 @@ def evaluate(
         tracking = TrackingSettings.from_environment(place.root)
         evaluate_trials(opened, numbers, tracking, place, hear)
     return found
-
-
-def _nominated(candidate: "Candidate", *, is_chosen: bool) -> str:
-    """Describes the trial and, with several seeds, its point."""
-    trial = f"trial {candidate.number}, {candidate.metric} {candidate.value:.4f}"
-    if is_chosen:
-        return f"{trial}, the median training of the point that the confirmation chose"
-    point = candidate.point
-    if point is None or point.std is None:
-        return trial
-    return (
-        f"{trial}, the median of {point.completed} seeds of point {point.point} "
-        f"(mean {point.mean:.4f}, standard deviation {point.std:.4f})"
-    )

@@ -62,7 +62,7 @@ def edit(file: Path, before: str, after: str) -> None:
 
 def test_an_untouched_file_holds_without_a_word(ran: Ran, said: list[str]) -> None:
     record = ran("name=other", "epochs=2")
-    assert terms(record, None, said.append) == record.spec.promotion
+    assert terms(record, None, said.append).promotion == record.spec.promotion
     assert record.spec.promotion.model == "other"
     assert said == []
 
@@ -74,6 +74,7 @@ def test_an_untouched_file_holds_without_a_word(ran: Ran, said: list[str]) -> No
         ("{test_accuracy: 0.5}", "{}", "gates.test_accuracy: the file now says nothing, .* 0.5"),
         ("0.5}", "0.5, train_time_s: 9}", "gates.train_time_s: the file now says 9.* nothing"),
         ("{gates", "{model: good, gates", "model: the file now says good, .* last run with small"),
+        ("{gates", "{refit: false, gates", "refit: the file now says False, .* last run with True"),
     ],
 )
 def test_edited_terms_are_refused_with_the_difference_and_the_way_on(
@@ -83,7 +84,18 @@ def test_edited_terms_are_refused_with_the_difference_and_the_way_on(
     edit(file, before, after)
     with pytest.raises(RefusedError, match=f"(?s)promotion.{difference}.*--file {file}"):
         terms(record, None, said.append)
-    assert terms(record, file, said.append) == read_study(file).promotion
+    assert terms(record, file, said.append).promotion == read_study(file).promotion
+
+
+def test_an_edited_confirmation_is_refused_like_edited_gates(
+    ran: Ran, file: Path, said: list[str]
+) -> None:
+    record = ran()
+    edit(file, "epochs", "confirmation: off\nepochs")
+    with pytest.raises(RefusedError, match=r"confirmation: the file now says off, .* with nothing"):
+        terms(record, None, said.append)
+    assert terms(record, file, said.append).confirmation is None
+    assert record.spec.confirmation is not None
 
 
 def test_edits_that_say_the_same_or_concern_others_hold(
@@ -92,7 +104,7 @@ def test_edits_that_say_the_same_or_concern_others_hold(
     record = ran()
     edit(file, "0.5", "5e-1")
     edit(file, "epochs: 1", "epochs: 7")
-    assert terms(record, None, said.append) == record.spec.promotion
+    assert terms(record, None, said.append).promotion == record.spec.promotion
     assert said == []
 
 
@@ -100,9 +112,9 @@ def test_an_override_of_the_terms_is_named_and_gives_way_to_a_named_file(
     ran: Ran, file: Path, said: list[str]
 ) -> None:
     record = ran("promotion.gates.test_accuracy=0.9", "name=other")
-    assert terms(record, None, said.append).gates.test_accuracy == 0.9
+    assert terms(record, None, said.append).promotion.gates.test_accuracy == 0.9
     assert "--set promotion.gates.test_accuracy=0.9" in said[0]
-    stated = terms(record, file, said.append)
+    stated = terms(record, file, said.append).promotion
     assert (stated.model, stated.gates.test_accuracy) == ("other", 0.5)
 
 
@@ -111,11 +123,11 @@ def test_a_file_that_is_gone_or_is_another_studys_is_named(
 ) -> None:
     record = ran("epochs=2")
     edit(file, "name: small", "name: next")
-    assert terms(record, None, said.append) == record.spec.promotion
+    assert terms(record, None, said.append).promotion == record.spec.promotion
     with pytest.raises(UsageError, match="must be the file of 'small', got that of 'next'"):
         terms(record, file, said.append)
     file.unlink()
-    assert terms(record, None, said.append) == record.spec.promotion
+    assert terms(record, None, said.append).promotion == record.spec.promotion
     assert [str(file) in text for text in said] == [True, True]
 
 
@@ -124,11 +136,11 @@ def test_a_file_run_under_another_name_counts_though_its_record_does_not_tell_so
 ) -> None:
     """Records of before overrides were kept."""
     record = replace(ran("name=other"), overrides=())
-    assert terms(record, None, said.append) == record.spec.promotion
+    assert terms(record, None, said.append).promotion == record.spec.promotion
     edit(file, "0.5", "0.99")
     with pytest.raises(RefusedError, match=r"now says 0.99, .* last run with 0.5"):
         terms(record, None, said.append)
-    stated = terms(record, file, said.append)
+    stated = terms(record, file, said.append).promotion
     assert (stated.model, stated.gates.test_accuracy) == ("other", 0.99)
 
 

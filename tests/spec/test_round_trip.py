@@ -89,8 +89,11 @@ def studies(draw: st.DrawFn) -> StudySpec:
             "epochs": draw(st.integers(1, 99)),
             "validation": validation,
             "workers": draw(st.just("auto") | st.integers(1, 9)),
-            "confirmation": {"level": draw(st.floats(1e-9, 0.5))},
+            "confirmation": draw(
+                st.just("off") | st.builds(lambda x: {"level": x}, st.floats(1e-9, 0.5))
+            ),
             "promotion": {
+                "refit": draw(st.booleans()),
                 "model": draw(st.sampled_from(["digits", "null", "0x1", "a b"])),
                 "gates": {"test_accuracy": draw(st.none() | st.floats(0, 1))},
             },

@@ -19,8 +19,8 @@ STUDY = {
 }
 TOP_LEVEL = (
     "backend, baseline, confirmation, dataset, epoch_limit_s, epochs, keep_models, lease_s, "
-    "max_retries, model, name, objective, pixels, precision, promotion, pruner, race, sampler, "
-    "search_space, seed, seeds, trials, validation, workers"
+    "max_retries, model, name, objective, pixels, precision, promotion, pruner, race, "
+    "refit_of, sampler, search_space, seed, seeds, trials, validation, workers"
 )
 CONDITIONAL = "conditional search spaces are not supported; list every parameter at the top level"
 STUDY_NAME = "must not contain a slash or colon, start with a dot, or start or end with a space"
@@ -281,6 +281,7 @@ ENTRIES = [
     ("epoch_limit_s", "0", ["epoch_limit_s: must be auto or a whole number >= 1, got 0"]),
     ("epoch_limit_s", "soon", ["epoch_limit_s: must be auto or a whole number >= 1, got 'soon'"]),
     ("keep_models", "0", ["keep_models: must be >= 1, got 0"]),
+    ("confirmation", "on", ["confirmation: must be a mapping, got 'on'"]),
     ("confirmation", "{max_seeds: 2}", ["confirmation.max_seeds: must be >= 5, got 2"]),
     (
         "confirmation",
@@ -323,7 +324,7 @@ ENTRIES = [
     (
         "promotion",
         "{gate: {}}",
-        ["promotion.gate: unknown key 'gate'; did you mean 'gates'? (known: gates, model)"],
+        ["promotion.gate: unknown key 'gate'; did you mean 'gates'? (known: gates, model, refit)"],
     ),
     (
         "promotion",

@@ -14,12 +14,8 @@ from tuner.spec.objective import Objective
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.code_versions import CodeVersions
 from tuner.storage.studies import Catalog
-from tuner.study.confirmation import (
-    chosen_training,
-    confirmation_of,
-    find_report,
-    forecast,
-)
+from tuner.study.confirmation.race_study import confirmation_of, forecast
+from tuner.study.confirmation.report import chosen_training, find_report
 from tuner.study.study import Study
 from tuner.training.plan import MODEL, TrialPlan
 
@@ -194,7 +190,7 @@ def test_a_confirmation_is_not_confirmed_itself_and_needs_a_completed_trial(
     bench.run(spec, ScriptedPool(curve=curve({}, {})))
     race = confirmation_of(opened(spec), {}).spec
     bench.record(race)
-    with pytest.raises(RefusedError, match="is a confirmation itself, of small"):
+    with pytest.raises(RefusedError, match="trains points of small again, and is not confirmed"):
         confirmation_of(opened(race), {})
 
 

@@ -1,6 +1,7 @@
 """The trial to be promoted, as data."""
 
 from tuner.datasets.store import DatasetInfo
+from tuner.search.race import Verdict
 from tuner.search.ranking import PointSummary
 from tuner.spec.recipe import Backend, Pixels
 from tuner.spec.search_space import Scalar
@@ -17,6 +18,29 @@ class Validated(Frozen):
     loss: float
     """The mean cross-entropy at the best epoch, in nats."""
     accuracy: float
+
+
+class Grounds(Frozen):
+    """Why a training is the one to promote."""
+
+    study: str
+    """The study whose point it trains."""
+    point: int
+    """The point's number there."""
+    confirmation: str | None = None
+    """The name of the confirmation that chose the point; None if none did."""
+    verdict: Verdict | None = None
+    """How the point compares with the baseline; None if that was not compared."""
+    mean: float | None = None
+    """The mean objective of the trainings by which the point was chosen."""
+    std: float | None = None
+    """Their sample standard deviation (n - 1)."""
+    seeds: int = 0
+    """The number of these trainings."""
+    refit: bool = False
+    """Whether the point was trained again, on all rows of the training folder."""
+    lines: tuple[str, ...]
+    """The verdict in words, or why there is none."""
 
 
 class Candidate(Frozen):
@@ -49,3 +73,5 @@ class Candidate(Frozen):
     train_time_s: float
     dataset: DatasetInfo
     promotion: Promotion
+    grounds: Grounds | None = None
+    """Why it is the one to promote; None where it is only evaluated."""

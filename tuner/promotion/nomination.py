@@ -100,7 +100,7 @@ def find_code(home: Home, name: str, trial: int) -> Mapping[str, str]:
 
 
 def newest_study(home: Home) -> Study:
-    """The newest study with a completed trial, other than confirmations.
+    """The newest study with a completed trial, other than confirmations and refits.
 
     Raises:
         RefusedError: there is none.
@@ -108,7 +108,7 @@ def newest_study(home: Home) -> Study:
     database = open_database(home)
     for name in reversed(Catalog(database).names()):
         study = _opened(home, database, name)
-        if study.spec.race is None and study.summary().best is not None:
+        if study.spec.origin is None and study.summary().best is not None:
             return study
     database.close()
     raise RefusedError("nothing to promote: no study here has a completed trial")

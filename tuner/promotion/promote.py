@@ -144,6 +144,7 @@ def _judged(
     report = PromotionReport(
         model=candidate.promotion.model,
         run_id=candidate.run_id,
+        grounds=candidate.grounds,
         metrics=groundwork.metrics,
         gates=check(groundwork.metrics, candidate.promotion.gates),
     )

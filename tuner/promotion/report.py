@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from tuner.promotion.candidate import Grounds
 from tuner.promotion.gates import GateResult
 from tuner.promotion.judging.comparison import Comparison
 from tuner.promotion.judging.evidence import Evidence
@@ -17,6 +18,8 @@ class PromotionReport(Frozen):
     version: int | None = None
     alias: str | None = None
     run_id: str
+    grounds: Grounds | None = None
+    """Why this training is the one to promote."""
     metrics: dict[str, float]
     gates: tuple[GateResult, ...]
     """Without those on the test set if another gate failed before."""

@@ -1,4 +1,4 @@
-"""The terms of a promotion: the registered model and the gates that a study file states.
+"""The terms of a promotion: what a study file states of its model, gates and confirmation.
 
 A study keeps the terms of its last run. If its file was edited since, the promotion is refused,
 unless the file is named: then its terms count.
@@ -6,19 +6,20 @@ unless the file is named: then its terms count.
 
 import json
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tuner.errors import RefusedError, UsageError
-from tuner.spec.study_spec import Promotion, StudySpec
+from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.reader import read_study
+from tuner.spec.text.writer import study_document
 from tuner.storage.studies import StudyRecord
 
-_SECTION = "promotion"
+_SECTIONS = ("promotion", "confirmation")
 
 
-def terms(record: StudyRecord, file: Path | None, say: Callable[[str], None]) -> Promotion:
-    """The terms of a promotion of this study.
+def terms(record: StudyRecord, file: Path | None, say: Callable[[str], None]) -> StudySpec:
+    """The study as it was last run, with the terms that count for its promotion.
 
     Args:
         record: the study.
@@ -32,34 +33,34 @@ def terms(record: StudyRecord, file: Path | None, say: Callable[[str], None]) ->
     """
     if file is not None:
         return _stated(record, file)
-    overriding = [one for one in record.overrides if one.startswith(_SECTION)]
+    overriding = [one for one in record.overrides if one.startswith(_SECTIONS)]
     if overriding:
         say(f"the study was last run with --set {' --set '.join(overriding)}, which counts")
     own = record.file
     if not own.is_file():
         say(f"{own} does not exist: the terms of the study's last run count")
-        return record.spec.promotion
+        return record.spec
     now = _read(record, own, record.overrides)
     if now.name != record.name:
         say(
             f"{own} is now that of {now.name!r}: the terms of the last run of {record.name!r} count"
         )
-    elif edits := list(_edits(record.spec.promotion, now.promotion)):
+    elif edits := list(_edits(record.spec, now)):
         raise RefusedError(
             "\n".join(f"{own}: {edit}" for edit in edits)
             + "\nto go by the file: "
             + shlex.join(["tuner", "promote", "best", record.name, "--file", str(own)])
         )
-    return record.spec.promotion
+    return record.spec
 
 
-def _stated(record: StudyRecord, file: Path) -> Promotion:
+def _stated(record: StudyRecord, file: Path) -> StudySpec:
     """The terms in the file itself, without the overrides of the last run."""
-    kept = [one for one in record.overrides if not one.startswith(_SECTION)]
+    kept = [one for one in record.overrides if not one.startswith(_SECTIONS)]
     spec = _read(record, file, kept)
     if spec.name != record.name:
         raise UsageError(f"{file}: must be the file of {record.name!r}, got that of {spec.name!r}")
-    return spec.promotion
+    return record.spec.model_copy(update={name: getattr(spec, name) for name in _SECTIONS})
 
 
 def _read(record: StudyRecord, file: Path, overrides: Sequence[str]) -> StudySpec:
@@ -70,16 +71,26 @@ def _read(record: StudyRecord, file: Path, overrides: Sequence[str]) -> StudySpe
     return read_study(file, [f"name={json.dumps(record.name)}"])
 
 
-def _edits(before: Promotion, after: Promotion) -> Iterator[str]:
-    ran, says = _entries(before), _entries(after)
+def _edits(before: StudySpec, after: StudySpec) -> Iterator[str]:
+    ran, says = dict(_entries(before)), dict(_entries(after))
     for key in {**ran, **says}:
         if ran.get(key) != says.get(key):
             yield (
-                f"{_SECTION}.{key}: the file now says {says.get(key, 'nothing')}, the study was "
-                f"last run with {ran.get(key, 'nothing')}"
+                f"{key}: the file now says {says.get(key, 'nothing')}, the study was last run "
+                f"with {ran.get(key, 'nothing')}"
             )
 
 
-def _entries(promotion: Promotion) -> dict[str, object]:
-    gates = promotion.gates.model_dump(exclude_none=True)
-    return {"model": promotion.model, **{f"gates.{name}": gates[name] for name in gates}}
+def _entries(spec: StudySpec) -> Iterator[tuple[str, object]]:
+    document = study_document(spec)
+    for section in _SECTIONS:
+        yield from _leaves(section, document[section])
+
+
+def _leaves(key: str, entry: object) -> Iterator[tuple[str, object]]:
+    """The values of a section, each under its path."""
+    if not isinstance(entry, Mapping):
+        yield key, entry
+        return
+    for name, value in entry.items():
+        yield from _leaves(f"{key}.{name}", value)

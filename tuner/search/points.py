@@ -66,6 +66,11 @@ def confirmation_seed(spec: StudySpec) -> int:
     return _mixed(spec.seed, 4, 0)
 
 
+def refit_seed(spec: StudySpec) -> int:
+    """Returns the seed of the study's refits, which is fixed before anything is trained."""
+    return _mixed(spec.seed, 5, 0)
+
+
 def takes_queued(spec: StudySpec, slot: int) -> bool:
     """Whether the slot takes a queued configuration, if there is one."""
     stated = point_of(spec, slot) < len(spec.baseline) or isinstance(spec.sampler, Grid)

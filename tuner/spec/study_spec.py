@@ -23,7 +23,7 @@ from tuner.spec.recipe import Backend, Pixels, implied_backend
 from tuner.spec.rules import checked_space, study_problems
 from tuner.spec.samplers import Grid, NoPruner, Pruner, Sampler, SuccessiveHalving, Tpe
 from tuner.spec.search_space import Domain, Entry, Scalar, Value, grid_size
-from tuner.spec.section import Problem, Real, Section, Whole, broken, is_stored, shown
+from tuner.spec.section import Flag, Problem, Real, Section, Whole, broken, is_stored, shown
 
 
 class DatasetReference(Section):
@@ -63,6 +63,8 @@ class Promotion(Section):
 
     model: RegistryName = Field(default_factory=str)
     """Name of the registered model; by default the study's name."""
+    refit: Flag = True
+    """Whether the promoted model is the best point trained again on all rows, validation too."""
     gates: Gates = Gates()
     """The requirements for promotion."""
 
@@ -84,6 +86,17 @@ class Confirmation(Section):
     """The chance that points which are equal to the baseline are called better or worse."""
 
 
+def _unless_off(value: object) -> object:
+    return None if value is False or value == "off" else value  # YAML 1.1 reads off as false
+
+
+ConfirmationEntry = Annotated[
+    Confirmation | None,
+    BeforeValidator(_unless_off, json_schema_input_type=Confirmation | Literal["off"]),
+]
+"""A confirmation in a study file: its rules, or `off`, which is None."""
+
+
 class Race(Section):
     """What makes a study of fixed points a race; `tuner confirm` writes it."""
 
@@ -93,6 +106,15 @@ class Race(Section):
     """The number of the point that is the baseline, if there is one."""
     rules: Confirmation = Confirmation()
     """When points are dropped, and when the race is over."""
+
+
+class Refit(Section):
+    """What makes a study of one point a refit; `tuner promote` writes it."""
+
+    study: StudyName
+    """The study whose point is trained again, on all rows of the training folder."""
+    point: Annotated[Whole, Field(ge=0)]
+    """The point's number there."""
 
 
 Point = Mapping[str, Scalar]
@@ -177,12 +199,14 @@ class StudySpec(Section):
     """How often a trial is retried after its trainer died."""
     keep_models: Whole = Field(default=3, ge=1)
     """How many of the best trials keep their model in MLflow."""
-    confirmation: Confirmation = Confirmation()
-    """The rules of `tuner confirm`."""
+    confirmation: ConfirmationEntry = Confirmation()
+    """The rules of `tuner confirm`, which `tuner promote best` runs first; `off` skips it there."""
     promotion: Promotion = Field(default=Promotion(), validate_default=True)
     """The settings of promotion."""
     race: Race | None = None
     """Makes the study a race of its baseline points, block by block; `tuner confirm` writes it."""
+    refit_of: Refit | None = None
+    """Makes the study the refit of a point; `tuner promote` writes it."""
 
     @field_validator("promotion")
     @classmethod
@@ -201,6 +225,12 @@ class StudySpec(Section):
         if problems := list(study_problems(self)):
             raise broken(*problems)
         return self
+
+    @property
+    def origin(self) -> str | None:
+        """The study whose points this one trains again, if it is a confirmation or a refit."""
+        follows = self.race or self.refit_of
+        return None if follows is None else follows.study
 
     @property
     def domains(self) -> dict[str, Domain]:

@@ -119,8 +119,8 @@ class Study:
         Raises:
             UsageError: it is not in the search space, or the study uses a grid.
         """
-        if self.spec.race is not None:
-            raise UsageError(f"study {self.name!r}: a race has fixed points, so none can be queued")
+        if self.spec.origin is not None:
+            raise UsageError(f"study {self.name!r}: its points are fixed, so none can be queued")
         if isinstance(self.spec.sampler, Grid):
             raise UsageError(
                 f"study {self.name!r}: its grid fixes every configuration, so none can be queued"

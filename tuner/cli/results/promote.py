@@ -1,8 +1,8 @@
-"""`tuner promote`: tests the best trial and registers its model as champion."""
+"""`tuner promote`: tests the best point's model and registers it as champion."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,7 +10,7 @@ from tuner.cli.results.evaluations import print_evaluation
 from tuner.cli.terminal.options import AsJson
 from tuner.cli.terminal.shell import program
 from tuner.cli.terminal.terminal_tables import number, print_table, score
-from tuner.errors import RefusedError
+from tuner.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
     from tuner.promotion.judging.evidence import Evidence
@@ -19,12 +19,22 @@ if TYPE_CHECKING:
 
 def promote(
     which: Annotated[
-        Literal["best"], typer.Argument(metavar="best", help="The best completed trial.")
+        str,
+        typer.Argument(
+            metavar="best|STUDY", help="best, or the study that --trial or --point is of."
+        ),
     ],
     study: Annotated[
         str | None,
-        typer.Argument(metavar="STUDY", help="The newest with a completed trial by default."),
+        typer.Argument(metavar="[STUDY]", help="The newest with a completed trial by default."),
     ] = None,
+    trial: Annotated[
+        int | None, typer.Option(help="Promote this trial as it was trained; not confirmed.")
+    ] = None,
+    point: Annotated[int | None, typer.Option(help="Promote this point; not confirmed.")] = None,
+    unconfirmed: Annotated[
+        bool, typer.Option("--unconfirmed", help="Skip the confirmation; the record says so.")
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -44,15 +54,19 @@ def promote(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check the model, open the test set, and register the best trial's model as champion."""
+    """Confirm the best point, train it on all rows, test it, and register it as champion."""
     from tuner.api import promote as promote_study
+    from tuner.cli.running.run_study import run_file
 
-    assert which == "best"
     report = promote_study(
-        study,
+        _study(which, study, is_stated=trial is not None or point is not None),
+        trial=trial,
+        point=point,
+        unconfirmed=unconfirmed,
         dry_run=dry_run,
         replace=replace,
         file=file,
+        train=run_file,
         say=lambda text: typer.echo(text, err=True),
     )
     if as_json:
@@ -61,6 +75,23 @@ def promote(
         _print(report)
     if not report.passed:
         raise RefusedError(f"not promoted, nothing was registered: {'; '.join(_failures(report))}")
+
+
+def _study(which: str, study: str | None, *, is_stated: bool) -> str | None:
+    """The study that the arguments name; None is the newest.
+
+    Raises:
+        UsageError: neither `best` nor a trial or point of a study is given, or both are.
+    """
+    if which == "best" and not is_stated:
+        return study
+    if which != "best" and study is None and is_stated:
+        return which
+    raise UsageError(
+        "give `promote best [STUDY]`, or `promote STUDY` with --trial or --point, got "
+        f"{' '.join(filter(None, ['promote', which, study]))}"
+        f"{' with --trial or --point' * is_stated}"
+    )
 
 
 def _failures(report: "PromotionReport") -> Iterator[str]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tuner.search.ranking import PointSummary
-    from tuner.study.confirmation import ConfirmationReport, ConfirmedPoint
+    from tuner.study.confirmation.report import ConfirmationReport, ConfirmedPoint
     from tuner.study.study import Study
     from tuner.study.summary import StudySummary
 
@@ -31,7 +31,9 @@ _SHORT = 12
 
 def show(study: StudyName, as_json: AsJson = False) -> None:
     """Show a study: its trials and points, the best one, and the importance of parameters."""
-    from tuner.study.confirmation import find_confirmation, find_report
+    from tuner.study.confirmation.race_study import find_confirmation
+    from tuner.study.confirmation.refit import find_refits
+    from tuner.study.confirmation.report import find_report
     from tuner.study.study import load_study
 
     with load_study(study) as opened:
@@ -42,8 +44,8 @@ def show(study: StudyName, as_json: AsJson = False) -> None:
         except TunerError as error:  # of another study, or of a newer version
             typer.echo(f"its confirmation is left out: {error}", err=True)
             confirmed = confirmation = None
-        if confirmation is not None:  # promotion tests a training of it
-            accesses += len(confirmation.test_set_accesses.all())
+        for each in (*filter(None, [confirmation]), *find_refits(opened)):  # what is promoted
+            accesses += len(each.test_set_accesses.all())
         if as_json:
             fields = {"study", "metric", "counts", "trials", "points", "best"}
             content = summary.model_dump(mode="json", include=fields)
@@ -56,7 +58,7 @@ def show(study: StudyName, as_json: AsJson = False) -> None:
             typer.echo(json.dumps(content, indent=2))
             return
         print_summary(summary)
-        if opened.spec.race is None:
+        if opened.spec.origin is None:
             _print_importance(opened)
         if confirmed is not None:
             print_confirmation(confirmed)

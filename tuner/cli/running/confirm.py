@@ -24,12 +24,8 @@ def confirm(
     as_json: AsJson = False,
 ) -> None:
     """Race the best points of a study against its baseline, with fresh seeds, or resume that."""
-    from tuner.study.confirmation import (
-        confirmation_of,
-        find_confirmation,
-        find_report,
-        forecast,
-    )
+    from tuner.study.confirmation.race_study import confirmation_of, find_confirmation, forecast
+    from tuner.study.confirmation.report import find_report
     from tuner.study.study import load_study
 
     stated = {"finalists": finalists, "max_seeds": max_seeds, "margin": margin, "level": level}

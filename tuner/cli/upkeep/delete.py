@@ -15,9 +15,10 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     keep_runs: Annotated[bool, typer.Option("--keep-runs", help="Keep its MLflow runs.")] = False,
 ) -> None:
-    """Delete a study, its confirmation, and their MLflow runs. Registered models stay."""
+    """Delete a study, what confirms and refits it, and their runs. Registered models stay."""
     from tuner.home import Home
-    from tuner.study.confirmation import find_confirmation
+    from tuner.study.confirmation.race_study import find_confirmation
+    from tuner.study.confirmation.refit import find_refits
     from tuner.study.study import load_study
     from tuner.study.submissions import withdraw
     from tuner.tracking.settings import TrackingSettings
@@ -28,7 +29,8 @@ def delete(
         return
     with load_study(study, home) as opened:
         confirmation = find_confirmation(opened)
-        doomed = [opened] if confirmation is None else [confirmation, opened]
+        following = [*filter(None, [confirmation]), *find_refits(opened)]
+        doomed = [*following, opened]
         for each in doomed:
             each.check_idle()
         trials = count(sum(len(each.summary().trials) for each in doomed), "trial")

@@ -105,7 +105,9 @@ def _write(folder: Path, candidate: Candidate, report: PromotionReport) -> None:
         "trial": candidate.number,
         "model_sha256": candidate.model_sha256,
         "dataset": {"name": candidate.dataset.name, "digest": candidate.dataset.digest},
-        **report.model_dump(mode="json", include={"metrics", "gates", "validation", "champion"}),
+        **report.model_dump(
+            mode="json", include={"grounds", "metrics", "gates", "validation", "champion"}
+        ),
         "test": report.evidence.test.model_dump(mode="json"),
     }
     (folder / "evidence.json").write_text(json.dumps(document, indent=2))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner.errors import ModelError, RefusedError
-from tuner.promotion.candidate import Candidate
+from tuner.promotion.candidate import Candidate, Grounds
 from tuner.promotion.registry.package import PACKED_FILE
 from tuner.storage.studies import Registrations
 from tuner.tracking.runs.attempt_run import MODEL_SHA256_TAG
@@ -117,13 +117,26 @@ def create_version(
         run_id=candidate.run_id,
         tags=dict(tags),
         model_id=model_id,
-        description=(
-            f"Trial {candidate.number} of study {candidate.study}. "
-            "Takes pixels from 0 to 255 as they are, gives class probabilities."
-        ),
+        description=_description(candidate),
         await_creation_for=_READY_WITHIN_S,
     )
     return client.get_model_version(name, version.version)
+
+
+def _description(candidate: Candidate) -> str:
+    """What the version is, in sentences: its training, what it takes, and why it was chosen."""
+    trained = [f"Trial {candidate.number} of study {candidate.study}."]
+    grounds = candidate.grounds
+    if grounds is not None:
+        how = "trained again on all training rows" if grounds.refit else "as it was trained"
+        trained = [
+            f"Point {grounds.point} of study {grounds.study}, {how}: trial {candidate.number} of "
+            f"{candidate.study}.",
+            *(f"{line[:1].upper()}{line[1:]}." for line in grounds.lines),
+        ]
+    return " ".join(
+        [*trained, "Takes pixels from 0 to 255 as they are, gives class probabilities."]
+    )
 
 
 def version_tags(candidate: Candidate, results: Mapping[str, float], sha256: str) -> dict[str, str]:
@@ -141,7 +154,22 @@ def version_tags(candidate: Candidate, results: Mapping[str, float], sha256: str
         "tuner.dataset.digest": candidate.dataset.digest,
         "tuner.gates": candidate.promotion.gates.model_dump_json(exclude_none=True),
         **{f"tuner.{name}": repr(value) for name, value in results.items()},
+        **_verdict_tags(candidate.grounds),
     }
+
+
+def _verdict_tags(grounds: Grounds | None) -> dict[str, str]:
+    """The tags that say which point a version trains, and why that one."""
+    if grounds is None:
+        return {}
+    stated = {
+        "tuner.chosen.study": grounds.study,
+        "tuner.chosen.point": str(grounds.point),
+        "tuner.chosen.by": grounds.confirmation or "",
+        "tuner.refit": str(grounds.refit).lower(),
+        "tuner.verdict": "; ".join(grounds.lines),
+    }
+    return {name: value for name, value in stated.items() if value}
 
 
 def _origin_tags(candidate: Candidate) -> dict[str, str]:

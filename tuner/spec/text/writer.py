@@ -33,6 +33,7 @@ def study_document(spec: StudySpec) -> dict[str, object]:
         "baseline": [dict(point) for point in spec.baseline],
         "sampler": _typed(spec.sampler),
         "pruner": _typed(spec.pruner),
+        "confirmation": "off" if spec.confirmation is None else spec.confirmation.model_dump(),
     }
     return {**spec.model_dump(exclude_none=True), **special}
 

@@ -1,0 +1,277 @@
+"""Which training is promoted: the confirmed point's refit, and what else may be asked for."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.bench import Bench, ScriptedPool
+from tuner.datasets.store import DatasetInfo
+from tuner.errors import RefusedError, UsageError
+from tuner.home import Home
+from tuner.promotion.selection import Selection, select
+from tuner.search.race import Verdict
+from tuner.spec.study_spec import StudySpec
+from tuner.storage.attempts import Ledger
+from tuner.storage.opening import open_database
+from tuner.storage.studies import Catalog
+from tuner.study.confirmation.race_study import confirmation_of
+from tuner.study.confirmation.refit import find_refits
+from tuner.study.study import Study
+from tuner.study.study_file import StudyFile
+from tuner.training.plan import EpochEnded
+from tuner.workers.pool import PoolEvent, Reported
+
+LUCKY, GOOD = 2, 4
+GAINS = {GOOD: 0.02}
+
+
+@dataclass
+class LuckyPool(ScriptedPool):
+    """Point 4 is better by 0.02; in the study itself point 2 is lucky by 0.05."""
+
+    def __post_init__(self) -> None:
+        self.curve = lambda plan, _epoch: self._value(plan.params, plan.seed, plan.counts)
+
+    def _value(self, params: Mapping[str, Any], seed: int, counts: str) -> float:
+        rate = int(params["learning_rate"])
+        noise = float(np.random.default_rng((seed, rate)).normal(0, 0.001))
+        luck = 0.05 if counts == "best" and rate == LUCKY else 0.0
+        return 0.9 + GAINS.get(rate, 0.0) + luck + noise
+
+    def next_event(self, timeout_s: float) -> PoolEvent | None:
+        """With the metrics of every training with validation rows."""
+        heard = super().next_event(timeout_s)
+        if not isinstance(heard, Reported) or not isinstance(heard.event, EpochEnded):
+            return heard
+        report = heard.event.report
+        value = report.metrics[heard.plan.objective.metric]
+        metrics = {"val_accuracy": value, "val_loss": 1 - value, **report.metrics}
+        report = report.model_copy(update={"metrics": metrics})
+        self._active[heard.plan.slot][-1] = report
+        return Reported(heard.plan, EpochEnded(report=report))
+
+
+@dataclass
+class Workshop:
+    """A study that has ended, and what is selected of it."""
+
+    bench: Bench
+    spec: StudySpec
+
+    def __post_init__(self) -> None:
+        self.said: list[str] = []
+        self.trained: list[StudySpec] = []
+        self.train_study(self.spec)
+
+    @property
+    def study(self) -> Study:
+        bench = self.bench
+        return Study(bench.home, bench.database, Catalog(bench.database).get(self.spec.name))
+
+    def train_study(self, spec: StudySpec) -> None:
+        self.bench.run(spec, LuckyPool(size=2))
+        ledger = Ledger(self.bench.database, spec.name)
+        for attempt in ledger.attempts():
+            ledger.name_run(attempt.uid, f"{spec.name}-{attempt.slot}")
+
+    def train(self, file: StudyFile) -> None:
+        self.trained.append(file.spec)
+        self.train_study(file.spec)
+
+    def select(self, **options: Any) -> Selection:
+        return select(self.study, self.spec, self.train, say=self.said.append, **options)
+
+
+@pytest.fixture
+def bench(home: Home, digits: DatasetInfo) -> Iterator[Bench]:
+    """A bench whose studies have real data."""
+    with open_database(home) as database:
+        made = Bench(home, database, digits)
+        with made.stack:
+            yield made
+
+
+@pytest.fixture
+def workshop(bench: Bench, study_spec: Callable[..., StudySpec]) -> Callable[..., Workshop]:
+    def make(**changes: Any) -> Workshop:
+        space = {"learning_rate": {"type": "choice", "choices": [1, 2, 3, 4, 5]}, "batch_size": 32}
+        spec = {
+            "search_space": space,
+            "baseline": [{"learning_rate": 1}],
+            "sampler": "grid",
+            "trials": 5,
+            "epochs": 2,
+            "validation": 10_000,
+        }
+        return Workshop(bench, study_spec(**spec | changes))
+
+    return make
+
+
+def test_the_point_that_the_confirmation_chose_is_trained_again_on_all_rows(
+    workshop: Callable[..., Workshop],
+) -> None:
+    shop = workshop()
+    best = shop.study.summary().best
+    assert best is not None
+    assert best.params["learning_rate"] == LUCKY, "luck looks best"
+    selected = shop.select()
+    race, refit = shop.trained
+    assert (race.name, refit.name) == ("small-confirmation", "small-refit")
+    candidate = selected.candidate
+    assert candidate.study == selected.owner.name == refit.name
+    assert candidate.params["learning_rate"] == GOOD
+    assert (refit.validation, refit.epochs, refit.trials) == (0, race.epochs, 1)
+    assert candidate.validated is None
+    grounds = candidate.grounds
+    assert grounds is not None
+    assert grounds.refit
+    assert (grounds.study, grounds.confirmation) == ("small", race.name)
+    assert grounds.verdict is Verdict.BETTER
+    assert grounds.mean == pytest.approx(0.92, abs=0.002)
+    assert any("is better than the baseline: val_accuracy +0.0" in line for line in shop.said)
+    assert candidate.run_id == "small-refit-0"
+
+
+def test_what_is_there_is_not_trained_again(workshop: Callable[..., Workshop]) -> None:
+    shop = workshop()
+    first = shop.select().candidate
+    slots = len(shop.study.run_ids())
+    again = shop.select().candidate
+    assert again == first
+    assert [spec.name for spec in shop.trained[2:]] == ["small-refit"], "an ended one is only read"
+    assert len(shop.study.run_ids()) == slots
+    assert [each.name for each in find_refits(shop.study)] == ["small-refit"]
+
+
+def test_the_seed_of_a_refit_is_fixed_by_the_study_alone(
+    workshop: Callable[..., Workshop],
+) -> None:
+    shop = workshop()
+    shop.select(unconfirmed=True)
+    shop.select(point=1)
+    luck, other = shop.trained
+    assert (luck.name, other.name) == ("small-refit", "small-refit-2")
+    assert luck.baseline != other.baseline
+    assert luck.seed == other.seed != shop.spec.seed
+
+
+def test_a_skipped_confirmation_is_said_and_recorded(workshop: Callable[..., Workshop]) -> None:
+    shop = workshop()
+    selected = shop.select(unconfirmed=True)
+    assert selected.candidate.params["learning_rate"] == LUCKY
+    assert [spec.name for spec in shop.trained] == ["small-refit"]
+    grounds = selected.candidate.grounds
+    assert grounds is not None
+    assert (grounds.confirmation, grounds.verdict) == (None, None)
+    assert grounds.lines == ("not confirmed (--unconfirmed)",)
+    assert grounds.lines[0] in shop.said
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"confirmation": "off"}, "confirmation: off"),
+        ({"trials": 1, "sampler": "random", "seeds": 3}, "a single point"),
+        ({"validation": 0, "objective": "accuracy"}, "no validation images"),
+    ],
+)
+def test_what_is_off_or_cannot_be_confirmed_is_promoted_with_the_reason(
+    changes: dict[str, Any], why: str, workshop: Callable[..., Workshop]
+) -> None:
+    shop = workshop(**changes)
+    grounds = shop.select().candidate.grounds
+    assert grounds is not None
+    assert why in grounds.lines[0]
+    assert grounds.refit is bool(shop.spec.validation)
+    assert len(shop.trained) == bool(shop.spec.validation)
+
+
+def test_without_a_refit_the_median_training_of_the_race_is_taken(
+    workshop: Callable[..., Workshop],
+) -> None:
+    shop = workshop(promotion={"refit": False})
+    selected = shop.select()
+    assert [spec.name for spec in shop.trained] == ["small-confirmation"]
+    race = selected.owner
+    values = sorted(
+        row.value for row in race.trials.all() if row.params["learning_rate"] == GOOD and row.value
+    )
+    assert selected.candidate.value == values[(len(values) - 1) // 2]
+    assert selected.candidate.grounds is not None
+    assert not selected.candidate.grounds.refit
+
+
+def test_a_stated_trial_is_taken_as_it_was_trained(workshop: Callable[..., Workshop]) -> None:
+    shop = workshop()
+    selected = shop.select(trial=3)
+    assert shop.trained == []
+    assert (selected.candidate.study, selected.candidate.number) == ("small", 3)
+    grounds = selected.candidate.grounds
+    assert grounds is not None
+    assert grounds.lines == ("not confirmed (the trial was stated)",)
+
+
+def test_an_unfinished_study_is_not_confirmed(workshop: Callable[..., Workshop]) -> None:
+    shop = workshop(trials=4)
+    shop.bench.record(shop.spec.model_copy(update={"trials": 5}))
+    Catalog(shop.bench.database).resume(
+        shop.spec.model_copy(update={"trials": 5}), "study.yaml", (), ()
+    )
+    with pytest.raises(RefusedError, match=r"small has 1 trial to go.* --unconfirmed"):
+        shop.select()
+    assert shop.trained == []
+
+
+def test_a_confirmation_that_was_interrupted_promotes_nothing(
+    workshop: Callable[..., Workshop],
+) -> None:
+    shop = workshop()
+    with pytest.raises(RefusedError, match="the confirmation of small is not over; resume"):
+        select(shop.study, shop.spec, lambda _file: None, say=shop.said.append)
+    assert shop.select().candidate.study == "small-refit"
+
+
+def test_a_point_that_is_newer_than_the_confirmation_is_named(
+    workshop: Callable[..., Workshop],
+) -> None:
+    shop = workshop(trials=2, confirmation={"finalists": 1})
+    shop.select()
+    shop.spec = shop.spec.model_copy(update={"trials": 5})
+    Catalog(shop.bench.database).resume(shop.spec, "study.yaml", (), ())
+    shop.train_study(shop.spec)
+    best = shop.study.summary().best
+    assert best is not None
+    shop.select()
+    newer = f"point {best.point} is best now and newer than small-confirmation"
+    assert any(newer in line for line in shop.said) == (best.point > 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "why"),
+    [
+        ({"trial": 1, "point": 1}, UsageError, "--trial and --point exclude each other"),
+        ({"point": 9}, UsageError, "no training of a point 9 has completed"),
+        ({"trial": 9}, UsageError, "has no trial 9"),
+    ],
+)
+def test_what_cannot_be_selected_is_refused(
+    options: dict[str, int], error: type[Exception], why: str, workshop: Callable[..., Workshop]
+) -> None:
+    with pytest.raises(error, match=why):
+        workshop().select(**options)
+
+
+def test_a_race_and_a_refit_are_promoted_through_their_study(
+    workshop: Callable[..., Workshop],
+) -> None:
+    shop = workshop()
+    owner = shop.select().owner
+    race = shop.study.sibling(confirmation_of(shop.study, {}).spec.name)
+    assert race is not None
+    for each in (owner, race):
+        with pytest.raises(RefusedError, match="promote that: tuner promote best small"):
+            select(each, each.spec, shop.train, say=shop.said.append)

@@ -1,0 +1,242 @@
+"""Selects what is promoted: confirms the study's best points, and trains the chosen one again.
+
+A point is chosen by the study's confirmation, or where that is off or impossible by its mean. Then
+the point is trained on all rows, with a fixed seed and number of epochs (the refit). So what is
+registered is never the luckiest of many trainings.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tuner.errors import RefusedError, UsageError
+from tuner.promotion.candidate import Candidate, Grounds
+from tuner.promotion.nomination import nominate
+from tuner.search.ranking import PointSummary
+from tuner.spec.search_space import Scalar
+from tuner.spec.study_spec import StudySpec
+from tuner.study.confirmation.race_study import (
+    best_epochs,
+    confirmation_of,
+    find_confirmation,
+    forecast,
+    raced,
+)
+from tuner.study.confirmation.refit import refit_study
+from tuner.study.confirmation.report import ConfirmationReport, chosen_training, find_report
+from tuner.study.study import Study
+from tuner.study.study_file import StudyFile
+from tuner.study.summary import StudySummary
+from tuner.words import count
+
+Train = Callable[[StudyFile], object]
+"""Runs a study that follows from another one, to its end."""
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The training to promote."""
+
+    owner: Study
+    """The study that has it: the refit, the confirmation, or the study itself."""
+    candidate: Candidate
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A point of the study, and the training that represents it."""
+
+    grounds: Grounds
+    params: dict[str, Scalar]
+    epochs: int
+    """The epochs that a refit of the point is trained."""
+    owner: Study
+    trial: int
+
+
+def select(
+    study: Study,
+    terms: StudySpec,
+    train: Train,
+    *,
+    trial: int | None = None,
+    point: int | None = None,
+    unconfirmed: bool = False,
+    say: Say,
+) -> Selection:
+    """Selects the study's best point, or a stated point or trial.
+
+    Args:
+        study: the study.
+        terms: the study with the terms of this promotion, see `terms.terms`.
+        train: runs the confirmation and the refit.
+        trial: the number of a trial, which is taken as it was trained.
+        point: the number of a point.
+        unconfirmed: choose the best point by its mean, without a confirmation.
+        say: receives a line for each step.
+
+    Raises:
+        UsageError: there is no such point or trial, or both are stated.
+        RefusedError: nothing can be promoted, the study has trials to go, or the confirmation or
+            the refit has not ended; or it is a confirmation or a refit itself.
+        TunerError: as `train`.
+    """
+    if (origin := study.spec.origin) is not None:
+        raise RefusedError(
+            f"{study.name} trains points of {origin} again; promote that: tuner promote best "
+            f"{origin}"
+        )
+    if trial is not None and point is not None:
+        raise UsageError("--trial and --point exclude each other")
+    if trial is not None:
+        choice = _stated_trial(study, trial)
+    elif point is not None:
+        choice = _stated_point(study, point)
+    elif why := "--unconfirmed" if unconfirmed else _why_unconfirmed(study, terms):
+        choice = _by_mean(study, f"not confirmed ({why})")
+    else:
+        choice = _confirmed(study, train, say)
+    if trial is None and terms.promotion.refit and study.spec.validation:
+        choice = _refitted(study, choice, train, say)
+    candidate = nominate(choice.owner, choice.trial)
+    say(_described(candidate, choice.grounds))
+    for line in choice.grounds.lines:
+        say(line)
+    return Selection(choice.owner, candidate.model_copy(update={"grounds": choice.grounds}))
+
+
+def _stated_trial(study: Study, number: int) -> _Choice:
+    nominate(study, number)  # refuses what cannot be promoted
+    trial = next(each for each in study.summary().trials if each.number == number)
+    grounds = Grounds(
+        study=study.name, point=trial.point, lines=("not confirmed (the trial was stated)",)
+    )
+    return _Choice(grounds, trial.params, trial.epochs, study, number)
+
+
+def _stated_point(study: Study, point: int) -> _Choice:
+    found = next((each for each in study.summary().points if each.point == point), None)
+    if found is None:
+        raise UsageError(f"study {study.name!r}: no training of a point {point} has completed")
+    return _represented(study, found, "not confirmed (the point was stated)")
+
+
+def _by_mean(study: Study, why: str) -> _Choice:
+    return _represented(study, _best(study.summary()), why)
+
+
+def _represented(study: Study, point: PointSummary, why: str) -> _Choice:
+    """A point by its own trainings in the study."""
+    grounds = Grounds(
+        study=study.name,
+        point=point.point,
+        mean=point.mean,
+        std=point.std,
+        seeds=point.completed,
+        lines=(why,),
+    )
+    epochs = best_epochs(study, [point.point])
+    return _Choice(grounds, point.params, epochs, study, point.trial.number)
+
+
+def _why_unconfirmed(study: Study, terms: StudySpec) -> str:
+    """Returns why the study is promoted without a confirmation; empty if it needs one."""
+    if terms.confirmation is None:
+        return "confirmation: off"
+    if not study.spec.validation:
+        return "the study has no validation images"
+    if study.spec.trials == 1:
+        return "the study has a single point"
+    return ""
+
+
+def _confirmed(study: Study, train: Train, say: Say) -> _Choice:
+    """The point that the study's confirmation chose; begins or resumes one that is not over."""
+    chosen = chosen_training(study) or _after_race(study, train, say)
+    report = find_report(study)
+    if chosen is None or report is None:
+        raise RefusedError(
+            f"not promoted: the confirmation of {study.name} is not over; resume it with: "
+            f"tuner confirm {study.name}"
+        )
+    best = _best(study.summary())
+    if raced(best.params) not in [each.params for each in report.points]:
+        say(
+            f"point {best.point} is best now and newer than {report.study}, which does not count "
+            f"it; to confirm anew: tuner delete {report.study}"
+        )
+    race, trial = chosen
+    params = report.of(report.chosen).params
+    return _Choice(_grounds(study, report), params, race.spec.epochs, race, trial)
+
+
+def _after_race(study: Study, train: Train, say: Say) -> tuple[Study, int] | None:
+    """Runs the confirmation of a study to its end; see `chosen_training`."""
+    summary = study.summary()
+    _best(summary)
+    if not summary.done:
+        raise RefusedError(
+            f"{study.name} has {count(summary.slots - summary.ended, 'trial')} to go; run it to "
+            f"its end, or promote what is best so far: tuner promote best {study.name} "
+            "--unconfirmed"
+        )
+    is_new = find_confirmation(study) is None
+    file = confirmation_of(study, {})
+    say(
+        f"confirming {study.name}: its best points and its baseline are trained again with fresh "
+        "seeds; --unconfirmed skips that"
+    )
+    if is_new and (cost := forecast(study, file.spec)) is not None:
+        say(f"{file.spec.name}: {cost}")
+    train(file)
+    return chosen_training(study)
+
+
+def _grounds(study: Study, report: ConfirmationReport) -> Grounds:
+    chosen = report.of(report.chosen)
+    return Grounds(
+        study=study.name,
+        point=chosen.point,
+        confirmation=report.study,
+        verdict=report.verdict,
+        mean=chosen.mean,
+        std=chosen.std,
+        seeds=chosen.seeds,
+        lines=tuple(report.lines()),
+    )
+
+
+def _refitted(study: Study, choice: _Choice, train: Train, say: Say) -> _Choice:
+    """The refit of the chosen point, which is trained unless it has been."""
+    point = choice.grounds.point
+    file = refit_study(study, point, raced(choice.params), choice.epochs)
+    say(
+        f"training point {point} again on all rows of the training folder, "
+        f"{count(choice.epochs, 'epoch')}: {file.spec.name}"
+    )
+    train(file)
+    owner = study.sibling(file.spec.name)
+    assert owner is not None, "refit_study has created it"
+    grounds = choice.grounds.model_copy(update={"refit": True})
+    return replace(choice, owner=owner, trial=0, grounds=grounds)
+
+
+def _best(summary: StudySummary) -> PointSummary:
+    if summary.best is None:
+        raise RefusedError(f"no trial of {summary.study} has completed")
+    return summary.best
+
+
+def _described(candidate: Candidate, grounds: Grounds) -> str:
+    """Which training it is, and of which point."""
+    trial = (
+        f"trial {candidate.number} of {candidate.study}, {candidate.metric} {candidate.value:.4f}"
+    )
+    if grounds.refit:
+        return f"{trial}, is point {grounds.point} trained on all rows"
+    if grounds.std is not None:
+        return (
+            f"{trial}, is the median of {grounds.seeds} seeds of point {grounds.point} "
+            f"(mean {grounds.mean:.4f}, standard deviation {grounds.std:.4f})"
+        )
+    return f"{trial}, is promoted as it was trained"
