@@ -200,6 +200,7 @@ def study(dataset: Any, dry: bool) -> dict[str, Any]:
         "epochs": 2 if dry else 5,
         "workers": 1,
         "validation": 100 if dry else 10000,
+        "confirmation": "off",  # the time is limited
         "promotion": {
             "model": "digits-gpu-proof",
             "gates": {"test_accuracy": 0.2 if dry else 0.98, "latency_p95_ms": 50},

@@ -179,6 +179,7 @@ def promote(
             place,
             selected.owner.test_set_accesses,
             selected.owner.registrations,
+            twin=selected.twin,
             dry_run=dry_run,
             replace=replace,
             say=say,

@@ -32,8 +32,10 @@ trials: 3
 epochs: 3
 workers: 1
 validation: 40
+confirmation: off
 promotion:
   model: shapes
+  refit: false
   gates: {test_accuracy: 0.8, latency_p95_ms: 1000}
 """
 

@@ -127,10 +127,11 @@ def test_the_best_is_promoted_and_answers(finished: Workshop, tmp_path: Path) ->
     report = json.loads(finished.tuner("promote", "best", "--json").stdout)
     assert set(report) == {
         "promoted", "model", "version", "alias", "run_id", "metrics", "gates", "champion",
-        "reigning", "replace", "validation",
+        "reigning", "replace", "validation", "grounds",
     }  # fmt: skip
     assert report["validation"]["rows"] == 40
     assert report["champion"] is None
+    assert report["grounds"]["lines"] == ["not confirmed (confirmation: off)"]
     assert (report["promoted"], report["version"], report["alias"]) == (True, 1, "champion")
     assert [gate["passed"] for gate in report["gates"]] == [True, True]
     assert report["run_id"] == finished.shown()["best"]["trial"]["run_id"]

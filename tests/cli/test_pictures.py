@@ -20,7 +20,7 @@ precision: float32
 epochs: 6
 workers: 1
 validation: 16
-promotion: {gates: {test_accuracy: 0.7}}
+promotion: {refit: false, gates: {test_accuracy: 0.7}}
 """
 
 SCALING = """

@@ -25,7 +25,7 @@ NOT_REGISTERED = "has not registered this file with these tags"
 
 def promote(place: Place) -> None:
     """Trains a network, promotes it, and leaves a picture to ask it about."""
-    place.write_study("champion.yaml", name=STUDY, trials=1, epochs=1)
+    place.write_study("champion.yaml", name=STUDY, trials=1, epochs=1, promotion={"refit": False})
     for command in (("run-study", "champion.yaml"), ("promote", "best", STUDY)):
         process = place.start(HOME, command=command, engine="tensorflow")
         assert process.wait() == 0, place.said(HOME)[-2000:]

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ def run_promotion(
     registrations: Registrations,
     said: list[str],
 ) -> Promote:
-    def run(candidate: Candidate, **options: bool) -> PromotionReport:
+    def run(candidate: Candidate, **options: Any) -> PromotionReport:
         home = Home(tmp_path)
         return promote(candidate, settings, home, looks, registrations, say=said.append, **options)
 
@@ -203,6 +204,23 @@ def test_a_file_of_another_network_is_refused_before_the_test_set_is_opened(
         run_promotion(candidate)
     assert looks.all() == []
     assert candidate.promotion.model not in registered(settings)
+
+
+def test_a_refit_is_refused_whose_network_does_not_reproduce_the_training_before_it(
+    make_candidate: MakeCandidate,
+    run_promotion: Promote,
+    looks: TestSetAccesses,
+    unscaled_model_file: Path,
+    model_file: Path,
+) -> None:
+    refit = make_candidate(model_file).model_copy(update={"validated": None})
+    twin = make_candidate(unscaled_model_file, recorded=model_file)
+    with pytest.raises(ModelError, match=r"another network .* on the 300 validation rows it has"):
+        run_promotion(refit, twin=twin)
+    assert looks.all() == []
+    report = run_promotion(refit, twin=make_candidate(model_file), dry_run=True)
+    assert report.validation is not None
+    assert report.validation.passed
 
 
 def test_a_damaged_artifact_is_refused_before_the_test_set_is_opened(

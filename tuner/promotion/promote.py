@@ -37,6 +37,7 @@ def promote(
     accesses: TestSetAccesses,
     registrations: Registrations,
     *,
+    twin: Candidate | None = None,
     dry_run: bool = False,
     replace: bool = False,
     say: Say,
@@ -53,6 +54,8 @@ def promote(
         home: the state folder, for the model cache and the promotion lock.
         accesses: the record of accesses to the test set, written before each.
         registrations: the record of what the study has registered.
+        twin: a training of the same network with other rows, whose file is held against its
+            validation figures where the candidate has none.
         dry_run: stop after gates and comparison.
         replace: also replace a champion that is better or cannot be compared.
         say: receives a line for each step.
@@ -69,7 +72,8 @@ def promote(
     before, file = _fetched(candidate, settings, home, trial_write=not dry_run)
     start_keras(home.root, candidate.backend)
     kept = load_kept(candidate, file)
-    say(_reproduction_line(kept.reproduction))
+    reproduced = kept.reproduction or _reproduced(twin, settings, home)
+    say(_reproduction_line(reproduced))
     rows = HeldOut(candidate.dataset, accesses, candidate.number, "promote")
     with TemporaryDirectory() as folder:
         packed = pack(candidate, kept, Path(folder))
@@ -77,7 +81,7 @@ def promote(
         if before is not None and trial_sha256(before) != candidate.model_sha256:
             incumbent = _incumbent(settings, before, rows, home, say if replace else None)
         report = _judged(candidate, packed, rows, incumbent, say)
-        report = report.model_copy(update={"replace": replace, "validation": kept.reproduction})
+        report = report.model_copy(update={"replace": replace, "validation": reproduced})
         if dry_run or not report.passed:
             return report
         with exclusive(home.root / "promotion.lock"), connected(settings) as client:
@@ -102,6 +106,17 @@ def _fetched(
         return champion, fetch_kept(client, candidate, home.root)
 
 
+def _reproduced(
+    twin: Candidate | None, settings: TrackingSettings, home: Home
+) -> Reproduction | None:
+    """Holds the file of another training of the candidate's network against its figures."""
+    if twin is None:
+        return None
+    with connected(settings) as client:
+        file = fetch_kept(client, twin, home.root)
+    return load_kept(twin, file).reproduction
+
+
 def _reproduction_line(found: Reproduction | None) -> str:
     if found is None:
         return (
@@ -109,8 +124,8 @@ def _reproduction_line(found: Reproduction | None) -> str:
             "that was trained"
         )
     return (
-        f"its file gives the recorded validation figures: accuracy {found.accuracy:.4f}, "
-        f"loss {found.loss:.4f}"
+        "a file of this network gives the recorded validation figures: accuracy "
+        f"{found.accuracy:.4f}, loss {found.loss:.4f}"
     )
 
 

@@ -30,7 +30,10 @@ class PromotionReport(Frozen):
     replace: bool = False
     """Whether a better champion may be replaced too."""
     validation: Reproduction | None = None
-    """None if the study has no validation rows."""
+    """What its file reproduces, or of a refit the file of the training that represented its point.
+
+    None if there are no validation rows.
+    """
     evidence: Evidence | None = Field(default=None, exclude=True)
     """None if a gate failed before the test set was opened."""
 

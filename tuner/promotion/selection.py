@@ -40,6 +40,8 @@ class Selection:
     owner: Study
     """The study that has it: the refit, the confirmation, or the study itself."""
     candidate: Candidate
+    twin: Candidate | None = None
+    """Of a refit: a training of the same point that has validation figures to reproduce."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +98,14 @@ def select(
         choice = _by_mean(study, f"not confirmed ({why})")
     else:
         choice = _confirmed(study, train, say)
+    twin = None
     if trial is None and terms.promotion.refit and study.spec.validation:
+        twin = None if point is not None else nominate(choice.owner, choice.trial)  # it is kept
         choice = _refitted(study, choice, train, say)
     candidate = nominate(choice.owner, choice.trial)
     say(_described(candidate, choice.grounds))
-    for line in choice.grounds.lines:
-        say(line)
-    return Selection(choice.owner, candidate.model_copy(update={"grounds": choice.grounds}))
+    stated = candidate.model_copy(update={"grounds": choice.grounds})
+    return Selection(choice.owner, stated, twin)
 
 
 def _stated_trial(study: Study, number: int) -> _Choice:

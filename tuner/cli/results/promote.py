@@ -110,6 +110,8 @@ def _failures(report: "PromotionReport") -> Iterator[str]:
 
 
 def _print(report: "PromotionReport") -> None:
+    for line in report.grounds.lines if report.grounds else ():
+        typer.echo(line)
     if report.evidence is None:
         typer.echo("the test set was not opened")
     else:
