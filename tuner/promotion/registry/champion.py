@@ -127,6 +127,16 @@ def load_champion(settings: TrackingSettings, model_name: str, home: Home) -> Ch
     )
 
 
+def check_trusted(version: "ModelVersion", home: Home) -> None:
+    """Checks that tuner registered a version, and its study too if the database has it.
+
+    Raises:
+        ModelError: the version was not made by tuner, or its study has not registered it.
+    """
+    origin = f"models:/{version.name}/{version.version}"
+    _is_vouched_for(origin, _tags(version), digest(version.name, version.tags), home)
+
+
 def _is_vouched_for(origin: str, tags: _VersionTags, known_by: str, home: Home) -> bool:
     """Whether the study has registered the digest `known_by`; False without that study."""
     if find_study(home, tags.study, tags.study_uid) is None:

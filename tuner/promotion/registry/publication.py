@@ -7,7 +7,6 @@ trial finds the version that is there and continues with it.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,23 +14,22 @@ import numpy as np
 from tuner.datasets.store import read_arrays
 from tuner.errors import ModelError, RefusedError
 from tuner.inference.predictor import Predictor, given
-from tuner.models.model_file import check_hash, load_verified, sha256_of
+from tuner.models.model_file import load_verified, sha256_of
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.judging.kept_model import FetchedModel
+from tuner.promotion.registry.history import make_champion
 from tuner.promotion.registry.package import log_package, servable
 from tuner.promotion.registry.versions import (
     ALIAS,
     champion_version,
+    check_kept,
     create_version,
-    crown,
     digest,
     discard,
-    fetch,
     find_version,
     version_tags,
 )
 from tuner.storage.studies import Registrations
-from tuner.tracking.runs.attempt_run import MODEL_SHA256_TAG
 from tuner.training.rounding import distance, within_noise
 
 if TYPE_CHECKING:
@@ -121,11 +119,11 @@ def publish(
         client, candidate, packed, figures, registrations
     )
     try:
-        _check_kept(client, version)
+        check_kept(client, version)
     except ModelError:
         discard(client, version)
         raise
-    crown(client, version)
+    make_champion(client, version, "promote", _why(candidate))
     return int(version.version)
 
 
@@ -144,8 +142,5 @@ def _register(
     return create_version(client, candidate, model_id, tags)
 
 
-def _check_kept(client: "MlflowClient", version: "ModelVersion") -> None:
-    """Fetches the version's file from the registry, and compares its hash."""
-    origin = f"models:/{version.name}/{version.version}"
-    with TemporaryDirectory() as folder:
-        check_hash(fetch(client, version, Path(folder)), version.tags[MODEL_SHA256_TAG], origin)
+def _why(candidate: Candidate) -> str:
+    return "; ".join(candidate.grounds.lines) if candidate.grounds else ""

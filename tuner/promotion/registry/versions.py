@@ -9,9 +9,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from tuner.errors import ModelError, RefusedError
+from tuner.models.model_file import check_hash
 from tuner.promotion.candidate import Candidate, Grounds
 from tuner.promotion.registry.package import PACKED_FILE
 from tuner.storage.studies import Registrations
@@ -21,8 +23,11 @@ from tuner.tracking.runs.study_run import STUDY_UID_TAG
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+    from mlflow.exceptions import MlflowException
 
 ALIAS = "champion"
+PREVIOUS = "previous"
+"""The alias of the champion before."""
 PIXELS_TAG = "tuner.pixels"
 _TRIAL_SHA256_TAG = "tuner.trial.model.sha256"
 """The tag with the hash of the file that the registered one was made from."""
@@ -44,13 +49,18 @@ _READY_WITHIN_S = 120
 
 
 def champion_version(client: "MlflowClient", name: str) -> "ModelVersion | None":
-    """The version that the alias names; None if there is no such model or alias."""
+    """The champion of a model; None if there is no such model or no champion."""
+    return aliased_version(client, name, ALIAS)
+
+
+def aliased_version(client: "MlflowClient", name: str, alias: str) -> "ModelVersion | None":
+    """The version that an alias names; None if there is no such model or alias."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return client.get_model_version_by_alias(name, ALIAS)
+        return client.get_model_version_by_alias(name, alias)
     except MlflowException as error:
-        if _is_missing(error.error_code, error.message):
+        if is_missing(error):
             return None
         raise
 
@@ -199,6 +209,17 @@ def fetch(client: "MlflowClient", version: "ModelVersion", folder: Path) -> Path
     return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
 
 
+def check_kept(client: "MlflowClient", version: "ModelVersion") -> None:
+    """Fetches the version's file from the registry, and compares its hash.
+
+    Raises:
+        ModelError: the registry returns another file.
+    """
+    origin = f"models:/{version.name}/{version.version}"
+    with TemporaryDirectory() as folder:
+        check_hash(fetch(client, version, Path(folder)), version.tags[MODEL_SHA256_TAG], origin)
+
+
 def crown(client: "MlflowClient", version: "ModelVersion") -> None:
     """Moves the alias to a READY version and reads it back.
 
@@ -245,7 +266,10 @@ def _ensure_registered(client: "MlflowClient", name: str) -> None:
             raise
 
 
-def _is_missing(error_code: str, message: str) -> bool:
+def is_missing(error: "MlflowException") -> bool:
+    """Whether the registry lacks the model, version or alias that was asked for."""
     # MLflow calls a missing alias of an existing model an invalid parameter.
-    missing_alias = error_code == "INVALID_PARAMETER_VALUE" and "alias" in message.lower()
-    return error_code == "RESOURCE_DOES_NOT_EXIST" or missing_alias
+    missing_alias = (
+        error.error_code == "INVALID_PARAMETER_VALUE" and "alias" in error.message.lower()
+    )
+    return error.error_code == "RESOURCE_DOES_NOT_EXIST" or missing_alias

@@ -1,0 +1,186 @@
+"""The history of a registered model: who made which version the champion, when and why.
+
+Each act is one record, a tag of the registered model, written before the alias moves. So an act
+that was killed half-way can be read back, and the same command finishes it.
+"""
+
+import socket
+from typing import TYPE_CHECKING, Literal
+from uuid import uuid4
+
+from tuner.account import user
+from tuner.clock import now_ms
+from tuner.errors import ModelError, RefusedError, UsageError
+from tuner.files import exclusive
+from tuner.home import Home
+from tuner.promotion.registry.champion import check_trusted
+from tuner.promotion.registry.versions import (
+    ALIAS,
+    PREVIOUS,
+    aliased_version,
+    champion_version,
+    check_kept,
+    crown,
+    is_missing,
+)
+from tuner.spec.section import Frozen
+from tuner.tracking.mlflow.connection import connected
+from tuner.tracking.settings import TrackingSettings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+_ACT = "tuner.act."
+"""The beginning of the name of a record; the time and a random part follow."""
+
+
+class Act(Frozen):
+    """One move of the alias `champion`."""
+
+    at_ms: int
+    kind: Literal["promote", "rollback"]
+    version: int
+    """The version that became the champion."""
+    before: int | None
+    """The champion before; None if there was none."""
+    user: str
+    host: str
+    why: str
+
+    def repeats(self, other: "Act") -> bool:
+        """Whether it is the same move as another one, which was not completed."""
+        return (self.kind, self.version, self.before) == (other.kind, other.version, other.before)
+
+
+class PastAct(Act):
+    """An act, and what became of it."""
+
+    completed: bool
+    """Whether the alias moved. False if the process was killed before, or another one won."""
+
+
+def read_history(client: "MlflowClient", name: str) -> list[PastAct]:
+    """Every act on a registered model, the oldest first.
+
+    Versions that tuner promoted before it kept a history have none.
+
+    Raises:
+        UsageError: there is no such model.
+    """
+    champion = champion_version(client, name)
+    acts = _acts(client, name)
+    ends = [act.before for act in acts[1:]] + [int(champion.version) if champion else None]
+    return [
+        PastAct(**dict(act), completed=act.version == after)
+        for act, after in zip(acts, ends, strict=True)
+    ]
+
+
+def make_champion(
+    client: "MlflowClient", version: "ModelVersion", kind: Literal["promote", "rollback"], why: str
+) -> None:
+    """Records the act, keeps the champion of before as `previous`, and moves the alias.
+
+    The caller holds the promotion lock and has checked the version. Nothing is recorded if the
+    version is the champion already, or if the same act was recorded and not completed.
+
+    Raises:
+        ModelError, RefusedError: see `versions.crown`.
+    """
+    now = champion_version(client, version.name)
+    before = None if now is None else int(now.version)
+    if before != int(version.version):
+        act = Act(
+            at_ms=now_ms(),
+            kind=kind,
+            version=int(version.version),
+            before=before,
+            user=user(),
+            host=socket.gethostname(),
+            why=why,
+        )
+        if not any(act.repeats(last) for last in _acts(client, version.name)[-1:]):
+            key = f"{_ACT}{act.at_ms:013d}.{uuid4().hex[:8]}"
+            client.set_registered_model_tag(version.name, key, act.model_dump_json())
+        if before is not None:
+            client.set_registered_model_alias(version.name, PREVIOUS, str(before))
+    crown(client, version)
+
+
+def rollback(
+    settings: TrackingSettings, name: str, home: Home, *, to: int | None = None, why: str = ""
+) -> PastAct | None:
+    """Makes an earlier version the champion again, without a test.
+
+    Args:
+        settings: the MLflow that has the registry.
+        name: the registered model.
+        home: the state folder, for the promotion lock and the study's record of the version.
+        to: the version; by default the champion before this one. A rollback that was killed is
+            finished first.
+        why: the reason, for the record.
+
+    Returns:
+        The act; None if the version was the champion already.
+
+    Raises:
+        UsageError: there is no such model or version.
+        RefusedError: nothing was promoted, or there was no champion before.
+        ModelError: the version is not READY, was not registered by its study, or the registry
+            returns another file.
+    """
+    with exclusive(home.root / "promotion.lock"), connected(settings) as client:
+        now = champion_version(client, name)
+        if now is None:
+            raise RefusedError(f"{name}@{ALIAS}: nothing promoted yet")
+        version = _target(client, now, to)
+        if version.version == now.version:
+            return None
+        if version.status != "READY":
+            raise ModelError(
+                f"models:/{name}/{version.version}: must be READY, got {version.status}"
+            )
+        check_trusted(version, home)
+        check_kept(client, version)
+        make_champion(client, version, "rollback", why)
+        return read_history(client, name)[-1]
+
+
+def _target(client: "MlflowClient", now: "ModelVersion", to: int | None) -> "ModelVersion":
+    """The version to roll back to: the stated one, that of a killed rollback, or the previous."""
+    if to is not None:
+        return _version(client, now.name, to)
+    for last in read_history(client, now.name)[-1:]:
+        if last.kind == "rollback" and not last.completed and last.before == int(now.version):
+            return _version(client, now.name, last.version)
+    previous = aliased_version(client, now.name, PREVIOUS)
+    if previous is None:
+        raise RefusedError(
+            f"{now.name}@{PREVIOUS}: there was no champion before version {now.version}; state a "
+            "version with --to"
+        )
+    return previous
+
+
+def _version(client: "MlflowClient", name: str, version: int) -> "ModelVersion":
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version(name, str(version))
+    except MlflowException as error:
+        if not is_missing(error):
+            raise
+        raise UsageError(f"{name} has no version {version}") from error
+
+
+def _acts(client: "MlflowClient", name: str) -> list[Act]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        tags = client.get_registered_model(name).tags
+    except MlflowException as error:
+        if not is_missing(error):
+            raise
+        raise UsageError(f"no registered model is called {name!r}") from error
+    return [Act.model_validate_json(tags[key]) for key in sorted(tags) if key.startswith(_ACT)]
