@@ -21,7 +21,16 @@ from griffe import (
     Parser,
 )
 
-FUNCTIONS = ("run_study", "load_study", "promote", "evaluate")
+FUNCTIONS = (
+    "run_study",
+    "load_study",
+    "confirm",
+    "promote",
+    "evaluate",
+    "registered_models",
+    "promotion_history",
+    "rollback",
+)
 CLASSES = {
     "Study": None,
     "StudySummary": None,

@@ -17,11 +17,22 @@ from tuner.tracking.settings import TrackingSettings
 from tuner.training.plan import Evaluation
 
 if TYPE_CHECKING:
+    from tuner.promotion.registry.history import PastAct
+    from tuner.promotion.registry.registered import Model
     from tuner.promotion.report import PromotionReport
     from tuner.study.confirmation.report import ConfirmationReport
     from tuner.study.study_file import StudyFile
 
-__all__ = ["confirm", "evaluate", "load_study", "promote", "run_study"]
+__all__ = [
+    "confirm",
+    "evaluate",
+    "load_study",
+    "promote",
+    "promotion_history",
+    "registered_models",
+    "rollback",
+    "run_study",
+]
 
 
 def run_study(
@@ -230,3 +241,65 @@ def evaluate(
         tracking = TrackingSettings.from_environment(place.root)
         evaluate_trials(opened, numbers, tracking, place, hear)
     return found
+
+
+def registered_models(*, home: Home | None = None) -> "list[Model]":
+    """Returns the registered models that tuner made, with their versions, by name.
+
+    Args:
+        home: the home folder; by default `TUNER_HOME`, or else `.tuner`.
+
+    Raises:
+        UnavailableError: MLflow does not answer.
+    """
+    from tuner.promotion.registry.registered import registered_models as read
+    from tuner.tracking.mlflow.connection import connected
+
+    place = home or Home.from_environment()
+    with connected(TrackingSettings.from_environment(place.root)) as client:
+        return list(read(client))
+
+
+def promotion_history(model: str, *, home: Home | None = None) -> "list[PastAct]":
+    """Returns who made which version of a registered model the champion, the oldest act first.
+
+    Args:
+        model: the registered model's name.
+        home: the home folder; by default `TUNER_HOME`, or else `.tuner`.
+
+    Raises:
+        UsageError: there is no such model.
+        UnavailableError: MLflow does not answer.
+    """
+    from tuner.promotion.registry.history import read_history
+    from tuner.tracking.mlflow.connection import connected
+
+    place = home or Home.from_environment()
+    with connected(TrackingSettings.from_environment(place.root)) as client:
+        return read_history(client, model)
+
+
+def rollback(
+    model: str, *, to: int | None = None, why: str = "", home: Home | None = None
+) -> "PastAct | None":
+    """Makes an earlier version of a registered model the champion again. Opens no test set.
+
+    Args:
+        model: the registered model's name.
+        to: the version; by default the champion before this one.
+        why: the reason, for the record.
+        home: the home folder; by default `TUNER_HOME`, or else `.tuner`.
+
+    Returns:
+        The record of the act; None if the version was the champion already.
+
+    Raises:
+        UsageError: there is no such model or version.
+        RefusedError: nothing was promoted, or there was no champion before.
+        ModelError: the version's file or tags are not those that its study registered.
+        UnavailableError: MLflow or the database does not answer.
+    """
+    from tuner.promotion.registry.history import rollback as roll_back
+
+    place = home or Home.from_environment()
+    return roll_back(TrackingSettings.from_environment(place.root), model, place, to=to, why=why)

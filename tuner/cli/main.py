@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from tuner.cli.catalogue import datasets, models, schema
-from tuner.cli.results import evaluate, predict, promote, show, studies
+from tuner.cli.results import evaluate, predict, promote, registry, show, studies
 from tuner.cli.running import confirm, enqueue, pause, run_study, stop, watch, worker
 from tuner.cli.upkeep import db, delete, doctor, sync, ui
 from tuner.errors import ExitCode, TunerError, masked, os_error_message
@@ -47,6 +47,7 @@ app.command("sync")(sync.sync)
 app.command("doctor")(doctor.doctor)
 app.command("ui")(ui.ui)
 app.add_typer(db.db, name="db")
+app.add_typer(registry.registry, name="registry")
 app.command("datasets")(datasets.datasets)
 app.command("models")(models.models)
 app.command("schema")(schema.schema)

@@ -1,0 +1,151 @@
+"""The history of a registered model: records of acts, rollback, and acts that were killed."""
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tuner.account import user
+from tuner.errors import ModelError, RefusedError, UsageError
+from tuner.home import Home
+from tuner.promotion.candidate import Candidate, Grounds
+from tuner.promotion.registry import history
+from tuner.promotion.registry.history import PastAct, make_champion, read_history, rollback
+from tuner.promotion.registry.registered import registered_models
+from tuner.promotion.registry.versions import champion_version
+from tuner.tracking.mlflow.connection import connected
+from tuner.tracking.settings import TrackingSettings
+
+pytestmark = [
+    # Keras reads TensorFlow's variables in a way that NumPy 2 deprecates.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    # MLflow's model registry reads its tables in a way that SQLAlchemy 2.1 deprecates.
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
+]
+
+WHY = "point 4 is better than the baseline"
+
+
+@pytest.fixture
+def two(
+    make_candidate: Callable[..., Candidate],
+    publish_candidate: Callable[..., int],
+    model_file: Path,
+) -> Candidate:
+    """A registered model with two versions; the second is the champion."""
+    first = make_candidate(model_file)
+    grounds = Grounds(study=first.study, point=4, lines=(WHY,))
+    publish_candidate(first.model_copy(update={"grounds": grounds}), model_file)
+    second = make_candidate(model_file, number=5)
+    publish_candidate(second, model_file)
+    return second
+
+
+def acts(settings: TrackingSettings, name: str) -> list[PastAct]:
+    with connected(settings) as client:
+        return read_history(client, name)
+
+
+def champion(settings: TrackingSettings, name: str) -> int:
+    with connected(settings) as client:
+        version = champion_version(client, name)
+    assert version is not None
+    return int(version.version)
+
+
+def test_each_promotion_is_one_record(settings: TrackingSettings, two: Candidate) -> None:
+    name = two.promotion.model
+    first, second = acts(settings, name)
+    assert (first.kind, first.version, first.before, first.why) == ("promote", 1, None, WHY)
+    assert (second.version, second.before) == (2, 1)
+    assert {(act.user, act.host) for act in (first, second)} == {(user(), socket.gethostname())}
+    assert first.completed
+    assert second.completed
+    with connected(settings) as client:
+        (model,) = (each for each in registered_models(client) if each.name == name)
+    assert (model.champion, model.previous) == (2, 1)
+    assert [each.version for each in model.versions] == [2, 1]
+    oldest = model.version(1)
+    assert oldest is not None
+    assert (oldest.study, oldest.trial, oldest.test_accuracy) == (two.study, "3", 0.9)
+    assert oldest.verdict == WHY
+
+
+def test_a_rollback_returns_to_the_champion_before_and_forth(
+    settings: TrackingSettings, two: Candidate, tmp_path: Path
+) -> None:
+    name, home = two.promotion.model, Home(tmp_path)
+    act = rollback(settings, name, home, why="worse in the shop")
+    assert act is not None
+    assert (act.kind, act.version, act.before, act.completed) == ("rollback", 1, 2, True)
+    assert champion(settings, name) == 1
+    assert acts(settings, name)[-1].why == "worse in the shop"
+    assert rollback(settings, name, home, to=1) is None, "it is the champion already"
+    rollback(settings, name, home)
+    assert champion(settings, name) == 2
+    assert [act.version for act in acts(settings, name)] == [1, 2, 1, 2]
+
+
+def test_a_rollback_that_was_killed_is_finished_and_not_turned_back(
+    settings: TrackingSettings,
+    two: Candidate,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name, home = two.promotion.model, Home(tmp_path)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+        patched.setattr(history, "crown", killed)
+        rollback(settings, name, home)
+    assert champion(settings, name) == 2
+    assert [act.completed for act in acts(settings, name)] == [True, True, False]
+    rollback(settings, name, home)
+    assert champion(settings, name) == 1
+    assert [act.completed for act in acts(settings, name)] == [True, True, True]
+
+
+def test_a_promotion_that_was_killed_at_its_alias_is_recorded_once(
+    settings: TrackingSettings, two: Candidate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = two.promotion.model
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with connected(settings) as client:
+        first = client.get_model_version(name, "1")
+        with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+            patched.setattr(history, "crown", killed)
+            make_champion(client, first, "promote", WHY)
+        make_champion(client, first, "promote", WHY)
+    assert [act.version for act in acts(settings, name)] == [1, 2, 1]
+
+
+def test_what_cannot_be_rolled_back_is_refused(
+    settings: TrackingSettings,
+    make_candidate: Callable[..., Candidate],
+    publish_candidate: Callable[..., int],
+    model_file: Path,
+    tmp_path: Path,
+) -> None:
+    only, home = make_candidate(model_file), Home(tmp_path)
+    name = only.promotion.model
+    with pytest.raises(RefusedError, match="nothing promoted yet"):
+        rollback(settings, name, home)
+    with pytest.raises(UsageError, match="no registered model is called"):
+        acts(settings, name)
+    publish_candidate(only, model_file)
+    with pytest.raises(RefusedError, match="there was no champion before version 1"):
+        rollback(settings, name, home)
+    with pytest.raises(UsageError, match="has no version 7"):
+        rollback(settings, name, home, to=7)
+    with connected(settings) as client:
+        client.create_model_version(name, source="models:/m-0", run_id=only.run_id)
+    with pytest.raises(ModelError, match="was not registered by `tuner promote`"):
+        rollback(settings, name, home, to=2)
+    assert champion(settings, name) == 1

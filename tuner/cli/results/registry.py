@@ -1,0 +1,129 @@
+"""`tuner registry`: lists registered models, shows their history, and rolls one back."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tuner.cli.terminal.options import AsJson
+from tuner.cli.terminal.terminal_tables import local_time, print_table, score
+
+if TYPE_CHECKING:
+    from tuner.promotion.registry.registered import Model, Version
+
+registry = typer.Typer(no_args_is_help=True, help="Show and roll back registered models.")
+
+ModelName = Annotated[str, typer.Argument(metavar="NAME", help="The registered model's name.")]
+
+
+@registry.command("list")
+def list_models(as_json: AsJson = False) -> None:
+    """List the models that tuner registered, with their champions."""
+    from tuner.api import registered_models
+
+    models = registered_models()
+    if as_json:
+        typer.echo(json.dumps([each.model_dump(mode="json") for each in models], indent=2))
+        return
+    if not models:
+        typer.echo("nothing promoted yet: run tuner promote best", err=True)
+        return
+    print_table(
+        ["model", "versions", "champion", "test accuracy", "study", "previous"],
+        [_row(each) for each in models],
+    )
+
+
+@registry.command()
+def show(name: ModelName, as_json: AsJson = False) -> None:
+    """Show the versions of a model."""
+    from tuner.api import registered_models
+    from tuner.errors import UsageError, unknown
+
+    models = {each.name: each for each in registered_models()}
+    if name not in models:
+        raise UsageError(unknown("registered model", name, models))
+    model = models[name]
+    if as_json:
+        typer.echo(model.model_dump_json(indent=2))
+        return
+    print_table(
+        ["version", "", "registered", "study", "trial", "test accuracy", "MLflow run"],
+        [_version_row(model, each) for each in model.versions],
+    )
+    champion = model.version(model.champion)
+    if champion is not None and champion.verdict:
+        typer.echo(f"version {champion.version}: {champion.verdict}")
+
+
+@registry.command()
+def history(name: ModelName, as_json: AsJson = False) -> None:
+    """Show who made which version the champion, when and why, the newest last."""
+    from tuner.api import promotion_history
+
+    acts = promotion_history(name)
+    if as_json:
+        typer.echo(json.dumps([each.model_dump(mode="json") for each in acts], indent=2))
+        return
+    if not acts:
+        typer.echo(f"{name} has no record: an earlier version of tuner promoted it", err=True)
+        return
+    rows = [
+        (
+            local_time(act.at_ms),
+            act.kind if act.completed else f"{act.kind}, not completed",
+            str(act.version),
+            "-" if act.before is None else str(act.before),
+            f"{act.user}@{act.host}",
+            act.why or "-",
+        )
+        for act in acts
+    ]
+    print_table(["when", "act", "version", "before", "who", "why"], rows)
+
+
+@registry.command()
+def rollback(
+    name: ModelName,
+    to: Annotated[
+        int | None, typer.Option(metavar="VERSION", help="By default the champion before.")
+    ] = None,
+    why: Annotated[str, typer.Option(help="The reason, for the record.")] = "",
+) -> None:
+    """Make an earlier version the champion again. Opens no test set."""
+    from tuner.api import rollback as roll_back
+
+    act = roll_back(name, to=to, why=why)
+    if act is None:
+        typer.echo(f"{name} version {to} is the champion already", err=True)
+    else:
+        typer.echo(f"{name} version {act.version} is now @champion, version {act.before} @previous")
+
+
+def _row(model: "Model") -> tuple[str, ...]:
+    champion = model.version(model.champion)
+    return (
+        model.name,
+        str(len(model.versions)),
+        _shown(model.champion),
+        score(champion.test_accuracy if champion else None),
+        champion.study if champion else "-",
+        _shown(model.previous),
+    )
+
+
+def _version_row(model: "Model", version: "Version") -> tuple[str, ...]:
+    aliases = {model.champion: "champion", model.previous: "previous"}
+    return (
+        str(version.version),
+        aliases.get(version.version, "" if version.status == "READY" else version.status),
+        local_time(version.created_ms),
+        version.study,
+        version.trial,
+        score(version.test_accuracy),
+        version.run_id,
+    )
+
+
+def _shown(number: int | None) -> str:
+    return "-" if number is None else str(number)
