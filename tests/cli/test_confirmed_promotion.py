@@ -69,7 +69,9 @@ def test_a_promotion_that_is_killed_in_its_race_resumes_and_registers_the_refit(
     assert version.tags["tuner.chosen.study"] == "confirmed"
     assert version.tags["tuner.chosen.by"] == "confirmed-confirmation"
     assert version.tags["tuner.verdict"] == "; ".join(grounds["lines"])
-    assert "Point 1 of study confirmed, trained again on all training rows" in version.description
+    assert "point 1 of study confirmed" in version.description
+    page = next(studied.folder.glob(".tuner/mlartifacts/**/promotion/card.html")).read_text()
+    assert "is better than the baseline" in page
     run = client.get_run(version.run_id)
     assert run.data.params["learning_rate"] == "0.001"
     assert run.data.metrics["test_accuracy"] == report["metrics"]["test_accuracy"]

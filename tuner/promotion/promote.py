@@ -15,6 +15,7 @@ from tuner.promotion.judging.comparison import Incumbent, find_incumbent
 from tuner.promotion.judging.evidence import HeldOut, complete, prepare
 from tuner.promotion.judging.kept_model import fetch_kept, load_kept
 from tuner.promotion.judging.reproduction import Reproduction
+from tuner.promotion.registry.card import short_card
 from tuner.promotion.registry.publication import PackedModel, check_unmoved, pack, publish
 from tuner.promotion.registry.record import check_recordable, record_evidence
 from tuner.promotion.registry.versions import ALIAS, champion_version, check_name, trial_sha256
@@ -88,7 +89,14 @@ def promote(
             check_unmoved(client, candidate, before)
             say("recording the evidence and registering the model")
             record_evidence(client, candidate, report)
-            version = publish(client, candidate, packed, report.metrics, registrations)
+            version = publish(
+                client,
+                candidate,
+                packed,
+                report.metrics,
+                registrations,
+                short_card(candidate, report),
+            )
     reigning = before is not None and int(before.version) == version
     say(f"{report.model} version {version} {'stays' if reigning else 'is now'} the champion")
     update = {"promoted": True, "version": version, "alias": ALIAS, "reigning": reigning}

@@ -100,10 +100,12 @@ def publish(
     packed: PackedModel,
     figures: Mapping[str, float],
     registrations: Registrations,
+    description: str = "",
 ) -> int:
     """Registers the packed model, or finds its version, and moves the alias to it.
 
-    The caller holds the promotion lock. The version's tags have the `figures`. The tags that a
+    The caller holds the promotion lock. A new version's tags have the `figures`, and the
+    `description` is in Markdown. The tags that a
     prediction depends on are written into `registrations` before the registry has them; a version
     that is not there does not count.
 
@@ -116,7 +118,7 @@ def publish(
         RefusedError: another machine moved the alias at the same moment.
     """
     version = find_version(client, candidate, registrations) or _register(
-        client, candidate, packed, figures, registrations
+        client, candidate, packed, figures, registrations, description
     )
     try:
         check_kept(client, version)
@@ -133,13 +135,14 @@ def _register(
     packed: PackedModel,
     figures: Mapping[str, float],
     registrations: Registrations,
+    description: str,
 ) -> "ModelVersion":
     name, classes = candidate.promotion.model, len(candidate.dataset.classes)
     example = given(read_arrays(candidate.dataset.train)[0][:1], "bytes").round().astype(np.uint8)
     model_id = log_package(client, candidate.run_id, name, packed.file, example, classes)
     tags = version_tags(candidate, figures, packed.sha256)
     registrations.add(digest(name, tags))
-    return create_version(client, candidate, model_id, tags)
+    return create_version(client, candidate, model_id, tags, description)
 
 
 def _why(candidate: Candidate) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tuner.clock import now_ms
 from tuner.errors import RefusedError
 from tuner.promotion.candidate import Candidate
+from tuner.promotion.registry.card import as_html, model_card
 from tuner.promotion.report import PromotionReport
 from tuner.tracking.runs.figures import ConfusionFigure
 
@@ -113,4 +114,8 @@ def _write(folder: Path, candidate: Candidate, report: PromotionReport) -> None:
     (folder / "evidence.json").write_text(json.dumps(document, indent=2))
     title = f"{candidate.study}, trial {candidate.number}"
     confusion = ConfusionFigure(report.evidence.test, title, rows="test")
-    (folder / "confusion_matrix.png").write_bytes(confusion.png())
+    picture = confusion.png()
+    (folder / "confusion_matrix.png").write_bytes(picture)
+    card = model_card(candidate, report)
+    (folder / "card.md").write_text(card)
+    (folder / "card.html").write_text(as_html(card, candidate.promotion.model, picture))

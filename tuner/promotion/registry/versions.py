@@ -116,7 +116,11 @@ def digest(model: str, tags: Mapping[str, str]) -> str:
 
 
 def create_version(
-    client: "MlflowClient", candidate: Candidate, model_id: str, tags: Mapping[str, str]
+    client: "MlflowClient",
+    candidate: Candidate,
+    model_id: str,
+    tags: Mapping[str, str],
+    description: str = "",
 ) -> "ModelVersion":
     """Registers a logged model as a new version and waits until it is READY."""
     name = candidate.promotion.model
@@ -127,26 +131,10 @@ def create_version(
         run_id=candidate.run_id,
         tags=dict(tags),
         model_id=model_id,
-        description=_description(candidate),
+        description=description,
         await_creation_for=_READY_WITHIN_S,
     )
     return client.get_model_version(name, version.version)
-
-
-def _description(candidate: Candidate) -> str:
-    """What the version is, in sentences: its training, what it takes, and why it was chosen."""
-    trained = [f"Trial {candidate.number} of study {candidate.study}."]
-    grounds = candidate.grounds
-    if grounds is not None:
-        how = "trained again on all training rows" if grounds.refit else "as it was trained"
-        trained = [
-            f"Point {grounds.point} of study {grounds.study}, {how}: trial {candidate.number} of "
-            f"{candidate.study}.",
-            *(f"{line[:1].upper()}{line[1:]}." for line in grounds.lines),
-        ]
-    return " ".join(
-        [*trained, "Takes pixels from 0 to 255 as they are, gives class probabilities."]
-    )
 
 
 def version_tags(candidate: Candidate, results: Mapping[str, float], sha256: str) -> dict[str, str]:

@@ -1,0 +1,103 @@
+"""The model card: what it tells, in Markdown and as a page."""
+
+import numpy as np
+import pytest
+
+from tuner.datasets.store import DatasetInfo
+from tuner.inference.latency import Latency
+from tuner.promotion.candidate import Candidate, Grounds
+from tuner.promotion.gates import GateResult
+from tuner.promotion.judging.evidence import Evidence
+from tuner.promotion.registry.card import LONGEST, as_html, model_card, short_card
+from tuner.promotion.report import PromotionReport
+from tuner.search.race import Verdict
+from tuner.spec.study_spec import Promotion
+from tuner.training.plan import ModelPlan
+from tuner.training.scores import evaluate_predictions
+
+LINE = "point 4 is better than the baseline: val_accuracy +0.0030"
+
+
+def candidate(dataset: DatasetInfo) -> Candidate:
+    return Candidate(
+        study="sweep-refit",
+        study_uid="5a" * 16,
+        number=0,
+        run_id="a" * 32,
+        params={"learning_rate": 0.002},
+        model=ModelPlan(name="paper-cnn"),
+        backend="tensorflow",
+        metric="accuracy",
+        value=0.9,
+        validated=None,
+        model_sha256="b" * 64,
+        train_time_s=1.0,
+        dataset=dataset,
+        promotion=Promotion(model="digits"),
+        grounds=Grounds(study="sweep", point=4, verdict=Verdict.BETTER, refit=True, lines=(LINE,)),
+    )
+
+
+def report(classes: tuple[str, ...]) -> PromotionReport:
+    """Of a model that takes every third image of the last class for the first class."""
+    labels = np.arange(30 * len(classes)) % len(classes)
+    answers = np.eye(len(classes), dtype=np.float32)[labels]
+    wrong = np.flatnonzero(labels == len(classes) - 1)[::3]
+    answers[wrong] = np.eye(len(classes), dtype=np.float32)[0]
+    evidence = Evidence(
+        train_accuracy=0.99,
+        latency=Latency(p50_ms=0.2, p95_ms=0.31, p99_ms=0.5, calls=1000),
+        train_time_s=1.0,
+        test=evaluate_predictions(answers, labels, classes),
+        test_count=len(labels),
+    )
+    gates = (GateResult(name="test_accuracy", passed=True, value=0.96, limit=0.9),)
+    return PromotionReport(
+        model="digits", run_id="a" * 32, metrics={}, gates=gates, evidence=evidence
+    )
+
+
+def test_a_card_says_what_was_trained_why_and_how_good_it_is(digits: DatasetInfo) -> None:
+    card = model_card(candidate(digits), report(digits.classes))
+    assert card.startswith("# digits\n")
+    for part in (
+        "point 4 of study sweep, trial 0 of sweep-refit",
+        "those for validation too (refit)",
+        "`learning_rate=0.002`",
+        digits.digest,
+        f"- {LINE}",
+        "Accuracy **0.9667** (95% interval 0.93",
+        "| test_accuracy | 0.96 | 0.9 |",
+        "| 9 | 1.0000 | 0.6667 | 0.8000 | 30 |",
+        "The class it finds least often is 9: recall 0.6667",
+        "Most often confused: 9 taken for 0 (10)",
+        'mlflow.keras.load_model("models:/digits@champion")',
+    ):
+        assert part in card
+
+
+def test_a_page_has_tables_and_the_picture_and_fetches_nothing(digits: DatasetInfo) -> None:
+    card = model_card(candidate(digits), report(digits.classes))
+    page = as_html(card, "digits", b"\x89PNG picture")
+    assert "<td>0.6667</td>" in page
+    assert 'src="data:image/png;base64,' in page
+    assert "http" not in page.replace(digits.source, "")
+
+
+@pytest.mark.parametrize("name", ["a|b", "*bold*", "<script>x</script>", "[x](y)", "# x"])
+def test_names_of_a_users_own_are_shown_as_they_are(name: str, digits: DatasetInfo) -> None:
+    classes = (name, *digits.classes[1:])
+    named = candidate(digits.model_copy(update={"classes": classes}))
+    page = as_html(model_card(named, report(classes)), name, b"")
+    shown = name.replace("<", "&lt;").replace(">", "&gt;")
+    assert f"<td>{shown}</td>" in page
+
+
+def test_a_card_of_many_classes_fits_into_a_description(digits: DatasetInfo) -> None:
+    classes = tuple(f"class {number}" for number in range(200))
+    many = candidate(digits.model_copy(update={"classes": classes}))
+    assert len(model_card(many, report(classes))) > LONGEST
+    short = short_card(many, report(classes))
+    assert len(short) <= LONGEST
+    assert "How to load it" in short
+    assert LINE in short

@@ -1,0 +1,183 @@
+"""The model card: what a registered model is, why it was chosen, how good it is, how to load it."""
+
+import base64
+import re
+from collections.abc import Iterator, Sequence
+
+from tuner.promotion.candidate import Candidate
+from tuner.promotion.judging.evidence import Evidence
+from tuner.promotion.registry.versions import ALIAS
+from tuner.promotion.report import PromotionReport
+from tuner.training.plan import ClassScores, Evaluation
+
+LONGEST = 5000
+"""The longest description of a version that MLflow's registry stores."""
+_MOST_PAIRS = 3
+_MARKUP = re.compile(r"[\\`*\[\]<>|#]|(?<!\w)_|_(?!\w)")
+"""The signs that Markdown would not show as they are; it does an underscore inside a word."""
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem;"
+    "color-scheme:light dark}table{border-collapse:collapse}td,th{padding:.2rem .8rem;"
+    "border-bottom:1px solid #8884;text-align:left}code,pre{font-family:ui-monospace,monospace}"
+    "pre{padding:.8rem;border:1px solid #8884;overflow-x:auto}img{max-width:100%}"
+)
+
+
+def model_card(candidate: Candidate, report: PromotionReport) -> str:
+    """Returns the card as Markdown. It has no picture."""
+    evidence = _evidence(report)
+    blocks = [*_head(candidate), *_quality(evidence, report), *_per_class(evidence.test)]
+    return "\n".join([*blocks, *_limits(candidate, evidence), *_loading(candidate)])
+
+
+def short_card(candidate: Candidate, report: PromotionReport) -> str:
+    """Returns the card without its longest table if it would not fit into a description."""
+    card = model_card(candidate, report)
+    if len(card) <= LONGEST:
+        return card
+    evidence = _evidence(report)
+    blocks = [*_head(candidate), *_quality(evidence, report), *_limits(candidate, evidence)]
+    return "\n".join([*blocks, *_loading(candidate)])[:LONGEST]
+
+
+def as_html(card: str, title: str, confusion_matrix: bytes) -> str:
+    """Returns a card as one self-contained page.
+
+    Args:
+        card: the Markdown.
+        title: the page's title.
+        confusion_matrix: a PNG of the confusion matrix on the test set.
+    """
+    from html import escape
+
+    from markdown_it import MarkdownIt
+
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(card)
+    picture = base64.b64encode(confusion_matrix).decode()
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}'
+        f"</title><style>{_STYLE}</style></head><body>{body}"
+        '<h2>Confusion matrix</h2><img alt="Confusion matrix on the test set" '
+        f'src="data:image/png;base64,{picture}"></body></html>\n'
+    )
+
+
+def _evidence(report: PromotionReport) -> Evidence:
+    assert report.evidence is not None, "a card is written once the test set was opened"
+    return report.evidence
+
+
+def _head(candidate: Candidate) -> Iterator[str]:
+    grounds, data = candidate.grounds, candidate.dataset
+    yield f"# {_text(candidate.promotion.model)}"
+    yield ""
+    height, width, channels = data.image_shape
+    yield (
+        f"Classifies images of {height} x {width} pixels with {channels} channel"
+        f"{'s' * (channels > 1)} into {len(data.classes)} classes: "
+        f"{_text(', '.join(data.classes))}."
+    )
+    yield ""
+    yield "## Training"
+    yield ""
+    trained = f"trial {candidate.number} of {candidate.study}"
+    if grounds is not None:
+        trained = f"point {grounds.point} of study {grounds.study}, {trained}"
+    yield f"- Trained as {_text(trained)}."
+    if grounds is not None and grounds.refit:
+        yield "- Trained again on all training images, those for validation too (refit)."
+    yield f"- Network: `{candidate.model.name}`, on {candidate.backend} in {candidate.precision}."
+    params = ", ".join(f"`{name}={value}`" for name, value in sorted(candidate.params.items()))
+    yield f"- Parameters: {params or 'none'}."
+    yield (
+        f"- Data: {_text(data.name)}, {data.train_count:,} training and {data.test_count:,} test "
+        f"images, from {_text(data.source)}, SHA-256 `{data.digest}`."
+    )
+    yield ""
+    if grounds is not None:
+        yield "## Why this one"
+        yield ""
+        yield from (f"- {_text(line)}" for line in grounds.lines)
+        yield ""
+
+
+def _quality(evidence: Evidence, report: PromotionReport) -> Iterator[str]:
+    test, interval = evidence.test, evidence.interval
+    yield "## On the test set"
+    yield ""
+    yield (
+        f"Accuracy **{test.accuracy:.4f}** (95% interval {interval.low:.4f} to "
+        f"{interval.high:.4f}, {evidence.test_count:,} images), macro F1 {test.macro.f1:.4f}, loss "
+        f"{test.loss:.4f}. On the training images the accuracy is {evidence.train_accuracy:.4f}. "
+        f"One image takes {evidence.latency.p50_ms:.2g} ms, 95 of 100 take at most "
+        f"{evidence.latency.p95_ms:.2g} ms, on one processor thread."
+    )
+    yield ""
+    if report.gates:
+        yield from _table(
+            ("gate", "value", "limit"),
+            [(gate.name, f"{gate.value:.4g}", f"{gate.limit:.4g}") for gate in report.gates],
+        )
+
+
+def _per_class(test: Evaluation) -> Iterator[str]:
+    rows = [
+        (
+            _text(each.label),
+            *(f"{value:.4f}" for value in (each.precision, each.recall, each.f1)),
+            str(each.support),
+        )
+        for each in test.classes
+    ]
+    yield from _table(("class", "precision", "recall", "F1", "images"), rows)
+
+
+def _limits(candidate: Candidate, evidence: Evidence) -> Iterator[str]:
+    test = evidence.test
+    yield "## Limits"
+    yield ""
+    present = [each for each in test.classes if each.support]
+    worst: ClassScores = min(present, key=lambda each: each.recall)
+    yield f"- The class it finds least often is {_text(worst.label)}: recall {worst.recall:.4f}."
+    if pairs := "; ".join(_confused(test)):
+        yield f"- Most often confused: {pairs}."
+    yield (
+        f"- All figures are of images like those of {_text(candidate.dataset.name)}. Other "
+        "pictures are classified too, as one of its classes."
+    )
+    yield ""
+
+
+def _confused(test: Evaluation) -> Iterator[str]:
+    """Yields the pairs of classes that are confused most often."""
+    labels = [each.label for each in test.classes]
+    pairs = [
+        (count, true, predicted)
+        for true, row in enumerate(test.confusion)
+        for predicted, count in enumerate(row)
+        if count and true != predicted
+    ]
+    for count, true, predicted in sorted(pairs, key=lambda pair: -pair[0])[:_MOST_PAIRS]:
+        yield f"{_text(labels[true])} taken for {_text(labels[predicted])} ({count})"
+
+
+def _loading(candidate: Candidate) -> Iterator[str]:
+    yield "## How to load it"
+    yield ""
+    yield "It takes pixels from 0 to 255 as they are, and gives class probabilities."
+    yield ""
+    yield "```python"
+    yield f'mlflow.keras.load_model("models:/{candidate.promotion.model}@{ALIAS}")'
+    yield "```"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'---|' * len(head)}"
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+    yield ""
+
+
+def _text(text: str) -> str:
+    """Text of a user's own, which is shown as it is: without Markdown in it, on one line."""
+    return _MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
