@@ -1,10 +1,11 @@
 import io
+import statistics
 
 import pytest
 from PIL import Image
 
 from tests.tracking.recorder import evaluation, report, summary
-from tuner.tracking.runs.exports import optimization_history, summary_csv
+from tuner.tracking.runs.exports import optimization_history, points_csv, summary_csv
 from tuner.tracking.runs.figures import (
     ConfusionFigure,
     CurvesFigure,
@@ -76,6 +77,15 @@ def test_the_history_of_several_seeds_is_of_means() -> None:
     columns = summary_csv(trials, seeds=2).splitlines()
     assert columns[0].startswith("number,slot,point,state,")
     assert columns[4].startswith("3,3,1,completed,")
+    points = [line.split(",") for line in points_csv(trials, "maximize", seeds=2).splitlines()]
+    assert points[0][0] == "point"
+    assert [(line[0], float(line[-4]), line[-2:]) for line in points[1:]] == [
+        ("2", pytest.approx(0.965), ["2", "4 5"]),
+        ("0", pytest.approx(0.945), ["2", "0 1"]),
+        ("1", 0.95, ["1", "3"]),
+    ]
+    assert float(points[1][-3]) == pytest.approx(statistics.stdev(values[4:]))
+    assert points[3][-3] == "", "one training has no spread"
 
 
 def test_one_bar_a_parameter() -> None:

@@ -241,6 +241,7 @@ def test_the_end_of_a_study_brings_its_figures(recorder: Recorder) -> None:
     told = run.after(event)
     assert told.undrawn
     assert artifact_names(told.update(recorder.closed())) == {
+        "points.csv",
         "summary.csv",
         "summary.json",
         "optimization_history.json",

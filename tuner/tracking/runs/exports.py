@@ -5,7 +5,7 @@ import io
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from tuner.spec.section import Frozen
@@ -57,6 +57,30 @@ def summary_csv(trials: Sequence[TrialSummary], seeds: int) -> str:
         + [trial.value, trial.epochs, trial.duration_s, trial.run_id]
         for trial in trials
     )
+    return as_csv([*head, *columns, *tail], rows)
+
+
+def points_csv(trials: Sequence[TrialSummary], direction: str, seeds: int) -> str:
+    """One row for each point: mean, standard deviation (n - 1) and number of completed trainings.
+
+    The points with the most trainings come first, then the better mean.
+    """
+    points: dict[int, list[TrialSummary]] = defaultdict(list)
+    for trial in trials:
+        if trial.state == Outcome.COMPLETED and trial.value is not None:
+            points[_point(trial, seeds)].append(trial)
+    names = sorted({name for own in points.values() for name in own[0].params})
+    head, tail = ["point"], ["mean", "std", "n", "trials"]
+    sign = -1 if direction == "maximize" else 1
+    rows = []
+    for point, own in points.items():
+        values = [trial.value for trial in own if trial.value is not None]
+        spread = stdev(values) if len(values) > 1 else None
+        params = [own[0].params.get(name) for name in names]
+        numbers = " ".join(str(trial.number) for trial in own)
+        rows.append([point, *params, fmean(values), spread, len(values), numbers])
+    rows.sort(key=lambda row: (-row[-2], sign * row[-4], row[0]))
+    columns = [column(name, (*head, *tail)) for name in names]
     return as_csv([*head, *columns, *tail], rows)
 
 

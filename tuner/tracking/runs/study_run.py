@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from tuner.errors import RefusedError
-from tuner.tracking.runs.exports import as_json, optimization_history, summary_csv
+from tuner.tracking.runs.exports import as_json, optimization_history, points_csv, summary_csv
 from tuner.tracking.runs.figures import Figure, HistoryFigure, ImportanceFigure
 from tuner.tracking.runs.run_update import Artifact, Point, RunOpening, RunStatus, RunUpdate
 from tuner.tracking.spool.spool_events import (
@@ -26,7 +26,7 @@ TABLES = (
     "optimization_history.json",
     "optimization_history.png",
 )
-"""Artifacts of the parent run once a trial has ended, beside importances."""
+"""Artifacts of the parent run once a trial has ended, beside points and importances."""
 
 _ENDED = tuple(outcome.value for outcome in Outcome if not outcome.hands_back)
 
@@ -112,6 +112,7 @@ class StudyRun:
             HistoryFigure(trials, history, metric),
         )
         artifacts = [Artifact(*table) for table in zip(TABLES, contents, strict=True)]
+        artifacts.append(Artifact("points.csv", points_csv(trials, self.progress.direction, seeds)))
         if self.importance:
             artifacts += [
                 Artifact("parameter_importance.json", as_json(self.importance)),
