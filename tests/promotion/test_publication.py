@@ -220,7 +220,7 @@ def test_the_next_champion_takes_the_alias_and_the_old_version_stays(
     name = first.promotion.model
     publish_candidate(first, model_file)
     assert publish_candidate(second, other_model_file) == 2
-    assert versions(settings, name) == {1: [], 2: ["champion"]}
+    assert versions(settings, name) == {1: ["previous"], 2: ["champion"]}
     assert load_champion(settings, name, Home(tmp_path)).trial == 4
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from tuner.account import user
 from tuner.errors import ModelError, RefusedError
 from tuner.models.model_file import check_hash
 from tuner.promotion.candidate import Candidate, Grounds
@@ -153,6 +154,7 @@ def version_tags(candidate: Candidate, results: Mapping[str, float], sha256: str
         "tuner.gates": candidate.promotion.gates.model_dump_json(exclude_none=True),
         **{f"tuner.{name}": repr(value) for name, value in results.items()},
         **_verdict_tags(candidate.grounds),
+        "tuner.user": user(),
     }
 
 
