@@ -21,7 +21,7 @@ from griffe import (
     Parser,
 )
 
-FUNCTIONS = ("run_study", "load_study", "promote", "evaluate")
+FUNCTIONS = ("run_study", "load_study", "promote", "evaluate", "verify")
 CLASSES = {
     "Study": None,
     "StudySummary": None,
@@ -31,6 +31,11 @@ CLASSES = {
     "GateResult": None,
     "Evaluation": None,
     "ClassScores": None,
+    "Verification": None,
+    "Agreement": None,
+    "FirstDifference": None,
+    "Spread": None,
+    "Change": None,
     "Dataset": None,
     "Split": None,
     "Reading": ("fit", "background", "recentre"),

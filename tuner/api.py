@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from tuner.promotion.candidate import Candidate
     from tuner.promotion.report import PromotionReport
     from tuner.study.confirmation import ConfirmationReport
+    from tuner.verification.comparison import Verification
 
-__all__ = ["confirm", "evaluate", "load_study", "promote", "run_study"]
+__all__ = ["confirm", "evaluate", "load_study", "promote", "run_study", "verify"]
 
 
 def run_study(
@@ -225,6 +226,42 @@ def evaluate(
         tracking = TrackingSettings.from_environment(place.root)
         evaluate_trials(opened, numbers, tracking, place, hear)
     return found
+
+
+def verify(
+    study: str,
+    *,
+    trial: int | None = None,
+    home: Home | None = None,
+    say: Callable[[str], None] = lambda _text: None,
+) -> "Verification":
+    """Repeats a recorded training from its record, and compares the two bit for bit.
+
+    The record is the study's stored file, the trial's parameters and seeds, the user's code and
+    the data set's digest. Nothing is written to the study, its spools or MLflow.
+
+    Args:
+        study: its name. A confirmation is a study too, `STUDY-confirmation`.
+        trial: the number of a completed or pruned trial; by default the one that represents the
+            best point. A pruned one is repeated up to its last epoch.
+        home: the home folder; by default `TUNER_HOME`, or else `.tuner`.
+        say: receives a line for each step and epoch.
+
+    Returns:
+        Whether the repetition is identical, within noise or different, with the first difference.
+
+    Raises:
+        RefusedError: the trial failed, or has not ended.
+        UsageError: there is no such study or trial, or the code has changed since.
+        DataError: the data set has changed, or is not available on this machine.
+        ModelError: the model cannot be built.
+        UnavailableError: the database does not answer, or no trainer starts.
+    """
+    from tuner.verification.verify import verify as repeat
+
+    place = home or Home.from_environment()
+    with load_study(study, place) as opened:
+        return repeat(opened, place, trial, say)
 
 
 def _nominated(candidate: "Candidate", *, is_chosen: bool) -> str:
