@@ -64,6 +64,8 @@ class Verification(Frozen):
     """Its recorded value, at the best epoch."""
     repeated: float | None
     """Its value at that epoch of the repetition; None if that ended before."""
+    difference: float | None
+    """The repeated value less the recorded one."""
     first: FirstDifference | None
     """None if everything is identical."""
     figures: dict[str, int]
@@ -81,11 +83,6 @@ class Verification(Frozen):
     processor, with the same versions, in one attempt."""
     error: str = ""
     """Why the repetition failed, if it did."""
-
-    @property
-    def difference(self) -> float | None:
-        """The repeated value less the recorded one."""
-        return None if self.repeated is None else self.repeated - self.recorded
 
     def lines(self) -> Iterator[str]:
         """Yields the finding in words and numbers."""
@@ -156,7 +153,7 @@ def compare(
     first = _first_difference(recorded, result, weights=weights)
     best = recorded.best_epoch
     repeated = epochs[best - 1][metric] if best <= len(epochs) else None
-    apart = None if repeated is None else abs(repeated - recorded.value)
+    apart = None if repeated is None else repeated - recorded.value
     changes = tuple(_changes(recorded.trainer, trainer))
     unrecorded = tuple(_unrecorded(recorded))
     exact = _is_exact(recorded, trainer) and not changes
@@ -171,6 +168,7 @@ def compare(
         metric=metric,
         recorded=recorded.value,
         repeated=repeated,
+        difference=apart,
         first=first,
         figures=dict(Counter(figure.source for figure in recorded.figures)),
         weights=weights,
@@ -187,7 +185,7 @@ def _agreement(
 ) -> Agreement:
     if first is None:
         return Agreement.IDENTICAL
-    if exact or apart is None or spread is None or not apart <= spread.limit:
+    if exact or apart is None or spread is None or not abs(apart) <= spread.limit:
         return Agreement.DIFFERENT
     return Agreement.WITHIN_NOISE
 
