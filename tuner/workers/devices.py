@@ -21,6 +21,7 @@ from tuner.errors import UnavailableError
 _ROOT = Path("/sys/fs/cgroup")
 _NO_LIMIT = 2**60
 """cgroup version 1 has the largest page-aligned number where memory has no limit."""
+_CPUINFO = Path("/proc/cpuinfo")
 _IDENTIFYING = ("model name", "cpu family", "model", "CPU implementer", "CPU part")
 """The entries of /proc/cpuinfo that identify a processor, on x86 and on ARM."""
 TRAINER_MEMORY_MB = 1500
@@ -60,7 +61,7 @@ class Device:
     @property
     def model(self) -> str:
         """The model of the GPU or processor; empty for a GPU that the driver does not name."""
-        return _processor_model() if self.gpu is None else _gpu_model(self.gpu)
+        return processor_model() if self.gpu is None else _gpu_model(self.gpu)
 
     def environment(self) -> dict[str, str]:
         """The variables that the trainer's process needs before its backend loads."""
@@ -171,7 +172,7 @@ def _gpu_model(gpu: str) -> str:
         return ""
 
 
-def _processor_model(file: Path = Path("/proc/cpuinfo")) -> str:
+def processor_model(file: Path = _CPUINFO) -> str:
     """The identification of the first core; the architecture if the kernel gives none."""
     entries: dict[str, str] = {}
     for line in _read(file).splitlines():
