@@ -116,7 +116,7 @@ def test_equal_figures_are_identical(record: RecordedTraining, result: TrialResu
     assert (found.figures, found.exact) == ({"database": 3, "spool": 6}, True)
     assert list(found.lines()) == [
         "trial 1 of small: identical",
-        "compared: 3 epochs: 3 figures of the database, 6 figures of the spool",
+        "compared 3 epochs: 3 figures in the database, 6 figures in the spool",
         "not recorded: a digest of the weights",
     ]
 
@@ -196,7 +196,7 @@ def test_a_difference_within_that_of_seeds_is_noise_where_something_can_cause_it
     assert compared(on_two, far, two, WIDE).agreement is Agreement.DIFFERENT
     unknown = compared(on_two, near, two, None)
     assert unknown.agreement is Agreement.DIFFERENT
-    assert any(line.startswith("no spread is known") for line in unknown.lines())
+    assert any(line.startswith("what seeds change is not known") for line in unknown.lines())
     assert compared(record, near, HERE, WIDE).agreement is Agreement.DIFFERENT, "nothing causes it"
 
 

@@ -73,7 +73,7 @@ class Verification(Frozen):
     weights: bool
     """Whether the weights of the best epoch were compared too."""
     spread: Spread | None
-    """What the difference was compared with; None if no point has several trainings."""
+    """What the difference is compared with; None if it is not known, and for a pruned trial."""
     changes: tuple[Change, ...]
     """What differs here from where the trial was trained."""
     unrecorded: tuple[str, ...]
@@ -88,7 +88,7 @@ class Verification(Frozen):
         """Yields the finding in words and numbers."""
         pruned = ", up to its pruning" if self.state is Outcome.PRUNED else ""
         yield f"trial {self.trial} of {self.study}{pruned}: {self.agreement}"
-        yield f"compared: {self._compared()}"
+        yield self._compared()
         if self.first is not None:
             yield f"first difference: {self.first}"
             yield from self._value()
@@ -104,9 +104,9 @@ class Verification(Frozen):
             )
 
     def _compared(self) -> str:
-        told = [f"{number} figures of the {source}" for source, number in self.figures.items()]
+        told = [f"{count(n, 'figure')} in the {source}" for source, n in self.figures.items()]
         weights = ["the weights"] if self.weights else []
-        return f"{count(self.epochs, 'epoch')}: {', '.join([*told, *weights])}"
+        return f"compared {count(self.epochs, 'epoch')}: {', '.join([*told, *weights])}"
 
     def _value(self) -> Iterator[str]:
         if self.error:
@@ -117,17 +117,16 @@ class Verification(Frozen):
             f"{self.metric}: recorded {self.recorded}, repeated {self.repeated}, "
             f"difference {self.difference:+.3g}"
         )
-        if self.spread is None:
-            yield (
-                "no spread is known to compare the difference with: no point has two completed "
-                f"trainings, and tuner confirm {self.study} would give them"
-            )
-        else:
-            yield (
-                f"two trainings with different seeds differ by at most {self.spread.limit:.3g} in "
-                f"95% of all cases (standard deviation {self.spread.std:.3g}, "
-                f"{self.spread.degrees} degrees of freedom, {self.spread.study})"
-            )
+        yield str(self.spread or _no_spread(self.state))
+
+
+def _no_spread(state: Outcome) -> str:
+    if state is Outcome.PRUNED:
+        return "what seeds change in a pruned training is not known, so this may be more than noise"
+    return (
+        "what seeds change is not known, so this may be more than noise: no point has two completed "
+        "trainings, as with several seeds or after tuner confirm"
+    )
 
 
 def compare(
@@ -203,6 +202,13 @@ def _first_difference(
                 recorded=figure.value,
                 repeated=found,
             )
+    return _difference_beside_figures(recorded, result, weights=weights)
+
+
+def _difference_beside_figures(
+    recorded: RecordedTraining, result: TrialResult, *, weights: bool
+) -> FirstDifference | None:
+    """The first of what else is recorded and differs. A pruned repetition may end an epoch late."""
     told: list[tuple[str, float | str, float | str]] = [
         ("epochs", recorded.epochs, len(result.epochs)),
         ("outcome", recorded.outcome.value, result.state.value),

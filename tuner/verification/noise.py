@@ -19,6 +19,13 @@ class Spread(Frozen):
     limit: float
     """The difference that two of them exceed in 5% of all cases."""
 
+    def __str__(self) -> str:
+        return (
+            f"trainings with different seeds differ by at most {self.limit:.3g} in 95% of all "
+            f"cases (standard deviation {self.std:.3g}, {self.degrees} degrees of freedom, "
+            f"{self.study})"
+        )
+
 
 def spread_of(study: Study) -> Spread | None:
     """The spread of the study's points over their seeds, or else of those of its confirmation.
