@@ -124,8 +124,8 @@ def _no_spread(state: Outcome) -> str:
     if state is Outcome.PRUNED:
         return "what seeds change in a pruned training is not known, so this may be more than noise"
     return (
-        "what seeds change is not known, so this may be more than noise: no point has two completed "
-        "trainings, as with several seeds or after tuner confirm"
+        "what seeds change is not known, so this may be more than noise: no point has two "
+        "completed trainings, as with several seeds or after tuner confirm"
     )
 
 
