@@ -30,6 +30,7 @@ FUNCTIONS = (
     "registered_models",
     "promotion_history",
     "rollback",
+    "verify",
 )
 CLASSES = {
     "Study": None,
@@ -40,6 +41,11 @@ CLASSES = {
     "GateResult": None,
     "Evaluation": None,
     "ClassScores": None,
+    "Verification": None,
+    "Agreement": None,
+    "FirstDifference": None,
+    "Spread": None,
+    "Change": None,
     "Dataset": None,
     "Split": None,
     "Reading": ("fit", "background", "recentre"),

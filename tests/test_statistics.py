@@ -12,6 +12,8 @@ from tuner.statistics import (
     holm,
     look_level,
     paired_difference,
+    pooled_std,
+    repeatability_limit,
     wilson_interval,
 )
 
@@ -97,3 +99,25 @@ def test_wilsons_interval_contains_the_share_and_lies_within_bounds(right: int, 
     assert 0 <= interval.low <= share + 1e-12
     assert share - 1e-12 <= interval.high <= 1
     assert interval.low < interval.high
+
+
+def test_the_repeatability_limit_is_isos_2_8_where_the_deviation_is_known() -> None:
+    assert repeatability_limit(1.0, 10**6) == pytest.approx(2.8, abs=0.03)
+    assert repeatability_limit(0.01, 4) == pytest.approx(0.01 * 2**0.5 * stats.t.ppf(0.975, 4))
+
+
+def test_two_results_differ_by_more_than_the_limit_in_a_twentieth_of_all_cases() -> None:
+    random, cases = np.random.default_rng(0), 4000
+    samples = random.normal(random.normal(size=(cases, 3, 1)), 0.5, (cases, 3, 3))
+    exceeded = 0
+    for points in samples:
+        pooled = pooled_std(points)
+        assert pooled is not None
+        apart = abs(np.subtract(*random.normal(0, 0.5, 2)))
+        exceeded += bool(apart > repeatability_limit(*pooled))
+    assert stats.binomtest(exceeded, cases, 0.05).pvalue > 0.01
+
+
+def test_the_pooled_deviation_is_that_within_the_samples() -> None:
+    assert pooled_std([[1, 2, 3], [12, 14, 16], [99]]) == (pytest.approx(2.5**0.5), 4)
+    assert pooled_std([[1], [2]]) is None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         registered_models,
         rollback,
         run_study,
+        verify,
     )
     from tuner.errors import TunerError
 
@@ -35,6 +36,7 @@ __all__ = [
     "registered_models",
     "rollback",
     "run_study",
+    "verify",
 ]
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tuner.promotion.report import PromotionReport
     from tuner.study.confirmation.report import ConfirmationReport
     from tuner.study.study_file import StudyFile
+    from tuner.verification.comparison import Verification
 
 __all__ = [
     "confirm",
@@ -32,6 +33,7 @@ __all__ = [
     "registered_models",
     "rollback",
     "run_study",
+    "verify",
 ]
 
 
@@ -303,3 +305,39 @@ def rollback(
 
     place = home or Home.from_environment()
     return roll_back(TrackingSettings.from_environment(place.root), model, place, to=to, why=why)
+
+
+def verify(
+    study: str,
+    *,
+    trial: int | None = None,
+    home: Home | None = None,
+    say: Callable[[str], None] = lambda _text: None,
+) -> "Verification":
+    """Repeats a recorded training from its record, and compares the two bit for bit.
+
+    The record is the study's stored file, the trial's parameters and seeds, the user's code and
+    the data set's digest. Nothing is written to the study, its spools or MLflow.
+
+    Args:
+        study: its name. A confirmation is a study too, `STUDY-confirmation`.
+        trial: the number of a completed or pruned trial; by default the one that represents the
+            best point. A pruned one is repeated up to its last epoch.
+        home: the home folder; by default `TUNER_HOME`, or else `.tuner`.
+        say: receives a line for each step and epoch.
+
+    Returns:
+        Whether the repetition is identical, within noise or different, with the first difference.
+
+    Raises:
+        RefusedError: the trial failed, or has not ended.
+        UsageError: there is no such study or trial, or the code has changed since.
+        DataError: the data set has changed, or is not available on this machine.
+        ModelError: the model cannot be built.
+        UnavailableError: the database does not answer, or no trainer starts.
+    """
+    from tuner.verification.verify import verify as repeat
+
+    place = home or Home.from_environment()
+    with load_study(study, place) as opened:
+        return repeat(opened, place, trial, say)

@@ -74,6 +74,11 @@ def digest(code: Mapping[str, str]) -> str:
     return _sha256("".join(parts))
 
 
+def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Returns the paths of the files that differ, are new or are gone, sorted."""
+    return sorted(path for path in {*before, *now} if before.get(path) != now.get(path))
+
+
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     """Returns the changes as a unified diff of at most 60 lines; empty if there are none."""
     lines = list(islice(_changed_lines(before, now), _MOST_LINES + 1))
@@ -83,7 +88,7 @@ def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
 
 
 def _changed_lines(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
-    for path in sorted({*before, *now}):
+    for path in changed_files(before, now):
         old, new = (code.get(path, "").splitlines() for code in (before, now))
         yield from unified_diff(old, new, f"{path} before", f"{path} now", lineterm="")
 

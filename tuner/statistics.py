@@ -5,7 +5,7 @@ takes as long to load as the rest of a command.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -76,6 +76,38 @@ def half_width(std: float, pairs: int, level: float) -> float:
     from scipy import special
 
     return -float(special.stdtrit(pairs - 1, level / 2)) * std / math.sqrt(pairs)
+
+
+def pooled_std(samples: Iterable[Sequence[float]]) -> tuple[float, int] | None:
+    """The standard deviation within samples that may differ in their means.
+
+    Returns:
+        It and its degrees of freedom; None if no sample has two values.
+
+    Source: ISO 5725-2:2019, 7.4 (the repeatability variance).
+    """
+    usable = [np.asarray(sample, float) for sample in samples if len(sample) > 1]
+    degrees = sum(len(sample) - 1 for sample in usable)
+    if not degrees:
+        return None
+    squares = sum(float(((sample - sample.mean()) ** 2).sum()) for sample in usable)
+    return math.sqrt(squares / degrees), degrees
+
+
+def repeatability_limit(std: float, degrees: int, level: float = 0.05) -> float:
+    """The difference that two single results of one kind exceed with a chance of `level`.
+
+    Args:
+        std: the standard deviation of such results.
+        degrees: the degrees of freedom that it was estimated with.
+        level: the chance.
+
+    Source: ISO 5725-6:1994, 4.1, which has 2.8 standard deviations at 0.05. This is Student's
+    quantile instead of the normal one, since the deviation is an estimate.
+    """
+    from scipy import special
+
+    return -float(special.stdtrit(degrees, level / 2)) * math.sqrt(2) * std
 
 
 def look_level(look: int, level: float) -> float:

@@ -10,10 +10,21 @@ from tuner.search.trials import OpenTrial, Trials, stored_result
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Claim
 from tuner.study.summary import summarise
-from tuner.training.plan import Outcome, Timings, TrialResult
+from tuner.training.plan import Outcome, Timings, TrainerInfo, TrialResult
 
 Spec = Callable[..., StudySpec]
 SPACE = {name: {"type": "float", "low": 0.1, "high": 0.9} for name in ("learning_rate", "a", "b")}
+
+
+TRAINER = TrainerInfo(
+    host="here",
+    pid=1,
+    assigned="cpu:0",
+    device="cpu:0",
+    backend="tensorflow",
+    versions={"keras": "3.15.1"},
+    threads=1,
+)
 
 
 class Died(BaseException):
@@ -96,6 +107,18 @@ def test_a_trial_that_failed_before_its_first_epoch_has_no_epochs(
     (shown,) = summarise(spec, bench.trials(spec), bench.ledger(spec)).trials
 
     assert shown.epochs == 0
+
+
+def test_what_a_newer_version_stores_of_a_result_is_left_out(
+    bench: Bench, study_spec: Spec
+) -> None:
+    spec = study_spec()
+    trials, opened = open_next(bench, spec)
+    trials.tell(opened, failed(), trainer=TRAINER)
+    (row,) = bench.trials(spec).all()
+    assert stored_result(row).trainer == TRAINER
+    row.user_attrs["result"]["trainer"]["of_a_newer_version"] = row.user_attrs["result"]["too"] = 1
+    assert stored_result(row).trainer == TRAINER
 
 
 def failed() -> TrialResult:

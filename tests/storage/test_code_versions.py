@@ -36,6 +36,10 @@ def test_other_code_is_refused_until_it_is_accepted(
     assert versions.update(NEW, trials=3, accepts=True)  # the other has trained nothing
     versions.check(NEW)
     assert [(each.from_trial, each.files) for each in versions.all()] == [(0, OLD), (3, NEW)]
+    old, new = versions.all()
+    assert versions.that_trained(2, "") == versions.that_trained(4, digest(OLD)) == old
+    assert versions.that_trained(3, "") == versions.that_trained(0, digest(NEW)) == new
+    assert versions.that_trained(0, digest(NEWER)) is None
     assert Catalog(each_bench.database).in_state(DesiredState.RUN) != before, "workers look again"
 
 

@@ -450,6 +450,7 @@ def test_an_attempt_that_goes_on_ends_as_one_that_was_never_interrupted(
     assert resumed.epochs == tuple(listener.heard)
     assert [e.metrics for e in resumed.epochs] == [e.metrics for e in through.epochs]
     assert resumed.evaluation == through.evaluation
+    assert resumed.weights_sha256 == through.weights_sha256 != ""
     assert kept_epoch(resumed) == resumed.best_epoch == through.best_epoch == 2
 
 

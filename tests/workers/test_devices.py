@@ -1,11 +1,13 @@
 """How trainers are laid out, on machines of any number of cores and GPUs."""
 
 import os
+import platform
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
@@ -14,7 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.errors import UnavailableError
-from tuner.workers.devices import TRAINER_MEMORY_MB, Device, layout, layouts, visible_gpus
+from tuner.workers.devices import (
+    TRAINER_MEMORY_MB,
+    Device,
+    layout,
+    layouts,
+    processor_model,
+    single,
+    visible_gpus,
+)
 
 PLENTY_MB = 10**6
 
@@ -163,3 +173,44 @@ def test_devices_are_chosen_without_tensorflow() -> None:
         "print({'tensorflow', 'keras', 'optuna', 'mlflow', 'sqlalchemy'} & set(sys.modules))"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+@given(cores, st.integers(1, 64))
+def test_a_single_trainer_has_as_many_threads_as_it_is_asked_for(
+    cpus: set[int], threads: int
+) -> None:
+    with machine(cpus):
+        device = single("cpu", threads)
+    assert (device.kind, device.threads) == ("cpu", threads)
+    assert set(device.cpus) <= cpus
+    assert len(device.cpus) == min(threads, len(cpus))
+
+
+def test_a_single_trainer_has_a_gpu_if_it_is_asked_for_and_there_is_one() -> None:
+    with machine({0, 1}, gpus=2):
+        assert single("gpu", 1).gpu == "0"
+        assert single("cpu", 1).gpu is None
+    with machine({0, 1}):
+        assert single("gpu", 2).name == "cpu:0-1"
+
+
+@pytest.mark.parametrize(
+    ("told", "model"),
+    [
+        (
+            "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 1\nmodel name\t: AMD EPYC\n\n"
+            "processor\t: 1\ncpu family\t: 6\nmodel\t\t: 2\nmodel name\t: Other\n",
+            "AMD EPYC, cpu family 25, model 1",
+        ),
+        (
+            "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n",
+            "CPU implementer 0x41, CPU part 0xd0c",
+        ),
+        ("", platform.machine()),
+    ],
+)
+def test_a_processor_is_named_by_what_the_kernel_tells_of_it(
+    tmp_path: Path, told: str, model: str
+) -> None:
+    (tmp_path / "cpuinfo").write_text(told)
+    assert processor_model(tmp_path / "cpuinfo") == model

@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -124,10 +125,16 @@ def read_arrays(folder: Path) -> tuple[Array, Array]:
 
 def dataset_digest(train: Split, test: Split) -> str:
     """The SHA-256 of shapes, types and bytes of the four arrays, in hexadecimal."""
+    return arrays_digest((train.images, train.labels, test.images, test.labels))
+
+
+def arrays_digest(arrays: Iterable[Array]) -> str:
+    """The SHA-256 of shapes, types and bytes of arrays, in hexadecimal."""
     digest = hashlib.sha256()
-    for array in (train.images, train.labels, test.images, test.labels):
+    for array in arrays:
         digest.update(f"{array.shape} {array.dtype.str}\n".encode())
-        digest.update(np.ascontiguousarray(array).data)
+        # As bytes, since Python knows no buffer of bfloat16.
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -60,6 +60,7 @@ class _Active:
     claim: Claim
     opened: OpenTrial
     plan: TrialPlan
+    trainer: TrainerInfo | None = None
     started: float = field(default_factory=time.perf_counter)
 
     heard: float = field(default_factory=time.monotonic)
@@ -222,8 +223,8 @@ class Driver:
             raise UnavailableError(f"{folder}: cannot be made: {error.strerror}") from error
         opened = self._trials.open(claim)
         plan = self._planner.plan(claim.slot, claim.number, opened.params)
-        self._active[plan.key] = _Active(claim, opened, plan)
-        trainer = self._pool.submit(plan)
+        active = self._active[plan.key] = _Active(claim, opened, plan)
+        active.trainer = trainer = self._pool.submit(plan)
         self._journal.attempt_started(
             uid=claim.uid,
             number=opened.number,
@@ -296,7 +297,7 @@ class Driver:
     def _finish(self, active: _Active, result: TrialResult) -> None:
         for remark in result.remarks:
             self._remark(remark)
-        self._trials.tell(active.opened, result, self._code)
+        self._trials.tell(active.opened, result, self._code, active.trainer)
         self._end(active, result.state, result)
         if result.state is Outcome.COMPLETED:
             self._models.consider(self._trials.cached())

@@ -17,6 +17,11 @@ from tuner.training.timing import EpochTimes
 from tuner.workers.messages import Described
 
 
+def precision_of(spec: StudySpec) -> Precision:
+    """The study's precision, or float32 while `auto` is undecided."""
+    return "float32" if spec.precision == "auto" else spec.precision
+
+
 @dataclass(frozen=True)
 class Planner:
     """What all plans of a study share."""

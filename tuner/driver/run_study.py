@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from tuner.datasets.prepare import prepare_apart
 from tuner.datasets.store import DatasetInfo
 from tuner.driver.packing import MeasuredPacking
-from tuner.driver.plans import Planner
+from tuner.driver.plans import Planner, precision_of
 from tuner.driver.session import DriverSession, shipping_patience
 from tuner.driver.trainers import Trainers
 from tuner.errors import DataError, SupersededError
@@ -36,7 +36,7 @@ from tuner.study.summary import StudySummary, summarise
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.spool.shipped import survey
 from tuner.training.engines.backends import TITLES, check_installed
-from tuner.training.plan import ModelPlan, Precision
+from tuner.training.plan import ModelPlan
 from tuner.words import count
 from tuner.workers.cluster import Cluster
 from tuner.workers.pool import TrainerPool
@@ -247,7 +247,7 @@ class _Run:
             planner = self._plan_with(trainers.pool, dataset)
             planner, packed = trainers.decide(planner, self._epochs_left())
             record = self._open(planner)
-            planner = replace(planner, spec=record.spec, precision=_precision(record.spec))
+            planner = replace(planner, spec=record.spec, precision=precision_of(record.spec))
             session = self._session(record, planner, packed)
             while True:
                 try:
@@ -284,7 +284,7 @@ class _Run:
         check_parameters(self._spec, self._file.source, described.hyperparameters)
         if not self._terms.accepts_new_code:
             self._code.check(described.code)
-        precision = _precision(self._spec)
+        precision = precision_of(self._spec)
         return Planner(self._home, self._spec, code_path, dataset, described, precision)
 
     def _check_data(self, dataset: DatasetInfo) -> None:
@@ -364,11 +364,6 @@ class _Run:
 
     def _say(self, text: str) -> None:
         self._notify(SetupStep(text))
-
-
-def _precision(spec: StudySpec) -> Precision:
-    """The study's precision, or float32 while `auto` is undecided."""
-    return "float32" if spec.precision == "auto" else spec.precision
 
 
 def _epoch_limit_s(spec: StudySpec, packed: MeasuredPacking) -> float:

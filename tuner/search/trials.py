@@ -5,7 +5,7 @@ from typing import Self
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from tuner.search import optuna_samplers, points
 from tuner.search.importance import Importance, importance_of, why_unknown
@@ -18,7 +18,7 @@ from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import OPTUNA_STATES, Claim
 from tuner.storage.database import Database
 from tuner.storage.tables import SLOT
-from tuner.training.plan import EpochReport, Outcome, TrialResult
+from tuner.training.plan import EpochReport, Outcome, TrainerInfo, TrialResult
 
 _IMPORTANCE = "importance"
 """The study attribute that stores the importance, and of how many points it is."""
@@ -36,8 +36,6 @@ class StoredResult(Frozen):
     It is one attribute, so that a retry replaces what an attempt before it has left.
     """
 
-    model_config = ConfigDict(extra="ignore")  # a newer version may store more
-
     epochs: int | None = None
     train_time_s: float = 0.0
     total_time_s: float | None = None
@@ -45,6 +43,8 @@ class StoredResult(Frozen):
     value: float | None = None
     """The objective at the best epoch."""
     best_metrics: dict[str, float] = Field(default_factory=dict)
+    weights_sha256: str = ""
+    """Digest of the best epoch's weights; empty if it was not recorded."""
     model_sha256: str = ""
     """Empty if no model was kept."""
     parameters: int | None = None
@@ -54,9 +54,13 @@ class StoredResult(Frozen):
     error: str = ""
     code: str = ""
     """Digest of the user's code that trained all epochs; empty if there is none."""
+    trainer: TrainerInfo | None = None
+    """The trainer of the last attempt; None in results of earlier versions."""
 
     @classmethod
-    def of(cls, result: TrialResult, objective: Objective, code: str) -> Self:
+    def of(
+        cls, result: TrialResult, objective: Objective, code: str, trainer: TrainerInfo | None
+    ) -> Self:
         """Takes what is stored from a result."""
         best, model, error = result.best, result.model, result.error
         return cls(
@@ -66,12 +70,14 @@ class StoredResult(Frozen):
             best_epoch=result.best_epoch,
             value=result.value(objective),
             best_metrics={} if best is None else best.metrics,
+            weights_sha256=result.weights_sha256,
             model_sha256="" if model is None else model.sha256,
             parameters=None if model is None else model.parameters,
             unpromotable=result.unpromotable,
             remarks=result.remarks,
             error="" if error is None else f"{error.type}: {error.message}",
             code=code,
+            trainer=trainer,
         )
 
 
@@ -82,7 +88,8 @@ def stored_result(row: FrozenTrial) -> StoredResult:
     """
     if not row.state.is_finished():
         return StoredResult()  # a driver may have died before it ended the trial
-    return StoredResult.model_validate(row.user_attrs.get(_RESULT, row.user_attrs))
+    stored = row.user_attrs.get(_RESULT, row.user_attrs)
+    return StoredResult.model_validate(stored, extra="ignore")  # a newer version may store more
 
 
 @dataclass(frozen=True)
@@ -187,15 +194,22 @@ class Trials:
         """Writes the trial and releases it, still running, for the next attempt."""
         self._rows.release(opened.trial._trial_id)
 
-    def tell(self, opened: OpenTrial, result: TrialResult, code: str = "") -> None:
+    def tell(
+        self,
+        opened: OpenTrial,
+        result: TrialResult,
+        code: str = "",
+        trainer: TrainerInfo | None = None,
+    ) -> None:
         """Ends the trial, with the part of its result that promotion and reports need.
 
         Args:
             opened: the trial.
             result: its result.
             code: digest of the user's code that trained all its epochs; empty if there is none.
+            trainer: the trainer that ended it.
         """
-        self._store(opened, StoredResult.of(result, self._spec.objective, code))
+        self._store(opened, StoredResult.of(result, self._spec.objective, code, trainer))
         completed = result.state is Outcome.COMPLETED
         value = result.value(self._spec.objective) if completed else None
         self._study().tell(opened.trial, value, state=OPTUNA_STATES[result.state])

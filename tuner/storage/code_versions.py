@@ -44,6 +44,23 @@ class CodeVersions:
         """
         return self._database.transact(self._read)
 
+    def that_trained(self, trial: int, digest: str) -> CodeVersion | None:
+        """Returns the version that trained a trial; None if none was recorded.
+
+        Args:
+            trial: the trial's number.
+            digest: the digest that is stored with its result; empty if none is.
+
+        Raises:
+            UsageError: as `all`.
+        """
+        fitting = (
+            each
+            for each in reversed(self.all())
+            if (each.digest == digest if digest else each.from_trial <= trial)
+        )
+        return next(fitting, None)
+
     def check(self, files: Mapping[str, str]) -> None:
         """Checks that the code is the newest version. A study without a version accepts any.
 

@@ -1,7 +1,7 @@
 """An existing study, for callers that read or change it but do not run it."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Self
 
 from tuner.datasets.prepare import prepare_apart
@@ -13,7 +13,7 @@ from tuner.search.trials import Trials
 from tuner.spec.samplers import Grid
 from tuner.spec.search_space import Scalar
 from tuner.spec.study_spec import StudySpec
-from tuner.storage.attempts import Ledger
+from tuner.storage.attempts import Attempt, Ledger
 from tuner.storage.code_versions import CodeVersions
 from tuner.storage.database import Database
 from tuner.storage.drivers import DriverRecord, Drivers
@@ -41,6 +41,7 @@ class Study:
         self.trials = Trials(database, record.spec)
         self.test_set_accesses = TestSetAccesses(database, record.name)
         self.registrations = Registrations(database, record.name)
+        self.code_versions = CodeVersions(database, record.name)
 
     @property
     def name(self) -> str:
@@ -69,7 +70,7 @@ class Study:
         self._catalog.create(
             spec, record.source, record.code_path, record.dataset, overrides=record.overrides
         )
-        for version in CodeVersions(self._database, self.name).all()[-1:]:
+        for version in self.code_versions.all()[-1:]:
             CodeVersions(self._database, spec.name).update(version.files, trials=0, accepts=False)
 
     def summary(self) -> StudySummary:
@@ -109,6 +110,10 @@ class Study:
     def run_ids(self) -> list[str]:
         """Returns the ids of the attempts' MLflow runs, without runs that do not exist yet."""
         return [attempt.run_id for attempt in self._ledger.attempts() if attempt.run_id]
+
+    def attempts(self, slot: int) -> Sequence[Attempt]:
+        """Returns the attempts at a slot, the oldest first."""
+        return [attempt for attempt in self._ledger.attempts() if attempt.slot == slot]
 
     def enqueue(self, point: Mapping[str, Scalar]) -> int:
         """Queues a configuration to try next. The sampler chooses the parameters it leaves out.

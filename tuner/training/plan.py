@@ -187,6 +187,15 @@ class TrainerInfo(Frozen):
     """The name of the device that its engine trains on: the processor if it finds no GPU."""
     backend: str
     versions: dict[str, str]
+    threads: int | None = None
+    """The number of threads of the backend; None in records of earlier versions."""
+    processor: str = ""
+    """The model of the processor or GPU that it trains on; empty if it is not known."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of the device that it trains on: `cpu` or `gpu`."""
+        return self.device.partition(":")[0]
 
 
 class TrialResult(Frozen):
@@ -204,6 +213,8 @@ class TrialResult(Frozen):
     model: KeptModel | None
     timings: Timings
     peak_memory_mb: float
+    weights_sha256: str = ""
+    """The SHA-256 of types, shapes and bytes of the best epoch's weights; empty without one."""
     remarks: tuple[Text, ...] = ()
     """Why the trial trained in a slower way than most, if it did."""
     unpromotable: Text = ""

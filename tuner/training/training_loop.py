@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.clock import now_ms
+from tuner.datasets.store import arrays_digest
 from tuner.errors import ModelError, user_error_message
 from tuner.models.contract import check_probabilities, gist
 from tuner.models.model_file import sha256_of
@@ -147,6 +148,7 @@ class _Progress:
     unpromotable: str = ""
     session: Session | None = None
     evaluation: Evaluation | None = None
+    weights_sha256: str = ""
     model: KeptModel | None = None
 
     def run(self, load: Callable[[TrialPlan], TrainingData]) -> Outcome:
@@ -269,6 +271,7 @@ class _Progress:
         """Evaluates the best epoch, if there is one, and writes its model file."""
         if self.session is None or self.best_epoch is None:
             return
+        self.weights_sha256 = arrays_digest(self.best_weights)
         if self.plan.validation and self.best_probabilities is not None:
             labels = self.data.validation.labels
             self.evaluation = scores.evaluate_predictions(
@@ -312,6 +315,7 @@ class _Progress:
             model=self.model,
             timings=self._timings(),
             peak_memory_mb=_peak_memory_mb(),
+            weights_sha256=self.weights_sha256,
             remarks=self.remarks + (self.session.remarks if self.session else ()),
             unpromotable=self.unpromotable,
             error=_trial_error(error) if error else None,

@@ -5,6 +5,7 @@ no other one.
 """
 
 import os
+import platform
 import socket
 import zlib
 from collections.abc import Mapping
@@ -20,6 +21,9 @@ from tuner.errors import UnavailableError
 _ROOT = Path("/sys/fs/cgroup")
 _NO_LIMIT = 2**60
 """cgroup version 1 has the largest page-aligned number where memory has no limit."""
+_CPUINFO = Path("/proc/cpuinfo")
+_IDENTIFYING = ("model name", "cpu family", "model", "CPU implementer", "CPU part")
+"""The entries of /proc/cpuinfo that identify a processor, on x86 and on ARM."""
 TRAINER_MEMORY_MB = 1500
 """The memory of a trainer with a small data set, for which a layout leaves room."""
 
@@ -54,6 +58,11 @@ class Device:
         cores = str(self.cpus[0]) if len(self.cpus) == 1 else f"{self.cpus[0]}-{self.cpus[-1]}"
         return f"cpu:{cores}"
 
+    @property
+    def model(self) -> str:
+        """The model of the GPU or processor; empty for a GPU that the driver does not name."""
+        return processor_model() if self.gpu is None else _gpu_model(self.gpu)
+
     def environment(self) -> dict[str, str]:
         """The variables that the trainer's process needs before its backend loads."""
         return {
@@ -75,6 +84,18 @@ def layout(workers: int, slots: int) -> tuple[Device, ...]:
             f"{'GPUs' if visible_gpus(os.environ) else 'processor cores'}; lower --workers"
         )
     return _devices(min(workers, slots))
+
+
+def single(kind: str, threads: int) -> Device:
+    """The device of a single trainer with so many threads.
+
+    A GPU if `kind` is `gpu` and there is one, else processor cores.
+    """
+    cores = usable_cores()[:threads]
+    gpus = visible_gpus(os.environ)
+    if kind == "gpu" and gpus:
+        return Device("gpu", cores, gpus[0], share=threads)
+    return Device("cpu", cores, share=threads)
 
 
 def layouts(slots: int) -> list[tuple[Device, ...]]:
@@ -137,6 +158,29 @@ def _gpu_count() -> int:
         return int(pynvml.nvmlDeviceGetCount())
     finally:
         pynvml.nvmlShutdown()
+
+
+def _gpu_model(gpu: str) -> str:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        if gpu.isdigit():
+            return str(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(int(gpu))))
+        return str(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByUUID(gpu)))
+    except pynvml.NVMLError:
+        return ""
+
+
+def processor_model(file: Path = _CPUINFO) -> str:
+    """The identification of the first core; the architecture if the kernel gives none."""
+    entries: dict[str, str] = {}
+    for line in _read(file).splitlines():
+        name, _, value = line.partition(":")
+        entries.setdefault(name.strip(), value.strip())
+    known = [name for name in _IDENTIFYING if entries.get(name)]
+    told = (entries[name] if name == "model name" else f"{name} {entries[name]}" for name in known)
+    return ", ".join(told) or platform.machine()
 
 
 def _free_memory_mb() -> int:

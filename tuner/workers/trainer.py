@@ -11,6 +11,7 @@ import platform
 import queue
 import socket
 import threading
+from importlib.metadata import version
 from typing import Literal
 
 from tuner.children import Parent, Refused
@@ -99,13 +100,17 @@ class Trainer:
     def start(self, engine: Engine) -> None:
         """Takes the engine and answers that the trainer is ready."""
         self._engine = engine
+        device = self._device if engine.platform == "gpu" else self._device.processor
+        own = {"tuner": version("tuner"), "python": platform.python_version()}
         info = TrainerInfo(
             host=socket.gethostname(),
             pid=os.getpid(),
             assigned=self._device.name,
-            device=(self._device if engine.platform == "gpu" else self._device.processor).name,
+            device=device.name,
             backend=engine.backend,
-            versions={"python": platform.python_version(), **engine.versions()},
+            versions={**own, **engine.versions()},
+            threads=device.threads,
+            processor=device.model,
         )
         self._parent.answer(messages.Ready(info=info))
 

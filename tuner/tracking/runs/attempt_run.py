@@ -209,6 +209,8 @@ def _attempt_tags(event: AttemptStarted) -> dict[str, str]:
         "tuner.backend": trainer.backend,
         "tuner.dataset_digest": event.dataset.digest,
     }
+    known = {"tuner.threads": trainer.threads, "tuner.processor": trainer.processor}
+    tags |= {name: str(value) for name, value in known.items() if value}
     predecessor = {"tuner.predecessor": event.predecessor} if event.predecessor else {}
     return {**event.tags, **versions, **tags, **predecessor}
 

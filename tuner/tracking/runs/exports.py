@@ -72,7 +72,7 @@ def points_csv(trials: Sequence[TrialSummary], direction: str, seeds: int) -> st
     names = sorted({name for own in points.values() for name in own[0].params})
     head, tail = ["point"], ["mean", "std", "n", "trials"]
     sign = -1 if direction == "maximize" else 1
-    rows = []
+    rows: list[list[Any]] = []
     for point, own in points.items():
         values = [trial.value for trial in own if trial.value is not None]
         spread = stdev(values) if len(values) > 1 else None
