@@ -21,7 +21,7 @@ from griffe import (
     Parser,
 )
 
-FUNCTIONS = ("run_study", "load_study", "promote", "evaluate")
+FUNCTIONS = ("run_study", "load_study", "promote", "evaluate", "looks")
 CLASSES = {
     "Study": None,
     "StudySummary": None,
@@ -29,8 +29,10 @@ CLASSES = {
     "TrialSummary": None,
     "PromotionReport": None,
     "GateResult": None,
+    "TestSetUse": None,
     "Evaluation": None,
     "ClassScores": None,
+    "TestSetAccess": None,
     "Dataset": None,
     "Split": None,
     "Reading": ("fit", "background", "recentre"),

@@ -13,10 +13,18 @@ The `tuner` command for Python programs:
 
 TYPE_CHECKING = False  # importing it from typing would delay the handling of Ctrl-C
 if TYPE_CHECKING:
-    from tuner.api import confirm, evaluate, load_study, promote, run_study
+    from tuner.api import confirm, evaluate, load_study, looks, promote, run_study
     from tuner.errors import TunerError
 
-__all__ = ["TunerError", "confirm", "evaluate", "load_study", "promote", "run_study"]
+__all__ = [
+    "TunerError",
+    "confirm",
+    "evaluate",
+    "load_study",
+    "looks",
+    "promote",
+    "run_study",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -15,14 +15,15 @@ from tuner.study.driver_events import Notify, ignore
 from tuner.study.study import load_study
 from tuner.study.summary import StudySummary
 from tuner.tracking.settings import TrackingSettings
-from tuner.training.plan import Evaluation
 
 if TYPE_CHECKING:
     from tuner.promotion.candidate import Candidate
+    from tuner.promotion.evaluation import TestEvaluation
     from tuner.promotion.report import PromotionReport
+    from tuner.storage.test_set_accesses import TestSetAccess
     from tuner.study.confirmation import ConfirmationReport
 
-__all__ = ["confirm", "evaluate", "load_study", "promote", "run_study"]
+__all__ = ["confirm", "evaluate", "load_study", "looks", "promote", "run_study"]
 
 
 def run_study(
@@ -187,8 +188,8 @@ def evaluate(
     trial: int | None = None,
     every: bool = False,
     home: Home | None = None,
-    heard: Callable[[int, Evaluation], None] = lambda _trial, _evaluation: None,
-) -> dict[int, Evaluation]:
+    heard: Callable[[int, "TestEvaluation"], None] = lambda _trial, _evaluation: None,
+) -> "dict[int, TestEvaluation]":
     """Scores trials on the test set. Changes nothing except the record of accesses.
 
     All models are downloaded, loaded and checked before the test set is opened.
@@ -214,9 +215,9 @@ def evaluate(
     from tuner.promotion.nomination import kept_trials
 
     place = home or Home.from_environment()
-    found: dict[int, Evaluation] = {}
+    found: dict[int, TestEvaluation] = {}
 
-    def hear(number: int, evaluation: Evaluation) -> None:
+    def hear(number: int, evaluation: "TestEvaluation") -> None:
         found[number] = evaluation
         heard(number, evaluation)
 
@@ -225,6 +226,25 @@ def evaluate(
         tracking = TrackingSettings.from_environment(place.root)
         evaluate_trials(opened, numbers, tracking, place, hear)
     return found
+
+
+def looks(wanted: str | None = None, *, home: Home | None = None) -> "list[TestSetAccess]":
+    """Returns the accesses to test sets, also those of deleted studies, the oldest first.
+
+    Args:
+        wanted: the data set: its name, the beginning of its digest, or a study that uses it. All
+            data sets by default.
+        home: the home folder; by default `TUNER_HOME`, or else `.tuner`.
+
+    Raises:
+        UsageError: there is no such data set or study, or a record is damaged.
+        UnavailableError: the database does not answer.
+    """
+    from tuner.storage.opening import open_database
+    from tuner.storage.test_set_accesses import find_accesses
+
+    with open_database(home or Home.from_environment()) as database:
+        return find_accesses(database, wanted)
 
 
 def _nominated(candidate: "Candidate", *, is_chosen: bool) -> str:

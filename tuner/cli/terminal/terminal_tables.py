@@ -1,6 +1,7 @@
 """Formats tables and numbers for the terminal."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tuner.words import count
@@ -36,6 +37,16 @@ def number(value: "Scalar | None") -> str:
 def score(value: float | None) -> str:
     """Formats a metric with four decimals and without negative zero; a dash for None."""
     return "-" if value is None else f"{value:z.4f}"
+
+
+def digest(value: str | None) -> str:
+    """Formats a digest by its first 12 digits, as MLflow does; a dash for None."""
+    return "-" if value is None else value[:12]
+
+
+def local_time(at_ms: int) -> str:
+    """Formats a time in the time zone of this machine, to the minute."""
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC).astimezone():%Y-%m-%d %H:%M}"
 
 
 def params(values: "Mapping[str, Scalar]") -> str:
