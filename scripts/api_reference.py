@@ -30,7 +30,7 @@ CLASSES = {
     "PromotionReport": None,
     "GateResult": None,
     "TestSetUse": None,
-    "Evaluation": None,
+    "TestEvaluation": None,
     "ClassScores": None,
     "TestSetAccess": None,
     "Dataset": None,

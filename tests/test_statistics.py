@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tuner.statistics import (
+    expected_largest,
     holm,
     look_level,
     paired_difference,
@@ -97,3 +98,12 @@ def test_wilsons_interval_contains_the_share_and_lies_within_bounds(right: int, 
     assert 0 <= interval.low <= share + 1e-12
     assert share - 1e-12 <= interval.high <= 1
     assert interval.low < interval.high
+
+
+@pytest.mark.parametrize(
+    ("count", "mean"),
+    [(1, 0.0), (2, 0.56419), (5, 1.16296), (10, 1.53875), (100, 2.50759), (1000, 3.24144)],
+)
+def test_the_largest_of_normal_values_has_the_published_mean(count: int, mean: float) -> None:
+    """L. H. C. Tippett, Biometrika 17 (1925), 364-387; the first two are exact: 0, 1 / sqrt(pi)."""
+    assert expected_largest(count) == pytest.approx(mean, abs=1e-5)

@@ -132,8 +132,8 @@ def expected_largest(count: int) -> float:
     """
     from scipy import integrate, special
 
-    def tail(value: float) -> float:
+    def tails(value: float) -> float:
         below, above = special.ndtr(value), special.ndtr(-value)
         return float(1 - below**count - above**count)
 
-    return float(integrate.quad(tail, 0, math.inf)[0])
+    return 0.0 if count == 1 else float(integrate.quad(tails, 0, math.inf)[0])

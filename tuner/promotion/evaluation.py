@@ -22,9 +22,10 @@ _ITS_OWN = ModelError, RefusedError
 
 
 class TestEvaluation(Evaluation):
-    """The evaluation of a trial on the test set."""
+    """A trial's answers to the test images; `confusion[true][predicted]` counts images."""
 
     test_set_use: TestSetUse
+    """Which access to the test set scored the trial."""
 
 
 def evaluate_trials(

@@ -23,7 +23,7 @@ def looks(
     wanted: Annotated[
         str | None,
         typer.Argument(
-            metavar="[DATASET-or-STUDY]",
+            metavar="DATASET-or-STUDY",
             help="A data set, by name or digest, or a study that uses it; all by default.",
         ),
     ] = None,
