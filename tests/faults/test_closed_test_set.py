@@ -40,9 +40,9 @@ def test_a_study_and_its_confirmation_run_while_the_test_set_is_closed(
     )
 
     assert place.run() == 0, place.said()
+    place.check(trials=4)
     assert place.run(command=CONFIRM) == 0, place.said()
 
-    place.check(trials=4)
     confirmed = place.trials("fault-confirmation")
     assert len(confirmed) >= 6
     assert {row.state.name for row in confirmed} == {"COMPLETE"}
