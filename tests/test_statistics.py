@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tuner.statistics import (
+    expected_largest,
     holm,
     look_level,
     paired_difference,
@@ -119,5 +120,17 @@ def test_two_results_differ_by_more_than_the_limit_in_a_twentieth_of_all_cases()
 
 
 def test_the_pooled_deviation_is_that_within_the_samples() -> None:
-    assert pooled_std([[1, 2, 3], [12, 14, 16], [99]]) == (pytest.approx(2.5**0.5), 4)
+    pooled = pooled_std([[1, 2, 3], [12, 14, 16], [99]])
+    assert pooled is not None
+    assert pooled[0] == pytest.approx(2.5**0.5)
+    assert pooled[1] == 4
     assert pooled_std([[1], [2]]) is None
+
+
+@pytest.mark.parametrize(
+    ("count", "mean"),
+    [(1, 0.0), (2, 0.56419), (5, 1.16296), (10, 1.53875), (100, 2.50759), (1000, 3.24144)],
+)
+def test_the_largest_of_normal_values_has_the_published_mean(count: int, mean: float) -> None:
+    """L. H. C. Tippett, Biometrika 17 (1925), 364-387; the first two are exact: 0, 1 / sqrt(pi)."""
+    assert expected_largest(count) == pytest.approx(mean, abs=1e-5)

@@ -14,12 +14,13 @@ from tuner.study.driver_events import Notify, ignore
 from tuner.study.study import load_study
 from tuner.study.summary import StudySummary
 from tuner.tracking.settings import TrackingSettings
-from tuner.training.plan import Evaluation
 
 if TYPE_CHECKING:
+    from tuner.promotion.evaluation import TestEvaluation
     from tuner.promotion.registry.history import PastAct
     from tuner.promotion.registry.registered import Model
     from tuner.promotion.report import PromotionReport
+    from tuner.storage.test_set_accesses import TestSetAccess
     from tuner.study.confirmation.report import ConfirmationReport
     from tuner.study.study_file import StudyFile
     from tuner.verification.comparison import Verification
@@ -28,6 +29,7 @@ __all__ = [
     "confirm",
     "evaluate",
     "load_study",
+    "looks",
     "promote",
     "promotion_history",
     "registered_models",
@@ -205,8 +207,8 @@ def evaluate(
     trial: int | None = None,
     every: bool = False,
     home: Home | None = None,
-    heard: Callable[[int, Evaluation], None] = lambda _trial, _evaluation: None,
-) -> dict[int, Evaluation]:
+    heard: Callable[[int, "TestEvaluation"], None] = lambda _trial, _evaluation: None,
+) -> "dict[int, TestEvaluation]":
     """Scores trials on the test set. Changes nothing except the record of accesses.
 
     All models are downloaded, loaded and checked before the test set is opened.
@@ -232,9 +234,9 @@ def evaluate(
     from tuner.promotion.nomination import kept_trials
 
     place = home or Home.from_environment()
-    found: dict[int, Evaluation] = {}
+    found: dict[int, TestEvaluation] = {}
 
-    def hear(number: int, evaluation: Evaluation) -> None:
+    def hear(number: int, evaluation: "TestEvaluation") -> None:
         found[number] = evaluation
         heard(number, evaluation)
 
@@ -341,3 +343,22 @@ def verify(
     place = home or Home.from_environment()
     with load_study(study, place) as opened:
         return repeat(opened, place, trial, say)
+
+
+def looks(wanted: str | None = None, *, home: Home | None = None) -> "list[TestSetAccess]":
+    """Returns the accesses to test sets, also those of deleted studies, the oldest first.
+
+    Args:
+        wanted: the data set: its name, the beginning of its digest, or a study that uses it. All
+            data sets by default.
+        home: the home folder; by default `TUNER_HOME`, or else `.tuner`.
+
+    Raises:
+        UsageError: there is no such data set or study, or a record is damaged.
+        UnavailableError: the database does not answer.
+    """
+    from tuner.storage.opening import open_database
+    from tuner.storage.test_set_accesses import find_accesses
+
+    with open_database(home or Home.from_environment()) as database:
+        return find_accesses(database, wanted)

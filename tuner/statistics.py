@@ -1,4 +1,4 @@
-"""Statistics: intervals of shares and differences, a paired test, and the levels they are held to.
+"""Statistics: intervals of shares and differences, a paired test, levels, and the effect of choice.
 
 Pure functions of numbers. Each names its source. SciPy is imported by those that need it, since it
 takes as long to load as the rest of a command.
@@ -155,3 +155,17 @@ def wilson_interval(share: float, count: int, level: float = 0.05) -> Interval:
     centre = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = math.sqrt(z2 * (share * (1 - share) / count + z2 / (4 * count**2))) / (1 + z2 / count)
     return Interval(low=max(0.0, centre - half), high=min(1.0, centre + half))
+
+
+def expected_largest(count: int) -> float:
+    """The mean of the largest of `count` independent standard normal values.
+
+    Source: L. H. C. Tippett, Biometrika 17 (1925), 364-387.
+    """
+    from scipy import integrate, special
+
+    def tails(value: float) -> float:
+        below, above = special.ndtr(value), special.ndtr(-value)
+        return float(1 - below**count - above**count)
+
+    return 0.0 if count == 1 else float(integrate.quad(tails, 0, math.inf)[0])

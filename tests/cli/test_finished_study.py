@@ -127,7 +127,7 @@ def test_the_best_is_promoted_and_answers(finished: Workshop, tmp_path: Path) ->
     report = json.loads(finished.tuner("promote", "best", "--json").stdout)
     assert set(report) == {
         "promoted", "model", "version", "alias", "run_id", "metrics", "gates", "champion",
-        "reigning", "replace", "validation", "grounds",
+        "reigning", "replace", "validation", "grounds", "test_set_use",
     }  # fmt: skip
     assert report["validation"]["rows"] == 40
     assert report["champion"] is None
@@ -203,6 +203,9 @@ def test_one_trial_that_cannot_be_scored_leaves_the_others_their_figures(
     assert f"trial 1: run {second['run_id']}" in partly.stderr
     assert "keeps no model" in partly.stderr
     assert sorted(map(str, looked_at(copy)[counted:])) == sorted(found)
+    uses = [each["test_set_use"] for each in found.values()]
+    assert [each["access"] for each in uses] == [counted + 1, counted + 2]
+    assert uses[-1]["models"] == len({*looked_at(copy)})
 
 
 def test_a_port_that_is_taken_is_named(finished: Workshop) -> None:

@@ -74,6 +74,7 @@ def test_what_needs_no_database_loads_none(home: Home, arguments: list[str], cod
         (["enqueue", "small", "dropout_rate=0.5"], 0),
         (["promote", "best"], 1),
         (["evaluate", "smal"], 2),
+        (["looks"], 0),
         (["delete", "small", "--yes", "--keep-runs"], 0),
     ],
 )

@@ -97,6 +97,7 @@ def test_a_kept_state_folder_is_upgraded_moved_and_its_study_finished(home: Kept
     assert ended(finished) == ended(home.kept("finished"))
     assert finished["best"]["trial"]["number"] == 0
     assert "the test set: 1\n" in home.tuner("show", "finished").stdout
+    assert re.search(r"1 .* - +promote +finished +0 ", home.tuner("looks", "digits").stdout)
     assert ended(home.now("interrupted")) == kept
 
     home.tuner("run-study", "interrupted.yaml")

@@ -71,7 +71,7 @@ def looks(database: Database) -> TestSetAccesses:
     """The looks at the study's test set: none so far."""
     with database.engine.begin() as connection:
         connection.execute(delete(tables.test_set_accesses))
-    return TestSetAccesses(database, STUDY)
+    return TestSetAccesses(database, Catalog(database).get(STUDY))
 
 
 @pytest.fixture

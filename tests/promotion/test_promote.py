@@ -81,6 +81,9 @@ def test_a_passing_candidate_becomes_the_champion(
     assert report.champion is None
     (look,) = looks.all()
     assert (look.trial, look.command) == (candidate.number, "promote")
+    use = report.test_set_use
+    assert use is not None
+    assert (use.dataset, use.access, use.models, use.optimism) == ("digits", 1, 1, 0)
     assert (look.dataset, look.model_sha256) == (candidate.dataset.digest, candidate.model_sha256)
     assert look.evidence is not None
     assert look.evidence["test_accuracy"] == report.metrics["test_accuracy"]
@@ -103,11 +106,14 @@ def test_a_passing_candidate_becomes_the_champion(
     assert set(points.values()) == {1}
     assert artifacts == {"promotion/evidence.json", "promotion/confusion_matrix.png"}
     assert kept == {"model", "promotion"}
-    assert json.loads(Path(evidence).read_text())["metrics"] == report.metrics
+    document = json.loads(Path(evidence).read_text())
+    assert document["metrics"] == report.metrics
+    assert document["test_set_use"] == use.model_dump()
     assert load_champion(settings, report.model, Home(tmp_path)).run_id == candidate.run_id
 
     again = run_promotion(candidate)
     assert (again.promoted, again.version, again.reigning) == (True, 1, True)
+    assert again.test_set_use == use.model_copy(update={"access": 2})
 
 
 @pytest.mark.slow
@@ -160,14 +166,19 @@ def test_a_worse_candidate_replaces_the_champion_only_where_that_is_asked_for(
     own, its = report.metrics["test_accuracy"], report.champion.test_accuracy
     assert own < 0.5 < 0.8 < its
     assert report.champion.difference == pytest.approx(own - its)
-    taken = [look.model_sha256 for look in looks.all()[looks_at_first:]]
-    assert taken == [worse.model_sha256, champion.model_sha256]
+    taken = [(look.model_sha256, look.command) for look in looks.all()[looks_at_first:]]
+    assert taken == [
+        (worse.model_sha256, "promote --dry-run"),
+        (champion.model_sha256, "promote: champion"),
+    ]
+    assert report.test_set_use is not None
+    assert (report.test_set_use.access, report.test_set_use.models) == (1, 1)
     with connected(settings) as client:
         assert client.get_run(worse.run_id).to_dictionary() == before
     document = json.loads(report.model_dump_json())
     assert list(document) == [
         "promoted", "model", "version", "alias", "run_id", "metrics", "gates", "champion",
-        "reigning", "replace", "validation",
+        "reigning", "replace", "validation", "test_set_use",
     ]  # fmt: skip
     assert set(document["gates"][0]) == {"name", "passed", "value", "limit"}
     assert document["champion"]["passed"] is False
@@ -189,6 +200,10 @@ def test_a_worse_candidate_replaces_the_champion_only_where_that_is_asked_for(
     assert report.champion.test_accuracy == its
     again = [look.model_sha256 for look in looks.all()[looks_at_first + len(taken) :]]
     assert again == [worse.model_sha256], "the champion's figure is known"
+    assert report.test_set_use is not None
+    assert (report.test_set_use.access, report.test_set_use.models) == (3, 2)
+    error = report.metrics["test_accuracy_standard_error"]
+    assert report.test_set_use.optimism == pytest.approx(0.5642 * error, rel=0.01)
 
 
 def test_a_file_of_another_network_is_refused_before_the_test_set_is_opened(

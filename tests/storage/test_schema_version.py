@@ -1,6 +1,7 @@
 """Databases that other versions of tuner made."""
 
 from collections.abc import Callable
+from dataclasses import asdict, replace
 
 import pytest
 from alembic import command
@@ -18,6 +19,7 @@ from tuner.spec.text.writer import to_yaml
 from tuner.storage import schema_version, tables
 from tuner.storage.opening import open_database, upgrade_database
 from tuner.storage.studies import Catalog
+from tuner.storage.test_set_accesses import find_accesses
 from tuner.study.study import load_study
 
 OURS = (
@@ -33,6 +35,7 @@ LATER = ("wish", "epoch_s", "overrides")
 """Columns of studies that the first version had not."""
 OPEN = (0, 0, "a" * 32, None)
 DONE = (1, 0, "b" * 32, "completed")
+ACCESS = {"study": "small", "trial": 1, "command": "promote", "at_ms": 5}
 
 
 def as_the_first_version_left_it(bench: Bench) -> None:
@@ -56,6 +59,13 @@ def as_the_first_version_left_it(bench: Bench) -> None:
                 ),
                 {"slot": slot, "number": number, "uid": uid, "outcome": outcome},
             )
+        connection.execute(
+            text(
+                "INSERT INTO tuner_looks (study, trial, command, at_ms, evidence) "
+                "VALUES (:study, :trial, :command, :at_ms, '{\"test_accuracy\": 0.5}')"
+            ),
+            ACCESS,
+        )
 
 
 def test_the_schema_version_is_that_of_the_last_migration(each_bench: Bench) -> None:
@@ -86,10 +96,33 @@ def test_an_older_database_is_refused_until_it_is_upgraded(
         attempts = bench.ledger(spec).attempts()
         assert [(each.uid, each.outcome) for each in attempts] == [OPEN[2:], DONE[2:]]
         assert Catalog(database).desired_state("small") == "stop"
+        (access,) = find_accesses(database)
+        assert ACCESS.items() <= asdict(access).items()
+        assert (access.number, access.models, access.deleted) == (1, 1, False)
+        assert (access.dataset, access.dataset_name) == (bench.dataset.digest, "digits")
+        assert access.evidence == {"test_accuracy": 0.5}
+        assert (access.user, access.host, access.model_sha256) == (None, None, None)
+        Catalog(database).delete("small")
+        assert find_accesses(database) == [replace(access, deleted=True)]
 
 
 def _concerns_us(change: object) -> bool:
     return "tuner_" in repr(change) and schema_version.VERSION_TABLE not in repr(change)
+
+
+def test_an_access_of_a_study_that_cannot_be_read_is_kept(
+    bench: Bench, study_spec: Callable[..., StudySpec]
+) -> None:
+    bench.record(study_spec())
+    as_the_first_version_left_it(bench)
+    with bench.database.engine.begin() as connection:
+        connection.execute(text("UPDATE tuner_studies SET dataset = '{'"))
+
+    assert upgrade_database(bench.home)
+
+    with open_database(bench.home) as database:
+        (access,) = find_accesses(database)
+    assert (access.study, access.dataset, access.dataset_name) == ("small", None, None)
 
 
 def test_a_newer_database_is_refused(each_bench: Bench) -> None:

@@ -12,6 +12,7 @@ from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Ledger
 from tuner.storage.studies import Catalog, DesiredState
 from tuner.storage.tables import drivers
+from tuner.storage.test_set_accesses import find_accesses
 from tuner.study.driver_lock import only_driver
 from tuner.study.study import load_study
 from tuner.study.study_file import StudyFile, check_parameters
@@ -31,7 +32,7 @@ def test_an_unknown_study_lists_the_known_ones(bench: Bench, study_spec: Spec) -
         load_study("smal", bench.home)
 
 
-def test_a_deleted_study_leaves_nothing(
+def test_a_deleted_study_leaves_nothing_but_its_accesses_to_the_test_set(
     each_bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:
     each_bench.run(study_spec(), scripted())
@@ -43,6 +44,10 @@ def test_a_deleted_study_leaves_nothing(
     assert Ledger(each_bench.database, "small").attempts() == []
     assert not each_bench.home.study("small").exists()
     assert each_bench.run(study_spec(), scripted()).counts["completed"] == 6
+    (access,) = find_accesses(each_bench.database)
+    assert (access.study, access.deleted) == ("small", True)
+    with load_study("small", each_bench.home) as study:
+        assert study.test_set_accesses.all() == [], "another study of that name"
 
 
 def test_a_deleted_study_is_no_longer_shipped(

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from tuner.cli.catalogue import datasets, models, schema
-from tuner.cli.results import evaluate, predict, promote, registry, show, studies, verify
+from tuner.cli.results import evaluate, looks, predict, promote, registry, show, studies, verify
 from tuner.cli.running import confirm, enqueue, pause, run_study, stop, watch, worker
 from tuner.cli.upkeep import db, delete, doctor, sync, ui
 from tuner.errors import ExitCode, TunerError, masked, os_error_message
@@ -42,6 +42,7 @@ app.command("delete")(delete.delete)
 app.command("enqueue")(enqueue.enqueue)
 app.command("promote")(promote.promote)
 app.command("evaluate")(evaluate.evaluate)
+app.command("looks")(looks.looks)
 app.command("predict")(predict.predict)
 app.command("verify")(verify.verify)
 app.command("sync")(sync.sync)

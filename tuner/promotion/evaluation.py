@@ -10,6 +10,7 @@ from tuner.inference.predictor import Predictor
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.judging.evidence import HeldOut
 from tuner.promotion.judging.kept_model import fetch_kept, load_kept, load_model
+from tuner.promotion.judging.test_set_use import TestSetUse, use_of
 from tuner.promotion.nomination import nominate
 from tuner.study.study import Study
 from tuner.tracking.mlflow.connection import connected
@@ -20,12 +21,19 @@ _ITS_OWN = ModelError, RefusedError
 """Errors of one trial alone; any other error ends the command."""
 
 
+class TestEvaluation(Evaluation):
+    """A trial's answers to the test images; `confusion[true][predicted]` counts images."""
+
+    test_set_use: TestSetUse
+    """Which access to the test set scored the trial."""
+
+
 def evaluate_trials(
     study: Study,
     numbers: Sequence[int | None],
     settings: TrackingSettings,
     home: Home,
-    report: Callable[[int, Evaluation], None],
+    report: Callable[[int, TestEvaluation], None],
 ) -> None:
     """Scores trials on the test set, with one access for each.
 
@@ -56,7 +64,7 @@ def evaluate_trials(
         # Loaded once more, since all of them at once may not fit into memory.
         predictor = Predictor(load_model(candidate, file), candidate.pixels)
         rows = HeldOut(candidate.dataset, study.test_set_accesses, candidate.number, "evaluate")
-        report(candidate.number, rows.score(predictor, candidate.model_sha256))
+        report(candidate.number, _scored(rows, predictor, candidate.model_sha256))
     if failed:
         raise _summed_up(failed, len(numbers))
 
@@ -69,6 +77,11 @@ def _checked(
     start_keras(home.root, candidate.backend)
     load_kept(candidate, file)
     return candidate, file
+
+
+def _scored(rows: HeldOut, predictor: Predictor, sha256: str) -> TestEvaluation:
+    found = rows.score(predictor, sha256)
+    return TestEvaluation(**dict(found), test_set_use=use_of(rows, sha256, found.accuracy))
 
 
 def _summed_up(failed: dict[int | None, TunerError], count: int) -> TunerError:

@@ -15,6 +15,7 @@ from tuner.promotion.judging.comparison import Incumbent, find_incumbent
 from tuner.promotion.judging.evidence import HeldOut, complete, prepare
 from tuner.promotion.judging.kept_model import fetch_kept, load_kept
 from tuner.promotion.judging.reproduction import Reproduction
+from tuner.promotion.judging.test_set_use import use_of
 from tuner.promotion.registry.card import short_card
 from tuner.promotion.registry.publication import PackedModel, check_unmoved, pack, publish
 from tuner.promotion.registry.record import check_recordable, record_evidence
@@ -75,12 +76,14 @@ def promote(
     kept = load_kept(candidate, file)
     reproduced = kept.reproduction or _reproduced(twin, settings, home)
     say(_reproduction_line(reproduced))
-    rows = HeldOut(candidate.dataset, accesses, candidate.number, "promote")
+    command = "promote --dry-run" if dry_run else "promote"
+    rows = HeldOut(candidate.dataset, accesses, candidate.number, command)
+    beside = HeldOut(candidate.dataset, accesses, candidate.number, "promote: champion")
     with TemporaryDirectory() as folder:
         packed = pack(candidate, kept, Path(folder))
         incumbent = None
         if before is not None and trial_sha256(before) != candidate.model_sha256:
-            incumbent = _incumbent(settings, before, rows, home, say if replace else None)
+            incumbent = _incumbent(settings, before, beside, home, say if replace else None)
         report = _judged(candidate, packed, rows, incumbent, say)
         report = report.model_copy(update={"replace": replace, "validation": reproduced})
         if dry_run or not report.passed:
@@ -180,6 +183,7 @@ def _judged(
         "metrics": evidence.metrics,
         "gates": check(evidence.metrics, candidate.promotion.gates),
         "champion": incumbent and incumbent.compare(test.accuracy),
+        "test_set_use": use_of(rows, candidate.model_sha256, test.accuracy),
         "evidence": evidence,
     }
     return report.model_copy(update=update)

@@ -7,6 +7,7 @@ from tuner.promotion.gates import GateResult
 from tuner.promotion.judging.comparison import Comparison
 from tuner.promotion.judging.evidence import Evidence
 from tuner.promotion.judging.reproduction import Reproduction
+from tuner.promotion.judging.test_set_use import TestSetUse
 from tuner.spec.section import Frozen
 
 
@@ -34,6 +35,8 @@ class PromotionReport(Frozen):
 
     None if there are no validation rows.
     """
+    test_set_use: TestSetUse | None = None
+    """Which access to the test set scored the candidate; None if the test set was not opened."""
     evidence: Evidence | None = Field(default=None, exclude=True)
     """None if a gate failed before the test set was opened."""
 

@@ -5,7 +5,6 @@ filter, or diff program. It fetches nothing, since that configuration also names
 is completed.
 """
 
-import getpass
 import os
 import re
 import shutil
@@ -14,6 +13,8 @@ import subprocess
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+
+from tuner.account import user
 
 _MOST_DIFF_BYTES = 1_000_000
 _WANTS_DIFF = "TUNER_RECORD_DIFF"
@@ -38,7 +39,7 @@ class Provenance:
     def tags(self) -> dict[str, str]:
         """The tags of a run, under MLflow's own names where it has them."""
         tags = {
-            "mlflow.user": _user(),
+            "mlflow.user": user(),
             "mlflow.source.type": "LOCAL",
             "tuner.host": socket.gethostname(),
             "tuner.version": version("tuner"),
@@ -78,14 +79,6 @@ def _programs_off(folder: Path) -> list[str]:
     off = _OFF | {name: "" for name in stated if _PROGRAMS.fullmatch(name)}
     off |= {name: "false" for name in stated if _REQUIRED.fullmatch(name)}
     return [part for name, value in off.items() for part in ("-c", f"{name}={value}")]
-
-
-def _user() -> str:
-    """The user's name, or number if there is no name, as in a container."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

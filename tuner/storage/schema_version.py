@@ -9,7 +9,7 @@ from tuner.errors import UnavailableError
 from tuner.storage import tables
 
 VERSION_TABLE = "tuner_schema"
-NEWEST = "0007"
+NEWEST = "0008"
 """The last of `migrations/versions`."""
 _CHANGING_TABLES = 0x74756E6573
 """The key of the PostgreSQL advisory lock for changing tuner's tables: "tunes" in ASCII."""

@@ -259,6 +259,8 @@ class Catalog:
     def delete(self, name: str) -> None:
         """Deletes the study's rows: tuner's first, since that row means the study is complete.
 
+        The record of its accesses to test sets stays.
+
         Raises:
             KeyError: Optuna has no study with this name.
         """

@@ -17,7 +17,6 @@ from sqlalchemy import (
     Dialect,
     Float,
     ForeignKey,
-    ForeignKeyConstraint,
     Integer,
     MetaData,
     Select,
@@ -191,12 +190,16 @@ test_set_accesses = Table(
     "tuner_looks",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
+    # No foreign key: test rows that were seen stay seen when the study is deleted.
     Column("study", String(250), nullable=False),
+    Column("study_uid", String(32), nullable=False),
     Column("trial", Integer, nullable=False),
     Column("command", String(20), nullable=False),
+    Column("user_name", String(255)),  # null in rows of earlier versions, as the next column
+    Column("host", String(255)),
     Column("at_ms", BigInteger, nullable=False),
     Column("evidence", Json),  # null until the scores are known
-    Column("dataset", String(64)),  # digest; null in the oldest rows, as the next column
+    Column("dataset", String(64)),  # digest; this and the next two may be null in the oldest rows
+    Column("dataset_name", Text),
     Column("model_sha256", String(64)),
-    ForeignKeyConstraint(["study"], ["tuner_studies.name"], ondelete="CASCADE"),
 )

@@ -39,7 +39,7 @@ class Study:
         self._ledger = Ledger(database, record.name)
         self._drivers = Drivers(database, record.name)
         self.trials = Trials(database, record.spec)
-        self.test_set_accesses = TestSetAccesses(database, record.name)
+        self.test_set_accesses = TestSetAccesses(database, record)
         self.registrations = Registrations(database, record.name)
         self.code_versions = CodeVersions(database, record.name)
 
@@ -228,7 +228,8 @@ class Study:
     def delete(self, before: Callable[[], None] = lambda: None) -> None:
         """Deletes the study from the database, and its files from this machine.
 
-        First ends the process that ships its events to MLflow.
+        First ends the process that ships its events to MLflow. The record of its accesses to the
+        test set stays.
 
         Args:
             before: called when no driver and no shipper works on the study any more.

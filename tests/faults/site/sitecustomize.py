@@ -3,8 +3,11 @@
 `FAULT_ENGINE=tensorflow` trains with TensorFlow in place of NumPy.
 `FAULT_DIES_AT` is a point of `tests.faults.kill_points`, and the signal that the process gets when
 it first gets there. `FAULT_CLOCK_S=3600` sets its clock an hour ahead.
+`FAULT_CLOSED=/a/file` refuses test rows to every process but the one that prepares data, and notes
+in the file which program wanted them.
 """
 
+import errno
 import functools
 import importlib.abc
 import importlib.util
@@ -96,5 +99,22 @@ def _set_clock(ahead_s: float) -> None:
     time.time_ns = lambda: now_ns() + round(ahead_s * 1e9)
 
 
+def _close_test_set(note: Path) -> None:
+    program = next((each for each in sys.orig_argv if each.startswith("tuner")), "another")
+    datasets = f"{os.environ['TUNER_HOME']}/datasets/"
+
+    def close(event: str, arguments: tuple[Any, ...]) -> None:
+        path = str(arguments[0]) if event == "open" else ""
+        if path.startswith(datasets) and Path(path).parent.name == "test":
+            with note.open("a") as file:
+                file.write(f"{program}\n")
+            if program != "tuner.datasets.prepare":
+                raise PermissionError(errno.EACCES, "the test set is closed", path)
+
+    sys.addaudithook(close)
+
+
+if "FAULT_CLOSED" in os.environ:
+    _close_test_set(Path(os.environ["FAULT_CLOSED"]))
 _set_clock(float(os.environ.get("FAULT_CLOCK_S", "0")))
 sys.meta_path.insert(0, _Finder())

@@ -15,6 +15,7 @@ from tuner.words import count
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from tuner.promotion.evaluation import TestEvaluation
     from tuner.search.ranking import PointSummary
     from tuner.training.plan import Evaluation
 
@@ -36,9 +37,9 @@ def evaluate(
 
     if every and trial is not None:
         raise UsageError("--trial and --all exclude each other")
-    found: dict[int, Evaluation] = {}
+    found: dict[int, TestEvaluation] = {}
 
-    def heard(number: int, evaluation: "Evaluation") -> None:
+    def heard(number: int, evaluation: "TestEvaluation") -> None:
         found[number] = evaluation
         typer.echo(f"trial {number}: test accuracy {score(evaluation.accuracy)}", err=True)
 
@@ -48,13 +49,14 @@ def evaluate(
         _print(study, found, every=every, as_json=as_json)
 
 
-def _print(study: str, found: "dict[int, Evaluation]", *, every: bool, as_json: bool) -> None:
+def _print(study: str, found: "dict[int, TestEvaluation]", *, every: bool, as_json: bool) -> None:
     if not found:
         return
     if as_json:
         content = {number: each.model_dump(mode="json") for number, each in found.items()}
         typer.echo(json.dumps(content, indent=2))
-    elif every:
+        return
+    if every:
         typer.echo(f"{count(len(found), 'trial')}: those whose models are kept", err=True)
         from tuner.api import load_study
 
@@ -65,6 +67,7 @@ def _print(study: str, found: "dict[int, Evaluation]", *, every: bool, as_json: 
         (evaluation,) = found.values()
         print_evaluation(evaluation)
         typer.echo(f"test accuracy {score(evaluation.accuracy)}, loss {score(evaluation.loss)}")
+    typer.echo(str(list(found.values())[-1].test_set_use))
 
 
 def rows_by_point(

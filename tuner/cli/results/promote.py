@@ -138,6 +138,7 @@ def _print_evidence(report: "PromotionReport", evidence: "Evidence") -> None:
         f"test accuracy {score(evidence.test.accuracy)} "
         f"(95% interval {score(interval.low)} to {score(interval.high)})"
     )
+    typer.echo(str(report.test_set_use))
     champion = report.champion
     if champion is not None:
         typer.echo(

@@ -8,6 +8,7 @@ import typer
 from tuner.cli.terminal.options import AsJson, StudyName
 from tuner.cli.terminal.terminal_tables import (
     best_point,
+    digest,
     duration,
     number,
     params,
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
     from tuner.study.confirmation.report import ConfirmationReport, ConfirmedPoint
     from tuner.study.study import Study
     from tuner.study.summary import StudySummary
-
-
-_SHORT = 12
-"""The number of digits shown of a code digest, as in MLflow."""
 
 
 def show(study: StudyName, as_json: AsJson = False) -> None:
@@ -80,7 +77,7 @@ def print_summary(summary: "StudySummary") -> None:
             score(trial.value),
             str(trial.epochs),
             duration(trial.duration_s),
-            *([trial.code[:_SHORT] or "-"] if marked else []),
+            *([digest(trial.code or None)] if marked else []),
             trial.run_id or "-",
         )
         for trial in summary.trials

@@ -39,6 +39,11 @@ def score(value: float | None) -> str:
     return "-" if value is None else f"{value:z.4f}"
 
 
+def digest(value: str | None) -> str:
+    """Formats a digest by its first 12 digits, as MLflow does; a dash for None."""
+    return "-" if value is None else value[:12]
+
+
 def local_time(at_ms: int) -> str:
     """Formats a time in the time zone of this machine, to the minute."""
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC).astimezone():%Y-%m-%d %H:%M}"

@@ -15,7 +15,10 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     keep_runs: Annotated[bool, typer.Option("--keep-runs", help="Keep its MLflow runs.")] = False,
 ) -> None:
-    """Delete a study, what confirms and refits it, and their runs. Registered models stay."""
+    """Delete a study, its confirmation and refits, and their MLflow runs.
+
+    Registered models stay, and so does the record of its accesses to the test set.
+    """
     from tuner.home import Home
     from tuner.study.confirmation.race_study import find_confirmation
     from tuner.study.confirmation.refit import find_refits

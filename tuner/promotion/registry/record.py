@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FOLDER = "promotion"
 """The path of the evidence among the run's artifacts."""
+_REPORTED = {"grounds", "metrics", "gates", "validation", "champion", "test_set_use"}
 _DELETED = "deleted"
 """MLflow's lifecycle stage of a deleted run or experiment."""
 
@@ -106,9 +107,7 @@ def _write(folder: Path, candidate: Candidate, report: PromotionReport) -> None:
         "trial": candidate.number,
         "model_sha256": candidate.model_sha256,
         "dataset": {"name": candidate.dataset.name, "digest": candidate.dataset.digest},
-        **report.model_dump(
-            mode="json", include={"grounds", "metrics", "gates", "validation", "champion"}
-        ),
+        **report.model_dump(mode="json", include=_REPORTED),
         "test": report.evidence.test.model_dump(mode="json"),
     }
     (folder / "evidence.json").write_text(json.dumps(document, indent=2))
