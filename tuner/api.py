@@ -123,14 +123,14 @@ def promote(
     The best point is the one that the study's confirmation chose, if that is over. With several
     seeds, the median trial by validation represents the point, never the best.
 
-    The trial passes if every gate passes, and the champion's accuracy on the same test rows is
-    not higher by more than 0.002. Each access to the test set is recorded before it happens.
+    The trial passes if every gate passes. Those against the champion compare the two models'
+    answers to the same test rows. Each access to the test set is recorded before it happens.
 
     Args:
         study: its name; by default the newest study with a completed trial.
         trial: the number of the trial to promote instead of the best one.
         dry_run: test the model and check the gates, but register nothing.
-        replace: also replace a champion that is better or cannot be compared.
+        replace: waive the gates against the champion, also where it cannot be compared.
         file: the study file with the model name and gates; by default those of the last run.
         home: the home folder; by default `TUNER_HOME`, or else `.tuner`.
         say: receives a line for each step.

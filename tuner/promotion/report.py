@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from tuner.promotion.gates import GateResult
+from tuner.promotion.gates import AGAINST_CHAMPION, GateResult
 from tuner.promotion.judging.comparison import Comparison
 from tuner.promotion.judging.evidence import Evidence
 from tuner.promotion.judging.reproduction import Reproduction
@@ -25,7 +25,7 @@ class PromotionReport(Frozen):
     reigning: bool = False
     """Whether the version was the champion before."""
     replace: bool = False
-    """Whether a better champion may be replaced too."""
+    """Whether the gates against the champion are waived."""
     validation: Reproduction | None = None
     """None if the study has no validation rows."""
     evidence: Evidence | None = Field(default=None, exclude=True)
@@ -33,6 +33,11 @@ class PromotionReport(Frozen):
 
     @property
     def passed(self) -> bool:
-        """Whether every gate passed, and the champion is not better or may be replaced."""
-        held = self.champion is None or self.champion.passed or self.replace
-        return held and all(gate.passed for gate in self.gates)
+        """Whether every gate passed, but for those that `replace` waives."""
+        return not self.refusing
+
+    @property
+    def refusing(self) -> tuple[GateResult, ...]:
+        """The gates for which the model is not registered."""
+        waived = AGAINST_CHAMPION if self.replace else frozenset()
+        return tuple(gate for gate in self.gates if not gate.passed and gate.name not in waived)

@@ -6,12 +6,13 @@ unless the file is named: then its terms count.
 
 import json
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tuner.errors import RefusedError, UsageError
 from tuner.spec.study_spec import Promotion, StudySpec
 from tuner.spec.text.reader import read_study
+from tuner.spec.text.yaml import flow
 from tuner.storage.studies import StudyRecord
 
 _SECTION = "promotion"
@@ -75,9 +76,13 @@ def _edits(before: Promotion, after: Promotion) -> Iterator[str]:
     for key in {**ran, **says}:
         if ran.get(key) != says.get(key):
             yield (
-                f"{_SECTION}.{key}: the file now says {says.get(key, 'nothing')}, the study was "
-                f"last run with {ran.get(key, 'nothing')}"
+                f"{_SECTION}.{key}: the file now says {_shown(says, key)}, the study was last run "
+                f"with {_shown(ran, key)}"
             )
+
+
+def _shown(entries: Mapping[str, object], key: str) -> str:
+    return flow(entries[key]) if key in entries else "nothing"
 
 
 def _entries(promotion: Promotion) -> dict[str, object]:

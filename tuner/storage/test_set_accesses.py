@@ -78,21 +78,6 @@ class TestSetAccesses:
         with self._engine.begin() as connection:
             connection.execute(statement.values(evidence=evidence))
 
-    def evidence_of(self, dataset: str, model_sha256: str) -> dict[str, float] | None:
-        """Returns the newest scores of this model file on these test rows, of any study.
-
-        None if the database has none.
-        """
-        table = test_set_accesses.c
-        statement = (
-            select(table.evidence)
-            .where(table.dataset == dataset, table.model_sha256 == model_sha256)
-            .order_by(table.id.desc())
-        )
-        with self._engine.begin() as connection:
-            found = connection.execute(statement).scalars().all()
-        return next((_intact(evidence) for evidence in found if evidence), None)
-
 
 def _intact(evidence: Any) -> dict[str, float] | None:
     found: dict[str, float] | None = intact(evidence, "the scores of an access to a test set")
