@@ -66,7 +66,14 @@ def test_a_passing_candidate_becomes_the_champion(
     settings: TrackingSettings,
     tmp_path: Path,
 ) -> None:
-    gates = {"test_accuracy": 0.8, "train_test_gap": 0.2, "latency_p95_ms": 5000}
+    gates = {
+        "test_accuracy": 0.8,
+        "worst_recall": 0.1,
+        "train_test_gap": 0.2,
+        "latency_p95_ms": 5000,
+        "model_mb": 1,
+        "parameters": 64 * 32 + 32 + 32 * 10 + 10,
+    }
     candidate = make_candidate(gates=gates)
     with connected(settings) as client:
         before = client.get_run(candidate.run_id).info
@@ -143,6 +150,7 @@ def test_a_worse_candidate_replaces_the_champion_only_where_that_is_asked_for(
     settings: TrackingSettings,
     model_file: Path,
     worse_model_file: Path,
+    tmp_path: Path,
 ) -> None:
     champion = make_candidate()
     worse = make_candidate(worse_model_file, number=4, gates={"test_accuracy": 0.01})
@@ -169,7 +177,9 @@ def test_a_worse_candidate_replaces_the_champion_only_where_that_is_asked_for(
         "reigning", "replace", "validation",
     ]  # fmt: skip
     assert set(document["gates"][0]) == {"name", "passed", "value", "limit"}
-    assert document["champion"]["passed"] is False
+    failed = {gate["name"] for gate in document["gates"] if not gate["passed"]}
+    assert failed == {"champion_margin"}
+    assert document["metrics"]["champion_difference_high"] < 0
     assert {
         "test_accuracy",
         "test_precision",
@@ -186,8 +196,17 @@ def test_a_worse_candidate_replaces_the_champion_only_where_that_is_asked_for(
     assert (report.promoted, report.version) == (True, 2)
     assert report.champion is not None
     assert report.champion.test_accuracy == its
+    assert [gate.passed for gate in report.gates] == [True, False]
     again = [look.model_sha256 for look in looks.all()[looks_at_first + len(taken) :]]
-    assert again == [worse.model_sha256], "the champion's figure is known"
+    assert again == taken
+    with connected(settings) as client:
+        artifacts = {item.path for item in client.list_artifacts(worse.run_id, "promotion")}
+        evidence = client.download_artifacts(worse.run_id, "promotion/evidence.json", str(tmp_path))
+        tags = client.get_model_version(report.model, "2").tags
+    assert "promotion/disagreements.png" in artifacts
+    assert tags["tuner.champion_difference"] == repr(report.champion.difference)
+    compared = json.loads(Path(evidence).read_text())["champion"]
+    assert len(compared["disagreements"]) == len(report.champion.disagreements) > 0
 
 
 def test_a_file_of_another_network_is_refused_before_the_test_set_is_opened(

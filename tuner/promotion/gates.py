@@ -13,8 +13,7 @@ _FIGURES = {
     "better_than_champion": "champion_p_better",
 }
 """The figures of the gates that have other names than theirs."""
-AGAINST_CHAMPION = frozenset({"champion_margin", "better_than_champion"})
-"""The gates that are left out where there is no champion to compare with."""
+_AGAINST_CHAMPION = frozenset({"champion_margin", "better_than_champion"})
 LEVEL = 0.05
 """The chance with which a gate against the champion lets a model pass that it should stop."""
 
@@ -31,6 +30,11 @@ class GateResult(Frozen):
     def shortfall(self) -> float:
         """The distance by which the value misses the limit, in the gate's unit; 0 if it passed."""
         return 0.0 if self.passed else abs(self.value - self.limit)
+
+    @property
+    def against_champion(self) -> bool:
+        """Whether it compares with the champion, and is left out where there is none."""
+        return self.name in _AGAINST_CHAMPION
 
 
 def check(figures: Mapping[str, float], gates: Gates) -> tuple[GateResult, ...]:

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from tuner.promotion.gates import AGAINST_CHAMPION, GateResult
+from tuner.promotion.gates import GateResult
 from tuner.promotion.judging.comparison import Comparison
 from tuner.promotion.judging.evidence import Evidence
 from tuner.promotion.judging.reproduction import Reproduction
@@ -39,5 +39,8 @@ class PromotionReport(Frozen):
     @property
     def refusing(self) -> tuple[GateResult, ...]:
         """The gates for which the model is not registered."""
-        waived = AGAINST_CHAMPION if self.replace else frozenset()
-        return tuple(gate for gate in self.gates if not gate.passed and gate.name not in waived)
+        return tuple(
+            gate
+            for gate in self.gates
+            if not gate.passed and not (self.replace and gate.against_champion)
+        )

@@ -20,7 +20,6 @@ from tuner.statistics import Interval, PairedShares, holm, paired_shares
 from tuner.tracking.settings import TrackingSettings
 from tuner.training.rounding import undecided
 
-
 Right = Literal["candidate", "champion", "neither"]
 
 
