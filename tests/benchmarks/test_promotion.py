@@ -5,7 +5,14 @@ import json
 import numpy as np
 
 from benchmarks.harness import RESULTS
-from benchmarks.promotion import DOCUMENT, POINTS, renew, simulated
+from benchmarks.promotion import (
+    DOCUMENT,
+    POINTS,
+    TestSet,
+    contest,
+    renew,
+    simulated,
+)
 from tuner.spec.study_spec import Confirmation
 
 
@@ -31,6 +38,24 @@ def test_without_a_gain_the_best_training_misleads_and_the_confirmation_does_not
     assert row.best_was_better.of == 60
 
 
+def test_a_candidate_that_is_worse_by_more_than_the_margin_seldom_replaces_the_champion() -> None:
+    found = contest(TestSet(10_000, 0.99), -0.003, 200)
+    assert found.replaced.times <= 10
+    assert found.shown_better.times == 0
+
+
+def test_a_candidate_that_is_much_better_replaces_the_champion() -> None:
+    found = contest(TestSet(10_000, 0.98), 0.008, 200)
+    assert found.replaced.times == found.shown_better.times == 200
+
+
 def test_the_page_shows_the_committed_result() -> None:
     content = json.loads((RESULTS / "promotion.json").read_text(encoding="utf-8"))
+    shares = (
+        share
+        for row in content["contests"]
+        if row["difference"] <= -0.003
+        for share in [row["replaced"]]
+    )
+    assert all(share["times"] < 0.05 * share["of"] for share in shares)
     assert renew(content) == DOCUMENT.read_text(encoding="utf-8"), "run benchmarks.promotion"

@@ -100,7 +100,7 @@ class Answers:
     @property
     def right(self) -> NDArray[np.bool_]:
         """Which rows the model has right, of shape (N,)."""
-        return self.labels == self.predicted
+        return np.equal(self.labels, self.predicted)
 
 
 @dataclass(frozen=True)
