@@ -3,6 +3,7 @@
     python -m benchmarks.promotion              ten minutes on one core
     python -m benchmarks.promotion --report     the same, and renews docs/search.md
     python -m benchmarks.promotion --short      fewer repeats, as in `make bench`
+    python -m benchmarks.promotion --contests   the promotions alone, beside the studies of before
 
 A study of thirty points trains each once; one of them is the baseline. None of the others is
 better, or a single one is, by a known gain. What a training reaches comes from
@@ -135,6 +136,18 @@ class Contest:
 def main() -> None:
     """Simulates, prints a row each, and writes `results/promotion.json`."""
     asked = _arguments()
+    folder: Path = asked.results or (harness.SHORT_RESULTS if asked.short else harness.RESULTS)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "promotion.json"
+    studies = json.loads(file.read_text(encoding="utf-8")) if asked.contests else _studied(asked)
+    content = {**studies, "contests": _contested(asked)}
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    if asked.report:
+        DOCUMENT.write_text(renew(content), encoding="utf-8")
+
+
+def _studied(asked: argparse.Namespace) -> dict[str, Any]:
+    """The studies and their confirmations, as they are kept."""
     table = read_table(DATA)
     deviations = table.deviations()
     noises: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Noise]] = {
@@ -151,31 +164,41 @@ def main() -> None:
         for text, each in rules.items()
         for gain in GAINS
     ]
-    contests = [
-        contest(test_set, difference, asked.repeats)
-        for test_set in TEST_SETS
-        for difference in DIFFERENCES
-    ]
-    for cells in (*map(_cells, rows), *map(_contest_cells, contests)):
-        harness.console.print(" | ".join(cells), highlight=False)
-    folder: Path = asked.results or (harness.SHORT_RESULTS if asked.short else harness.RESULTS)
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {
+    _print(map(_cells, rows))
+    return {
         "revision": asked.revision,
         "repeats": asked.repeats,
         "points": POINTS,
         "standard_deviation": float(deviations.std()),
         "rows": [asdict(row) for row in rows],
-        "contests": [asdict(each) for each in contests],
     }
-    (folder / "promotion.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    if asked.report:
-        DOCUMENT.write_text(renew(content), encoding="utf-8")
+
+
+def _contested(asked: argparse.Namespace) -> dict[str, Any]:
+    """The champions and their candidates, as they are kept."""
+    rows = [
+        contest(test_set, difference, asked.repeats)
+        for test_set in TEST_SETS
+        for difference in DIFFERENCES
+    ]
+    _print(map(_contest_cells, rows))
+    return {
+        "revision": asked.revision,
+        "repeats": asked.repeats,
+        "shared": SHARED,
+        "rows": [asdict(row) for row in rows],
+    }
+
+
+def _print(rows: Iterable[tuple[str, ...]]) -> None:
+    for cells in rows:
+        harness.console.print(" | ".join(cells), highlight=False)
 
 
 def _arguments() -> argparse.Namespace:
     arguments = harness.parser(__doc__, rounds=1)
     arguments.add_argument("--repeats", type=int, help="studies of each kind")
+    arguments.add_argument("--contests", action="store_true", help="simulate promotions alone")
     arguments.add_argument("--report", action="store_true", help="renew docs/search.md")
     asked = arguments.parse_args()
     asked.repeats = asked.repeats or (100 if asked.short else 4000)
@@ -290,7 +313,7 @@ def renew(content: Mapping[str, Any]) -> str:
     """Returns the document with the rows of a result between their marks."""
     document = DOCUMENT.read_text(encoding="utf-8")
     document = _between("promotion", _studies(content), document)
-    return _between("contests", _contests(content), document)
+    return _between("contests", _contests(content["contests"]), document)
 
 
 def _between(name: str, lines: list[str], document: str) -> str:
@@ -333,10 +356,10 @@ def _contests(content: Mapping[str, Any]) -> list[str]:
         "with `better_than_champion`",
     )
     return [
-        *_table(head, (_contest_cells(_contest(each)) for each in content["contests"])),
+        *_table(head, (_contest_cells(_contest(each)) for each in content["rows"])),
         "",
-        f"{content['repeats']:,} candidates each, which share {SHARED:.0%} of a champion's wrong "
-        "answers if they are as good; 95% intervals.",
+        f"{content['repeats']:,} candidates each, which share {content['shared']:.0%} of a champion's "
+        "wrong answers if they are as good; 95% intervals.",
     ]
 
 

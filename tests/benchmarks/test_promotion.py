@@ -53,7 +53,7 @@ def test_the_page_shows_the_committed_result() -> None:
     content = json.loads((RESULTS / "promotion.json").read_text(encoding="utf-8"))
     shares = (
         share
-        for row in content["contests"]
+        for row in content["contests"]["rows"]
         if row["difference"] <= -0.003
         for share in [row["replaced"]]
     )

@@ -100,7 +100,8 @@ class Answers:
     @property
     def right(self) -> NDArray[np.bool_]:
         """Which rows the model has right, of shape (N,)."""
-        return np.equal(self.labels, self.predicted)
+        right: NDArray[np.bool_] = np.equal(self.labels, self.predicted)
+        return right
 
 
 @dataclass(frozen=True)
