@@ -358,8 +358,8 @@ def _contests(content: Mapping[str, Any]) -> list[str]:
     return [
         *_table(head, (_contest_cells(_contest(each)) for each in content["rows"])),
         "",
-        f"{content['repeats']:,} candidates each, which share {content['shared']:.0%} of a champion's "
-        "wrong answers if they are as good; 95% intervals.",
+        f"{content['repeats']:,} candidates each, which share {content['shared']:.0%} of a "
+        "champion's wrong answers if they are as good; 95% intervals.",
     ]
 
 
