@@ -46,7 +46,7 @@ def test_a_candidate_that_is_worse_by_more_than_the_margin_seldom_replaces_the_c
 
 
 def test_a_candidate_that_is_much_better_replaces_the_champion() -> None:
-    found = contest(TestSet(10_000, 0.98), 0.008, 200)
+    found = contest(TestSet(10_000, 0.97), 0.012, 200)
     assert found.replaced.times == found.shown_better.times == 200
 
 
