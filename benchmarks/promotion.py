@@ -1,8 +1,9 @@
-"""How often luck is taken for a gain, by taking the best training and by a confirmation.
+"""How often luck is taken for a gain: by taking the best training, a confirmation, a promotion.
 
     python -m benchmarks.promotion              ten minutes on one core
     python -m benchmarks.promotion --report     the same, and renews docs/search.md
     python -m benchmarks.promotion --short      fewer repeats, as in `make bench`
+    python -m benchmarks.promotion --contests   the promotions alone, beside the studies of before
 
 A study of thirty points trains each once; one of them is the baseline. None of the others is
 better, or a single one is, by a known gain. What a training reaches comes from
@@ -14,13 +15,21 @@ better, or a single one is, by a known gain. What a training reaches comes from
 Then a point is promoted in two ways. `take the best` takes the point with the best training, and
 calls it better than the baseline where its training was. `confirm` races the best points of the
 study against the baseline with the rules of a study file, on fresh trainings
-(`tuner.search.race`). Every repeat has other draws; shares have Wilson's 95% interval.
+(`tuner.search.race`).
+
+A champion and a candidate that is truly better or worse by a known amount answer the same test
+images, and the gates against the champion decide (`tuner.promotion.gates`). Two models that are
+equally good share half of their wrong answers; a worse one is wrong on further images, by as many
+as it is worse.
+
+Every repeat has other draws; shares have Wilson's 95% interval.
 """
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +41,43 @@ from benchmarks import harness, machine
 from benchmarks.process import ROOT
 from benchmarks.replays.curves import read_table
 from benchmarks.search import DATA
+from tuner.promotion.gates import check
+from tuner.promotion.judging.comparison import Comparison
 from tuner.search.race import Verdict, judge
-from tuner.spec.study_spec import Confirmation
-from tuner.statistics import Interval, wilson_interval
+from tuner.spec.study_spec import Confirmation, Gates
+from tuner.statistics import Interval, PairedShares, wilson_interval
 
 POINTS = 30
 """The trials of `studies/paper-sweep.yaml`."""
 GAINS = (0.0, 0.001, 0.002, 0.003)
 DOCUMENT = ROOT / "docs" / "search.md"
-_BEGIN, _END = "<!-- promotion: begin -->", "<!-- promotion: end -->"
 _BASELINE, _BETTER = 0, 1
 """The numbers of the baseline, and of the point that is better where one is."""
+
+DIFFERENCES = (-0.005, -0.003, -0.002, -0.001, 0.0, 0.001, 0.002, 0.003)
+"""What a candidate's true accuracy is minus the champion's."""
+
+
+SHARED = 0.5
+"""The share of a model's wrong answers that another one of its kind has wrong too."""
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """A test set, and the champion that answers it."""
+
+    images: int
+    accuracy: float
+    """The champion's true accuracy."""
+
+    @property
+    def alone(self) -> float:
+        """The share of images that a model as good as the champion alone has right."""
+        return (1 - self.accuracy) * (1 - SHARED)
+
+
+TEST_SETS = (TestSet(10_000, 0.9928), TestSet(10_000, 0.95), TestSet(360, 0.95))
+"""MNIST with the paper's network, as good as `docs/paper.md` says, a harder one, a small one."""
 
 Noise = NDArray[np.float64]
 
@@ -83,9 +118,36 @@ class Row:
     """The mean number of trainings of a confirmation."""
 
 
+@dataclass(frozen=True)
+class Contest:
+    """A champion against candidates that are truly better or worse by the same amount."""
+
+    images: int
+    accuracy: float
+    """The champion's."""
+    difference: float
+    """The candidates' true accuracy minus the champion's."""
+    replaced: Share
+    """How often the candidate replaced the champion by the default gate, `champion_margin`."""
+    shown_better: Share
+    """How often with `better_than_champion` too."""
+
+
 def main() -> None:
     """Simulates, prints a row each, and writes `results/promotion.json`."""
     asked = _arguments()
+    folder: Path = asked.results or (harness.SHORT_RESULTS if asked.short else harness.RESULTS)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "promotion.json"
+    studies = json.loads(file.read_text(encoding="utf-8")) if asked.contests else _studied(asked)
+    content = {**studies, "contests": _contested(asked)}
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    if asked.report:
+        DOCUMENT.write_text(renew(content), encoding="utf-8")
+
+
+def _studied(asked: argparse.Namespace) -> dict[str, Any]:
+    """The studies and their confirmations, as they are kept."""
     table = read_table(DATA)
     deviations = table.deviations()
     noises: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Noise]] = {
@@ -102,25 +164,41 @@ def main() -> None:
         for text, each in rules.items()
         for gain in GAINS
     ]
-    for row in rows:
-        harness.console.print(" | ".join(_cells(row)), highlight=False)
-    folder: Path = asked.results or (harness.SHORT_RESULTS if asked.short else harness.RESULTS)
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {
+    _print(map(_cells, rows))
+    return {
         "revision": asked.revision,
         "repeats": asked.repeats,
         "points": POINTS,
         "standard_deviation": float(deviations.std()),
         "rows": [asdict(row) for row in rows],
     }
-    (folder / "promotion.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    if asked.report:
-        DOCUMENT.write_text(renew(content), encoding="utf-8")
+
+
+def _contested(asked: argparse.Namespace) -> dict[str, Any]:
+    """The champions and their candidates, as they are kept."""
+    rows = [
+        contest(test_set, difference, asked.repeats)
+        for test_set in TEST_SETS
+        for difference in DIFFERENCES
+    ]
+    _print(map(_contest_cells, rows))
+    return {
+        "revision": asked.revision,
+        "repeats": asked.repeats,
+        "shared": SHARED,
+        "rows": [asdict(row) for row in rows],
+    }
+
+
+def _print(rows: Iterable[tuple[str, ...]]) -> None:
+    for cells in rows:
+        harness.console.print(" | ".join(cells), highlight=False)
 
 
 def _arguments() -> argparse.Namespace:
     arguments = harness.parser(__doc__, rounds=1)
     arguments.add_argument("--repeats", type=int, help="studies of each kind")
+    arguments.add_argument("--contests", action="store_true", help="simulate promotions alone")
     arguments.add_argument("--report", action="store_true", help="renew docs/search.md")
     asked = arguments.parse_args()
     asked.repeats = asked.repeats or (100 if asked.short else 4000)
@@ -194,8 +272,62 @@ def _race(
         yield better, standing.chosen(dict.fromkeys(points, 1.0)), cost
 
 
+def contest(test_set: TestSet, difference: float, repeats: int) -> Contest:
+    """Has `repeats` candidates answer test images beside their champions.
+
+    Args:
+        test_set: the images.
+        difference: the candidates' true accuracy minus the champions'.
+        repeats: how many candidates.
+    """
+    won, lost = (test_set.alone + max(0.0, sign * difference) for sign in (1, -1))
+    neither = 1 - test_set.accuracy - won
+    shares = 1 - won - lost - neither, won, lost, neither
+    rng = np.random.default_rng((test_set.images, round(1e6 * (1 + difference))))
+    drawn = rng.multinomial(test_set.images, shares, repeats)
+    replaced = shown_better = 0
+    for counts in drawn.tolist():
+        margin, better = _judged(*counts)
+        replaced += margin
+        shown_better += margin and better
+    return Contest(
+        images=test_set.images,
+        accuracy=test_set.accuracy,
+        difference=difference,
+        replaced=Share(replaced, repeats),
+        shown_better=Share(shown_better, repeats),
+    )
+
+
+@lru_cache(maxsize=100_000)
+def _judged(both: int, won: int, lost: int, neither: int) -> tuple[bool, ...]:
+    """Whether each of the two gates against the champion lets a candidate pass."""
+    rows = PairedShares(both=both, first=won, second=lost, neither=neither)
+    found = Comparison(
+        version=1, study="champion", trial=0, rows=rows, recalls=(), disagreements=()
+    )
+    return tuple(gate.passed for gate in check(found.metrics, Gates(better_than_champion=True)))
+
+
 def renew(content: Mapping[str, Any]) -> str:
-    """Returns the document with the rows of a result between its marks."""
+    """Returns the document with the rows of a result between their marks."""
+    document = DOCUMENT.read_text(encoding="utf-8")
+    document = _between("promotion", _studies(content), document)
+    return _between("contests", _contests(content["contests"]), document)
+
+
+def _between(name: str, lines: list[str], document: str) -> str:
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, _, rest = document.partition(begin)
+    body = "\n".join(lines)
+    return f"{before}{begin}\n{body}\n{end}{rest.partition(end)[2]}"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *rows)]
+
+
+def _studies(content: Mapping[str, Any]) -> list[str]:
     head = (
         "noise",
         "gain of one point",
@@ -206,22 +338,52 @@ def renew(content: Mapping[str, Any]) -> str:
         "and it was the better point",
         "trainings",
     )
-    rows = (_cells(_row(each)) for each in content["rows"])
-    lines = [f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *rows)]
-    lines += [
+    return [
+        *_table(head, (_cells(_row(each)) for each in content["rows"])),
         "",
         f"{content['repeats']:,} studies of {content['points']} points each; 95% intervals. A "
         "training deviates from its point's mean with a standard deviation of "
         f"{content['standard_deviation']:.4f}.",
     ]
-    before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(_BEGIN)
-    body = "\n".join(lines)
-    return f"{before}{_BEGIN}\n{body}\n{_END}{rest.partition(_END)[2]}"
+
+
+def _contests(content: Mapping[str, Any]) -> list[str]:
+    head = (
+        "test images",
+        "champion's true accuracy",
+        "candidate's, in points more",
+        "replaces the champion",
+        "with `better_than_champion`",
+    )
+    return [
+        *_table(head, (_contest_cells(_contest(each)) for each in content["rows"])),
+        "",
+        f"{content['repeats']:,} candidates each, which share {content['shared']:.0%} of a "
+        "champion's wrong answers if they are as good; 95% intervals.",
+    ]
 
 
 def _row(stored: Mapping[str, Any]) -> Row:
+    return Row(**_with_shares(stored))
+
+
+def _contest(stored: Mapping[str, Any]) -> Contest:
+    return Contest(**_with_shares(stored))
+
+
+def _with_shares(stored: Mapping[str, Any]) -> dict[str, Any]:
     shares = {name: Share(**each) for name, each in stored.items() if isinstance(each, dict)}
-    return Row(**{**stored, **shares})
+    return {**stored, **shares}
+
+
+def _contest_cells(found: Contest) -> tuple[str, ...]:
+    return (
+        f"{found.images:,}",
+        f"{found.accuracy:.4g}",
+        f"{100 * found.difference:+.1f}" if found.difference else "equal",
+        str(found.replaced),
+        str(found.shown_better),
+    )
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tuner.statistics import (
+    PairedShares,
     expected_largest,
     holm,
     look_level,
     paired_difference,
+    paired_shares,
     pooled_std,
     repeatability_limit,
     wilson_interval,
@@ -21,6 +23,10 @@ from tuner.statistics import (
 SLEEP_FIRST = (0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0)
 SLEEP_SECOND = (1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4)
 """Student's own example: hours of sleep gained by ten patients with each of two drugs."""
+
+AIRWAYS = PairedShares(both=1, first=1, second=7, neither=12)
+"""L. Bentur et al., Pediatric Pulmonology 44 (2009), 845-850: children whose airways were
+hyper-responsive before (first) and after (second) a transplantation of stem cells."""
 
 values = st.floats(-1, 1, allow_nan=False).map(lambda value: round(value, 4))
 
@@ -134,3 +140,94 @@ def test_the_pooled_deviation_is_that_within_the_samples() -> None:
 def test_the_largest_of_normal_values_has_the_published_mean(count: int, mean: float) -> None:
     """L. H. C. Tippett, Biometrika 17 (1925), 364-387; the first two are exact: 0, 1 / sqrt(pi)."""
     assert expected_largest(count) == pytest.approx(mean, abs=1e-5)
+
+
+def swapped(counts: PairedShares) -> PairedShares:
+    return counts.model_copy(update={"first": counts.second, "second": counts.first})
+
+
+@st.composite
+def paired_counts(draw: st.DrawFn) -> PairedShares:
+    both, first, second, neither = (draw(st.integers(0, 400)) for _ in range(4))
+    return PairedShares(both=both + 1, first=first, second=second, neither=neither)
+
+
+def test_newcombes_interval_and_mcnemars_test_of_a_published_example() -> None:
+    """M. W. Fagerland, S. Lydersen, P. Laake, Statistics in Medicine 33 (2014), 2850-2875."""
+    interval = AIRWAYS.interval()
+    assert AIRWAYS.difference == pytest.approx(-0.286, abs=5e-4)
+    assert (interval.low, interval.high) == pytest.approx((-0.507, -0.026), abs=5e-4)
+    assert AIRWAYS.p_value == pytest.approx(0.0703, abs=5e-5)
+
+
+@given(paired_counts(), st.floats(0.001, 0.5))
+def test_newcombes_interval_contains_the_difference_and_lies_within_bounds(
+    counts: PairedShares, level: float
+) -> None:
+    interval = counts.interval(level)
+    assert -1 <= interval.low <= counts.difference <= interval.high <= 1
+    wider = counts.interval(level / 2)
+    assert wider.low <= interval.low
+    assert interval.high <= wider.high
+
+
+@given(paired_counts())
+def test_to_swap_two_classifiers_is_to_swap_the_signs(counts: PairedShares) -> None:
+    interval, other = counts.interval(), swapped(counts).interval()
+    assert (other.low, other.high) == pytest.approx((-interval.high, -interval.low))
+    assert swapped(counts).difference == -counts.difference
+    assert swapped(counts).p_value == counts.p_value
+    assert swapped(counts).detectable() == counts.detectable()
+
+
+@given(paired_counts())
+def test_mcnemars_exact_test_is_scipys_binomial_test(counts: PairedShares) -> None:
+    assert 0 < counts.p_value <= 1
+    if not counts.discordant:
+        assert counts.p_value == counts.p_better == 1
+        return
+    two_sided = stats.binomtest(counts.first, counts.discordant).pvalue
+    one_sided = stats.binomtest(counts.first, counts.discordant, alternative="greater").pvalue
+    assert counts.p_value == pytest.approx(two_sided)
+    assert counts.p_better == pytest.approx(one_sided)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1))
+def test_rows_are_counted_by_who_is_right(rows: list[tuple[bool, bool]]) -> None:
+    counts = paired_shares(*np.array(rows).T)
+    assert counts.both == rows.count((True, True))
+    assert counts.first == rows.count((True, False))
+    assert counts.second == rows.count((False, True))
+    assert counts.neither == rows.count((False, False))
+    assert counts.rows == len(rows)
+
+
+@pytest.mark.parametrize(("rows", "discordant"), [(10_000, 80), (10_000, 0), (1000, 50), (360, 2)])
+def test_a_detectable_difference_is_found_in_four_of_five_cases(rows: int, discordant: int) -> None:
+    counts = PairedShares(both=rows - discordant, first=discordant, second=0, neither=0)
+    gain = counts.detectable()
+    differing = max(discordant / rows, gain)
+    shares = [1 - differing, (differing + gain) / 2, (differing - gain) / 2, 0]
+    drawn = np.random.default_rng(0).multinomial(rows, np.clip(shares, 0, 1), 300).tolist()
+    tried = (PairedShares(both=a, first=b, second=c, neither=d) for a, b, c, d in drawn)
+    assert 0.7 < sum(each.p_value <= 0.05 for each in tried) / 300 < 0.9
+
+
+def test_a_gain_of_a_tenth_of_a_point_is_below_what_ten_thousand_rows_can_tell() -> None:
+    counts = PairedShares(both=9_900, first=40, second=40, neither=20)
+    assert 0.002 < counts.detectable() < 0.003
+    assert PairedShares(both=1, first=1, second=0, neither=0).detectable() == 1
+
+
+@pytest.mark.parametrize(("share", "margin"), [(0.006, 0.002), (0.05, 0.01)])
+def test_equal_classifiers_pass_in_four_of_five_cases_on_as_many_rows_as_are_named(
+    share: float, margin: float
+) -> None:
+    differing = round(1000 * share)
+    rows = PairedShares(both=1000 - differing, first=differing, second=0, neither=0).rows_for(
+        margin
+    )
+    shares = [0.99 - share, share / 2, share / 2, 0.01]
+    drawn = np.random.default_rng(1).multinomial(rows, shares, 300).tolist()
+    tried = (PairedShares(both=a, first=b, second=c, neither=d) for a, b, c, d in drawn)
+    assert 0.7 < sum(each.interval(0.1).low >= -margin for each in tried) / 300 < 0.9

@@ -143,8 +143,8 @@ def promote(
     then trained again on the validation rows too, for as many epochs as the study has learnt, on a
     seed that is fixed beforehand (`promotion.refit: false` takes its median training instead).
 
-    The model passes if every gate passes, and the champion's accuracy on the same test rows is
-    not higher by more than 0.002. Each access to the test set is recorded before it happens.
+    The trial passes if every gate passes. Those against the champion compare the two models'
+    answers to the same test rows. Each access to the test set is recorded before it happens.
 
     Args:
         study: its name; by default the newest study with a completed trial.
@@ -152,7 +152,7 @@ def promote(
         point: the number of the point to promote instead.
         unconfirmed: choose the best point by its mean so far, without a confirmation.
         dry_run: test the model and check the gates, but register nothing.
-        replace: also replace a champion that is better or cannot be compared.
+        replace: waive the gates against the champion, also where it cannot be compared.
         file: the study file with the model name and gates; by default those of the last run.
         home: the home folder; by default `TUNER_HOME`, or else `.tuner`.
         train: runs the confirmation and the refit; by default as `run_study` does.

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tuner.spec.section import Frozen
 
@@ -108,6 +109,123 @@ def repeatability_limit(std: float, degrees: int, level: float = 0.05) -> float:
     from scipy import special
 
     return -float(special.stdtrit(degrees, level / 2)) * math.sqrt(2) * std
+
+
+class PairedShares(Frozen):
+    """The rows that two classifiers have answered both, counted by which of them is right.
+
+    There is at least one row.
+    """
+
+    both: int
+    first: int
+    """The rows that the first classifier alone has right."""
+    second: int
+    """The rows that the second classifier alone has right."""
+    neither: int
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return self.both + self.discordant + self.neither
+
+    @property
+    def discordant(self) -> int:
+        """The number of rows that one of them alone has right."""
+        return self.first + self.second
+
+    @property
+    def difference(self) -> float:
+        """The share that the first classifier has right, minus that of the second one."""
+        return (self.first - self.second) / self.rows
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided, of McNemar's exact test of equal shares; 1 if no row is discordant.
+
+        Source: Q. McNemar, Psychometrika 12 (1947), 153-157, with the binomial distribution.
+        """
+        return min(1.0, 2 * _at_most(min(self.first, self.second), self.discordant))
+
+    @property
+    def p_better(self) -> float:
+        """One-sided: the chance of no more rows for the second one, if both are equally good."""
+        return _at_most(self.second, self.discordant)
+
+    def interval(self, level: float = 0.05) -> Interval:
+        """Newcombe's interval of the difference, which has a confidence of about `1 - level`.
+
+        Its lower limit alone is the one-sided limit at `level / 2`.
+
+        Source: R. G. Newcombe, Statistics in Medicine 17 (1998), 2635-2650, method 10; recommended
+        by Fagerland, Lydersen and Laake, Statistics in Medicine 33 (2014), 2850-2875.
+        """
+        ours, theirs = (self.both + alone for alone in (self.first, self.second))
+        own, other = (share / self.rows for share in (ours, theirs))
+        one, two = (wilson_interval(share, self.rows, level) for share in (own, other))
+        low = self.difference - self._distance(own - one.low, two.high - other)
+        high = self.difference + self._distance(one.high - own, other - two.low)
+        return Interval(low=max(-1.0, low), high=min(1.0, high))
+
+    def detectable(self, level: float = 0.05, power: float = 0.8) -> float:
+        """The smallest true difference that McNemar's test finds with about this power.
+
+        Two-sided at `level`, for classifiers that differ as often as these; 1 if there are too few
+        rows for any. A difference needs discordant rows, and adds what these are short of.
+
+        Source: R. J. Connor, Biometrics 43 (1987), 207-211, solved for the difference.
+        """
+        size, strength, rows = _upper(level / 2), _upper(1 - power), self.rows
+        rest = max(0.0, rows + strength**2 - size**2)
+        root = (size * math.sqrt(rows) + strength * math.sqrt(rest)) / (rows + strength**2)
+        return min(1.0, max(root * math.sqrt(self.discordant / rows), root**2))
+
+    def rows_for(self, margin: float, level: float = 0.05, power: float = 0.8) -> int:
+        """About how many rows show that equally good classifiers differ by less than `margin`.
+
+        One-sided at `level`, with this power, for classifiers that differ as often as these, or on
+        one row if these never do.
+
+        Source: the normal approximation, as in Liu et al., Statistics in Medicine 21 (2002),
+        231-245.
+        """
+        share = max(self.discordant, 1) / self.rows
+        return math.ceil(share * ((_upper(level) + _upper(1 - power)) / margin) ** 2)
+
+    def _distance(self, one: float, other: float) -> float:
+        """From the difference to its limit, by the distances of two shares to theirs."""
+        return math.sqrt(max(0.0, one**2 - 2 * self._phi * one * other + other**2))
+
+    @property
+    def _phi(self) -> float:
+        """The correlation of the two, with Newcombe's correction for continuity if positive."""
+        ours, theirs = self.both + self.first, self.both + self.second
+        margins = ours * (self.rows - ours) * theirs * (self.rows - theirs)
+        excess: float = self.both * self.neither - self.first * self.second
+        if excess > 0:
+            excess = max(0.0, excess - self.rows / 2)
+        return excess / math.sqrt(margins) if margins else 0.0
+
+
+def paired_shares(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> PairedShares:
+    """Counts rows by which of two classifiers is right, both of shape (N,), N >= 1."""
+    cells = np.bincount(2 * first.astype(np.int64) + second, minlength=4)
+    neither, theirs, ours, both = (int(count) for count in cells)
+    return PairedShares(both=both, first=ours, second=theirs, neither=neither)
+
+
+def _at_most(successes: int, trials: int) -> float:
+    """The chance of at most so many successes, if each trial is as likely to fail."""
+    from scipy import special
+
+    return float(special.bdtr(successes, trials, 0.5))
+
+
+def _upper(level: float) -> float:
+    """The point that a standard normal variable exceeds with the chance `level`."""
+    from scipy import special
+
+    return -float(special.ndtri(level))
 
 
 def look_level(look: int, level: float) -> float:

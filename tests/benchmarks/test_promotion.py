@@ -5,8 +5,16 @@ import json
 import numpy as np
 
 from benchmarks.harness import RESULTS
-from benchmarks.promotion import DOCUMENT, POINTS, renew, simulated
-from tuner.spec.study_spec import Confirmation
+from benchmarks.promotion import (
+    DOCUMENT,
+    POINTS,
+    TestSet,
+    contest,
+    renew,
+    simulated,
+)
+from tuner.spec.study_spec import Confirmation, Gates
+from tuner.statistics import wilson_interval
 
 
 def still(_rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -31,6 +39,27 @@ def test_without_a_gain_the_best_training_misleads_and_the_confirmation_does_not
     assert row.best_was_better.of == 60
 
 
+def test_a_candidate_that_is_worse_by_more_than_the_margin_seldom_replaces_the_champion() -> None:
+    found = contest(TestSet(10_000, 0.99), -0.003, 200)
+    assert found.replaced.times <= 10
+    assert found.shown_better.times == 0
+
+
+def test_a_candidate_that_is_much_better_replaces_the_champion() -> None:
+    found = contest(TestSet(10_000, 0.97), 0.012, 200)
+    assert found.replaced.times == found.shown_better.times == 200
+
+
 def test_the_page_shows_the_committed_result() -> None:
     content = json.loads((RESULTS / "promotion.json").read_text(encoding="utf-8"))
     assert renew(content) == DOCUMENT.read_text(encoding="utf-8"), "run benchmarks.promotion"
+
+
+def test_in_the_committed_result_what_is_worse_by_the_margin_passes_in_five_of_a_hundred() -> None:
+    content = json.loads((RESULTS / "promotion.json").read_text(encoding="utf-8"))
+    rows = content["contests"]["rows"]
+    worse = [row["replaced"] for row in rows if row["difference"] <= -Gates().champion_margin]
+    assert len(worse) >= 9
+    assert all(wilson_interval(each["times"] / each["of"], each["of"]).low < 0.05 for each in worse)
+    below = [row["shown_better"] for row in rows if row["difference"] < 0]
+    assert all(each["times"] <= 0.05 * each["of"] for each in below)

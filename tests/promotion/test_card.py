@@ -48,6 +48,8 @@ def report(classes: tuple[str, ...]) -> PromotionReport:
         train_accuracy=0.99,
         latency=Latency(p50_ms=0.2, p95_ms=0.31, p99_ms=0.5, calls=1000),
         train_time_s=1.0,
+        model_mb=0.9,
+        parameters=225_034,
         test=evaluate_predictions(answers, labels, classes),
         test_count=len(labels),
     )
@@ -66,6 +68,7 @@ def test_a_card_says_what_was_trained_why_and_how_good_it_is(digits: DatasetInfo
         "`learning_rate=0.002`",
         digits.digest,
         f"- {LINE}",
+        "The network has 225,034 parameters, 0.90 MB.",
         "Accuracy **0.9667** (95% interval 0.93",
         "| test_accuracy | 0.96 | 0.9 |",
         "| 9 | 1.0000 | 0.6667 | 0.8000 | 30 |",

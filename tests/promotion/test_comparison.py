@@ -4,70 +4,108 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.promotion.conftest import stored_file
+from tuner.datasets.store import DatasetInfo
 from tuner.errors import ModelError, RefusedError
 from tuner.home import Home
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.judging.comparison import Incumbent, find_incumbent
-from tuner.promotion.judging.evidence import HeldOut
+from tuner.promotion.judging.evidence import Answers, HeldOut
 from tuner.promotion.promote import promote
-from tuner.promotion.registry.champion import load_champion
+from tuner.promotion.registry.champion import Champion, load_champion
 from tuner.spec.study_spec import StudySpec
+from tuner.statistics import PairedShares
 from tuner.storage.code_versions import CodeVersions
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog, Registrations
 from tuner.storage.test_set_accesses import TestSetAccesses
 from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
+from tuner.training.scores import evaluate_predictions
 
 MakeCandidate = Callable[..., Candidate]
 Publish = Callable[..., int]
 
 
-@pytest.mark.parametrize(
-    ("own", "passed"),
-    [(0.995, True), (0.99, True), (0.988, True), (0.9879, False), (float("nan"), False)],
-)
-def test_two_tenths_of_a_point_may_be_missing(
-    own: float,
-    passed: bool,
+def answers(predicted: str, labels: str = "0011223344") -> Answers:
+    """Those of a model that says `predicted`, one digit a row."""
+    truth, said = (np.array([int(each) for each in text]) for text in (labels, predicted))
+    classes = tuple("0123456789")
+    return Answers(truth, said, evaluate_predictions(np.eye(10)[said], truth, classes))
+
+
+@pytest.fixture
+def champion(
     make_candidate: MakeCandidate,
     publish_candidate: Publish,
     settings: TrackingSettings,
     model_file: Path,
     tmp_path: Path,
-) -> None:
+) -> Champion:
     candidate = make_candidate()
     publish_candidate(candidate, model_file)
-    champion = load_champion(settings, candidate.promotion.model, Home(tmp_path))
-    assert Incumbent(champion, lambda: 0.99).compare(own).passed is passed
+    return load_champion(settings, candidate.promotion.model, Home(tmp_path))
 
 
-def test_what_an_earlier_look_told_is_not_looked_for_again(
-    make_candidate: MakeCandidate,
-    publish_candidate: Publish,
+def test_two_models_are_compared_row_by_row(champion: Champion) -> None:
+    theirs = answers("0011229340")
+
+    found = Incumbent(champion, lambda: theirs).compare(answers("0111223349"))
+
+    assert found.rows == PairedShares(both=7, first=1, second=1, neither=1)
+    assert (found.test_accuracy, found.difference) == (0.8, 0.0)
+    assert [
+        (each.row, each.label, each.candidate, each.champion) for each in found.disagreements
+    ] == [
+        (1, "0", "1", "0"),
+        (6, "3", "3", "9"),
+        (9, "4", "9", "0"),
+    ]
+    assert [each.right for each in found.disagreements] == ["champion", "candidate", "neither"]
+    changes = {each.label: (each.champion, each.candidate, each.images) for each in found.recalls}
+    assert changes == {
+        "0": (1.0, 0.5, 2), "1": (1.0, 1.0, 2), "2": (1.0, 1.0, 2), "3": (0.5, 1.0, 2),
+        "4": (0.5, 0.5, 2),
+    }  # fmt: skip
+
+
+def test_a_recall_that_changed_by_more_than_chance_is_told_from_the_others(
+    champion: Champion,
+) -> None:
+    labels = "0" * 60 + "1" * 60
+    theirs = answers(labels, labels)
+    ours = answers("0" * 60 + "1" * 48 + "7" * 12, labels)
+    found = Incumbent(champion, lambda: theirs).compare(ours)
+    assert [each.label for each in found.changed_recalls] == ["1"]
+    slightly = answers("0" * 58 + "7" * 2 + "1" * 58 + "7" * 2, labels)
+    assert Incumbent(champion, lambda: theirs).compare(slightly).changed_recalls == ()
+
+
+def test_the_champion_answers_each_time_and_each_access_is_recorded(
+    champion: Champion,
     settings: TrackingSettings,
     looks: TestSetAccesses,
-    model_file: Path,
+    digits: DatasetInfo,
     tmp_path: Path,
 ) -> None:
-    candidate, home = make_candidate(), Home(tmp_path)
-    publish_candidate(candidate, model_file)
-    rows = HeldOut(candidate.dataset, looks, 7, "promote")
-    untold = looks.begin(1, "promote", candidate.dataset.digest, candidate.model_sha256)
-    looks.complete(looks.begin(1, "promote", "d2" * 32, candidate.model_sha256), {"x": 1})
+    rows, none = (
+        HeldOut(digits, looks, 7, "promote"),
+        answers("0" * digits.test_count, "1" * digits.test_count),
+    )
 
-    first = find_incumbent(settings, candidate.promotion.model, rows, home).compare(0.5)
-    again = find_incumbent(settings, candidate.promotion.model, rows, home).compare(0.5)
+    incumbent = find_incumbent(settings, champion.model, rows, Home(tmp_path))
+    assert looks.all() == []
+    first = incumbent.compare(none)
+    again = find_incumbent(settings, champion.model, rows, Home(tmp_path)).compare(none)
 
     assert first == again
-    assert first.test_accuracy > 0.8
-    (measured,) = looks.all()[2:]
-    assert (measured.trial, measured.dataset) == (7, candidate.dataset.digest)
-    assert looks.all()[0].evidence is None
-    assert untold
+    assert first.disagreements
+    assert [(look.trial, look.model_sha256) for look in looks.all()] == [
+        (7, champion.trial_sha256)
+    ] * 2
 
 
 def test_a_champion_is_not_answered_for_by_code_that_another_network_brought(

@@ -67,7 +67,14 @@ def test_a_passing_candidate_becomes_the_champion(
     settings: TrackingSettings,
     tmp_path: Path,
 ) -> None:
-    gates = {"test_accuracy": 0.8, "train_test_gap": 0.2, "latency_p95_ms": 5000}
+    gates = {
+        "test_accuracy": 0.8,
+        "worst_recall": 0.1,
+        "train_test_gap": 0.2,
+        "latency_p95_ms": 5000,
+        "model_mb": 1,
+        "parameters": 64 * 32 + 32 + 32 * 10 + 10,
+    }
     candidate = make_candidate(gates=gates)
     with connected(settings) as client:
         before = client.get_run(candidate.run_id).info
@@ -150,6 +157,7 @@ def test_a_worse_candidate_replaces_the_champion_only_where_that_is_asked_for(
     settings: TrackingSettings,
     model_file: Path,
     worse_model_file: Path,
+    tmp_path: Path,
 ) -> None:
     champion = make_candidate()
     worse = make_candidate(worse_model_file, number=4, gates={"test_accuracy": 0.01})
@@ -177,11 +185,13 @@ def test_a_worse_candidate_replaces_the_champion_only_where_that_is_asked_for(
         assert client.get_run(worse.run_id).to_dictionary() == before
     document = json.loads(report.model_dump_json())
     assert list(document) == [
-        "promoted", "model", "version", "alias", "run_id", "metrics", "gates", "champion",
+        "promoted", "model", "version", "alias", "run_id", "grounds", "metrics", "gates", "champion",
         "reigning", "replace", "validation", "test_set_use",
     ]  # fmt: skip
     assert set(document["gates"][0]) == {"name", "passed", "value", "limit"}
-    assert document["champion"]["passed"] is False
+    failed = {gate["name"] for gate in document["gates"] if not gate["passed"]}
+    assert failed == {"champion_margin"}
+    assert document["metrics"]["champion_difference_high"] < 0
     assert {
         "test_accuracy",
         "test_precision",
@@ -198,12 +208,21 @@ def test_a_worse_candidate_replaces_the_champion_only_where_that_is_asked_for(
     assert (report.promoted, report.version) == (True, 2)
     assert report.champion is not None
     assert report.champion.test_accuracy == its
+    assert [gate.passed for gate in report.gates] == [True, False]
     again = [look.model_sha256 for look in looks.all()[looks_at_first + len(taken) :]]
-    assert again == [worse.model_sha256], "the champion's figure is known"
+    assert again == [sha256 for sha256, _ in taken]
     assert report.test_set_use is not None
     assert (report.test_set_use.access, report.test_set_use.models) == (3, 2)
     error = report.metrics["test_accuracy_standard_error"]
     assert report.test_set_use.optimism == pytest.approx(0.5642 * error, rel=0.01)
+    with connected(settings) as client:
+        artifacts = {item.path for item in client.list_artifacts(worse.run_id, "promotion")}
+        evidence = client.download_artifacts(worse.run_id, "promotion/evidence.json", str(tmp_path))
+        tags = client.get_model_version(report.model, "2").tags
+    assert "promotion/disagreements.png" in artifacts
+    assert tags["tuner.champion_difference"] == repr(report.champion.difference)
+    compared = json.loads(Path(evidence).read_text())["champion"]
+    assert len(compared["disagreements"]) == len(report.champion.disagreements) > 0
 
 
 def test_a_file_of_another_network_is_refused_before_the_test_set_is_opened(

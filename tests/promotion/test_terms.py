@@ -73,6 +73,11 @@ def test_an_untouched_file_holds_without_a_word(ran: Ran, said: list[str]) -> No
         ("0.5", "0.99", "gates.test_accuracy: the file now says 0.99, .* last run with 0.5"),
         ("{test_accuracy: 0.5}", "{}", "gates.test_accuracy: the file now says nothing, .* 0.5"),
         ("0.5}", "0.5, train_time_s: 9}", "gates.train_time_s: the file now says 9.* nothing"),
+        (
+            "0.5}",
+            "0.5, better_than_champion: true}",
+            "gates.better_than_champion: the file now says true, .* last run with false",
+        ),
         ("{gates", "{model: good, gates", "model: the file now says good, .* last run with small"),
         ("{gates", "{refit: false, gates", "refit: the file now says False, .* last run with True"),
     ],

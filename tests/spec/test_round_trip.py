@@ -95,7 +95,11 @@ def studies(draw: st.DrawFn) -> StudySpec:
             "promotion": {
                 "refit": draw(st.booleans()),
                 "model": draw(st.sampled_from(["digits", "null", "0x1", "a b"])),
-                "gates": {"test_accuracy": draw(st.none() | st.floats(0, 1))},
+                "gates": {
+                    "test_accuracy": draw(st.none() | st.floats(0, 1)),
+                    "parameters": draw(st.none() | st.integers(1, 10**9)),
+                    "better_than_champion": draw(st.booleans()),
+                },
             },
         }
     )
@@ -192,7 +196,7 @@ def test_a_study_reads_like_one_that_a_person_wrote() -> None:
         "confirmation: {finalists: 3, max_seeds: 10, margin: 0.001, level: 0.05}\n"
         "promotion:\n"
         "  model: sweep\n"
-        "  gates: {}\n"
+        "  gates: {champion_margin: 0.002, better_than_champion: false}\n"
     )
 
 

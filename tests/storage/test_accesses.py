@@ -68,7 +68,6 @@ def test_rows_that_a_deleted_study_has_seen_stay_seen(
 
     assert again.all() == []
     assert find_accesses(each_bench.database) == [replace(access, deleted=True)]
-    assert again.evidence_of(ROWS, MODEL) == {"test_accuracy": 0.9}
     again.begin(0, "promote", ROWS, OTHER_MODEL)
     (later,) = again.all()
     assert (later.number, later.models, later.deleted) == (2, 2, False)

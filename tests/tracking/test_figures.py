@@ -1,6 +1,7 @@
 import io
 import statistics
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -10,6 +11,8 @@ from tuner.tracking.runs.figures import (
     ConfusionFigure,
     CurvesFigure,
     HistoryFigure,
+    ImageGroup,
+    ImagesFigure,
     ImportanceFigure,
 )
 from tuner.tracking.spool.spool_events import TrialSummary
@@ -92,3 +95,21 @@ def test_one_bar_a_parameter() -> None:
     one = ImportanceFigure({"a": 1.0})
     three = ImportanceFigure({"a": 0.5, "b": 0.5, "c": 0.0})
     assert size(three.png())[1] > size(one.png())[1]
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (20, 10, 3), (9, 30, 4)])
+@pytest.mark.parametrize("pixels", ["uint8", "float32"])
+def test_images_of_any_form_are_drawn_in_groups(shape: tuple[int, int, int], pixels: str) -> None:
+    images = np.random.default_rng(0).integers(0, 2, (11, *shape)).astype(pixels)
+
+    def drawn(*counts: int) -> bytes:
+        groups = [
+            ImageGroup("$1 is right", images[:count], ["a very long name of a class\n$"] * count)
+            for count in counts
+        ]
+        return ImagesFigure(groups, "a $study").png()
+
+    width, height = size(drawn(3))
+    assert size(drawn(11))[0] == width
+    assert height < size(drawn(11))[1] < size(drawn(11, 3))[1]
+    assert drawn(3) == drawn(3) != drawn(2)

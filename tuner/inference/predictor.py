@@ -36,6 +36,11 @@ class Predictor:
         self._many = _compiled(model, None)
         self._one = _compiled(model, 1)
 
+    @property
+    def parameters(self) -> int:
+        """The number of the model's parameters, with those that are not trained."""
+        return int(self._model.count_params())
+
     def probabilities(self, images: Images) -> Probabilities:
         """The class probabilities, float32 of shape (N, classes), of images (N, H, W, C).
 

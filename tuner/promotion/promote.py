@@ -46,9 +46,9 @@ def promote(
 ) -> PromotionReport:
     """Judges the candidate on the test rows and, if every gate passes, makes it the champion.
 
-    Everything that can fail is tried before the test set is opened. If a gate fails, the champion
-    is better, or it is a dry run, the run and the registry stay as they were. Promoting the same
-    trial again finishes an interrupted promotion, with the same version.
+    Everything that can fail is tried before the test set is opened. If a gate fails or it is a dry
+    run, the run and the registry stay as they were. Promoting the same trial again finishes an
+    interrupted promotion, with the same version.
 
     Args:
         candidate: the trial.
@@ -59,7 +59,7 @@ def promote(
         twin: a training of the same network with other rows, whose file is held against its
             validation figures where the candidate has none.
         dry_run: stop after gates and comparison.
-        replace: also replace a champion that is better or cannot be compared.
+        replace: waive the gates against the champion, also where it cannot be compared.
         say: receives a line for each step.
 
     Raises:
@@ -177,13 +177,15 @@ def _judged(
     if not report.passed:
         return report
     say("opening the test set")
-    test = rows.score(packed.predictor, candidate.model_sha256)
-    evidence = complete(groundwork, test, candidate.dataset.test_count)
+    answers = rows.answers(packed.predictor, candidate.model_sha256)
+    evidence = complete(groundwork, answers.evaluation, candidate.dataset.test_count)
+    comparison = incumbent and incumbent.compare(answers)
+    metrics = evidence.metrics | (comparison.metrics if comparison else {})
     update = {
-        "metrics": evidence.metrics,
-        "gates": check(evidence.metrics, candidate.promotion.gates),
-        "champion": incumbent and incumbent.compare(test.accuracy),
-        "test_set_use": use_of(rows, candidate.model_sha256, test.accuracy),
+        "metrics": metrics,
+        "gates": check(metrics, candidate.promotion.gates),
+        "champion": comparison,
+        "test_set_use": use_of(rows, candidate.model_sha256, answers.evaluation.accuracy),
         "evidence": evidence,
     }
     return report.model_copy(update=update)

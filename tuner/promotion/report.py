@@ -29,7 +29,7 @@ class PromotionReport(Frozen):
     reigning: bool = False
     """Whether the version was the champion before."""
     replace: bool = False
-    """Whether a better champion may be replaced too."""
+    """Whether the gates against the champion are waived."""
     validation: Reproduction | None = None
     """What its file reproduces, or of a refit the file of the training that represented its point.
 
@@ -42,6 +42,14 @@ class PromotionReport(Frozen):
 
     @property
     def passed(self) -> bool:
-        """Whether every gate passed, and the champion is not better or may be replaced."""
-        held = self.champion is None or self.champion.passed or self.replace
-        return held and all(gate.passed for gate in self.gates)
+        """Whether every gate passed, but for those that `replace` waives."""
+        return not self.refusing
+
+    @property
+    def refusing(self) -> tuple[GateResult, ...]:
+        """The gates for which the model is not registered."""
+        return tuple(
+            gate
+            for gate in self.gates
+            if not gate.passed and not (self.replace and gate.against_champion)
+        )

@@ -13,6 +13,7 @@ from tuner.errors import RefusedError, UsageError
 from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.reader import read_study
 from tuner.spec.text.writer import study_document
+from tuner.spec.text.yaml import flow
 from tuner.storage.studies import StudyRecord
 
 _SECTIONS = ("promotion", "confirmation")
@@ -76,8 +77,8 @@ def _edits(before: StudySpec, after: StudySpec) -> Iterator[str]:
     for key in {**ran, **says}:
         if ran.get(key) != says.get(key):
             yield (
-                f"{key}: the file now says {says.get(key, 'nothing')}, the study was last run "
-                f"with {ran.get(key, 'nothing')}"
+                f"{key}: the file now says {_shown(says, key)}, the study was last run with "
+                f"{_shown(ran, key)}"
             )
 
 
@@ -94,3 +95,7 @@ def _leaves(key: str, entry: object) -> Iterator[tuple[str, object]]:
         return
     for name, value in entry.items():
         yield from _leaves(f"{key}.{name}", value)
+
+
+def _shown(entries: Mapping[str, object], key: str) -> str:
+    return flow(entries[key]) if key in entries else "nothing"

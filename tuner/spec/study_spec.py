@@ -46,16 +46,28 @@ DatasetEntry = Annotated[
 
 
 class Gates(Section):
-    """The requirements for promotion. A gate that is left out is not checked."""
+    """The requirements for promotion. A gate without a value is not checked."""
 
     test_accuracy: Real | None = Field(default=None, ge=0, le=1)
     """The lowest accuracy on the test set."""
+    macro_recall: Real | None = Field(default=None, ge=0, le=1)
+    """The lowest mean of the classes' recalls on the test set."""
+    worst_recall: Real | None = Field(default=None, ge=0, le=1)
+    """The lowest recall of any class that the test set has."""
     train_test_gap: Real | None = Field(default=None, ge=0, le=1)
     """The largest difference of training accuracy (without dropout) and test accuracy."""
     latency_p95_ms: Real | None = Field(default=None, gt=0)
     """The longest latency of one image, in milliseconds (95th percentile)."""
     train_time_s: Real | None = Field(default=None, gt=0)
     """The longest training time of the trial, in seconds."""
+    model_mb: Real | None = Field(default=None, gt=0)
+    """The largest size of the registered model's file, in megabytes (1,000,000 bytes)."""
+    parameters: Whole | None = Field(default=None, ge=1)
+    """The largest number of the network's parameters, with those that are not trained."""
+    champion_margin: Real = Field(default=0.002, gt=0, le=1)
+    """The largest loss of test accuracy against the champion that may be left possible, at 95%."""
+    better_than_champion: Flag = False
+    """Whether the test images must show that the model is better than the champion, at 95%."""
 
 
 class Promotion(Section):

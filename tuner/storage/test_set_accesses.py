@@ -109,14 +109,6 @@ class TestSetAccesses:
         found = self._of(dataset, model_sha256)
         return found[-1].access() if found else None
 
-    def evidence_of(self, dataset: str, model_sha256: str) -> dict[str, float] | None:
-        """Returns the newest scores of this model file on these test rows, of any study.
-
-        None if the database has none.
-        """
-        found = reversed(self._of(dataset, model_sha256))
-        return next((scores for each in found if (scores := each.evidence())), None)
-
     def _of(self, dataset: str, model_sha256: str) -> "list[_NumberedRow]":
         found = _numbered_rows(self._database)
         wanted = dataset, model_sha256

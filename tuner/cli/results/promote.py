@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuner.cli.results.comparisons import print_comparison, refusal
 from tuner.cli.results.evaluations import print_evaluation
 from tuner.cli.terminal.options import AsJson
 from tuner.cli.terminal.shell import program
@@ -45,7 +46,8 @@ def promote(
     replace: Annotated[
         bool,
         typer.Option(
-            "--replace", help="Also replace a champion that is better or cannot be compared."
+            "--replace",
+            help="Waive the gates against the champion, also where it cannot be compared.",
         ),
     ] = False,
     file: Annotated[
@@ -74,7 +76,8 @@ def promote(
     else:
         _print(report)
     if not report.passed:
-        raise RefusedError(f"not promoted, nothing was registered: {'; '.join(_failures(report))}")
+        why = "; ".join(dict.fromkeys(_failures(report)))
+        raise RefusedError(f"not promoted, nothing was registered: {why}")
 
 
 def _study(which: str, study: str | None, *, is_stated: bool) -> str | None:
@@ -95,18 +98,14 @@ def _study(which: str, study: str | None, *, is_stated: bool) -> str | None:
 
 
 def _failures(report: "PromotionReport") -> Iterator[str]:
-    for gate in report.gates:
-        if not gate.passed:
+    for gate in report.refusing:
+        if report.champion is not None and gate.against_champion:
+            yield refusal(gate, report.champion)
+        else:
             yield (
                 f"{gate.name} is {gate.value:.4g}, the limit is {gate.limit:.4g}, "
                 f"missed by {gate.shortfall:.4g}"
             )
-    champion = report.champion
-    if champion is not None and not (champion.passed or report.replace):
-        yield (
-            f"the champion, version {champion.version}, is better by {-champion.difference:.4f} "
-            "on the same test images; --replace replaces it nevertheless"
-        )
 
 
 def _print(report: "PromotionReport") -> None:
@@ -116,8 +115,14 @@ def _print(report: "PromotionReport") -> None:
         typer.echo("the test set was not opened")
     else:
         _print_evidence(report, report.evidence)
+    refusing = {gate.name for gate in report.refusing}
     rows = [
-        (gate.name, number(gate.value), number(gate.limit), "passed" if gate.passed else "FAILED")
+        (
+            gate.name,
+            number(gate.value),
+            number(gate.limit),
+            "passed" if gate.passed else "FAILED" if gate.name in refusing else "waived",
+        )
         for gate in report.gates
     ]
     if rows:
@@ -139,9 +144,5 @@ def _print_evidence(report: "PromotionReport", evidence: "Evidence") -> None:
         f"(95% interval {score(interval.low)} to {score(interval.high)})"
     )
     typer.echo(str(report.test_set_use))
-    champion = report.champion
-    if champion is not None:
-        typer.echo(
-            f"champion, version {champion.version} (trial {champion.trial} of {champion.study}): "
-            f"test accuracy {score(champion.test_accuracy)} on the same images"
-        )
+    if report.champion is not None:
+        print_comparison(report.champion)

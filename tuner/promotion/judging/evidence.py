@@ -4,11 +4,13 @@ The only module that opens a data set's test folder. Each access is recorded bef
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tuner.datasets.store import DatasetInfo, read_arrays
 from tuner.inference.latency import Latency, measure
@@ -30,16 +32,22 @@ class Groundwork(Frozen):
     """The accuracy of the kept weights, without dropout, on all rows of the training folder."""
     latency: Latency
     train_time_s: float
+    model_mb: float
+    """The size of the file that will be registered, in megabytes (1,000,000 bytes)."""
+    parameters: int
+    """The number of the network's parameters, with those that are not trained."""
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The figures by their names in gates, JSON and MLflow."""
+        """The figures by their names in JSON and MLflow."""
         return {
             "train_accuracy": self.train_accuracy,
             "latency_p50_ms": self.latency.p50_ms,
             "latency_p95_ms": self.latency.p95_ms,
             "latency_p99_ms": self.latency.p99_ms,
             "train_time_s": self.train_time_s,
+            "model_mb": self.model_mb,
+            "parameters": float(self.parameters),
         }
 
 
@@ -68,7 +76,7 @@ class Evidence(Groundwork):
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The figures by their names in gates, JSON and MLflow; averages are macro."""
+        """The figures by their names in JSON and MLflow; averages are macro."""
         return {
             **test_metrics(self.test),
             "test_accuracy_standard_error": self.standard_error,
@@ -77,6 +85,23 @@ class Evidence(Groundwork):
             "train_test_gap": self.gap,
             **super().metrics,
         }
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A model's answers to all test rows."""
+
+    labels: NDArray[np.integer]
+    """The true classes, by number, of shape (N,)."""
+    predicted: NDArray[np.integer]
+    """The classes that the model holds to be the likeliest, of shape (N,)."""
+    evaluation: Evaluation
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Which rows the model has right, of shape (N,)."""
+        right: NDArray[np.bool_] = np.equal(self.labels, self.predicted)
+        return right
 
 
 @dataclass(frozen=True)
@@ -91,16 +116,25 @@ class HeldOut:
 
     def score(self, predictor: Predictor, sha256: str) -> Evaluation:
         """Records an access, opens the rows and scores the model with this file hash."""
+        return self.answers(predictor, sha256).evaluation
+
+    def answers(self, predictor: Predictor, sha256: str) -> Answers:
+        """The same, with the model's answer to each row."""
         access = self.accesses.begin(self.trial, self.command, self.dataset.digest, sha256)
         images, labels = read_arrays(self.dataset.test)
-        found = evaluate_predictions(predictor.probabilities(images), labels, self.dataset.classes)
+        probabilities = predictor.probabilities(images)
+        found = evaluate_predictions(probabilities, labels, self.dataset.classes)
         self.accesses.complete(access, test_metrics(found))
-        return found
+        return Answers(np.asarray(labels), probabilities.argmax(axis=1), found)
 
-    def known_accuracy(self, sha256: str) -> float | None:
-        """The accuracy of the model with this file hash, if an earlier access told it."""
-        known = self.accesses.evidence_of(self.dataset.digest, sha256)
-        return None if known is None else known["test_accuracy"]
+
+def answered_images(dataset: DatasetInfo, rows: Sequence[int]) -> NDArray[Any]:
+    """The test images with these indices, shape (N, H, W, C), to show what was answered to them.
+
+    Records no access: what the caller shows are the answers of one that is recorded.
+    """
+    images: NDArray[Any] = read_arrays(dataset.test)[0][list(rows)]
+    return images
 
 
 def prepare(
@@ -118,6 +152,8 @@ def prepare(
         train_accuracy=_accuracy(predictor, candidate.dataset.train),
         latency=measure(model_file, sha256, candidate.model),
         train_time_s=candidate.train_time_s,
+        model_mb=model_file.stat().st_size / 1e6,
+        parameters=predictor.parameters,
     )
 
 
@@ -127,14 +163,20 @@ def complete(groundwork: Groundwork, test: Evaluation, test_count: int) -> Evide
 
 
 def test_metrics(test: Evaluation) -> dict[str, float]:
-    """The figures on the test set by their names in gates, JSON and MLflow; averages are macro."""
+    """The figures on the test set by their names in JSON and MLflow; averages are macro."""
     return {
         "test_accuracy": test.accuracy,
         "test_loss": test.loss,
         "test_precision": test.macro.precision,
         "test_recall": test.macro.recall,
+        "test_worst_recall": worst_recall(test),
         "test_f1": test.macro.f1,
     }
+
+
+def worst_recall(test: Evaluation) -> float:
+    """The lowest recall of the classes that the test set has."""
+    return min(scores.recall for scores in test.classes if scores.support)
 
 
 def _accuracy(predictor: Predictor, folder: Path) -> float:

@@ -110,9 +110,18 @@ def _quality(evidence: Evidence, report: PromotionReport) -> Iterator[str]:
         f"{interval.high:.4f}, {evidence.test_count:,} images), macro F1 {test.macro.f1:.4f}, loss "
         f"{test.loss:.4f}. On the training images the accuracy is {evidence.train_accuracy:.4f}. "
         f"One image takes {evidence.latency.p50_ms:.2g} ms, 95 of 100 take at most "
-        f"{evidence.latency.p95_ms:.2g} ms, on one processor thread."
+        f"{evidence.latency.p95_ms:.2g} ms, on one processor thread. The network has "
+        f"{evidence.parameters:,} parameters, {evidence.model_mb:.2f} MB."
     )
     yield ""
+    if (champion := report.champion) is not None:
+        interval = champion.interval
+        yield (
+            f"On the same images the champion before, version {champion.version}, has "
+            f"{champion.test_accuracy:.4f}: a difference of {champion.difference:+.4f} (95% interval "
+            f"{interval.low:+.4f} to {interval.high:+.4f})."
+        )
+        yield ""
     if report.gates:
         yield from _table(
             ("gate", "value", "limit"),

@@ -1,6 +1,7 @@
 """Writes a promotion's evidence into its trial's run, after checking that this is possible."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -8,9 +9,12 @@ from typing import TYPE_CHECKING
 from tuner.clock import now_ms
 from tuner.errors import RefusedError
 from tuner.promotion.candidate import Candidate
+from tuner.promotion.judging.comparison import Comparison, Disagreement, Right
+from tuner.promotion.judging.evidence import answered_images
 from tuner.promotion.registry.card import as_html, model_card
 from tuner.promotion.report import PromotionReport
-from tuner.tracking.runs.figures import ConfusionFigure
+from tuner.tracking.runs.figures import ConfusionFigure, ImageGroup, ImagesFigure
+from tuner.words import count
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -19,6 +23,13 @@ if TYPE_CHECKING:
 FOLDER = "promotion"
 """The path of the evidence among the run's artifacts."""
 _REPORTED = {"grounds", "metrics", "gates", "validation", "champion", "test_set_use"}
+_SHOWN = 30
+"""The number of images of a kind that the picture of disagreements shows, the first ones."""
+_KINDS: dict[Right, str] = {
+    "champion": "the champion alone is right",
+    "candidate": "the candidate alone is right",
+    "neither": "both are wrong",
+}
 _DELETED = "deleted"
 """MLflow's lifecycle stage of a deleted run or experiment."""
 
@@ -80,7 +91,7 @@ def record_evidence(
     candidate: Candidate,
     report: PromotionReport,
 ) -> None:
-    """Logs metrics, the evidence as JSON and the confusion matrix; status and times stay.
+    """Logs metrics, the evidence as JSON and the figures; status and times stay.
 
     A metric gets another point only if its value differs, so that its newest value and the
     artifacts are those of the newest promotion.
@@ -118,3 +129,28 @@ def _write(folder: Path, candidate: Candidate, report: PromotionReport) -> None:
     card = model_card(candidate, report)
     (folder / "card.md").write_text(card)
     (folder / "card.html").write_text(as_html(card, candidate.promotion.model, picture))
+    if report.champion is not None and report.champion.disagreements:
+        figure = _disagreements(candidate, report.champion, title)
+        (folder / "disagreements.png").write_bytes(figure.png())
+
+
+def _disagreements(candidate: Candidate, comparison: Comparison, title: str) -> ImagesFigure:
+    """The images that candidate and champion put into different classes, by who is right."""
+    groups = (
+        _group(candidate, text, [each for each in comparison.disagreements if each.right == right])
+        for right, text in _KINDS.items()
+    )
+    return ImagesFigure(
+        groups=[group for group in groups if group.captions],
+        title=f"{title}, and the champion, version {comparison.version}",
+    )
+
+
+def _group(candidate: Candidate, kind: str, images: Sequence[Disagreement]) -> ImageGroup:
+    shown = images[:_SHOWN]
+    some = f", of which the first {len(shown)}" if len(shown) < len(images) else ""
+    return ImageGroup(
+        title=f"{kind}: {count(len(images), 'image')}{some} (champion → candidate)",
+        images=answered_images(candidate.dataset, [each.row for each in shown]),
+        captions=[f"{each.label}\n{each.champion} → {each.candidate}" for each in shown],
+    )

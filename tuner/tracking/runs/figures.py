@@ -5,7 +5,9 @@ The modules that draw are imported only then, since matplotlib costs a second an
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from tuner.tracking.runs.exports import TrialPoint
 from tuner.tracking.spool.spool_events import TrialSummary
@@ -49,6 +51,31 @@ class ConfusionFigure:
         from tuner.tracking.runs.attempt_drawing import draw_confusion
 
         return draw_confusion(self)
+
+
+@dataclass(frozen=True)
+class ImageGroup:
+    """Images with one thing in common."""
+
+    title: str
+    images: NDArray[Any]
+    """uint8 in [0, 255] or float in [0, 1], of shape (N, H, W, C)."""
+    captions: Sequence[str]
+    """One or two lines for each image."""
+
+
+@dataclass(frozen=True)
+class ImagesFigure:
+    """Groups of images with their captions, one group below the other."""
+
+    groups: Sequence[ImageGroup]
+    title: str
+
+    def png(self) -> bytes:
+        """The figure as PNG, with the same bytes every time."""
+        from tuner.tracking.runs.image_drawing import draw_images
+
+        return draw_images(self)
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def draw_history(content: HistoryFigure) -> bytes:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False)
-    return _png(figure)
+    return as_png(figure)
 
 
 def _draw_best(axes: Axes, history: Sequence[TrialPoint]) -> None:
@@ -108,7 +108,7 @@ def draw_importance(content: ImportanceFigure) -> bytes:
     axes.set_xlim(0, max(1e-9, *shares) * 1.12)
     label_axes(axes, "importance (share)", "")
     axes.grid(visible=False, axis="y")
-    return _png(figure)
+    return as_png(figure)
 
 
 def label_axes(axes: Axes, x: str, y: str) -> None:
@@ -124,7 +124,7 @@ def literal(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _png(figure: Figure) -> bytes:
+def as_png(figure: Figure) -> bytes:
     """The figure as PNG, drawn once.
 
     `savefig` draws a figure with a layout engine twice, in case the first drawing changes the
