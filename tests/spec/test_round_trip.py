@@ -196,6 +196,7 @@ def test_a_study_reads_like_one_that_a_person_wrote() -> None:
         "confirmation: {finalists: 3, max_seeds: 10, margin: 0.001, level: 0.05}\n"
         "promotion:\n"
         "  model: sweep\n"
+        "  refit: true\n"
         "  gates: {champion_margin: 0.002, better_than_champion: false}\n"
     )
 

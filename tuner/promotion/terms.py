@@ -84,8 +84,8 @@ def _edits(before: StudySpec, after: StudySpec) -> Iterator[str]:
 
 def _entries(spec: StudySpec) -> Iterator[tuple[str, object]]:
     document = study_document(spec)
-    for section in _SECTIONS:
-        yield from _leaves(section, document[section])
+    yield from _leaves("promotion", document["promotion"])
+    yield "confirmation", document["confirmation"]
 
 
 def _leaves(key: str, entry: object) -> Iterator[tuple[str, object]]:

@@ -118,8 +118,8 @@ def _quality(evidence: Evidence, report: PromotionReport) -> Iterator[str]:
         interval = champion.interval
         yield (
             f"On the same images the champion before, version {champion.version}, has "
-            f"{champion.test_accuracy:.4f}: a difference of {champion.difference:+.4f} (95% interval "
-            f"{interval.low:+.4f} to {interval.high:+.4f})."
+            f"{champion.test_accuracy:.4f}: a difference of {champion.difference:+.4f} (95% "
+            f"interval {interval.low:+.4f} to {interval.high:+.4f})."
         )
         yield ""
     if report.gates:
