@@ -1,12 +1,14 @@
 """What is written can be read: any valid study survives `to_yaml`."""
 
+import json
 import math
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tuner.spec.resume import resume_problems
 from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, IntDomain, Scalar
-from tuner.spec.study_spec import StudySpec
+from tuner.spec.study_spec import Gates, StudySpec
 from tuner.spec.text.overrides import point_from_text
 from tuner.spec.text.reader import parse_stored, parse_study
 from tuner.spec.text.writer import to_stored, to_yaml
@@ -114,6 +116,18 @@ def test_a_study_written_is_the_study_read(spec: StudySpec) -> None:
     assert to_yaml(parse_study(written, "study.yaml")) == written
     assert parse_stored(written, "of an earlier version") == spec
     assert parse_stored(to_stored(spec), "stored") == spec
+
+
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@given(studies())
+def test_a_study_stored_before_a_gate_was_known_has_its_default(spec: StudySpec) -> None:
+    stored = json.loads(to_stored(spec))
+    stored["promotion"]["gates"] = {"test_accuracy": 0.5}
+
+    read = parse_stored(json.dumps(stored), "of an earlier version")
+
+    assert read.promotion.gates == Gates(test_accuracy=0.5)
+    assert resume_problems(read, spec) == []
 
 
 @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])

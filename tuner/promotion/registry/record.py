@@ -142,7 +142,10 @@ def _disagreements(candidate: Candidate, comparison: Comparison, title: str) -> 
     )
     return ImagesFigure(
         groups=[group for group in groups if group.captions],
-        title=f"{title}, and the champion, version {comparison.version}",
+        title=(
+            f"{title}, and the champion, version {comparison.version}: "
+            "true class, the champion's, → the candidate's"
+        ),
     )
 
 
@@ -150,7 +153,7 @@ def _group(candidate: Candidate, kind: str, images: Sequence[Disagreement]) -> I
     shown = images[:_SHOWN]
     some = f", of which the first {len(shown)}" if len(shown) < len(images) else ""
     return ImageGroup(
-        title=f"{kind}: {count(len(images), 'image')}{some} (champion → candidate)",
+        title=f"{kind}: {count(len(images), 'image')}{some}",
         images=answered_images(candidate.dataset, [each.row for each in shown]),
-        captions=[f"{each.label}\n{each.champion} → {each.candidate}" for each in shown],
+        captions=[f"{each.label}\n{each.champion}\n→ {each.candidate}" for each in shown],
     )

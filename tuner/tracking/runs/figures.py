@@ -61,7 +61,7 @@ class ImageGroup:
     images: NDArray[Any]
     """uint8 in [0, 255] or float in [0, 1], of shape (N, H, W, C)."""
     captions: Sequence[str]
-    """One or two lines for each image."""
+    """Up to three lines for each image."""
 
 
 @dataclass(frozen=True)

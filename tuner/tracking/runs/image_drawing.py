@@ -13,7 +13,7 @@ from tuner.tracking.runs.study_drawing import as_png, literal
 _COLUMNS = 10
 _INCHES = 1.0
 """The width of an image's place."""
-_CAPTION = 0.45
+_CAPTION = 0.55
 """The height of a caption, as a share of the width of an image's place."""
 _HEADING = 0.35
 """The height of a title, in inches."""
