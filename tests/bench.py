@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -74,18 +74,52 @@ class Clocks:
         self.now += pause_s
         self.meanwhile()
 
+    @property
+    def database_ms(self) -> int:
+        return round((self.now + self.ahead) * 1000)
+
     def database_now_ms(self) -> ColumnElement[int]:
-        return literal(round((self.now + self.ahead) * 1000), BigInteger)
+        return literal(self.database_ms, BigInteger)
+
+
+@contextmanager
+def simulated_clocks() -> Iterator[Clocks]:
+    """Inside the block, drivers wait and send heartbeats by these clocks."""
+    clocks = Clocks()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tuner.recovery.takeover.time", clocks)
+        patch.setattr("tuner.storage.drivers.time", clocks)
+        patch.setattr("tuner.storage.drivers.database_now_ms", clocks.database_now_ms)
+        yield clocks
 
 
 @pytest.fixture
-def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
+def clocks() -> Iterator[Clocks]:
     """Drivers wait and send heartbeats by these clocks."""
-    clocks = Clocks()
-    monkeypatch.setattr("tuner.recovery.takeover.time", clocks)
-    monkeypatch.setattr("tuner.storage.drivers.time", clocks)
-    monkeypatch.setattr("tuner.storage.drivers.database_now_ms", clocks.database_now_ms)
-    return clocks
+    with simulated_clocks() as clocks:
+        yield clocks
+
+
+def unseen_dataset(folder: Path) -> DatasetInfo:
+    """A data set for what looks at no image."""
+    return DatasetInfo(
+        name="digits",
+        digest="0" * 64,
+        source="a test",
+        folder=folder / "digits",
+        image_shape=(8, 8, 1),
+        classes=tuple("0123456789"),
+        train_count=100,
+        test_count=20,
+        background="dark",
+        content_fraction=1.0,
+    )
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> DatasetInfo:
+    """A data set for what looks at no image."""
+    return unseen_dataset(tmp_path)
 
 
 @dataclass
@@ -276,9 +310,23 @@ class Bench:
         lease_s: float = 60,
     ) -> StudySummary:
         record = self.record(spec)
+        session = self.session(record, pool, stopped, notify, epoch_limit_s, lease_s)
+        code, begun = session.planner.described.code, len(self.trials(spec).all())
+        CodeVersions(self.database, spec.name).update(code, trials=begun, accepts=True)
+        return session.run()
+
+    def session(
+        self,
+        record: StudyRecord,
+        pool: ScriptedPool,
+        stopped: Callable[[], bool] = lambda: False,
+        notify: Notify = ignore,
+        epoch_limit_s: float = math.inf,
+        lease_s: float = 60,
+    ) -> DriverSession:
+        """A driver's session in a study that is stored with its code."""
+        spec = record.spec
         described = pool.describe(ModelPlan(name=spec.model), spec.dataset.name)
-        begun = len(self.trials(spec).all())
-        CodeVersions(self.database, spec.name).update(described.code, trials=begun, accepts=True)
         return DriverSession(
             home=self.home,
             database=self.database,
@@ -291,7 +339,7 @@ class Bench:
             stopped=stopped,
             notify=notify,
             epoch_limit_s=epoch_limit_s,
-        ).run()
+        )
 
 
 @pytest.fixture

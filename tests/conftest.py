@@ -11,8 +11,11 @@ from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-from tuner.datasets.store import DatasetInfo
+from tuner.files import exclusive
 from tuner.home import Home
+from tuner.startup import configure_process
+
+configure_process()  # each process of pytest imports what a process of tuner does, and more
 
 settings.register_profile("tuner", deadline=None)  # no test asserts a time
 settings.load_profile("tuner")
@@ -37,6 +40,15 @@ _IN_KERAS = ("tests/promotion/", "tests/inference/", "tests/training/", "tests/m
 _JAX = "tests/training/test_jax.py"
 """Waits for a process of its own."""
 
+_SERVED = tuple(
+    f"tests/tracking/test_{part}.py"
+    for part in ("shipper", "refusals", "uploads", "inspection", "shipping_again")
+)
+"""Files whose tests need an MLflow server, which takes ten seconds to start."""
+
+_TRAINERS = ("tests/workers/test_pool.py", "tests/workers/test_deaths.py")
+"""Files whose tests need the same two trainers with TensorFlow."""
+
 _LONGEST = (
     _JAX,
     *_IN_KERAS,
@@ -44,7 +56,7 @@ _LONGEST = (
     "tests/faults/test_driver_deaths.py",
     "tests/faults/",
     "tests/cli/",
-    "tests/tracking/test_shipper.py",
+    *_SERVED,
     "tests/workers/",
 )
 
@@ -59,17 +71,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
-class OneKeras(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
-    """Each file is one process's work, and all that import Keras are one process's together."""
+class ByWhatIsShared(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """Each file is one process's work, and files that share what is slow to start are, together."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = str(super()._split_scope(nodeid))
+        if file in _SERVED:
+            return "served"
+        if file in _TRAINERS:
+            return "trainers"
         return "keras" if file.startswith(_IN_KERAS) and file != _JAX else file
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
-    return OneKeras(config, log) if config.option.dist == "loadfile" else None
+    return ByWhatIsShared(config, log) if config.option.dist == "loadfile" else None
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -87,28 +103,16 @@ def home(tmp_path: Path) -> Home:
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with MLflow's tables, made once: that takes two seconds."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    """A SQLite file with MLflow's tables, made once for all processes: that takes seconds."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    path = folder / "empty-store" / "mlflow.db"
     code = (
         "import sys; from tuner.tracking.mlflow.experiments import open_store;"
         "open_store(sys.argv[1])"
     )
-    subprocess.run([sys.executable, "-c", code, f"sqlite:///{path}"], check=True)
+    with exclusive(folder / "empty-store.lock"):
+        if not path.exists():
+            subprocess.run([sys.executable, "-c", code, f"sqlite:///{path}"], check=True)
     return path
-
-
-@pytest.fixture
-def dataset(tmp_path: Path) -> DatasetInfo:
-    """A data set for what looks at no image."""
-    return DatasetInfo(
-        name="digits",
-        digest="0" * 64,
-        source="a test",
-        folder=tmp_path / "digits",
-        image_shape=(8, 8, 1),
-        classes=tuple("0123456789"),
-        train_count=100,
-        test_count=20,
-        background="dark",
-        content_fraction=1.0,
-    )

@@ -2,6 +2,7 @@
 
 import io
 import re
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,10 +17,11 @@ from tuner.study.driver_events import SetupStep
 
 
 def test_a_terminal_shows_the_trial_that_runs_and_keeps_a_line_of_each_that_ended(
-    tmp_path: Path,
+    tmp_path: Path, empty_store: Path
 ) -> None:
     """The driver and its trainer are real processes; the network is one that trains at once."""
     write_digits(tmp_path)
+    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
     place = Place(tmp_path, f"sqlite:///{tmp_path}/studies.db")
     place.write_study(trials=2, space={"pause_s": 0.02})
     running, ended = (

@@ -9,7 +9,6 @@ from typing import Any
 import psutil
 import pytest
 from mlflow import MlflowClient
-from ray.cluster_utils import Cluster
 
 from tests.faults.conftest import RUN, Place, eventually, python_path, reached
 from tuner.workers import trainer
@@ -25,6 +24,8 @@ def scratch() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def cluster(scratch: Path) -> Iterator[Any]:
     """A head with room for one trainer; every process of it trains as the tests do."""
+    from ray.cluster_utils import Cluster  # seconds, in every process that collects this file
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", python_path())
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")

@@ -1,138 +1,106 @@
-"""Networks that scale pixels themselves are told from those that leave it to others."""
+"""Networks that scale pixels themselves are told from those that leave it to others.
+
+Every process of pytest collects this file, and one runs it: what loads Keras is imported there.
+"""
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
-from keras import layers
 
 from tuner.errors import ModelError
-from tuner.models.input_range import check_range
 
-SHAPE = (32, 32, 3)
-
-
-def network(*first: Any) -> keras.Model:
-    rest = (layers.Conv2D(4, 3), layers.GlobalAveragePooling2D(), layers.Dense(10, "softmax"))
-    return keras.Sequential([layers.Input(SHAPE), *first, *rest])
-
-
-def divided() -> keras.Model:
-    pixels = keras.Input(SHAPE)
-    return keras.Model(pixels, network()(pixels / 255.0))
-
-
-def nested() -> keras.Model:
-    pixels = keras.Input(SHAPE)
-    turned = layers.RandomFlip()(layers.ZeroPadding2D(0)(pixels))
-    return keras.Model(pixels, network(layers.Rescaling(1 / 127.5, offset=-1))(turned))
+CheckRange = Callable[..., tuple[str, ...]]
+MADE_FOR_BYTES = (
+    "rescaling",
+    "rescaling-to-both-signs",
+    "rescaling-then-batch-normalization",
+    "division",
+    "lambda",
+    "nested",
+    "subclassed",
+    "adapted-to-bytes",
+    "recurrent",
+    "efficientnet",
+    "mobilenet-v3",
+)
+INDIFFERENT = ("batch-normalization", "saturated", "unit-normalization")
+MADE_FOR_UNIT = ("plain", "rescaling-to-both-signs", "adapted-to-shares", "recurrent")
 
 
-class Subclassed(keras.Model):  # type: ignore[misc]  # Keras has no types
-    def __init__(self) -> None:
-        super().__init__()
-        self.head, self.scaling = layers.Dense(10), layers.Rescaling(1 / 255)
+@pytest.fixture(scope="module")
+def networks() -> ModuleType:
+    from tests.models import scaling_networks
 
-    def call(self, pixels: Any) -> Any:
-        return self.head(layers.Flatten()(self.scaling(pixels)))
+    return scaling_networks
 
 
-def subclassed() -> keras.Model:
-    model = Subclassed()
-    model(np.zeros((1, *SHAPE), np.float32))
-    return model
+@pytest.fixture(scope="module")
+def check_range() -> CheckRange:
+    from tuner.models.input_range import check_range
+
+    return check_range
 
 
-def adapted(highest: float) -> keras.Model:
-    normalization = layers.Normalization()
-    drawn = np.random.default_rng(0).random((20, *SHAPE), np.float32)
-    normalization.adapt(drawn * highest)
-    return network(normalization)
+def test_every_network_is_checked(networks: ModuleType) -> None:
+    assert tuple(networks.MADE_FOR_BYTES) == MADE_FOR_BYTES
+    assert tuple(networks.INDIFFERENT) == INDIFFERENT
+    assert tuple(networks.MADE_FOR_UNIT) == MADE_FOR_UNIT
 
 
-def application(function: Callable[..., keras.Model]) -> keras.Model:
-    return function(include_top=False, weights=None, input_shape=SHAPE, pooling="avg")
-
-
-def recurrent(*first: Any) -> keras.Model:
-    sequence = [layers.Reshape((32, 96)), layers.Bidirectional(layers.LSTM(4)), layers.Dense(10)]
-    return keras.Sequential([layers.Input(SHAPE), *first, *sequence])
-
-
-MADE_FOR_BYTES: dict[str, Callable[[], keras.Model]] = {
-    "rescaling": lambda: network(layers.Rescaling(1 / 255)),
-    "rescaling-to-both-signs": lambda: network(layers.Rescaling(1 / 127.5, offset=-1)),
-    "rescaling-then-batch-normalization": lambda: network(
-        layers.Rescaling(1 / 255), layers.BatchNormalization()
-    ),
-    "division": divided,
-    "lambda": lambda: network(layers.Lambda(lambda pixels: pixels / 255)),
-    "nested": nested,
-    "subclassed": subclassed,
-    "adapted-to-bytes": lambda: adapted(255),
-    "recurrent": lambda: recurrent(layers.Rescaling(1 / 255)),
-    "efficientnet": lambda: application(keras.applications.EfficientNetB0),
-    "mobilenet-v3": lambda: application(keras.applications.MobileNetV3Small),
-}
-INDIFFERENT: dict[str, Callable[[], keras.Model]] = {
-    "batch-normalization": lambda: network(layers.BatchNormalization()),
-    "saturated": lambda: network(layers.Rescaling(4, offset=-8), layers.Activation("sigmoid")),
-    "unit-normalization": lambda: network(layers.UnitNormalization()),
-}
-MADE_FOR_UNIT: dict[str, Callable[[], keras.Model]] = {
-    "plain": network,
-    "rescaling-to-both-signs": lambda: network(layers.Rescaling(2, offset=-1)),
-    "adapted-to-shares": lambda: adapted(1),
-    "recurrent": recurrent,
-}
-
-
-@pytest.mark.parametrize("make", MADE_FOR_BYTES.values(), ids=MADE_FOR_BYTES)
+@pytest.mark.parametrize("name", MADE_FOR_BYTES)
 def test_a_network_that_scales_bytes_is_refused_pixels_in_0_to_1(
-    make: Callable[[], keras.Model],
+    name: str, networks: ModuleType, check_range: CheckRange
 ) -> None:
-    model = make()
+    model = networks.MADE_FOR_BYTES[name]()
     with pytest.raises(ModelError, match=r"^mine: scales pixels .* write pixels: bytes"):
-        check_range("mine", model, SHAPE, "unit")
-    assert check_range("mine", model, SHAPE, "bytes") == ()
+        check_range("mine", model, networks.SHAPE, "unit")
+    assert check_range("mine", model, networks.SHAPE, "bytes") == ()
 
 
-def test_the_layer_that_scales_is_named() -> None:
+def test_the_layer_that_scales_is_named(networks: ModuleType, check_range: CheckRange) -> None:
+    model = networks.network(networks.layers.Rescaling(1 / 255, name="to_one"))
     with pytest.raises(
         ModelError, match=r"or leave out its layer 'to_one'; .* needs another --name$"
     ):
-        check_range("mine", network(layers.Rescaling(1 / 255, name="to_one")), SHAPE, "unit")
+        check_range("mine", model, networks.SHAPE, "unit")
 
 
-@pytest.mark.parametrize("make", INDIFFERENT.values(), ids=INDIFFERENT)
-def test_a_network_that_normalises_or_saturates_takes_both(make: Callable[[], keras.Model]) -> None:
-    model = make()
-    assert check_range("mine", model, SHAPE, "unit") == ()
-    assert check_range("mine", model, SHAPE, "bytes") == ()
+@pytest.mark.parametrize("name", INDIFFERENT)
+def test_a_network_that_normalises_or_saturates_takes_both(
+    name: str, networks: ModuleType, check_range: CheckRange
+) -> None:
+    model = networks.INDIFFERENT[name]()
+    assert check_range("mine", model, networks.SHAPE, "unit") == ()
+    assert check_range("mine", model, networks.SHAPE, "bytes") == ()
 
 
-@pytest.mark.parametrize("make", MADE_FOR_UNIT.values(), ids=MADE_FOR_UNIT)
-def test_bytes_that_nothing_scales_are_remarked(make: Callable[[], keras.Model]) -> None:
-    model = make()
-    assert check_range("mine", model, SHAPE, "unit") == ()
-    (remark,) = check_range("mine", model, SHAPE, "bytes")
+@pytest.mark.parametrize("name", MADE_FOR_UNIT)
+def test_bytes_that_nothing_scales_are_remarked(
+    name: str, networks: ModuleType, check_range: CheckRange
+) -> None:
+    model = networks.MADE_FOR_UNIT[name]()
+    assert check_range("mine", model, networks.SHAPE, "unit") == ()
+    (remark,) = check_range("mine", model, networks.SHAPE, "bytes")
     assert "as they are; begin the network with Rescaling(1/255)" in remark
 
 
-def test_the_network_is_left_as_it_was() -> None:
-    model = network(layers.Rescaling(1 / 255))
-    picture = np.full((1, *SHAPE), 200, np.float32)
+def test_the_network_is_left_as_it_was(networks: ModuleType, check_range: CheckRange) -> None:
+    model = networks.MADE_FOR_BYTES["rescaling"]()
+    picture = np.full((1, *networks.SHAPE), 200, np.float32)
     before = model.predict(picture, verbose=0)
-    check_range("mine", model, SHAPE, "bytes")
+    check_range("mine", model, networks.SHAPE, "bytes")
     np.testing.assert_array_equal(model.predict(picture, verbose=0), before)
 
 
-def test_a_network_that_fails_is_left_to_training() -> None:
+def test_a_network_that_fails_is_left_to_training(
+    networks: ModuleType, check_range: CheckRange
+) -> None:
     def fail(_pixels: Any) -> Any:
         raise RuntimeError("only in training")
 
-    model = network()
+    model = networks.network()
     model.layers[0].call = fail
-    assert check_range("mine", model, SHAPE, "unit") == ()
+    assert check_range("mine", model, networks.SHAPE, "unit") == ()

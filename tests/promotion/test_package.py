@@ -1,13 +1,14 @@
-"""What is registered takes raw pixels and answers as the trial's network does, for any network."""
+"""What is registered takes raw pixels and answers as the trial's network does, for any network.
+
+Every process of pytest collects this file, and one runs it: only there Keras is imported.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 import pytest
-from keras import layers
 from numpy.typing import NDArray
 
 from tuner.inference.predictor import Predictor
@@ -15,26 +16,34 @@ from tuner.models.model_file import load_verified, sha256_of
 from tuner.promotion.registry.package import servable
 from tuner.spec.recipe import Pixels
 
+if TYPE_CHECKING:
+    import keras
+
 SHAPE = (8, 8, 1)
 
 
-@keras.saving.register_keras_serializable("test_package")
-class Subclassed(keras.Model):  # type: ignore[misc]  # Keras has no types
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.flat, self.head = layers.Flatten(), layers.Dense(10, activation="softmax")
+def subclassed() -> "keras.Model":
+    import keras
 
-    def call(self, pixels: Any) -> Any:
-        return self.head(self.flat(pixels))
+    @keras.saving.register_keras_serializable("test_package")
+    class Subclassed(keras.Model):  # type: ignore[misc]  # Keras has no types
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.flat = keras.layers.Flatten()
+            self.head = keras.layers.Dense(10, activation="softmax")
 
+        def call(self, pixels: Any) -> Any:
+            return self.head(self.flat(pixels))
 
-def subclassed() -> keras.Model:
     model = Subclassed()
     model(np.zeros((1, *SHAPE), np.float32))
     return model
 
 
-def sequential() -> keras.Model:
+def sequential() -> "keras.Model":
+    import keras
+    from keras import layers
+
     last = layers.Dense(10, activation="softmax", dtype="float32")
     middle = [layers.Conv2D(4, 3), layers.BatchNormalization(), layers.Dropout(0.5)]
     return keras.Sequential([layers.Input(SHAPE), *middle, layers.Flatten(), last])
@@ -42,13 +51,15 @@ def sequential() -> keras.Model:
 
 @pytest.fixture
 def mixed_precision() -> Iterator[None]:
+    import keras
+
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     yield
     keras.config.set_dtype_policy(policy)
 
 
-def check(model: keras.Model, pixels: Pixels, images: NDArray[np.uint8], path: Path) -> None:
+def check(model: "keras.Model", pixels: Pixels, images: NDArray[np.uint8], path: Path) -> None:
     servable(model, SHAPE, pixels).save(path)
     loaded = load_verified(path, sha256_of(path))
     expected = Predictor(model, pixels).probabilities(images)
@@ -61,7 +72,7 @@ def check(model: keras.Model, pixels: Pixels, images: NDArray[np.uint8], path: P
 @pytest.mark.parametrize("pixels", ["unit", "bytes"])
 @pytest.mark.parametrize("make", [sequential, subclassed])
 def test_it_takes_bytes_and_answers_as_the_network(
-    make: Callable[[], keras.Model],
+    make: "Callable[[], keras.Model]",
     pixels: Pixels,
     test_images: NDArray[np.uint8],
     tmp_path: Path,

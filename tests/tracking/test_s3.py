@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.exceptions import BotoCoreError, ClientError
 from mlflow import MlflowClient
 
 from tests.tracking.recorder import Recorder
@@ -26,6 +24,9 @@ MODEL = os.urandom(300_000)
 @pytest.fixture
 def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A client of an S3 server process with one bucket, which MLflow finds by its environment."""
+    import boto3  # here, since every process of pytest collects this file
+    from botocore.exceptions import BotoCoreError, ClientError
+
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     for name, value in {

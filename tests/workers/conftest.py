@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.faults.conftest import python_path
 from tuner.datasets.store import DatasetInfo, prepare
 from tuner.spec.objective import Objective
 from tuner.spec.recipe import Recipe
@@ -20,7 +21,7 @@ from tuner.training.plan import (
     ModelPlan,
     TrialPlan,
 )
-from tuner.workers.devices import layout
+from tuner.workers.devices import Device, layout
 from tuner.workers.local_pool import LocalPool
 from tuner.workers.pool import Finished, Lost, PoolEvent, Reported, TrainerPool
 
@@ -40,12 +41,16 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> DatasetInfo:
 
 @pytest.fixture(scope="session")
 def shared_pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPool]:
+    with closing(LocalPool(two_gpus(), tmp_path_factory.mktemp("logs"))) as pool:
+        yield pool
+
+
+def two_gpus() -> list[Device]:
+    """Two simulated GPUs with one core each."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
         devices = layout(2, slots=2)
-    single_core = [replace(device, cpus=device.cpus[:1]) for device in devices]
-    with closing(LocalPool(single_core, tmp_path_factory.mktemp("logs"))) as pool:
-        yield pool
+    return [replace(device, cpus=device.cpus[:1]) for device in devices]
 
 
 @pytest.fixture
@@ -56,6 +61,15 @@ def pool(shared_pool: LocalPool) -> LocalPool:
     """
     when_idle(shared_pool, 2)
     return shared_pool
+
+
+@pytest.fixture
+def numpy_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalPool]:
+    """As `pool`, with the engine of `tests.faults.softmax`: each trainer starts at once."""
+    monkeypatch.setenv("PYTHONPATH", python_path())
+    with closing(LocalPool(two_gpus(), tmp_path / "logs")) as pool:
+        when_idle(pool, 2)
+        yield pool
 
 
 @pytest.fixture

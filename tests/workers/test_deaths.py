@@ -58,34 +58,34 @@ def one_core() -> Device:
     return Device("cpu", (min(os.sched_getaffinity(0)),))
 
 
-def test_a_killed_trainer_is_lost_and_replaced(pool: LocalPool, make_plan: PlanMaker) -> None:
+def test_a_killed_trainer_is_lost_and_replaced(numpy_pool: LocalPool, make_plan: PlanMaker) -> None:
     plan = make_plan(epochs=FOREVER)
-    trainer = pool.submit(plan)
-    next_epoch(pool, plan)
+    trainer = numpy_pool.submit(plan)
+    next_epoch(numpy_pool, plan)
     os.kill(trainer.pid, signal.SIGKILL)
-    lost = follow(pool, plan)[-1]
+    lost = follow(numpy_pool, plan)[-1]
     assert isinstance(lost, Lost)
     assert lost.reason.startswith("killed by SIGKILL")
-    when_idle(pool, 2)
+    when_idle(numpy_pool, 2)
     retries = [make_plan(attempt=2), make_plan()]
-    trainers = [pool.submit(retry) for retry in retries]
+    trainers = [numpy_pool.submit(retry) for retry in retries]
     assert trainer.pid not in {trainer.pid for trainer in trainers}
     assert {trainer.assigned for trainer in trainers} == {"gpu:0", "gpu:1"}
-    results = [e.result for e in follow(pool, *retries) if isinstance(e, Finished)]
+    results = [e.result for e in follow(numpy_pool, *retries) if isinstance(e, Finished)]
     assert [result.state for result in results] == [Outcome.COMPLETED] * 2
 
 
-def test_a_trainer_that_hangs_can_be_killed(pool: LocalPool, make_plan: PlanMaker) -> None:
+def test_a_trainer_that_hangs_can_be_killed(numpy_pool: LocalPool, make_plan: PlanMaker) -> None:
     plan = make_plan(epochs=FOREVER)
-    trainer = pool.submit(plan)
-    next_epoch(pool, plan)
+    trainer = numpy_pool.submit(plan)
+    next_epoch(numpy_pool, plan)
     os.kill(trainer.pid, signal.SIGSTOP)
-    pool.kill(plan, "it hung")
-    lost = follow(pool, plan)[-1]
+    numpy_pool.kill(plan, "it hung")
+    lost = follow(numpy_pool, plan)[-1]
     assert isinstance(lost, Lost)
     assert lost.reason.startswith("it hung")
     assert is_gone(trainer.pid)
-    when_idle(pool, 2)
+    when_idle(numpy_pool, 2)
 
 
 @pytest.mark.slow

@@ -82,7 +82,10 @@ class DriverLease:
         self._lease_s = lease_s
         self._stopping = threading.Event()
         self._led = False
+        self._left = False
         self.uid = uuid.uuid4().hex
+        own_row = select(drivers.c.ended_ms).where(drivers.c.uid == self.uid)
+        self._locked_row = own_row.with_for_update(read=True)  # once: every transaction reads it
 
     def leads(self) -> bool:
         """Whether this driver is the first of the registered ones, and so writes for the study."""
@@ -112,9 +115,11 @@ class DriverLease:
         self._database.remove_check(self._fence)
         try:
             with self._database.engine.begin() as connection:
-                return self._leave(connection)
+                was_last = self._leave(connection)
         except SQLAlchemyError:
             return self._led
+        self._left = True
+        return was_last
 
     def __enter__(self) -> Self:
         process = this_process()
@@ -129,7 +134,8 @@ class DriverLease:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self.leave()
+        if not self._left:
+            self.leave()
 
     def _register(self, row: dict[str, Any], connection: Connection) -> None:
         known = select(drivers.c.id).where(drivers.c.uid == self.uid)
@@ -163,8 +169,7 @@ class DriverLease:
 
     def _fence(self, connection: Connection) -> None:
         """Checks this driver's row and locks it until the commit, so that nobody ends it."""
-        statement = select(drivers.c.ended_ms).where(drivers.c.uid == self.uid)
-        row = connection.execute(statement.with_for_update(read=True)).one_or_none()
+        row = connection.execute(self._locked_row).one_or_none()
         if row is None:
             raise RefusedError(f"study {self._study!r} was deleted while it ran")
         if row[0] is not None:
