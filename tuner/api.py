@@ -131,6 +131,7 @@ def promote(
     unconfirmed: bool = False,
     dry_run: bool = False,
     replace: bool = False,
+    challenger: bool = False,
     file: str | Path | None = None,
     home: Home | None = None,
     train: Callable[["StudyFile"], object] | None = None,
@@ -153,6 +154,7 @@ def promote(
         unconfirmed: choose the best point by its mean so far, without a confirmation.
         dry_run: test the model and check the gates, but register nothing.
         replace: waive the gates against the champion, also where it cannot be compared.
+        challenger: register it beside the champion, under the alias `challenger`.
         file: the study file with the model name and gates; by default those of the last run.
         home: the home folder; by default `TUNER_HOME`, or else `.tuner`.
         train: runs the confirmation and the refit; by default as `run_study` does.
@@ -197,6 +199,7 @@ def promote(
             twin=selected.twin,
             dry_run=dry_run,
             replace=replace,
+            challenger=challenger,
             say=say,
         )
 

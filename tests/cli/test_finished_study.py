@@ -127,7 +127,7 @@ def test_the_best_is_promoted_and_answers(finished: Workshop, tmp_path: Path) ->
     report = json.loads(finished.tuner("promote", "best", "--json").stdout)
     assert set(report) == {
         "promoted", "model", "version", "alias", "run_id", "metrics", "gates", "champion",
-        "reigning", "replace", "validation", "grounds", "test_set_use",
+        "reigning", "replace", "challenger", "validation", "grounds", "test_set_use",
     }  # fmt: skip
     assert report["validation"]["rows"] == 40
     assert report["champion"] is None

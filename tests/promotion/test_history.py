@@ -12,9 +12,9 @@ from tuner.errors import ModelError, RefusedError, UsageError
 from tuner.home import Home
 from tuner.promotion.candidate import Candidate, Grounds
 from tuner.promotion.registry import history
-from tuner.promotion.registry.history import PastAct, make_champion, read_history, rollback
+from tuner.promotion.registry.history import PastAct, move_alias, read_history, rollback
 from tuner.promotion.registry.registered import registered_models
-from tuner.promotion.registry.versions import champion_version
+from tuner.promotion.registry.versions import CHALLENGER, aliased_version, champion_version
 from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
@@ -121,9 +121,22 @@ def test_a_promotion_that_was_killed_at_its_alias_is_recorded_once(
         first = client.get_model_version(name, "1")
         with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
             patched.setattr(history, "crown", killed)
-            make_champion(client, first, "promote", WHY)
-        make_champion(client, first, "promote", WHY)
+            move_alias(client, first, "promote", WHY)
+        move_alias(client, first, "promote", WHY)
     assert [act.version for act in acts(settings, name)] == [1, 2, 1]
+
+
+def test_a_challenger_stands_beside_the_champion(
+    settings: TrackingSettings, two: Candidate
+) -> None:
+    name = two.promotion.model
+    with connected(settings) as client:
+        move_alias(client, client.get_model_version(name, "1"), "promote", WHY, CHALLENGER)
+        assert aliased_version(client, name, CHALLENGER) is not None
+    assert champion(settings, name) == 2
+    last = acts(settings, name)[-1]
+    assert (last.alias, last.version, last.before, last.completed) == ("challenger", 1, None, True)
+    assert all(act.completed for act in acts(settings, name))
 
 
 def test_what_cannot_be_rolled_back_is_refused(

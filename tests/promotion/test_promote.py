@@ -186,7 +186,7 @@ def test_a_worse_candidate_replaces_the_champion_only_where_that_is_asked_for(
     document = json.loads(report.model_dump_json())
     assert list(document) == [
         "promoted", "model", "version", "alias", "run_id", "grounds", "metrics", "gates",
-        "champion", "reigning", "replace", "validation", "test_set_use",
+        "champion", "reigning", "replace", "challenger", "validation", "test_set_use",
     ]  # fmt: skip
     assert set(document["gates"][0]) == {"name", "passed", "value", "limit"}
     failed = {gate["name"] for gate in document["gates"] if not gate["passed"]}

@@ -19,7 +19,13 @@ from tuner.promotion.judging.test_set_use import use_of
 from tuner.promotion.registry.card import short_card
 from tuner.promotion.registry.publication import PackedModel, check_unmoved, pack, publish
 from tuner.promotion.registry.record import check_recordable, record_evidence
-from tuner.promotion.registry.versions import ALIAS, champion_version, check_name, trial_sha256
+from tuner.promotion.registry.versions import (
+    ALIAS,
+    CHALLENGER,
+    champion_version,
+    check_name,
+    trial_sha256,
+)
 from tuner.promotion.report import PromotionReport
 from tuner.storage.studies import Registrations
 from tuner.storage.test_set_accesses import TestSetAccesses
@@ -42,6 +48,7 @@ def promote(
     twin: Candidate | None = None,
     dry_run: bool = False,
     replace: bool = False,
+    challenger: bool = False,
     say: Say,
 ) -> PromotionReport:
     """Judges the candidate on the test rows and, if every gate passes, makes it the champion.
@@ -60,6 +67,7 @@ def promote(
             validation figures where the candidate has none.
         dry_run: stop after gates and comparison.
         replace: waive the gates against the champion, also where it cannot be compared.
+        challenger: register it beside the champion, under the alias `challenger`.
         say: receives a line for each step.
 
     Raises:
@@ -83,13 +91,17 @@ def promote(
         packed = pack(candidate, kept, Path(folder))
         incumbent = None
         if before is not None and trial_sha256(before) != candidate.model_sha256:
-            incumbent = _incumbent(settings, before, beside, home, say if replace else None)
+            waived = say if replace or challenger else None
+            incumbent = _incumbent(settings, before, beside, home, waived)
         report = _judged(candidate, packed, rows, incumbent, say)
-        report = report.model_copy(update={"replace": replace, "validation": reproduced})
+        report = report.model_copy(
+            update={"replace": replace, "challenger": challenger, "validation": reproduced}
+        )
         if dry_run or not report.passed:
             return report
         with exclusive(home.root / "promotion.lock"), connected(settings) as client:
-            check_unmoved(client, candidate, before)
+            if not challenger:
+                check_unmoved(client, candidate, before)
             say("recording the evidence and registering the model")
             record_evidence(client, candidate, report)
             version = publish(
@@ -99,10 +111,11 @@ def promote(
                 report.metrics,
                 registrations,
                 short_card(candidate, report),
+                alias := CHALLENGER if challenger else ALIAS,
             )
     reigning = before is not None and int(before.version) == version
-    say(f"{report.model} version {version} {'stays' if reigning else 'is now'} the champion")
-    update = {"promoted": True, "version": version, "alias": ALIAS, "reigning": reigning}
+    say(f"{report.model} version {version} {'stays' if reigning else 'is now'} the {alias}")
+    update = {"promoted": True, "version": version, "alias": alias, "reigning": reigning}
     return report.model_copy(update=update)
 
 
@@ -157,7 +170,7 @@ def _incumbent(
             raise RefusedError(
                 f"{champion}, which cannot be compared: {why}; take its place unseen with --replace"
             ) from error
-        say(f"{champion}, which is replaced unseen: {why}")
+        say(f"{champion}, which is not compared: {why}")
         return None
 
 

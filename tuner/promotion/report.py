@@ -30,6 +30,8 @@ class PromotionReport(Frozen):
     """Whether the version was the champion before."""
     replace: bool = False
     """Whether the gates against the champion are waived."""
+    challenger: bool = False
+    """Whether it is registered beside the champion, so that those gates do not count."""
     validation: Reproduction | None = None
     """What its file reproduces, or of a refit the file of the training that represented its point.
 
@@ -42,7 +44,7 @@ class PromotionReport(Frozen):
 
     @property
     def passed(self) -> bool:
-        """Whether every gate passed, but for those that `replace` waives."""
+        """Whether every gate passed that counts."""
         return not self.refusing
 
     @property
@@ -51,5 +53,5 @@ class PromotionReport(Frozen):
         return tuple(
             gate
             for gate in self.gates
-            if not gate.passed and not (self.replace and gate.against_champion)
+            if not gate.passed and not (gate.against_champion and (self.replace or self.challenger))
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -50,6 +50,10 @@ def promote(
             help="Waive the gates against the champion, also where it cannot be compared.",
         ),
     ] = False,
+    alias: Annotated[
+        Literal["champion", "challenger"],
+        typer.Option(help="challenger registers it beside the champion."),
+    ] = "champion",
     file: Annotated[
         Path | None,
         typer.Option(help="Use the model name and gates of this study file, as it is now."),
@@ -67,6 +71,7 @@ def promote(
         unconfirmed=unconfirmed,
         dry_run=dry_run,
         replace=replace,
+        challenger=alias == "challenger",
         file=file,
         train=run_file,
         say=lambda text: typer.echo(text, err=True),

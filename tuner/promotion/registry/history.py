@@ -5,7 +5,7 @@ that was killed half-way can be read back, and the same command finishes it.
 """
 
 import socket
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 from uuid import uuid4
 
 from tuner.account import user
@@ -17,6 +17,7 @@ from tuner.promotion.registry.champion import check_trusted
 from tuner.promotion.registry.versions import (
     ALIAS,
     PREVIOUS,
+    Alias,
     aliased_version,
     champion_version,
     check_kept,
@@ -36,21 +37,26 @@ _ACT = "tuner.act."
 
 
 class Act(Frozen):
-    """One move of the alias `champion`."""
+    """One move of the alias `champion` or `challenger`."""
 
     at_ms: int
+    alias: Alias = ALIAS
     kind: Literal["promote", "rollback"]
     version: int
-    """The version that became the champion."""
+    """The version that the alias names since."""
     before: int | None
-    """The champion before; None if there was none."""
+    """The one before; None if there was none."""
     user: str
     host: str
     why: str
 
     def repeats(self, other: "Act") -> bool:
         """Whether it is the same move as another one, which was not completed."""
-        return (self.kind, self.version, self.before) == (other.kind, other.version, other.before)
+        return self._move == other._move
+
+    @property
+    def _move(self) -> tuple[object, ...]:
+        return self.alias, self.kind, self.version, self.before
 
 
 class PastAct(Act):
@@ -68,31 +74,37 @@ def read_history(client: "MlflowClient", name: str) -> list[PastAct]:
     Raises:
         UsageError: there is no such model.
     """
-    champion = champion_version(client, name)
     acts = _acts(client, name)
-    ends = [act.before for act in acts[1:]] + [int(champion.version) if champion else None]
-    return [
-        PastAct(**dict(act), completed=act.version == after)
-        for act, after in zip(acts, ends, strict=True)
-    ]
+    now = {alias: aliased_version(client, name, alias) for alias in get_args(Alias)}
+    after = {alias: int(version.version) if version else None for alias, version in now.items()}
+    told: list[PastAct] = []
+    for act in reversed(acts):
+        told.append(PastAct(**dict(act), completed=act.version == after[act.alias]))
+        after[act.alias] = act.before
+    return told[::-1]
 
 
-def make_champion(
-    client: "MlflowClient", version: "ModelVersion", kind: Literal["promote", "rollback"], why: str
+def move_alias(
+    client: "MlflowClient",
+    version: "ModelVersion",
+    kind: Literal["promote", "rollback"],
+    why: str,
+    alias: Alias = ALIAS,
 ) -> None:
     """Records the act, keeps the champion of before as `previous`, and moves the alias.
 
     The caller holds the promotion lock and has checked the version. Nothing is recorded if the
-    version is the champion already, or if the same act was recorded and not completed.
+    alias names the version already, or if the same act was recorded and not completed.
 
     Raises:
         ModelError, RefusedError: see `versions.crown`.
     """
-    now = champion_version(client, version.name)
+    now = aliased_version(client, version.name, alias)
     before = None if now is None else int(now.version)
     if before != int(version.version):
         act = Act(
             at_ms=now_ms(),
+            alias=alias,
             kind=kind,
             version=int(version.version),
             before=before,
@@ -103,9 +115,9 @@ def make_champion(
         if not any(act.repeats(last) for last in _acts(client, version.name)[-1:]):
             key = f"{_ACT}{act.at_ms:013d}.{uuid4().hex[:8]}"
             client.set_registered_model_tag(version.name, key, act.model_dump_json())
-        if before is not None:
+        if before is not None and alias == ALIAS:
             client.set_registered_model_alias(version.name, PREVIOUS, str(before))
-    crown(client, version)
+    crown(client, version, alias)
 
 
 def rollback(
@@ -143,7 +155,7 @@ def rollback(
             )
         check_trusted(version, home)
         check_kept(client, version)
-        make_champion(client, version, "rollback", why)
+        move_alias(client, version, "rollback", why)
         return read_history(client, name)[-1]
 
 
@@ -151,7 +163,7 @@ def _target(client: "MlflowClient", now: "ModelVersion", to: int | None) -> "Mod
     """The version to roll back to: the stated one, that of a killed rollback, or the previous."""
     if to is not None:
         return _version(client, now.name, to)
-    for last in read_history(client, now.name)[-1:]:
+    for last in [act for act in read_history(client, now.name) if act.alias == ALIAS][-1:]:
         if last.kind == "rollback" and not last.completed and last.before == int(now.version):
             return _version(client, now.name, last.version)
     previous = aliased_version(client, now.name, PREVIOUS)

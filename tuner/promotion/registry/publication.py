@@ -17,10 +17,11 @@ from tuner.inference.predictor import Predictor, given
 from tuner.models.model_file import load_verified, sha256_of
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.judging.kept_model import FetchedModel
-from tuner.promotion.registry.history import make_champion
+from tuner.promotion.registry.history import move_alias
 from tuner.promotion.registry.package import log_package, servable
 from tuner.promotion.registry.versions import (
     ALIAS,
+    Alias,
     champion_version,
     check_kept,
     create_version,
@@ -101,13 +102,13 @@ def publish(
     figures: Mapping[str, float],
     registrations: Registrations,
     description: str = "",
+    alias: Alias = ALIAS,
 ) -> int:
     """Registers the packed model, or finds its version, and moves the alias to it.
 
-    The caller holds the promotion lock. A new version's tags have the `figures`, and the
-    `description` is in Markdown. The tags that a
-    prediction depends on are written into `registrations` before the registry has them; a version
-    that is not there does not count.
+    The caller holds the promotion lock. A new version's tags have the `figures`; its
+    `description` is in Markdown. The tags that a prediction depends on are written into
+    `registrations` before the registry has them; a version that is not there does not count.
 
     Returns:
         The version that the alias names now.
@@ -125,7 +126,7 @@ def publish(
     except ModelError:
         discard(client, version)
         raise
-    make_champion(client, version, "promote", _why(candidate))
+    move_alias(client, version, "promote", _why(candidate), alias)
     return int(version.version)
 
 

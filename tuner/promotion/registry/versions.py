@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tuner.account import user
 from tuner.errors import ModelError, RefusedError
@@ -26,9 +26,13 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.exceptions import MlflowException
 
-ALIAS = "champion"
+ALIAS: Literal["champion"] = "champion"
 PREVIOUS = "previous"
 """The alias of the champion before."""
+CHALLENGER: Literal["challenger"] = "challenger"
+"""The alias of a version beside the champion."""
+Alias = Literal["champion", "challenger"]
+"""The aliases under which a model is promoted."""
 PIXELS_TAG = "tuner.pixels"
 _TRIAL_SHA256_TAG = "tuner.trial.model.sha256"
 """The tag with the hash of the file that the registered one was made from."""
@@ -210,8 +214,8 @@ def check_kept(client: "MlflowClient", version: "ModelVersion") -> None:
         check_hash(fetch(client, version, Path(folder)), version.tags[MODEL_SHA256_TAG], origin)
 
 
-def crown(client: "MlflowClient", version: "ModelVersion") -> None:
-    """Moves the alias to a READY version and reads it back.
+def crown(client: "MlflowClient", version: "ModelVersion", alias: Alias = ALIAS) -> None:
+    """Moves an alias to a READY version and reads it back.
 
     Raises:
         ModelError: the version is not READY; the alias has not moved.
@@ -223,16 +227,16 @@ def crown(client: "MlflowClient", version: "ModelVersion") -> None:
     if version.status != "READY":
         raise ModelError(f"{where}: must be READY, got {version.status}")
     try:
-        client.set_registered_model_alias(version.name, ALIAS, version.version)
+        client.set_registered_model_alias(version.name, alias, version.version)
     except MlflowException as error:
         # If two set it for the first time at once, the database refuses one as a bad request.
         if error.error_code != "BAD_REQUEST":
             raise
-    champion = champion_version(client, version.name)
-    if champion is None or int(champion.version) != int(version.version):
-        got = f"version {champion.version}" if champion else "nothing"
+    now = aliased_version(client, version.name, alias)
+    if now is None or int(now.version) != int(version.version):
+        got = f"version {now.version}" if now else "nothing"
         raise RefusedError(
-            f"{where}: another promotion moved {version.name}@{ALIAS} to {got} at the same "
+            f"{where}: another promotion moved {version.name}@{alias} to {got} at the same "
             "moment; promote again if this one is to replace it"
         )
 
