@@ -128,8 +128,7 @@ def test_two_results_differ_by_more_than_the_limit_in_a_twentieth_of_all_cases()
 def test_the_pooled_deviation_is_that_within_the_samples() -> None:
     pooled = pooled_std([[1, 2, 3], [12, 14, 16], [99]])
     assert pooled is not None
-    assert pooled[0] == pytest.approx(2.5**0.5)
-    assert pooled[1] == 4
+    assert pooled == pytest.approx((2.5**0.5, 4))
     assert pooled_std([[1], [2]]) is None
 
 

@@ -280,13 +280,15 @@ def test_a_pruned_trial_is_compared_up_to_its_last_epoch(
         pruner=median,
     )
     study = opened(spec)
-    record = read_record(study, bench.home, 1)
+    record = replace(read_record(study, bench.home, 1), weights_sha256="aa")
     assert (record.outcome, record.epochs) == (Outcome.PRUNED, 2)
-    result = result_of(spec, 1)
+    result = result_of(spec, 1).model_copy(update={"weights_sha256": "aa"})
     late = (*result.epochs, result.epochs[-1].model_copy(update={"epoch": 3}))
-    for epochs in (result.epochs, late):
-        found = compared(record, result.model_copy(update={"epochs": epochs}), spread=WIDE)
+    one_more = result.model_copy(update={"epochs": late, "weights_sha256": "of epoch 3"})
+    for repetition in (result, one_more):
+        found = compared(record, repetition, spread=WIDE)
         assert (found.agreement, found.epochs) == (Agreement.IDENTICAL, 2)
+        assert found.weights is (repetition is result)
         assert found.spread is None, "it is that of complete trainings"
     assert next(found.lines()) == "trial 1 of small, up to its pruning: identical"
     assert stored_result(study.trials.all()[1]).epochs == 2
