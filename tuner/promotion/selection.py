@@ -19,6 +19,7 @@ from tuner.study.confirmation.race_study import (
     confirmation_of,
     find_confirmation,
     forecast,
+    has_rivals,
     raced,
 )
 from tuner.study.confirmation.refit import refit_study
@@ -148,8 +149,8 @@ def _why_unconfirmed(study: Study, terms: StudySpec) -> str:
         return "confirmation: off"
     if not study.spec.validation:
         return "the study has no validation images"
-    if study.spec.trials == 1:
-        return "the study has a single point"
+    if find_confirmation(study) is None and not has_rivals(study):
+        return "the study has a single point to compare"
     return ""
 
 

@@ -79,6 +79,16 @@ def find_confirmation(study: Study) -> Study | None:
     return found if race is not None and race.study == study.name else None
 
 
+def has_rivals(study: Study) -> bool:
+    """Whether a study has two points at least that a confirmation could compare.
+
+    Raises:
+        RefusedError: no trial has completed, or the baseline has not been trained yet.
+    """
+    finalists, _ = _finalists(study, study.spec.confirmation or Confirmation())
+    return len(finalists) > 1
+
+
 def confirmation_of(study: Study, changes: Mapping[str, Any]) -> StudyFile:
     """The study that confirms this one, ready to run: the one that has begun, or a new one.
 
