@@ -79,6 +79,12 @@ def test_a_card_says_what_was_trained_why_and_how_good_it_is(digits: DatasetInfo
         assert part in card
 
 
+def test_a_challengers_card_names_the_challenger(digits: DatasetInfo) -> None:
+    beside = report(digits.classes).model_copy(update={"challenger": True})
+    card = model_card(candidate(digits), beside)
+    assert 'mlflow.keras.load_model("models:/digits@challenger")' in card
+
+
 def test_a_page_has_tables_and_the_picture_and_fetches_nothing(digits: DatasetInfo) -> None:
     card = model_card(candidate(digits), report(digits.classes))
     page = as_html(card, "digits", b"\x89PNG picture")

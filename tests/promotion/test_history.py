@@ -14,7 +14,12 @@ from tuner.promotion.candidate import Candidate, Grounds
 from tuner.promotion.registry import history
 from tuner.promotion.registry.history import PastAct, move_alias, read_history, rollback
 from tuner.promotion.registry.registered import registered_models
-from tuner.promotion.registry.versions import CHALLENGER, aliased_version, champion_version
+from tuner.promotion.registry.versions import (
+    CHALLENGER,
+    PREVIOUS,
+    aliased_version,
+    champion_version,
+)
 from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
@@ -137,6 +142,19 @@ def test_a_challenger_stands_beside_the_champion(
     last = acts(settings, name)[-1]
     assert (last.alias, last.version, last.before, last.completed) == ("challenger", 1, None, True)
     assert all(act.completed for act in acts(settings, name))
+    with connected(settings) as client:
+        (model,) = (each for each in registered_models(client) if each.name == name)
+    assert (model.champion, model.challenger) == (2, 1)
+
+
+def test_a_promotion_that_was_killed_at_its_alias_leaves_nothing_to_return_to(
+    settings: TrackingSettings, two: Candidate, tmp_path: Path
+) -> None:
+    name = two.promotion.model
+    with connected(settings) as client:  # as between the two aliases
+        client.set_registered_model_alias(name, PREVIOUS, "2")
+    with pytest.raises(RefusedError, match="there was no champion before version 2"):
+        rollback(settings, name, Home(tmp_path))
 
 
 def test_what_cannot_be_rolled_back_is_refused(
@@ -148,10 +166,13 @@ def test_what_cannot_be_rolled_back_is_refused(
 ) -> None:
     only, home = make_candidate(model_file), Home(tmp_path)
     name = only.promotion.model
+    for unknown in (lambda: rollback(settings, name, home), lambda: acts(settings, name)):
+        with pytest.raises(UsageError, match="no registered model is called"):
+            unknown()
+    with connected(settings) as client:
+        client.create_registered_model(name)
     with pytest.raises(RefusedError, match="nothing promoted yet"):
         rollback(settings, name, home)
-    with pytest.raises(UsageError, match="no registered model is called"):
-        acts(settings, name)
     publish_candidate(only, model_file)
     with pytest.raises(RefusedError, match="there was no champion before version 1"):
         rollback(settings, name, home)

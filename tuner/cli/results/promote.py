@@ -135,7 +135,8 @@ def _print(report: "PromotionReport") -> None:
     if report.promoted:
         since = "is still" if report.reigning else "is now"
         typer.echo(f"{report.model} version {report.version} {since} @{report.alias}")
-        typer.echo(f"next: {program()} predict IMAGE --model {report.model}", err=True)
+        if not report.challenger:
+            typer.echo(f"next: {program()} predict IMAGE --model {report.model}", err=True)
     elif report.passed:
         gates = "every gate passed" if report.gates else "the study states no gates"
         typer.echo(f"dry run: {gates}, nothing was registered")

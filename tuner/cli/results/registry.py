@@ -1,6 +1,7 @@
 """`tuner registry`: lists registered models, shows their history, and rolls one back."""
 
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +10,7 @@ from tuner.cli.terminal.options import AsJson
 from tuner.cli.terminal.terminal_tables import local_time, print_table, score
 
 if TYPE_CHECKING:
+    from tuner.promotion.registry.history import PastAct
     from tuner.promotion.registry.registered import Model, Version
 
 registry = typer.Typer(no_args_is_help=True, help="Show and roll back registered models.")
@@ -71,7 +73,7 @@ def history(name: ModelName, as_json: AsJson = False) -> None:
     rows = [
         (
             local_time(act.at_ms),
-            act.kind if act.completed else f"{act.kind}, not completed",
+            _act(act),
             str(act.version),
             "-" if act.before is None else str(act.before),
             f"{act.user}@{act.host}",
@@ -100,6 +102,11 @@ def rollback(
         typer.echo(f"{name} version {act.version} is now @champion, version {act.before} @previous")
 
 
+def _act(act: "PastAct") -> str:
+    beside = ", challenger" if act.alias == "challenger" else ""
+    return f"{act.kind}{beside}{'' if act.completed else ', not completed'}"
+
+
 def _row(model: "Model") -> tuple[str, ...]:
     champion = model.version(model.champion)
     return (
@@ -113,16 +120,25 @@ def _row(model: "Model") -> tuple[str, ...]:
 
 
 def _version_row(model: "Model", version: "Version") -> tuple[str, ...]:
-    aliases = {model.champion: "champion", model.previous: "previous"}
     return (
         str(version.version),
-        aliases.get(version.version, "" if version.status == "READY" else version.status),
+        ", ".join(_aliases(model, version)) or ("" if version.status == "READY" else version.status),
         local_time(version.created_ms),
         version.study,
         version.trial,
         score(version.test_accuracy),
         version.run_id,
     )
+
+
+def _aliases(model: "Model", version: "Version") -> Iterator[str]:
+    for alias, number in (
+        ("champion", model.champion),
+        ("previous", model.previous),
+        ("challenger", model.challenger),
+    ):
+        if number == version.version:
+            yield alias
 
 
 def _shown(number: int | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.judging.evidence import Evidence
-from tuner.promotion.registry.versions import ALIAS
+from tuner.promotion.registry.versions import ALIAS, CHALLENGER, Alias
 from tuner.promotion.report import PromotionReport
 from tuner.training.plan import ClassScores, Evaluation
 
@@ -27,7 +27,7 @@ def model_card(candidate: Candidate, report: PromotionReport) -> str:
     """Returns the card as Markdown. It has no picture."""
     evidence = _evidence(report)
     blocks = [*_head(candidate), *_quality(evidence, report), *_per_class(evidence.test)]
-    return "\n".join([*blocks, *_limits(candidate, evidence), *_loading(candidate)])
+    return "\n".join([*blocks, *_limits(candidate, evidence), *_loading(report)])
 
 
 def short_card(candidate: Candidate, report: PromotionReport) -> str:
@@ -37,7 +37,7 @@ def short_card(candidate: Candidate, report: PromotionReport) -> str:
         return card
     evidence = _evidence(report)
     blocks = [*_head(candidate), *_quality(evidence, report), *_limits(candidate, evidence)]
-    return "\n".join([*blocks, *_loading(candidate)])[:LONGEST]
+    return "\n".join([*blocks, *_loading(report)])[:LONGEST]
 
 
 def as_html(card: str, title: str, confusion_matrix: bytes) -> str:
@@ -116,8 +116,9 @@ def _quality(evidence: Evidence, report: PromotionReport) -> Iterator[str]:
     yield ""
     if (champion := report.champion) is not None:
         interval = champion.interval
+        before = "" if report.challenger else " before"
         yield (
-            f"On the same images the champion before, version {champion.version}, has "
+            f"On the same images the champion{before}, version {champion.version}, has "
             f"{champion.test_accuracy:.4f}: a difference of {champion.difference:+.4f} (95% "
             f"interval {interval.low:+.4f} to {interval.high:+.4f})."
         )
@@ -170,13 +171,14 @@ def _confused(test: Evaluation) -> Iterator[str]:
         yield f"{_text(labels[true])} taken for {_text(labels[predicted])} ({count})"
 
 
-def _loading(candidate: Candidate) -> Iterator[str]:
+def _loading(report: PromotionReport) -> Iterator[str]:
+    alias: Alias = CHALLENGER if report.challenger else ALIAS
     yield "## How to load it"
     yield ""
     yield "It takes pixels from 0 to 255 as they are, and gives class probabilities."
     yield ""
     yield "```python"
-    yield f'mlflow.keras.load_model("models:/{candidate.promotion.model}@{ALIAS}")'
+    yield f'mlflow.keras.load_model("models:/{report.model}@{alias}")'
     yield "```"
 
 

@@ -30,7 +30,7 @@ from tuner.tracking.settings import TrackingSettings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 _ACT = "tuner.act."
 """The beginning of the name of a record; the time and a random part follow."""
@@ -143,6 +143,7 @@ def rollback(
             returns another file.
     """
     with exclusive(home.root / "promotion.lock"), connected(settings) as client:
+        _registered(client, name)
         now = champion_version(client, name)
         if now is None:
             raise RefusedError(f"{name}@{ALIAS}: nothing promoted yet")
@@ -167,7 +168,7 @@ def _target(client: "MlflowClient", now: "ModelVersion", to: int | None) -> "Mod
         if last.kind == "rollback" and not last.completed and last.before == int(now.version):
             return _version(client, now.name, last.version)
     previous = aliased_version(client, now.name, PREVIOUS)
-    if previous is None:
+    if previous is None or previous.version == now.version:  # a promotion was killed
         raise RefusedError(
             f"{now.name}@{PREVIOUS}: there was no champion before version {now.version}; state a "
             "version with --to"
@@ -187,12 +188,16 @@ def _version(client: "MlflowClient", name: str, version: int) -> "ModelVersion":
 
 
 def _acts(client: "MlflowClient", name: str) -> list[Act]:
+    tags = _registered(client, name).tags
+    return [Act.model_validate_json(tags[key]) for key in sorted(tags) if key.startswith(_ACT)]
+
+
+def _registered(client: "MlflowClient", name: str) -> "RegisteredModel":
     from mlflow.exceptions import MlflowException
 
     try:
-        tags = client.get_registered_model(name).tags
+        return client.get_registered_model(name)
     except MlflowException as error:
         if not is_missing(error):
             raise
         raise UsageError(f"no registered model is called {name!r}") from error
-    return [Act.model_validate_json(tags[key]) for key in sorted(tags) if key.startswith(_ACT)]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tuner.promotion.registry.versions import ALIAS, PREVIOUS
+from tuner.promotion.registry.versions import ALIAS, CHALLENGER, PREVIOUS
 from tuner.spec.section import Frozen
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class Model(Frozen):
     champion: int | None
     previous: int | None
     """The champion before."""
+    challenger: int | None
+    """The version that was registered beside the champion."""
     versions: tuple[Version, ...]
     """Those that tuner registered, the newest first."""
 
@@ -69,6 +71,7 @@ def _model(client: "MlflowClient", found: "RegisteredModel") -> Model:
         name=found.name,
         champion=aliases.get(ALIAS),
         previous=aliases.get(PREVIOUS),
+        challenger=aliases.get(CHALLENGER),
         versions=tuple(_versions(client, found.name)),
     )
 
