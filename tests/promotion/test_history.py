@@ -179,7 +179,8 @@ def test_what_cannot_be_rolled_back_is_refused(
     with pytest.raises(UsageError, match="has no version 7"):
         rollback(settings, name, home, to=7)
     with connected(settings) as client:
-        client.create_model_version(name, source="models:/m-0", run_id=only.run_id)
+        source = client.get_model_version(name, "1").source
+        client.create_model_version(name, source, run_id=only.run_id)
     with pytest.raises(ModelError, match="was not registered by `tuner promote`"):
         rollback(settings, name, home, to=2)
     assert champion(settings, name) == 1

@@ -111,7 +111,8 @@ def test_a_passing_candidate_becomes_the_champion(
     assert run.data.metrics == {**report.metrics, "val_accuracy": 0.9}
     assert points.pop("test_f1") == 2
     assert set(points.values()) == {1}
-    assert artifacts == {"promotion/evidence.json", "promotion/confusion_matrix.png"}
+    names = ("evidence.json", "confusion_matrix.png", "card.md", "card.html")
+    assert artifacts == {f"promotion/{name}" for name in names}
     assert kept == {"model", "promotion"}
     document = json.loads(Path(evidence).read_text())
     assert document["metrics"] == report.metrics

@@ -122,7 +122,8 @@ def _row(model: "Model") -> tuple[str, ...]:
 def _version_row(model: "Model", version: "Version") -> tuple[str, ...]:
     return (
         str(version.version),
-        ", ".join(_aliases(model, version)) or ("" if version.status == "READY" else version.status),
+        ", ".join(_aliases(model, version))
+        or ("" if version.status == "READY" else version.status),
         local_time(version.created_ms),
         version.study,
         version.trial,

@@ -133,7 +133,9 @@ def _say_what_is_next(summary: "StudySummary") -> None:
     best = summary.best
     steps = {f"{program()} ui": "compare the trials in MLflow"}
     if best is not None and not best.trial.unpromotable:
-        steps[f"{program()} promote best {summary.study}"] = "confirm the best one, test and register it"
+        steps[f"{program()} promote best {summary.study}"] = (
+            "confirm the best one, test and register it"
+        )
     width = max(map(len, steps))
     typer.echo("next:", err=True)
     for step, what in steps.items():
