@@ -41,7 +41,7 @@ def two(
 ) -> Candidate:
     """A registered model with two versions; the second is the champion."""
     first = make_candidate(model_file)
-    grounds = Grounds(study=first.study, point=4, lines=(WHY,))
+    grounds = Grounds(study=first.study, point=4, lines=(WHY, "the best single training was lucky"))
     publish_candidate(first.model_copy(update={"grounds": grounds}), model_file)
     second = make_candidate(model_file, number=5)
     publish_candidate(second, model_file)
@@ -75,7 +75,7 @@ def test_each_promotion_is_one_record(settings: TrackingSettings, two: Candidate
     oldest = model.version(1)
     assert oldest is not None
     assert (oldest.study, oldest.trial, oldest.test_accuracy) == (two.study, "3", 0.9)
-    assert oldest.verdict == WHY
+    assert oldest.verdict == f"{WHY}; the best single training was lucky"
 
 
 def test_a_rollback_returns_to_the_champion_before_and_forth(

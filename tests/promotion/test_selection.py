@@ -12,6 +12,7 @@ from tuner.datasets.store import DatasetInfo
 from tuner.errors import RefusedError, UsageError
 from tuner.home import Home
 from tuner.promotion.selection import Selection, select
+from tuner.promotion.terms import terms
 from tuner.search.race import Verdict
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Ledger
@@ -278,4 +279,4 @@ def test_a_race_and_a_refit_are_promoted_through_their_study(
     assert race is not None
     for each in (owner, race):
         with pytest.raises(RefusedError, match="promote that: tuner promote best small"):
-            select(each, each.spec, shop.train, say=shop.said.append)
+            terms(each.record, None, shop.said.append)

@@ -113,6 +113,7 @@ def test_without_a_gain_the_baseline_is_chosen_and_what_would_decide_is_said(
     assert found.more_seeds
     text = "\n".join(found.lines())
     assert "no gain over the baseline was shown" in text
+    assert "point 0, the baseline, has a mean of" in text
     assert f"about {found.more_seeds} more seeds of both would probably decide" in text
 
 

@@ -81,14 +81,9 @@ def select(
     Raises:
         UsageError: there is no such point or trial, or both are stated.
         RefusedError: nothing can be promoted, the study has trials to go, or the confirmation or
-            the refit has not ended; or it is a confirmation or a refit itself.
+            the refit has not ended.
         TunerError: as `train`.
     """
-    if (origin := study.spec.origin) is not None:
-        raise RefusedError(
-            f"{study.name} trains points of {origin} again; promote that: tuner promote best "
-            f"{origin}"
-        )
     if trial is not None and point is not None:
         raise UsageError("--trial and --point exclude each other")
     if trial is not None:
@@ -215,7 +210,7 @@ def _refitted(study: Study, choice: _Choice, train: Train, say: Say) -> _Choice:
     point = choice.grounds.point
     file = refit_study(study, point, raced(choice.params), choice.epochs)
     say(
-        f"training point {point} again on all rows of the training folder, "
+        f"training point {point} again on all training images, those for validation too, "
         f"{count(choice.epochs, 'epoch')}: {file.spec.name}"
     )
     train(file)
@@ -233,11 +228,10 @@ def _best(summary: StudySummary) -> PointSummary:
 
 def _described(candidate: Candidate, grounds: Grounds) -> str:
     """Which training it is, and of which point."""
-    trial = (
-        f"trial {candidate.number} of {candidate.study}, {candidate.metric} {candidate.value:.4f}"
-    )
-    if grounds.refit:
-        return f"{trial}, is point {grounds.point} trained on all rows"
+    trial = f"trial {candidate.number} of {candidate.study}"
+    if grounds.refit:  # its value is of images that it was trained on
+        return f"{trial} is point {grounds.point} trained on all training images"
+    trial = f"{trial}, {candidate.metric} {candidate.value:.4f}"
     if grounds.std is not None:
         return (
             f"{trial}, is the median of {grounds.seeds} seeds of point {grounds.point} "

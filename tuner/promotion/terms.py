@@ -30,8 +30,14 @@ def terms(record: StudyRecord, file: Path | None, say: Callable[[str], None]) ->
     Raises:
         SpecError: a file that is there breaks a rule.
         UsageError: `file` is the file of another study.
-        RefusedError: the study's own file now has other terms.
+        RefusedError: the study's own file now has other terms, or it is a confirmation or a refit,
+            which has none of its own.
     """
+    if (origin := record.spec.origin) is not None:
+        raise RefusedError(
+            f"{record.name} trains points of {origin} again; promote that: tuner promote best "
+            f"{origin}"
+        )
     if file is not None:
         return _stated(record, file)
     overriding = [one for one in record.overrides if one.startswith(_SECTIONS)]

@@ -32,7 +32,9 @@ def promote(
     trial: Annotated[
         int | None, typer.Option(help="Promote this trial as it was trained; not confirmed.")
     ] = None,
-    point: Annotated[int | None, typer.Option(help="Promote this point; not confirmed.")] = None,
+    point: Annotated[
+        int | None, typer.Option(help="Promote this point, trained on all rows; not confirmed.")
+    ] = None,
     unconfirmed: Annotated[
         bool, typer.Option("--unconfirmed", help="Skip the confirmation; the record says so.")
     ] = False,

@@ -76,7 +76,7 @@ def history(name: ModelName, as_json: AsJson = False) -> None:
             _act(act),
             str(act.version),
             "-" if act.before is None else str(act.before),
-            f"{act.user}@{act.host}",
+            f"{act.user} on {act.host}",
             act.why or "-",
         )
         for act in acts

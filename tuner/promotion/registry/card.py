@@ -17,8 +17,9 @@ _MARKUP = re.compile(r"[\\`*\[\]<>|#]|(?<!\w)_|_(?!\w)")
 """The signs that Markdown would not show as they are; it does an underscore inside a word."""
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem;"
-    "color-scheme:light dark}table{border-collapse:collapse}td,th{padding:.2rem .8rem;"
-    "border-bottom:1px solid #8884;text-align:left}code,pre{font-family:ui-monospace,monospace}"
+    "color-scheme:light dark}table{border-collapse:collapse;margin:1rem 0}"
+    "td,th{padding:.2rem .8rem;border-bottom:1px solid #8884;text-align:left}"
+    "code,pre{font-family:ui-monospace,monospace}"
     "pre{padding:.8rem;border:1px solid #8884;overflow-x:auto}img{max-width:100%}"
 )
 
@@ -178,6 +179,8 @@ def _loading(report: PromotionReport) -> Iterator[str]:
     yield "It takes pixels from 0 to 255 as they are, and gives class probabilities."
     yield ""
     yield "```python"
+    yield "import mlflow"
+    yield ""
     yield f'mlflow.keras.load_model("models:/{report.model}@{alias}")'
     yield "```"
 

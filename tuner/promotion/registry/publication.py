@@ -147,4 +147,5 @@ def _register(
 
 
 def _why(candidate: Candidate) -> str:
-    return "; ".join(candidate.grounds.lines) if candidate.grounds else ""
+    """The verdict; the tags of the version have the figures beside it."""
+    return candidate.grounds.lines[0] if candidate.grounds and candidate.grounds.lines else ""

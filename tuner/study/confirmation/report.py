@@ -106,9 +106,12 @@ class ConfirmationReport(Frozen):
             yield (
                 f"the best single training of the search had {self.metric} "
                 f"{self.raw_best.value:.4f} (trial {self.raw_best.number}, chosen for its value); "
-                f"point {chosen.point} has a mean of {chosen.mean:.4f} over "
+                f"{self._named(chosen.point)} has a mean of {chosen.mean:.4f} over "
                 f"{count(chosen.seeds, 'fresh seed')}"
             )
+
+    def _named(self, point: int) -> str:
+        return f"point {point}{', the baseline,' * (point == self.baseline)}"
 
     def _compared(self, point: ConfirmedPoint, finding: BaselineComparison) -> Iterator[str]:
         sign = 1 if self.direction == "maximize" else -1
