@@ -70,7 +70,7 @@ def test_a_card_says_what_was_trained_why_and_how_good_it_is(digits: DatasetInfo
         f"- {LINE}",
         "The network has 225,034 parameters, 0.90 MB.",
         "Accuracy **0.9667** (95% interval 0.93",
-        "| test_accuracy | 0.96 | 0.9 |",
+        "| test_accuracy | 0.96 | 0.9 | passed |",
         "| 9 | 1.0000 | 0.6667 | 0.8000 | 30 |",
         "The class it finds least often is 9: recall 0.6667",
         "Most often confused: 9 taken for 0 (10)",
@@ -80,8 +80,10 @@ def test_a_card_says_what_was_trained_why_and_how_good_it_is(digits: DatasetInfo
 
 
 def test_a_challengers_card_names_the_challenger(digits: DatasetInfo) -> None:
-    beside = report(digits.classes).model_copy(update={"challenger": True})
+    waived = GateResult(name="champion_margin", passed=False, value=0.01, limit=0.002)
+    beside = report(digits.classes).model_copy(update={"challenger": True, "gates": (waived,)})
     card = model_card(candidate(digits), beside)
+    assert "| champion_margin | 0.01 | 0.002 | waived |" in card
     assert 'mlflow.keras.load_model("models:/digits@challenger")' in card
 
 

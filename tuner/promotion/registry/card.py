@@ -126,8 +126,16 @@ def _quality(evidence: Evidence, report: PromotionReport) -> Iterator[str]:
         yield ""
     if report.gates:
         yield from _table(
-            ("gate", "value", "limit"),
-            [(gate.name, f"{gate.value:.4g}", f"{gate.limit:.4g}") for gate in report.gates],
+            ("gate", "value", "limit", ""),
+            [
+                (
+                    gate.name,
+                    f"{gate.value:.4g}",
+                    f"{gate.limit:.4g}",
+                    "passed" if gate.passed else "waived",
+                )
+                for gate in report.gates
+            ],
         )
 
 
