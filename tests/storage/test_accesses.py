@@ -97,6 +97,8 @@ def test_the_accesses_to_a_data_set_are_found_by_its_name_its_digest_or_a_study(
 
 
 def test_a_data_set_that_nobody_has_opened_has_no_accesses(bench: Bench, study_spec: Spec) -> None:
+    with pytest.raises(UsageError, match="'digits': this database holds none yet"):
+        find_accesses(bench.database, "digits")
     bench.record(study_spec())
     assert find_accesses(bench.database, "digits") == find_accesses(bench.database, "small") == []
 

@@ -89,14 +89,9 @@ def find_code(home: Home, name: str, trial: int) -> Mapping[str, str]:
     """The user's code that trained a trial, text by path; empty if none was recorded."""
     with open_database(home) as database:
         rows = Trials(database, Catalog(database).get(name).spec).all()
-        versions = CodeVersions(database, name).all()
-    digest = next((stored_result(row).code for row in rows if row.number == trial), "")
-    fitting = (
-        each.files
-        for each in reversed(versions)
-        if (each.from_trial <= trial if not digest else each.digest == digest)
-    )
-    return next(fitting, {})
+        digest = next((stored_result(row).code for row in rows if row.number == trial), "")
+        version = CodeVersions(database, name).that_trained(trial, digest)
+    return {} if version is None else version.files
 
 
 def newest_study(home: Home) -> Study:

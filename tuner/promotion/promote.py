@@ -170,7 +170,7 @@ def _incumbent(
             raise RefusedError(
                 f"{champion}, which cannot be compared: {why}; take its place unseen with --replace"
             ) from error
-        say(f"{champion}, which is not compared: {why}")
+        say(f"{champion}, which cannot be compared: {why}")
         return None
 
 

@@ -133,6 +133,8 @@ def find_accesses(database: Database, wanted: str | None = None) -> list[TestSet
     known = {(each.dataset or "", each.dataset_name or "", each.study) for each in found}
     known |= {(each.dataset.digest, each.dataset.name, each.name) for each in records}
     chosen = {digest for digest, *names in known if wanted in names or _begins(digest, wanted)}
+    if not known:
+        raise UsageError(f"no data set or study {wanted!r}: this database holds none yet")
     if not chosen:
         names = {name for _, *names in known for name in names if name}
         raise UsageError(unknown("data set or study", wanted, names))
