@@ -22,7 +22,7 @@ from tuner.study.confirmation.race_study import confirmation_of
 from tuner.study.confirmation.refit import find_refits
 from tuner.study.study import Study
 from tuner.study.study_file import StudyFile
-from tuner.training.plan import EpochEnded
+from tuner.training.plan import EpochEnded, TrialPlan
 from tuner.workers.pool import PoolEvent, Reported
 
 LUCKY, GOOD = 2, 4
@@ -33,8 +33,15 @@ GAINS = {GOOD: 0.02}
 class LuckyPool(ScriptedPool):
     """Point 4 is better by 0.02; in the study itself point 2 is lucky by 0.05."""
 
+    refits_diverge: bool = False
+
     def __post_init__(self) -> None:
-        self.curve = lambda plan, _epoch: self._value(plan.params, plan.seed, plan.counts)
+        self.curve = self._curve
+
+    def _curve(self, plan: TrialPlan, _epoch: int) -> float:
+        if not plan.validation and self.refits_diverge:
+            return 0.3
+        return self._value(plan.params, plan.seed, plan.counts)
 
     def _value(self, params: Mapping[str, Any], seed: int, counts: str) -> float:
         rate = int(params["learning_rate"])
@@ -49,7 +56,8 @@ class LuckyPool(ScriptedPool):
             return heard
         report = heard.event.report
         value = report.metrics[heard.plan.objective.metric]
-        metrics = {"val_accuracy": value, "val_loss": 1 - value, **report.metrics}
+        metrics = {"accuracy": value, "val_accuracy": value, "val_loss": 1 - value}
+        metrics |= report.metrics
         report = report.model_copy(update={"metrics": metrics})
         self._active[heard.plan.slot][-1] = report
         return Reported(heard.plan, EpochEnded(report=report))
@@ -61,6 +69,7 @@ class Workshop:
 
     bench: Bench
     spec: StudySpec
+    refits_diverge: bool = False
 
     def __post_init__(self) -> None:
         self.said: list[str] = []
@@ -73,7 +82,7 @@ class Workshop:
         return Study(bench.home, bench.database, Catalog(bench.database).get(self.spec.name))
 
     def train_study(self, spec: StudySpec) -> None:
-        self.bench.run(spec, LuckyPool(size=2))
+        self.bench.run(spec, LuckyPool(size=2, refits_diverge=self.refits_diverge))
         ledger = Ledger(self.bench.database, spec.name)
         for attempt in ledger.attempts():
             ledger.name_run(attempt.uid, f"{spec.name}-{attempt.slot}")
@@ -208,6 +217,19 @@ def test_without_a_refit_the_median_training_of_the_race_is_taken(
     assert selected.candidate.value == values[(len(values) - 1) // 2]
     assert selected.candidate.grounds is not None
     assert not selected.candidate.grounds.refit
+
+
+def test_a_refit_that_did_not_learn_is_refused_before_the_test_set_is_opened(
+    workshop: Callable[..., Workshop],
+) -> None:
+    shop = workshop()
+    shop.refits_diverge = True
+    why = r"small-refit did not learn: .* is 0\.3000, the trainings of point \d before had at .*0.9"
+    for _ in range(2):
+        with pytest.raises(RefusedError, match=why):
+            shop.select()
+    assert shop.study.test_set_accesses.all() == []
+    assert shop.select(trial=1).candidate.study == "small"
 
 
 def test_a_stated_trial_is_taken_as_it_was_trained(workshop: Callable[..., Workshop]) -> None:

@@ -8,12 +8,17 @@ registered is never the luckiest of many trainings.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from optuna.trial import FrozenTrial, TrialState
+
 from tuner.errors import RefusedError, UsageError
 from tuner.promotion.candidate import Candidate, Grounds
 from tuner.promotion.nomination import nominate
+from tuner.search.points import point_of
 from tuner.search.ranking import PointSummary
+from tuner.search.trials import stored_result
 from tuner.spec.search_space import Scalar
 from tuner.spec.study_spec import StudySpec
+from tuner.storage.tables import SLOT
 from tuner.study.confirmation.race_study import (
     best_epochs,
     confirmation_of,
@@ -28,6 +33,9 @@ from tuner.study.study import Study
 from tuner.study.study_file import StudyFile
 from tuner.study.summary import StudySummary
 from tuner.words import count
+
+_MOST_WORSE = 0.01
+"""What a refit's training error may exceed twice that of its point's trainings by."""
 
 Train = Callable[[StudyFile], object]
 """Runs a study that follows from another one, to its end."""
@@ -216,8 +224,40 @@ def _refitted(study: Study, choice: _Choice, train: Train, say: Say) -> _Choice:
     train(file)
     owner = study.sibling(file.spec.name)
     assert owner is not None, "refit_study has created it"
+    _check_learnt(owner, choice)
     grounds = choice.grounds.model_copy(update={"refit": True})
     return replace(choice, owner=owner, trial=0, grounds=grounds)
+
+
+def _check_learnt(refit: Study, choice: _Choice) -> None:
+    """Checks that a refit has learnt its images about as well as the point's trainings did.
+
+    One seed in many may diverge. That shows on the training images, so the test set stays closed.
+
+    Raises:
+        RefusedError: its training error is more than twice that of the worst of them, and 0.01.
+    """
+    spec, rows = choice.owner.spec, choice.owner.trials.all()
+    chosen = {point_of(spec, row.user_attrs[SLOT]) for row in rows if row.number == choice.trial}
+    of_point = (row for row in rows if point_of(spec, row.user_attrs[SLOT]) in chosen)
+    before = [1 - accuracy for row in of_point if (accuracy := _training_accuracy(row)) is not None]
+    now = [_training_accuracy(row) for row in refit.trials.all()]
+    if not before or not now or now[0] is None or 1 - now[0] <= 2 * max(before) + _MOST_WORSE:
+        return
+    study, point = choice.grounds.study, choice.grounds.point
+    raise RefusedError(
+        f"{refit.name} did not learn: its accuracy on the training images is {now[0]:.4f}, the "
+        f"trainings of point {point} before had at least {1 - max(before):.4f}; the test set was "
+        "not opened; promote the point's median training with promotion.refit: false, or a trial "
+        f"with: tuner promote {study} --trial N"
+    )
+
+
+def _training_accuracy(row: FrozenTrial) -> float | None:
+    """The accuracy on the training images in the epoch that counts; None if it has none."""
+    if row.state is not TrialState.COMPLETE:
+        return None
+    return stored_result(row).best_metrics.get("accuracy")
 
 
 def _best(summary: StudySummary) -> PointSummary:

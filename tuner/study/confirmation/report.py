@@ -25,6 +25,9 @@ from tuner.study.summary import ended_summary
 from tuner.tracking.spool.spool_events import TrialSummary
 from tuner.words import count, seconds
 
+_FEASIBLE = 10
+"""A race that would take so many times the seeds that it had is not advised."""
+
 
 class ConfirmedPoint(Finalist):
     """What a confirmation found about one point."""
@@ -131,7 +134,9 @@ class ConfirmationReport(Frozen):
                 yield f"{name} and the baseline differ by less than {margin}: {figures}"
             case Verdict.UNDECIDED:
                 yield f"no gain over the baseline was shown; {name}: {figures}"
-                if self.more_seeds is not None:
+                if self.more_seeds is not None and self.more_seeds > _FEASIBLE * self.seeds:
+                    yield f"to decide so little would take over {_FEASIBLE} times as many seeds"
+                elif self.more_seeds is not None:
                     trainings = count(2 * self.more_seeds, "training")
                     yield (
                         f"about {count(self.more_seeds, 'more seed')} of both would probably "
