@@ -178,6 +178,8 @@ def print_confirmation(found: "ConfirmationReport") -> None:
     print_table(head, rows)
     for line in found.lines():
         typer.echo(line)
+    if found.over:
+        typer.echo(f"tuner promote best takes point {found.chosen}")
 
 
 def _beside_baseline(found: "ConfirmationReport", point: "ConfirmedPoint") -> str:
