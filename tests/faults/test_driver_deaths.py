@@ -73,7 +73,7 @@ def test_a_driver_that_is_stopped_inside_a_transaction_holds_nobody_up(
 
 @pytest.mark.slow
 def test_a_machine_that_never_comes_back_leaves_a_closed_run(shared_place: Place) -> None:
-    shared_place.write_study(trials=1, epochs=8, space={"pause_s": 0.1})
+    shared_place.write_study(trials=1, epochs=30, space={"pause_s": 0.1})
     first = shared_place.start("one")
     eventually(lambda: shared_place.runs() and reached(shared_place, epoch=2)())
     machine = psutil.Process(first.pid)
