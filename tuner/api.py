@@ -17,7 +17,7 @@ from tuner.tracking.settings import TrackingSettings
 
 if TYPE_CHECKING:
     from tuner.promotion.evaluation import TestEvaluation
-    from tuner.promotion.registry.history import PastAct
+    from tuner.promotion.registry.history import History, PastAct
     from tuner.promotion.registry.registered import Model
     from tuner.promotion.report import PromotionReport
     from tuner.storage.test_set_accesses import TestSetAccess
@@ -267,7 +267,7 @@ def registered_models(*, home: Home | None = None) -> "list[Model]":
         return list(read(client))
 
 
-def promotion_history(model: str, *, home: Home | None = None) -> "list[PastAct]":
+def promotion_history(model: str, *, home: Home | None = None) -> "History":
     """Returns who made which version of a registered model the champion, the oldest act first.
 
     Args:

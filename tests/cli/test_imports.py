@@ -72,7 +72,7 @@ def test_what_needs_no_database_loads_none(home: Home, arguments: list[str], cod
         (["show", "smal"], 2),
         (["stop", "small"], 1),
         (["enqueue", "small", "dropout_rate=0.5"], 0),
-        (["promote", "best"], 1),
+        (["promote", "small", "--trial", "0"], 1),
         (["evaluate", "smal"], 2),
         (["looks"], 0),
         (["delete", "small", "--yes", "--keep-runs"], 0),

@@ -4,7 +4,7 @@ import pytest
 
 from tuner.cli.results.show import check_some_completed
 from tuner.cli.terminal.live_view import line
-from tuner.cli.terminal.terminal_tables import duration, number, score
+from tuner.cli.terminal.terminal_tables import duration, number, print_table, score
 from tuner.errors import RefusedError
 from tuner.study.driver_events import EpochDone, Planned
 from tuner.study.summary import StudySummary
@@ -16,6 +16,12 @@ def planned(slots: int, epochs: int, trainers: int, epoch_s: float) -> str:
         epoch_s=epoch_s, trainers=trainers, best=None,
     )  # fmt: skip
     return line(plan, plan.metric)
+
+
+def test_text_in_a_table_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["a [b]"], [["see [/tmp/log]"], ["[bold]x"]], title="of [red]y")
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in ("a [b]", "see [/tmp/log]", "[bold]x", "of [red]y"))
 
 
 def test_what_is_one_is_not_many_and_what_is_little_is_not_nothing() -> None:

@@ -16,7 +16,6 @@ from tuner.promotion.registry.history import PastAct, move_alias, read_history, 
 from tuner.promotion.registry.registered import registered_models
 from tuner.promotion.registry.versions import (
     CHALLENGER,
-    PREVIOUS,
     aliased_version,
     champion_version,
 )
@@ -48,9 +47,9 @@ def two(
     return second
 
 
-def acts(settings: TrackingSettings, name: str) -> list[PastAct]:
+def acts(settings: TrackingSettings, name: str) -> tuple[PastAct, ...]:
     with connected(settings) as client:
-        return read_history(client, name)
+        return read_history(client, name).acts
 
 
 def champion(settings: TrackingSettings, name: str) -> int:
@@ -131,6 +130,41 @@ def test_a_promotion_that_was_killed_at_its_alias_is_recorded_once(
     assert [act.version for act in acts(settings, name)] == [1, 2, 1]
 
 
+def test_a_damaged_record_is_left_out_and_holds_nothing_up(
+    settings: TrackingSettings, two: Candidate, tmp_path: Path
+) -> None:
+    name = two.promotion.model
+    with connected(settings) as client:
+        client.set_registered_model_tag(name, "tuner.act.0.damaged", "{")
+        found = read_history(client, name)
+    assert found.unreadable == ("tuner.act.0.damaged",)
+    assert [act.version for act in found.acts] == [1, 2]
+    assert rollback(settings, name, Home(tmp_path)) is not None
+
+
+def test_records_of_a_clock_that_is_ahead_stay_in_order(
+    settings: TrackingSettings, two: Candidate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, home = two.promotion.model, Home(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(history, "now_ms", lambda: 10**13 - 1000)
+        rollback(settings, name, home)
+    rollback(settings, name, home)
+    assert [act.version for act in acts(settings, name)] == [1, 2, 1, 2]
+    assert all(act.completed for act in acts(settings, name))
+
+
+def test_the_way_back_is_known_where_a_promotion_was_killed_between_its_aliases(
+    settings: TrackingSettings, two: Candidate, tmp_path: Path
+) -> None:
+    name = two.promotion.model
+    with connected(settings) as client:
+        client.set_registered_model_alias(name, "previous", "2")
+    act = rollback(settings, name, Home(tmp_path))
+    assert act is not None
+    assert (act.version, act.before) == (1, 2)
+
+
 def test_a_challenger_stands_beside_the_champion(
     settings: TrackingSettings, two: Candidate
 ) -> None:
@@ -145,16 +179,6 @@ def test_a_challenger_stands_beside_the_champion(
     with connected(settings) as client:
         (model,) = (each for each in registered_models(client) if each.name == name)
     assert (model.champion, model.challenger) == (2, 1)
-
-
-def test_a_promotion_that_was_killed_at_its_alias_leaves_nothing_to_return_to(
-    settings: TrackingSettings, two: Candidate, tmp_path: Path
-) -> None:
-    name = two.promotion.model
-    with connected(settings) as client:  # as between the two aliases
-        client.set_registered_model_alias(name, PREVIOUS, "2")
-    with pytest.raises(RefusedError, match="there was no champion before version 2"):
-        rollback(settings, name, Home(tmp_path))
 
 
 def test_what_cannot_be_rolled_back_is_refused(

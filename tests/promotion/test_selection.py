@@ -14,7 +14,7 @@ from tuner.home import Home
 from tuner.promotion.selection import Selection, select
 from tuner.promotion.terms import terms
 from tuner.search.race import Verdict
-from tuner.spec.study_spec import StudySpec
+from tuner.spec.study_spec import Confirmation, StudySpec
 from tuner.storage.attempts import Ledger
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog
@@ -230,6 +230,65 @@ def test_a_refit_that_did_not_learn_is_refused_before_the_test_set_is_opened(
             shop.select()
     assert shop.study.test_set_accesses.all() == []
     assert shop.select(trial=1).candidate.study == "small"
+
+
+def test_the_rules_of_the_terms_count_for_a_new_confirmation(
+    workshop: Callable[..., Workshop],
+) -> None:
+    shop = workshop()
+    rules = Confirmation(finalists=1, max_seeds=5)
+    terms = shop.spec.model_copy(update={"confirmation": rules})
+    select(shop.study, terms, shop.train, say=shop.said.append)
+    race = shop.trained[0].race
+    assert race is not None
+    assert race.rules == rules
+
+
+def test_a_point_that_other_code_trained_is_not_trained_again(
+    workshop: Callable[..., Workshop],
+) -> None:
+    shop = workshop(confirmation="off")
+    for code, trials in (("one", 0), ("another", 5)):
+        shop.study.code_versions.update({"networks.py": code}, trials=trials, accepts=True)
+    with pytest.raises(RefusedError, match="was trained with other code than the study has now"):
+        shop.select()
+    assert shop.trained == []
+
+
+def test_an_unfinished_study_with_one_completed_point_is_not_promoted(
+    workshop: Callable[..., Workshop],
+) -> None:
+    shop = workshop(trials=1, sampler="random")
+    Catalog(shop.bench.database).resume(
+        shop.spec.model_copy(update={"trials": 5}), "study.yaml", (), ()
+    )
+    with pytest.raises(RefusedError, match="small has 4 trials to go"):
+        shop.select()
+
+
+def test_a_refit_that_failed_says_how_to_train_it_again(
+    workshop: Callable[..., Workshop],
+) -> None:
+    shop = workshop(confirmation="off")
+
+    def fails(file: StudyFile) -> None:
+        shop.bench.run(file.spec, LuckyPool(fails=lambda _plan: True))
+
+    with pytest.raises(RefusedError, match=r"small-refit has failed.*tuner delete small-refit"):
+        select(shop.study, shop.spec, fails, say=shop.said.append)
+    with pytest.raises(RefusedError, match="small-refit-2 has not ended; the same command"):
+        select(shop.study, shop.spec, lambda _file: None, point=1, say=shop.said.append)
+
+
+def test_a_refit_is_found_where_an_earlier_one_was_deleted(
+    workshop: Callable[..., Workshop],
+) -> None:
+    shop = workshop(confirmation="off")
+    shop.select()
+    second = shop.select(point=1).candidate
+    Catalog(shop.bench.database).delete("small-refit")
+    assert [each.name for each in find_refits(shop.study)] == ["small-refit-2"]
+    assert shop.select(point=1).candidate == second
 
 
 def test_a_stated_trial_is_taken_as_it_was_trained(workshop: Callable[..., Workshop]) -> None:

@@ -182,3 +182,11 @@ def test_the_blocks_that_are_foreseen_decide() -> None:
     assert 10 <= more <= 90
     later = judge((0, 1), 1, rows, Confirmation(max_seeds=8 + 4 * more)).findings[0]
     assert later.verdict is Verdict.BETTER
+
+
+@pytest.mark.parametrize("baseline", [None, 0])
+def test_a_race_whose_trainings_all_fail_still_names_a_point(baseline: int | None) -> None:
+    failed = [{0: math.nan, 1: math.nan}] * 3
+    state = judge(range(2), baseline, failed, Confirmation())
+    assert state.over
+    assert state.chosen({0: 1.0, 1: 1.0}) in (0, 1)

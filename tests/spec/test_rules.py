@@ -281,6 +281,7 @@ ENTRIES = [
     ("epoch_limit_s", "0", ["epoch_limit_s: must be auto or a whole number >= 1, got 0"]),
     ("epoch_limit_s", "soon", ["epoch_limit_s: must be auto or a whole number >= 1, got 'soon'"]),
     ("keep_models", "0", ["keep_models: must be >= 1, got 0"]),
+    ("confirmation", "null", ["confirmation: must be a mapping or off, got null"]),
     ("confirmation", "on", ["confirmation: must be a mapping, got 'on'"]),
     ("confirmation", "{max_seeds: 2}", ["confirmation.max_seeds: must be >= 5, got 2"]),
     (

@@ -1,6 +1,8 @@
 """Databases that other versions of tuner made."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, replace
 
 import pytest
@@ -175,3 +177,18 @@ def test_an_unreadable_study_is_named_without_its_text(
 
 def test_a_new_home_needs_no_upgrade(home: Home) -> None:
     assert not upgrade_database(home)
+
+
+def test_an_access_whose_study_was_removed_by_hand_is_upgraded_too(
+    bench: Bench, study_spec: Callable[..., StudySpec]
+) -> None:
+    bench.record(study_spec())
+    as_the_first_version_left_it(bench)
+    # SQLite's own client checks no foreign keys.
+    with closing(sqlite3.connect(bench.home.root / "tuner.db")) as database, database:
+        database.execute("UPDATE tuner_looks SET study = 'gone'")
+
+    assert upgrade_database(bench.home)
+
+    (access,) = find_accesses(bench.database)
+    assert (access.study, access.deleted, access.trial) == ("gone", True, ACCESS["trial"])

@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from tuner.errors import RefusedError, TunerError
+from tuner.errors import RefusedError, TunerError, UnavailableError
 from tuner.files import exclusive
 from tuner.home import Home
 from tuner.inference.keras_start import start_keras
@@ -22,6 +22,8 @@ from tuner.promotion.registry.record import check_recordable, record_evidence
 from tuner.promotion.registry.versions import (
     ALIAS,
     CHALLENGER,
+    Alias,
+    aliased_version,
     champion_version,
     check_name,
     trial_sha256,
@@ -100,8 +102,14 @@ def promote(
         if dry_run or not report.passed:
             return report
         with exclusive(home.root / "promotion.lock"), connected(settings) as client:
-            if not challenger:
-                check_unmoved(client, candidate, before)
+            alias: Alias = CHALLENGER if challenger else ALIAS
+            named = aliased_version(client, report.model, alias)
+
+            def check_champion() -> None:
+                if not challenger:
+                    check_unmoved(client, candidate, before)
+
+            check_champion()
             say("recording the evidence and registering the model")
             record_evidence(client, candidate, report)
             version = publish(
@@ -111,9 +119,10 @@ def promote(
                 report.metrics,
                 registrations,
                 short_card(candidate, report),
-                alias := CHALLENGER if challenger else ALIAS,
+                alias,
+                check_champion,
             )
-    reigning = before is not None and int(before.version) == version
+    reigning = named is not None and int(named.version) == version
     say(f"{report.model} version {version} {'stays' if reigning else 'is now'} the {alias}")
     update = {"promoted": True, "version": version, "alias": alias, "reigning": reigning}
     return report.model_copy(update=update)
@@ -144,8 +153,8 @@ def _reproduced(
 def _reproduction_line(found: Reproduction | None) -> str:
     if found is None:
         return (
-            "not checked, since the study has no validation rows: that the file is the network "
-            "that was trained"
+            "not checked, since no training with validation images keeps its file: that the file "
+            "is the network that was trained"
         )
     return (
         "a file of this network gives the recorded validation figures: accuracy "
@@ -163,6 +172,8 @@ def _incumbent(
     """The champion, ready to answer; None if it cannot, after `say` was told why."""
     try:
         return find_incumbent(settings, version.name, rows, home)
+    except UnavailableError:
+        raise
     except TunerError as error:  # MLflow has answered before: the champion is at fault
         champion = f"{version.name}@{ALIAS} is version {version.version}"
         why = " ".join(str(error).split())  # MLflow lists its failures in lines

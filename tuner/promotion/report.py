@@ -27,7 +27,7 @@ class PromotionReport(Frozen):
     champion: Comparison | None = None
     """None if there was no champion, it is this model, or the test set was not opened."""
     reigning: bool = False
-    """Whether the version was the champion before."""
+    """Whether the alias named the version before."""
     replace: bool = False
     """Whether the gates against the champion are waived."""
     challenger: bool = False

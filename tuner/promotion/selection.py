@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import RefusedError, UsageError
 from tuner.promotion.candidate import Candidate, Grounds
-from tuner.promotion.nomination import nominate
+from tuner.promotion.nomination import kept_trials, nominate
 from tuner.search.points import point_of
 from tuner.search.ranking import PointSummary
 from tuner.search.trials import stored_result
@@ -101,10 +101,11 @@ def select(
     elif why := "--unconfirmed" if unconfirmed else _why_unconfirmed(study, terms):
         choice = _by_mean(study, f"not confirmed ({why})")
     else:
-        choice = _confirmed(study, train, say)
+        choice = _confirmed(study, terms, train, say)
     twin = None
     if trial is None and terms.promotion.refit and study.spec.validation:
-        twin = None if point is not None else nominate(choice.owner, choice.trial)  # it is kept
+        kept = choice.trial in kept_trials(choice.owner)  # a stated point's may not be
+        twin = nominate(choice.owner, choice.trial) if kept else None
         choice = _refitted(study, choice, train, say)
     candidate = nominate(choice.owner, choice.trial)
     say(_described(candidate, choice.grounds))
@@ -152,15 +153,22 @@ def _why_unconfirmed(study: Study, terms: StudySpec) -> str:
         return "confirmation: off"
     if not study.spec.validation:
         return "the study has no validation images"
-    if find_confirmation(study) is None and not has_rivals(study):
+    if find_confirmation(study) is not None or not study.summary().done:
+        return ""
+    if not has_rivals(study, terms.confirmation):
         return "the study has a single point to compare"
     return ""
 
 
-def _confirmed(study: Study, train: Train, say: Say) -> _Choice:
+def _confirmed(study: Study, terms: StudySpec, train: Train, say: Say) -> _Choice:
     """The point that the study's confirmation chose; begins or resumes one that is not over."""
-    chosen = chosen_training(study) or _after_race(study, train, say)
+    chosen = chosen_training(study) or _after_race(study, terms, train, say)
     report = find_report(study)
+    if report is not None and report.over and chosen is None:
+        raise RefusedError(
+            f"no training of the point that {report.study} chose has completed; for the reasons "
+            f"see error.txt of its runs in MLflow; to confirm anew: tuner delete {report.study}"
+        )
     if chosen is None or report is None:
         raise RefusedError(
             f"not promoted: the confirmation of {study.name} is not over; resume it with: "
@@ -177,7 +185,7 @@ def _confirmed(study: Study, train: Train, say: Say) -> _Choice:
     return _Choice(_grounds(study, report), params, race.spec.epochs, race, trial)
 
 
-def _after_race(study: Study, train: Train, say: Say) -> tuple[Study, int] | None:
+def _after_race(study: Study, terms: StudySpec, train: Train, say: Say) -> tuple[Study, int] | None:
     """Runs the confirmation of a study to its end; see `chosen_training`."""
     summary = study.summary()
     _best(summary)
@@ -188,7 +196,8 @@ def _after_race(study: Study, train: Train, say: Say) -> tuple[Study, int] | Non
             "--unconfirmed"
         )
     is_new = find_confirmation(study) is None
-    file = confirmation_of(study, {})
+    assert terms.confirmation is not None, "it is asked for"
+    file = confirmation_of(study, terms.confirmation.model_dump() if is_new else {})
     say(
         f"confirming {study.name}: its best points and its baseline are trained again with fresh "
         "seeds; --unconfirmed skips that"
@@ -216,6 +225,7 @@ def _grounds(study: Study, report: ConfirmationReport) -> Grounds:
 def _refitted(study: Study, choice: _Choice, train: Train, say: Say) -> _Choice:
     """The refit of the chosen point, which is trained unless it has been."""
     point = choice.grounds.point
+    _check_code(study, choice)
     file = refit_study(study, point, raced(choice.params), choice.epochs)
     say(
         f"training point {point} again on all training images, those for validation too, "
@@ -224,9 +234,45 @@ def _refitted(study: Study, choice: _Choice, train: Train, say: Say) -> _Choice:
     train(file)
     owner = study.sibling(file.spec.name)
     assert owner is not None, "refit_study has created it"
+    _check_completed(owner)
     _check_learnt(owner, choice)
     grounds = choice.grounds.model_copy(update={"refit": True})
     return replace(choice, owner=owner, trial=0, grounds=grounds)
+
+
+def _check_code(study: Study, choice: _Choice) -> None:
+    """Checks that a refit would train the network of the chosen training, not a later one.
+
+    Raises:
+        RefusedError: the study has accepted other code since.
+    """
+    rows = (row for row in choice.owner.trials.all() if row.number == choice.trial)
+    code = next((stored_result(row).code for row in rows), "")
+    trained = choice.owner.code_versions.that_trained(choice.trial, code)
+    newest = study.code_versions.all()[-1:]
+    if trained is not None and newest and trained.digest != newest[0].digest:
+        raise RefusedError(
+            f"point {choice.grounds.point} of {study.name} was trained with other code than the "
+            "study has now, so a refit would be another network; promote its median training with "
+            f"promotion.refit: false, or a trial with: tuner promote {study.name} --trial N"
+        )
+
+
+def _check_completed(refit: Study) -> None:
+    """Checks that a refit has ended with a network.
+
+    Raises:
+        RefusedError: it has not.
+    """
+    summary = refit.summary()
+    if summary.best is not None:
+        return
+    if summary.done:
+        raise RefusedError(
+            f"{refit.name} has failed; for the reason see error.txt of its run in MLflow; to train "
+            f"it again: tuner delete {refit.name}"
+        )
+    raise RefusedError(f"{refit.name} has not ended; the same command resumes it")
 
 
 def _check_learnt(refit: Study, choice: _Choice) -> None:

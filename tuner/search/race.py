@@ -114,7 +114,7 @@ class RaceState(Frozen):
         """
         valued = [each for each in self.contenders if not math.isnan(self.means[each])]
         if self.baseline in valued or not valued:
-            return self.contenders[0] if self.baseline is None else self.baseline
+            return self.ranked[0] if self.baseline is None else self.baseline
         return min(valued, key=lambda point: costs[point])
 
 

@@ -99,6 +99,8 @@ class Confirmation(Section):
 
 
 def _unless_off(value: object) -> object:
+    if value is None:
+        raise broken(Problem((), "must be a mapping or off, got null"))
     return None if value is False or value == "off" else value  # YAML 1.1 reads off as false
 
 

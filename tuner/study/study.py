@@ -58,6 +58,10 @@ class Study:
         record = self._catalog.find(name)
         return None if record is None else Study(self._home, self._database, record)
 
+    def sibling_names(self) -> list[str]:
+        """Returns the names of all studies of the same database, the newest last."""
+        return self._catalog.names()
+
     def create_sibling(self, spec: StudySpec) -> None:
         """Creates another study on the data set and the code of this one.
 

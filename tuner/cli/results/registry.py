@@ -63,11 +63,13 @@ def history(name: ModelName, as_json: AsJson = False) -> None:
     """Show who made which version the champion, when and why, the newest last."""
     from tuner.api import promotion_history
 
-    acts = promotion_history(name)
+    found = promotion_history(name)
     if as_json:
-        typer.echo(json.dumps([each.model_dump(mode="json") for each in acts], indent=2))
+        typer.echo(found.model_dump_json(indent=2))
         return
-    if not acts:
+    for key in found.unreadable:
+        typer.echo(f"{name}: the record in the tag {key} is damaged, and left out", err=True)
+    if not found.acts:
         typer.echo(f"{name} has no record: an earlier version of tuner promoted it", err=True)
         return
     rows = [
@@ -79,7 +81,7 @@ def history(name: ModelName, as_json: AsJson = False) -> None:
             f"{act.user} on {act.host}",
             act.why or "-",
         )
-        for act in acts
+        for act in found.acts
     ]
     print_table(["when", "act", "version", "before", "who", "why"], rows)
 

@@ -38,10 +38,11 @@ def show(study: StudyName, as_json: AsJson = False) -> None:
         accesses = len(opened.test_set_accesses.all())
         try:
             confirmed, confirmation = find_report(opened), find_confirmation(opened)
+            following = [*filter(None, [confirmation]), *find_refits(opened)]  # what is promoted
         except TunerError as error:  # of another study, or of a newer version
-            typer.echo(f"its confirmation is left out: {error}", err=True)
-            confirmed = confirmation = None
-        for each in (*filter(None, [confirmation]), *find_refits(opened)):  # what is promoted
+            typer.echo(f"its confirmation and refits are left out: {error}", err=True)
+            confirmed, following = None, []
+        for each in following:
             accesses += len(each.test_set_accesses.all())
         if as_json:
             fields = {"study", "metric", "counts", "trials", "points", "best"}

@@ -16,14 +16,18 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
     """Prints a table to standard output. In a pipe, columns are not truncated."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
+    from rich.text import Text
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
-    table = Table(*columns, title=title or None, title_justify="left", box=SIMPLE_HEAD)
+    # Text, since brackets in a string would be read as markup.
+    shown = Text(title) if title else None
+    heads = (Column(Text(column)) for column in columns)
+    table = Table(*heads, title=shown, title_justify="left", box=SIMPLE_HEAD)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     console.print(table)
 
 

@@ -32,7 +32,7 @@ def delete(
         return
     with load_study(study, home) as opened:
         confirmation = find_confirmation(opened)
-        following = [*filter(None, [confirmation]), *find_refits(opened)]
+        following = [*filter(None, [confirmation]), *reversed(list(find_refits(opened)))]
         doomed = [*following, opened]
         for each in doomed:
             each.check_idle()

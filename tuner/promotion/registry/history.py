@@ -8,9 +8,11 @@ import socket
 from typing import TYPE_CHECKING, Literal, get_args
 from uuid import uuid4
 
+from pydantic import ValidationError
+
 from tuner.account import user
 from tuner.clock import now_ms
-from tuner.errors import ModelError, RefusedError, UsageError
+from tuner.errors import ModelError, RefusedError, UsageError, encodable
 from tuner.files import exclusive
 from tuner.home import Home
 from tuner.promotion.registry.champion import check_trusted
@@ -34,9 +36,11 @@ if TYPE_CHECKING:
 
 _ACT = "tuner.act."
 """The beginning of the name of a record; the time and a random part follow."""
+_LONGEST_REASON = 2000
+"""MLflow's registry has room for 5,000 characters in a tag."""
 
 
-class Act(Frozen):
+class Act(Frozen, extra="ignore"):
     """One move of the alias `champion` or `challenger`."""
 
     at_ms: int
@@ -63,25 +67,34 @@ class PastAct(Act):
     """An act, and what became of it."""
 
     completed: bool
-    """Whether the alias moved. False if the process was killed before, or another one won."""
+    """Whether the alias is known to have moved. False if the process was killed before."""
 
 
-def read_history(client: "MlflowClient", name: str) -> list[PastAct]:
-    """Every act on a registered model, the oldest first.
+class History(Frozen):
+    """The acts on a registered model."""
 
-    Versions that tuner promoted before it kept a history have none.
+    acts: tuple[PastAct, ...]
+    """The oldest first. Versions that tuner promoted before it kept a history have none."""
+    unreadable: tuple[str, ...]
+    """The names of the tags whose record was changed, not by tuner."""
+
+
+def read_history(client: "MlflowClient", name: str) -> History:
+    """Every act on a registered model.
 
     Raises:
         UsageError: there is no such model.
     """
-    acts = _acts(client, name)
+    acts, unreadable = _acts(client, name)
     now = {alias: aliased_version(client, name, alias) for alias in get_args(Alias)}
-    after = {alias: int(version.version) if version else None for alias, version in now.items()}
+    seen = {(alias, int(version.version)) for alias, version in now.items() if version}
     told: list[PastAct] = []
     for act in reversed(acts):
-        told.append(PastAct(**dict(act), completed=act.version == after[act.alias]))
-        after[act.alias] = act.before
-    return told[::-1]
+        told.append(PastAct(**dict(act), completed=(act.alias, act.version) in seen))
+        seen.discard((act.alias, act.version))
+        if act.before is not None:  # somebody saw it under the alias
+            seen.add((act.alias, act.before))
+    return History(acts=tuple(told[::-1]), unreadable=tuple(unreadable))
 
 
 def move_alias(
@@ -102,17 +115,19 @@ def move_alias(
     now = aliased_version(client, version.name, alias)
     before = None if now is None else int(now.version)
     if before != int(version.version):
+        acts, _ = _acts(client, version.name)
         act = Act(
-            at_ms=now_ms(),
+            # Another machine's clock may be ahead: the order of the records is that of the acts.
+            at_ms=max([now_ms(), *(each.at_ms + 1 for each in acts[-1:])]),
             alias=alias,
             kind=kind,
             version=int(version.version),
             before=before,
             user=user(),
             host=socket.gethostname(),
-            why=why,
+            why=encodable(why)[:_LONGEST_REASON],
         )
-        if not any(act.repeats(last) for last in _acts(client, version.name)[-1:]):
+        if not any(act.repeats(last) for last in acts[-1:]):
             key = f"{_ACT}{act.at_ms:013d}.{uuid4().hex[:8]}"
             client.set_registered_model_tag(version.name, key, act.model_dump_json())
         if before is not None and alias == ALIAS:
@@ -157,23 +172,28 @@ def rollback(
         check_trusted(version, home)
         check_kept(client, version)
         move_alias(client, version, "rollback", why)
-        return read_history(client, name)[-1]
+        return read_history(client, name).acts[-1]
 
 
 def _target(client: "MlflowClient", now: "ModelVersion", to: int | None) -> "ModelVersion":
     """The version to roll back to: the stated one, that of a killed rollback, or the previous."""
     if to is not None:
         return _version(client, now.name, to)
-    for last in [act for act in read_history(client, now.name) if act.alias == ALIAS][-1:]:
+    acts = [act for act in read_history(client, now.name).acts if act.alias == ALIAS]
+    for last in acts[-1:]:
         if last.kind == "rollback" and not last.completed and last.before == int(now.version):
             return _version(client, now.name, last.version)
     previous = aliased_version(client, now.name, PREVIOUS)
-    if previous is None or previous.version == now.version:  # a promotion was killed
-        raise RefusedError(
-            f"{now.name}@{PREVIOUS}: there was no champion before version {now.version}; state a "
-            "version with --to"
-        )
-    return previous
+    if previous is not None and previous.version != now.version:
+        return previous
+    # A promotion that was killed between the two aliases has moved `previous` already.
+    reigns = [act.before for act in acts if act.completed and act.version == int(now.version)]
+    if reigns and reigns[-1] is not None:
+        return _version(client, now.name, reigns[-1])
+    raise RefusedError(
+        f"{now.name}@{PREVIOUS}: there was no champion before version {now.version}; state a "
+        "version with --to"
+    )
 
 
 def _version(client: "MlflowClient", name: str, version: int) -> "ModelVersion":
@@ -187,9 +207,17 @@ def _version(client: "MlflowClient", name: str, version: int) -> "ModelVersion":
         raise UsageError(f"{name} has no version {version}") from error
 
 
-def _acts(client: "MlflowClient", name: str) -> list[Act]:
+def _acts(client: "MlflowClient", name: str) -> tuple[list[Act], list[str]]:
+    """The recorded acts, the oldest first, and the names of the records that are damaged."""
     tags = _registered(client, name).tags
-    return [Act.model_validate_json(tags[key]) for key in sorted(tags) if key.startswith(_ACT)]
+    acts: list[Act] = []
+    damaged: list[str] = []
+    for key in sorted(key for key in tags if key.startswith(_ACT)):
+        try:
+            acts.append(Act.model_validate_json(tags[key]))
+        except ValidationError:
+            damaged.append(key)
+    return acts, damaged
 
 
 def _registered(client: "MlflowClient", name: str) -> "RegisteredModel":

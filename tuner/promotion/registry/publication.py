@@ -4,7 +4,7 @@ A process that is killed in between leaves the old champion in place. The next p
 trial finds the version that is there and continues with it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ from tuner.promotion.registry.versions import (
     digest,
     discard,
     find_version,
+    is_identifying,
     version_tags,
 )
 from tuner.storage.studies import Registrations
@@ -103,12 +104,14 @@ def publish(
     registrations: Registrations,
     description: str = "",
     alias: Alias = ALIAS,
+    check: Callable[[], None] = lambda: None,
 ) -> int:
     """Registers the packed model, or finds its version, and moves the alias to it.
 
-    The caller holds the promotion lock. A new version's tags have the `figures`; its
-    `description` is in Markdown. The tags that a prediction depends on are written into
-    `registrations` before the registry has them; a version that is not there does not count.
+    The caller holds the promotion lock. The version's tags have the `figures`, its `description`
+    is in Markdown; both are those of the newest promotion. The tags that a prediction depends on
+    are written into `registrations` before the registry has them; a version that is not there does
+    not count. `check` is called last before the alias moves.
 
     Returns:
         The version that the alias names now.
@@ -118,14 +121,17 @@ def publish(
             promotion makes a new version.
         RefusedError: another machine moved the alias at the same moment.
     """
-    version = find_version(client, candidate, registrations) or _register(
-        client, candidate, packed, figures, registrations, description
-    )
+    version = find_version(client, candidate, registrations)
+    if version is None:
+        version = _register(client, candidate, packed, figures, registrations, description)
+    elif description:
+        _renew(client, version, version_tags(candidate, figures, packed.sha256), description)
     try:
         check_kept(client, version)
     except ModelError:
         discard(client, version)
         raise
+    check()  # registering takes a while
     move_alias(client, version, "promote", _why(candidate), alias)
     return int(version.version)
 
@@ -144,6 +150,16 @@ def _register(
     tags = version_tags(candidate, figures, packed.sha256)
     registrations.add(digest(name, tags))
     return create_version(client, candidate, model_id, tags, description)
+
+
+def _renew(
+    client: "MlflowClient", version: "ModelVersion", tags: Mapping[str, str], description: str
+) -> None:
+    """Writes the findings of a newer promotion to a version, but nothing that identifies it."""
+    client.update_model_version(version.name, version.version, description)
+    for key, value in tags.items():
+        if not is_identifying(key) and version.tags.get(key) != value:
+            client.set_model_version_tag(version.name, version.version, key, value)
 
 
 def _why(candidate: Candidate) -> str:

@@ -120,6 +120,11 @@ def digest(model: str, tags: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps([model, stated]).encode()).hexdigest()
 
 
+def is_identifying(tag: str) -> bool:
+    """Whether a tag says which file a version is, and what its answers mean."""
+    return tag in (*_PREDICTED_BY, *_STATED_LATER)
+
+
 def create_version(
     client: "MlflowClient",
     candidate: Candidate,

@@ -79,13 +79,13 @@ def find_confirmation(study: Study) -> Study | None:
     return found if race is not None and race.study == study.name else None
 
 
-def has_rivals(study: Study) -> bool:
-    """Whether a study has two points at least that a confirmation could compare.
+def has_rivals(study: Study, rules: Confirmation) -> bool:
+    """Whether a study has two points at least that a confirmation by these rules would compare.
 
     Raises:
         RefusedError: no trial has completed, or the baseline has not been trained yet.
     """
-    finalists, _ = _finalists(study, study.spec.confirmation or Confirmation())
+    finalists, _ = _finalists(study, rules)
     return len(finalists) > 1
 
 

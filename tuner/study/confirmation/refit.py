@@ -15,11 +15,12 @@ from tuner.study.study_file import StudyFile
 
 def find_refits(study: Study) -> Iterator[Study]:
     """Yields the refits of a study, the oldest first, to be used while the study is open."""
-    number = 1
-    while (found := study.sibling(_name(study, number))) is not None:
-        if found.spec.refit_of is not None and found.spec.refit_of.study == study.name:
+    for name in study.sibling_names():
+        if not name.startswith(_name(study, 1)):
+            continue
+        found = study.sibling(name)
+        if found is not None and found.spec.refit_of and found.spec.origin == study.name:
             yield found
-        number += 1
 
 
 def refit_study(study: Study, point: int, params: Mapping[str, Scalar], epochs: int) -> StudyFile:
@@ -37,18 +38,18 @@ def refit_study(study: Study, point: int, params: Mapping[str, Scalar], epochs: 
     Raises:
         SpecError: the study's name is too long.
     """
-    for number in itertools.count(1):
-        spec = _refit(
-            study.spec, _name(study, number), Finalist(point=point, params=params), epochs
-        )
-        known = study.sibling(spec.name)
-        if known is None:
-            study.create_sibling(spec)
-        elif not _is_same(known, spec, study):
-            continue
-        record = study.record
-        return StudyFile(spec, record.source, folders_here(record.code_path), record.overrides)
-    raise AssertionError("the numbers do not end")
+    chosen = Finalist(point=point, params=dict(params))
+    record = study.record
+    for known in find_refits(study):
+        spec = _refit(study.spec, known.name, chosen, epochs)
+        if _is_same(known, spec, study):
+            break
+    else:
+        taken = set(study.sibling_names())
+        names = (_name(study, number) for number in itertools.count(1))
+        spec = _refit(study.spec, next(each for each in names if each not in taken), chosen, epochs)
+        study.create_sibling(spec)
+    return StudyFile(spec, record.source, folders_here(record.code_path), record.overrides)
 
 
 def _name(study: Study, number: int) -> str:

@@ -31,6 +31,8 @@ def upgrade() -> None:
             "dataset_name": dataset.get("name"),
         }
         op.execute(sa.update(_looks).where(_looks.c.study == name).values(values))
+    # Of a study whose row was removed by hand, which SQLite's shell allows.
+    op.execute(sa.update(_looks).where(_looks.c.study_uid.is_(None)).values(study_uid=""))
     with op.batch_alter_table("tuner_looks", naming_convention=_FOREIGN_KEY) as looks:
         looks.drop_constraint("tuner_looks_study_fkey", type_="foreignkey")
         looks.alter_column("study_uid", existing_type=sa.String(32), nullable=False)
