@@ -157,7 +157,8 @@ def finished(make_workshop: Callable[[str], Workshop]) -> Workshop:
     """A workshop whose study has been run once, to its end."""
     workshop = make_workshop("finished")
     (workshop.folder / "study.yaml").write_text(STUDY)
-    done = workshop.tuner("run-study", "study.yaml")
+    # One thread a trainer on two cores, so that a training can be repeated bit for bit.
+    done = workshop.tuner("run-study", "study.yaml", "--workers", "2")
     (workshop.folder / "run.log").write_text(done.stderr)
     return workshop
 
