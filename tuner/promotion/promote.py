@@ -35,6 +35,7 @@ from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
 Say = Callable[[str], None]
@@ -102,26 +103,33 @@ def promote(
         if dry_run or not report.passed:
             return report
         with exclusive(home.root / "promotion.lock"), connected(settings) as client:
-            alias: Alias = CHALLENGER if challenger else ALIAS
-            named = aliased_version(client, report.model, alias)
+            return _registered(client, candidate, packed, report, registrations, before, say)
 
-            def check_champion() -> None:
-                if not challenger:
-                    check_unmoved(client, candidate, before)
 
-            check_champion()
-            say("recording the evidence and registering the model")
-            record_evidence(client, candidate, report)
-            version = publish(
-                client,
-                candidate,
-                packed,
-                report.metrics,
-                registrations,
-                short_card(candidate, report),
-                alias,
-                check_champion,
-            )
+def _registered(
+    client: "MlflowClient",
+    candidate: Candidate,
+    packed: PackedModel,
+    report: PromotionReport,
+    registrations: Registrations,
+    before: "ModelVersion | None",
+    say: Say,
+) -> PromotionReport:
+    """Records the evidence, registers the model, and moves the alias. `before` was the champion."""
+    alias: Alias = CHALLENGER if report.challenger else ALIAS
+    named = aliased_version(client, report.model, alias)
+
+    def check_champion() -> None:
+        if not report.challenger:
+            check_unmoved(client, candidate, before)
+
+    check_champion()
+    say("recording the evidence and registering the model")
+    record_evidence(client, candidate, report)
+    card = short_card(candidate, report)
+    version = publish(
+        client, candidate, packed, report.metrics, registrations, card, alias, check_champion
+    )
     reigning = named is not None and int(named.version) == version
     say(f"{report.model} version {version} {'stays' if reigning else 'is now'} the {alias}")
     update = {"promoted": True, "version": version, "alias": alias, "reigning": reigning}

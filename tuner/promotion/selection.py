@@ -8,17 +8,12 @@ registered is never the luckiest of many trainings.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from optuna.trial import FrozenTrial, TrialState
-
 from tuner.errors import RefusedError, UsageError
 from tuner.promotion.candidate import Candidate, Grounds
 from tuner.promotion.nomination import kept_trials, nominate
-from tuner.search.points import point_of
 from tuner.search.ranking import PointSummary
-from tuner.search.trials import stored_result
 from tuner.spec.search_space import Scalar
 from tuner.spec.study_spec import StudySpec
-from tuner.storage.tables import SLOT
 from tuner.study.confirmation.race_study import (
     best_epochs,
     confirmation_of,
@@ -27,15 +22,12 @@ from tuner.study.confirmation.race_study import (
     has_rivals,
     raced,
 )
-from tuner.study.confirmation.refit import refit_study
+from tuner.study.confirmation.refit import check_refit, check_same_code, refit_study
 from tuner.study.confirmation.report import ConfirmationReport, chosen_training, find_report
 from tuner.study.study import Study
 from tuner.study.study_file import StudyFile
 from tuner.study.summary import StudySummary
 from tuner.words import count
-
-_MOST_WORSE = 0.01
-"""What a refit's training error may exceed twice that of its point's trainings by."""
 
 Train = Callable[[StudyFile], object]
 """Runs a study that follows from another one, to its end."""
@@ -225,7 +217,7 @@ def _grounds(study: Study, report: ConfirmationReport) -> Grounds:
 def _refitted(study: Study, choice: _Choice, train: Train, say: Say) -> _Choice:
     """The refit of the chosen point, which is trained unless it has been."""
     point = choice.grounds.point
-    _check_code(study, choice)
+    check_same_code(study, choice.owner, choice.trial)
     file = refit_study(study, point, raced(choice.params), choice.epochs)
     say(
         f"training point {point} again on all training images, those for validation too, "
@@ -234,76 +226,9 @@ def _refitted(study: Study, choice: _Choice, train: Train, say: Say) -> _Choice:
     train(file)
     owner = study.sibling(file.spec.name)
     assert owner is not None, "refit_study has created it"
-    _check_completed(owner)
-    _check_learnt(owner, choice)
+    check_refit(owner, choice.owner, choice.trial)
     grounds = choice.grounds.model_copy(update={"refit": True})
     return replace(choice, owner=owner, trial=0, grounds=grounds)
-
-
-def _check_code(study: Study, choice: _Choice) -> None:
-    """Checks that a refit would train the network of the chosen training, not a later one.
-
-    Raises:
-        RefusedError: the study has accepted other code since.
-    """
-    rows = (row for row in choice.owner.trials.all() if row.number == choice.trial)
-    code = next((stored_result(row).code for row in rows), "")
-    trained = choice.owner.code_versions.that_trained(choice.trial, code)
-    newest = study.code_versions.all()[-1:]
-    if trained is not None and newest and trained.digest != newest[0].digest:
-        raise RefusedError(
-            f"point {choice.grounds.point} of {study.name} was trained with other code than the "
-            "study has now, so a refit would be another network; promote its median training with "
-            f"promotion.refit: false, or a trial with: tuner promote {study.name} --trial N"
-        )
-
-
-def _check_completed(refit: Study) -> None:
-    """Checks that a refit has ended with a network.
-
-    Raises:
-        RefusedError: it has not.
-    """
-    summary = refit.summary()
-    if summary.best is not None:
-        return
-    if summary.done:
-        raise RefusedError(
-            f"{refit.name} has failed; for the reason see error.txt of its run in MLflow; to train "
-            f"it again: tuner delete {refit.name}"
-        )
-    raise RefusedError(f"{refit.name} has not ended; the same command resumes it")
-
-
-def _check_learnt(refit: Study, choice: _Choice) -> None:
-    """Checks that a refit has learnt its images about as well as the point's trainings did.
-
-    One seed in many may diverge. That shows on the training images, so the test set stays closed.
-
-    Raises:
-        RefusedError: its training error is more than twice that of the worst of them, and 0.01.
-    """
-    spec, rows = choice.owner.spec, choice.owner.trials.all()
-    chosen = {point_of(spec, row.user_attrs[SLOT]) for row in rows if row.number == choice.trial}
-    of_point = (row for row in rows if point_of(spec, row.user_attrs[SLOT]) in chosen)
-    before = [1 - accuracy for row in of_point if (accuracy := _training_accuracy(row)) is not None]
-    now = [_training_accuracy(row) for row in refit.trials.all()]
-    if not before or not now or now[0] is None or 1 - now[0] <= 2 * max(before) + _MOST_WORSE:
-        return
-    study, point = choice.grounds.study, choice.grounds.point
-    raise RefusedError(
-        f"{refit.name} did not learn: its accuracy on the training images is {now[0]:.4f}, the "
-        f"trainings of point {point} before had at least {1 - max(before):.4f}; the test set was "
-        "not opened; promote the point's median training with promotion.refit: false, or a trial "
-        f"with: tuner promote {study} --trial N"
-    )
-
-
-def _training_accuracy(row: FrozenTrial) -> float | None:
-    """The accuracy on the training images in the epoch that counts; None if it has none."""
-    if row.state is not TrialState.COMPLETE:
-        return None
-    return stored_result(row).best_metrics.get("accuracy")
 
 
 def _best(summary: StudySummary) -> PointSummary:
