@@ -143,7 +143,9 @@ def test_a_gate_that_needs_no_test_row_fails_before_the_test_set_is_opened(
     assert looks.all() == []
     assert "test_accuracy" not in report.metrics
     assert report.validation is None
-    assert any("not checked" in text and "no validation rows" in text for text in said)
+    assert any(
+        "not checked" in text and "no training with validation images" in text for text in said
+    )
     with connected(settings) as client:
         assert client.get_run(candidate.run_id).to_dictionary() == before
     assert candidate.promotion.model not in registered(settings)
