@@ -1,4 +1,4 @@
-"""Who opens test rows: whoever judges a candidate, and nobody who trains or chooses."""
+"""Only what judges a candidate opens test rows; trainers, confirmations and searches cannot."""
 
 import ast
 import subprocess
