@@ -1,6 +1,6 @@
 """Which training is promoted: the confirmed point's refit, and what else may be asked for."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +10,11 @@ import pytest
 from tests.bench import Bench, ScriptedPool
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import RefusedError, UsageError
-from tuner.home import Home
 from tuner.promotion.selection import Selection, select
 from tuner.promotion.terms import terms
 from tuner.search.race import Verdict
 from tuner.spec.study_spec import Confirmation, StudySpec
 from tuner.storage.attempts import Ledger
-from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog
 from tuner.study.confirmation.race_study import confirmation_of
 from tuner.study.confirmation.refit import find_refits
@@ -96,12 +94,9 @@ class Workshop:
 
 
 @pytest.fixture
-def bench(home: Home, digits: DatasetInfo) -> Iterator[Bench]:
-    """A bench whose studies have real data."""
-    with open_database(home) as database:
-        made = Bench(home, database, digits)
-        with made.stack:
-            yield made
+def dataset(digits: DatasetInfo) -> DatasetInfo:
+    """Real data, which a promotion looks for."""
+    return digits
 
 
 @pytest.fixture
