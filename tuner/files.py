@@ -13,6 +13,10 @@ from tuner.errors import encodable
 _log = logging.getLogger(__name__)
 
 
+PARTIAL = ".partial-"
+"""How the names of files begin that `replaced` has not finished. Killed writers leave them."""
+
+
 def stays_inside(path: str) -> bool:
     """Whether a relative path with forward slashes stays inside the folder that it is joined to.
 
@@ -34,7 +38,7 @@ def replaced(path: Path) -> Iterator[Path]:
     A reader sees the old file or the new one. Only one process may write at a time: the temporary
     name is fixed, so that the next writer overwrites the leftover of a killed one.
     """
-    partial = path.with_name(f".partial-{path.name}")
+    partial = path.with_name(PARTIAL + path.name)
     try:
         yield partial
         partial.replace(path)

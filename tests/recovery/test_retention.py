@@ -1,5 +1,7 @@
 """Which models are kept on disk and for MLflow, and when the others are removed."""
 
+import os
+import signal
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import Bench, ScriptedPool, first_told
+from tuner.files import replaced
 from tuner.home import Home
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.studies import Catalog
@@ -15,6 +18,7 @@ from tuner.tracking.spool.spool_events import (
     ModelKept,
 )
 from tuner.training.plan import (
+    CHECKPOINT,
     MODEL,
     TrialPlan,
 )
@@ -88,6 +92,30 @@ def test_models_that_a_dead_driver_left_are_removed(
     (bench.home.attempt("small", 1 - kept, 0) / MODEL).write_text("left behind")
     bench.run(study_spec(keep_models=1, trials=3), scripted())
     assert len(model_files(bench)) == 1
+
+
+def test_files_that_a_killed_trainer_had_not_finished_are_removed(
+    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+) -> None:
+    bench.run(study_spec(keep_models=1, trials=2), scripted())
+    folder = bench.home.attempt("small", 0, 0)
+    left = [file for name in (MODEL, CHECKPOINT) for file in unfinished(folder / name)]
+    assert len(left) == 2
+
+    bench.run(study_spec(keep_models=1, trials=3), scripted())
+
+    assert not any(file.exists() for file in left)
+
+
+def unfinished(path: Path) -> list[Path]:
+    """What is left of a write that was killed."""
+    before = set(path.parent.iterdir())
+    if (writer := os.fork()) == 0:
+        with replaced(path) as partial:
+            partial.write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(writer, 0)
+    return sorted(set(path.parent.iterdir()) - before)
 
 
 def model_files(bench: Bench) -> list[int]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
+from tuner.files import PARTIAL
 from tuner.home import Home
 from tuner.models.model_file import sha256_of
 from tuner.recording.journal import Journal
@@ -35,7 +36,7 @@ def remove_checkpoints(home: Home, study: str, slot: int, until: int) -> None:
     """Removes the checkpoints of the slot's attempts up to number `until`."""
     for number in range(until + 1):
         folder = home.attempt(study, slot, number)
-        for name in (CHECKPOINT, f"partial-{CHECKPOINT}"):  # partial: killed while writing
+        for name in (CHECKPOINT, PARTIAL + CHECKPOINT):
             (folder / name).unlink(missing_ok=True)
 
 
@@ -101,7 +102,7 @@ class BestModels:
     def attempt_ended(self, folder: Path) -> None:
         """Removes the attempt's model, unless it is kept or waits, and partly written files."""
         if folder not in (*self._kept.values(), *self._waiting.values()):
-            for path in (folder / MODEL, *folder.glob("partial-*")):
+            for path in (folder / MODEL, *folder.glob(f"{PARTIAL}*")):
                 path.unlink(missing_ok=True)
 
     def consider(self, rows: Sequence[FrozenTrial]) -> None:
