@@ -160,15 +160,38 @@ def test_a_write_whose_answer_was_lost_is_repeated_without_effect(
     with each_bench.database.retrying(stopped=lambda: False, say=print):
         for lost in count():
             with one_answer_lost(each_bench, lost, monkeypatch) as commits:
-                trial = new_row(rows, slot=lost)
-                change_everything(rows, trial)
-                rows.set_trial_state_values(trial, TrialState.COMPLETE, [0.25])
+                ending, open_one = new_row(rows, 2 * lost), new_row(rows, 2 * lost + 1)
+                change_everything(rows, ending)
+                change_everything(rows, open_one)
+                rows.set_trial_state_values(ending, TrialState.COMPLETE, [0.25])
 
             assert stored(each_bench, rows) == remembered(rows)
-            assert [row.user_attrs["slot"] for row in rows.all()] == list(range(lost + 1))
+            assert [row.user_attrs["slot"] for row in rows.all()] == list(range(2 * lost + 2))
             if next(commits) <= lost:
                 break
-    assert lost > 10
+    assert lost > 3
+
+
+def test_changes_are_written_all_or_none(
+    each_bench: Bench, study_spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = rows_of(each_bench, study_spec())
+    trial = new_row(rows)
+    change_everything(rows, trial)
+    before = stored(each_bench, rows)
+    with monkeypatch.context() as patched:
+        patched.setattr(RDBStorage, "set_trial_system_attr", failing)
+        with pytest.raises(OSError, match="died"):
+            rows.write()
+    assert stored(each_bench, rows) == before
+
+    rows.write()
+
+    assert stored(each_bench, rows) == remembered(rows)
+
+
+def failing(*_: Any, **_options: Any) -> None:
+    raise OSError("died between two writes")
 
 
 def test_no_heartbeat_fails_while_rows_are_created(

@@ -77,7 +77,7 @@ def test_a_driver_that_dies_between_two_parameters_leaves_the_whole_point(
     assert row.params == again.params
 
 
-def test_a_result_counts_only_once_the_trial_has_ended(
+def test_a_result_is_stored_only_with_the_trials_end(
     bench: Bench, study_spec: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = study_spec()
@@ -92,7 +92,18 @@ def test_a_result_counts_only_once_the_trial_has_ended(
             trials.fail(opened, "as it says")
 
     (row,) = bench.trials(spec).all()
-    assert "result" in row.user_attrs
+    assert "result" not in row.user_attrs
+
+
+def test_a_result_that_an_earlier_version_stored_of_an_open_trial_does_not_count(
+    bench: Bench, study_spec: Spec
+) -> None:
+    spec = study_spec()
+    _, opened = open_next(bench, spec)
+    bench.database.storage.set_trial_user_attr(opened.trial._trial_id, "result", {"error": "old"})
+
+    (row,) = bench.trials(spec).all()
+
     assert stored_result(row).error == ""
 
 

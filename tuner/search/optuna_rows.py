@@ -8,7 +8,6 @@ this process's changes through Optuna's own storage; `refresh` reads those of ot
 import copy
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -26,9 +25,6 @@ from tuner.errors import RefusedError
 from tuner.search.optuna_samplers import exact
 from tuner.storage.database import Answer, Database
 from tuner.storage.tables import OPTUNA_TRIALS, SLOT, rows_of_slot
-
-_FIXED = "fixed_params"
-"""The system attribute of a trial with the values that Optuna gives it, as `enqueue_trial` does."""
 
 
 class StudyStorage(BaseStorage):
@@ -121,7 +117,7 @@ class OptunaRows(StudyStorage):
 
     A row that this process changes is *held*: memory has its newest state, and no other process
     may change it until it is ended or released. Changes reach the database through Optuna's own
-    storage, in their order, when `write` is called, and at the latest when the row is ended. A
+    storage, in one transaction, when `write` is called, and at the latest when the row is ended. A
     killed process loses the changes that it had not written. Not thread-safe.
     """
 
@@ -135,9 +131,8 @@ class OptunaRows(StudyStorage):
         self._rows: dict[int, FrozenTrial] = {}
         self._held: set[int] = set()
         self._hidden: frozenset[int] = frozenset()
-        self._unwritten: deque[Callable[[], object]] = deque()
-        self._drawn: dict[int, dict[str, Any]] = {}
-        """The unwritten parameters of each trial."""
+        self._unwritten: list[tuple[int, Callable[[], object]]] = []
+        """The rows' ids, and calls of Optuna's storage that have the same effect when repeated."""
         self._oldest = math.inf
         """When the first of the unwritten changes was made."""
         self._refreshed = -math.inf
@@ -160,16 +155,27 @@ class OptunaRows(StudyStorage):
                     self._rows[row._trial_id] = row
 
     def write(self, max_age_s: float = 0.0) -> None:
-        """Writes all changes, unless all are newer than `max_age_s`."""
-        if time.monotonic() - self._oldest < max_age_s:
-            return
-        for trial_id, params in self._drawn.items():
-            self._retried(self._storage.set_trial_system_attr, trial_id, _FIXED, params)
-        self._drawn.clear()
-        while self._unwritten:
-            self._retried(self._unwritten[0])
-            self._unwritten.popleft()
-        self._oldest = math.inf
+        """Writes all changes in one transaction, unless all are newer than `max_age_s`."""
+        if self._unwritten and time.monotonic() - self._oldest >= max_age_s:
+            self._retried(self._write)
+            self._unwritten.clear()
+            self._oldest = math.inf
+
+    def _write(self) -> None:
+        try:
+            self.database.together(change for _, change in self._unwritten)
+        except UpdateFinishedTrialError:
+            ended = [trial_id for trial_id, _ in self._unwritten if self._has_ended(trial_id)]
+            if not ended:
+                raise
+            self._unwritten = [each for each in self._unwritten if each[0] not in ended]
+            self._write()
+
+    def _has_ended(self, trial_id: int) -> bool:
+        """Whether the row ended in the database as in memory, by a try whose answer was lost."""
+        ours, stored = self._rows[trial_id], self._storage.get_trial(trial_id)
+        ends = [(row.state, row.values) for row in (ours, stored)]
+        return ours.state.is_finished() and ends[0] == ends[1]
 
     @contextmanager
     def hiding(self, trial_ids: Iterable[int]) -> Iterator[None]:
@@ -255,21 +261,12 @@ class OptunaRows(StudyStorage):
         param_value_internal: float,
         distribution: BaseDistribution,
     ) -> None:
-        """Adds a parameter to a held row. A value with a step becomes its exact decimal.
-
-        All parameters that were drawn together are first written as one attribute, which Optuna
-        obeys. So a driver that dies before it has written each of them leaves the whole point.
-        """
+        """Adds a parameter to a held row. A value with a step becomes its exact decimal."""
         row = self._changing(trial_id)
         value = exact(distribution, param_value_internal)
         assert param_name not in row.params
         row.params[param_name] = distribution.to_external_repr(value)
         row.distributions[param_name] = distribution
-        row.system_attrs[_FIXED] = {
-            **row.system_attrs.get(_FIXED, {}),
-            param_name: row.params[param_name],
-        }
-        self._drawn[trial_id] = row.system_attrs[_FIXED]
         self._write_later(self._storage.set_trial_param, trial_id, param_name, value, distribution)
 
     def set_trial_intermediate_value(
@@ -297,7 +294,7 @@ class OptunaRows(StudyStorage):
         row = self._changing(trial_id)
         row.state, row.values = state, values
         row.datetime_complete = datetime.now()  # noqa: DTZ005 - Optuna uses local, naive times
-        self._write_later(self._end, trial_id, state, values)
+        self._write_later(self._storage.set_trial_state_values, trial_id, state, values)
         self.release(trial_id)
         return True
 
@@ -313,19 +310,9 @@ class OptunaRows(StudyStorage):
         self._held.add(trial_id)
         return row
 
-    def _write_later(self, write: Callable[..., object], *arguments: Any) -> None:
-        """Queues a call of Optuna's storage that has the same effect when it is repeated."""
-        self._unwritten.append(partial(write, *arguments))
+    def _write_later(self, write: Callable[..., object], trial_id: int, *arguments: Any) -> None:
+        self._unwritten.append((trial_id, partial(write, trial_id, *arguments)))
         self._oldest = min(self._oldest, time.monotonic())
-
-    def _end(self, trial_id: int, state: TrialState, values: Sequence[float] | None) -> None:
-        """Ends the row in the database. Accepts that it has ended in the same way before."""
-        try:
-            self._storage.set_trial_state_values(trial_id, state, values)
-        except UpdateFinishedTrialError:
-            ended = self._storage.get_trial(trial_id)
-            if (ended.state, ended.values) != (state, values):
-                raise
 
     def _others_may_have_written(self) -> bool:
         """Whether a row is new, or unfinished and not held. Finished rows never change."""

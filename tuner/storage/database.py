@@ -1,6 +1,6 @@
 """The database that Optuna's tables and tuner's share, with retries while it is unavailable."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
@@ -116,6 +116,24 @@ class Database:
             if _is_unavailable(error):
                 self._retrying = _NO_RETRIES  # all retries are used up
             raise
+
+    def together(self, calls: Iterable[Callable[[], object]]) -> None:
+        """Makes these calls of Optuna's storage in one transaction: all of them hold, or none.
+
+        Raises:
+            SQLAlchemyError: the database failed.
+            StorageInternalError: the same, reported by Optuna.
+            UpdateFinishedTrialError: a trial that a call would change has ended.
+        """
+        sessions = self.storage.scoped_session
+        sessions.remove()  # this thread's session, which has a transaction of its own
+        with self.engine.begin() as connection:
+            sessions(bind=connection, join_transaction_mode="create_savepoint")
+            try:
+                for call in calls:
+                    call()
+            finally:
+                sessions.remove()
 
     @contextmanager
     def retrying(self, stopped: Callable[[], bool], say: Callable[[str], None]) -> Iterator[None]:
