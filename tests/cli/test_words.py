@@ -2,18 +2,19 @@
 
 import pytest
 
+from tuner.cli.results.promote import promote
 from tuner.cli.results.show import check_some_completed
 from tuner.cli.terminal.live_view import line
 from tuner.cli.terminal.terminal_tables import duration, number, print_table, score
-from tuner.errors import RefusedError
+from tuner.errors import RefusedError, UsageError
 from tuner.study.driver_events import EpochDone, Planned
 from tuner.study.summary import StudySummary
 
 
-def planned(slots: int, epochs: int, trainers: int, epoch_s: float) -> str:
+def planned(slots: int, epochs: int, trainers: int, epoch_s: float, **changes: bool) -> str:
     plan = Planned(
         study="small", metric="val_accuracy", slots=slots, done=0, epochs=epochs,
-        epoch_s=epoch_s, trainers=trainers, best=None,
+        epoch_s=epoch_s, trainers=trainers, best=None, **changes,
     )  # fmt: skip
     return line(plan, plan.metric)
 
@@ -29,6 +30,9 @@ def test_what_is_one_is_not_many_and_what_is_little_is_not_nothing() -> None:
     assert one.startswith("small: 1 trial of 1 epoch on 1 trainer; an epoch takes 0.0042 s here")
     many = planned(3, 2, 2, 4.26)
     assert many.startswith("small: 3 trials of 2 epochs on 2 trainers; an epoch takes 4.3 s here")
+    assert many.endswith("so about 17 s")
+    assert planned(3, 2, 2, 4.26, prunes=True).endswith("so about 17 s if nothing is pruned")
+    assert planned(3, 2, 2, 4.26, races=True).endswith("so at most about 17 s")
     told = EpochDone(0, 1, 1, {"val_accuracy": 1.0, "loss": -1e-8}, 0.031)
     assert line(told, "val_accuracy").endswith("val_accuracy 1.0000, loss 0.0000, 0.031 s")
     assert (score(-1e-9), number(-0.0), duration(0.31), duration(1.2)) == (
@@ -46,3 +50,8 @@ def test_a_study_without_a_result_points_at_no_lines_that_are_not_there() -> Non
         check_some_completed(summary)
     assert "every trial failed" in str(refused.value)
     assert "above" not in str(refused.value)
+
+
+def test_a_promotion_that_states_no_trial_is_told_of_the_best_point() -> None:
+    with pytest.raises(UsageError, match="give `promote best small` for its best point"):
+        promote("small")

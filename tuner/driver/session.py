@@ -164,7 +164,7 @@ class DriverSession:
     ) -> None:
         """Runs the loop; the last driver to leave closes the study's run."""
         spec = self.record.spec
-        self.notify(plan_of(driver.summary(), spec.epochs, self.pool.size, self.epoch_s))
+        self.notify(plan_of(driver.summary(), spec, self.pool.size, self.epoch_s))
         if not self.stays and not has_free_slot(self.database, spec, ledger):
             peers.wait_for_each(self.stopped)  # a dead one may hold the slot that is left
         summary = None

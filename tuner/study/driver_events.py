@@ -29,6 +29,10 @@ class Planned:
     epoch_s: float | None
     """Seconds of one epoch, measured on one trainer; None if not measured."""
     trainers: int
+    prunes: bool = False
+    """Whether a pruner may end trials early."""
+    races: bool = False
+    """Whether the study may end before all slots were trained."""
     best: PointSummary | None = None
     """The best point of earlier runs."""
 

@@ -76,7 +76,7 @@ class Follower:
         summary = self._summary()
         self._ended = {row.number for row in self._trials.cached() if row.state.is_finished()}
         trainers = max(1, summary.counts["running"])
-        self._notify(plan_of(summary, self._spec.epochs, trainers, None))
+        self._notify(plan_of(summary, self._spec, trainers, None))
         return summary
 
     def _poll(self) -> None:

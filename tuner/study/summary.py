@@ -9,6 +9,7 @@ from tuner.search.points import point_of
 from tuner.search.race import planned, values_of
 from tuner.search.ranking import PointSummary, rank, summary_of, trainings
 from tuner.search.trials import StoredResult, Trials, stored_result
+from tuner.spec.samplers import NoPruner
 from tuner.spec.section import Frozen
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import OPTUNA_STATES, Attempt, Ledger, outcome_of
@@ -96,16 +97,20 @@ def best_of(spec: StudySpec, rows: Sequence[FrozenTrial]) -> PointSummary | None
     return None
 
 
-def plan_of(summary: StudySummary, epochs: int, trainers: int, epoch_s: float | None) -> Planned:
+def plan_of(
+    summary: StudySummary, spec: StudySpec, trainers: int, epoch_s: float | None
+) -> Planned:
     """Returns the first event for observers: what is done and what is left."""
     return Planned(
         study=summary.study,
         metric=summary.metric,
         slots=summary.slots,
         done=summary.ended,
-        epochs=epochs,
+        epochs=spec.epochs,
         epoch_s=epoch_s,
         trainers=trainers,
+        prunes=not isinstance(spec.pruner, NoPruner),
+        races=spec.race is not None,
         best=summary.best,
     )
 

@@ -97,10 +97,15 @@ def _study(which: str, study: str | None, *, is_stated: bool) -> str | None:
         return study
     if which != "best" and study is None and is_stated:
         return which
+    given = " ".join(filter(None, ["promote", which, study]))
+    if study is None:
+        raise UsageError(
+            f"{given!r} states no trial: give `promote best {which}` for its best point, or "
+            "--trial or --point"
+        )
     raise UsageError(
         "give `promote best [STUDY]`, or `promote STUDY` with --trial or --point, got "
-        f"{' '.join(filter(None, ['promote', which, study]))}"
-        f"{' with --trial or --point' * is_stated}"
+        f"{given}{' with --trial or --point' * is_stated}"
     )
 
 

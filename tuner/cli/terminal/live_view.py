@@ -78,7 +78,8 @@ def _plan(event: Planned) -> str:
     return (
         f"{work} on {count(event.trainers, 'trainer')}; "
         f"an epoch takes {seconds(event.epoch_s)} here, "
-        f"so about {duration(event.seconds)} if nothing is pruned"
+        f"so {'at most ' * event.races}about {duration(event.seconds)}"
+        f"{' if nothing is pruned' * event.prunes}"
     )
 
 
