@@ -260,11 +260,9 @@ def registered_models(*, home: Home | None = None) -> "list[Model]":
         UnavailableError: MLflow does not answer.
     """
     from tuner.promotion.registry.registered import registered_models as read
-    from tuner.tracking.mlflow.connection import connected
 
     place = home or Home.from_environment()
-    with connected(TrackingSettings.from_environment(place.root)) as client:
-        return list(read(client))
+    return read(TrackingSettings.from_environment(place.root))
 
 
 def promotion_history(model: str, *, home: Home | None = None) -> "History":

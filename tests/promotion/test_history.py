@@ -15,6 +15,7 @@ from tuner.promotion.registry import history
 from tuner.promotion.registry.history import PastAct, move_alias, read_history, rollback
 from tuner.promotion.registry.registered import registered_models
 from tuner.promotion.registry.versions import (
+    ALIAS,
     CHALLENGER,
     aliased_version,
     champion_version,
@@ -67,8 +68,7 @@ def test_each_promotion_is_one_record(settings: TrackingSettings, two: Candidate
     assert {(act.user, act.host) for act in (first, second)} == {(user(), socket.gethostname())}
     assert first.completed
     assert second.completed
-    with connected(settings) as client:
-        (model,) = (each for each in registered_models(client) if each.name == name)
+    (model,) = (each for each in registered_models(settings) if each.name == name)
     assert (model.champion, model.previous) == (2, 1)
     assert [each.version for each in model.versions] == [2, 1]
     oldest = model.version(1)
@@ -176,9 +176,41 @@ def test_a_challenger_stands_beside_the_champion(
     last = acts(settings, name)[-1]
     assert (last.alias, last.version, last.before, last.completed) == ("challenger", 1, None, True)
     assert all(act.completed for act in acts(settings, name))
-    with connected(settings) as client:
-        (model,) = (each for each in registered_models(client) if each.name == name)
+    (model,) = (each for each in registered_models(settings) if each.name == name)
     assert (model.champion, model.challenger) == (2, 1)
+
+
+def test_an_alias_that_was_moved_by_hand_is_told_apart_from_an_act_that_was_killed(
+    settings: TrackingSettings, two: Candidate
+) -> None:
+    name = two.promotion.model
+    with connected(settings) as client:
+        assert read_history(client, name).moved == ()
+        source = client.get_model_version(name, "1").source
+        by_hand = client.create_model_version(name, source, run_id=two.run_id)
+        client.set_registered_model_alias(name, ALIAS, by_hand.version)
+
+        found = read_history(client, name)
+
+    assert found.moved == (ALIAS,)
+    assert all(act.completed for act in found.acts)
+
+
+def test_a_tag_that_was_changed_by_hand_hides_no_version(
+    settings: TrackingSettings, two: Candidate
+) -> None:
+    name = two.promotion.model
+    with connected(settings) as client:
+        client.set_model_version_tag(name, "1", "tuner.test_accuracy", "very good")
+    (model,) = (each for each in registered_models(settings) if each.name == name)
+    newest, oldest = model.versions
+    assert (oldest.test_accuracy, oldest.unreadable) == (None, ("tuner.test_accuracy",))
+    assert (newest.test_accuracy, newest.unreadable) == (0.9, ())
+
+
+def test_no_store_is_made_to_see_that_nothing_is_registered(tmp_path: Path) -> None:
+    assert registered_models(TrackingSettings.from_environment(tmp_path, {})) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_rolled_back_is_refused(

@@ -51,6 +51,12 @@ class TrackingSettings:
         return urlsplit(self.uri).scheme.startswith("sqlite")
 
     @property
+    def is_absent(self) -> bool:
+        """Whether the store is a file that does not exist yet."""
+        file = sqlite_file(self.uri) if self.is_local else None
+        return file is not None and not file.exists()
+
+    @property
     def is_in_home(self) -> bool:
         """Whether the store is beside the folder of its artifacts, which is the default."""
         beside = sqlite_url(Path(self.artifact_root).parent / "mlflow.db")

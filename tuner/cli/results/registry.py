@@ -53,6 +53,9 @@ def show(name: ModelName, as_json: AsJson = False) -> None:
         ["version", "", "registered", "study", "trial", "test accuracy", "MLflow run"],
         [_version_row(model, each) for each in model.versions],
     )
+    for version in model.versions:
+        for key in version.unreadable:
+            typer.echo(f"{name} version {version.version}: its tag {key} is damaged", err=True)
     champion = model.version(model.champion)
     if champion is not None and champion.verdict:
         typer.echo(f"version {champion.version}: {champion.verdict}")
@@ -84,6 +87,8 @@ def history(name: ModelName, as_json: AsJson = False) -> None:
         for act in found.acts
     ]
     print_table(["when", "act", "version", "before", "who", "why"], rows)
+    for alias in found.moved:
+        typer.echo(f"{name}: @{alias} was moved since by hand or by another tool", err=True)
 
 
 @registry.command()

@@ -77,6 +77,8 @@ class History(Frozen):
     """The oldest first. Versions that tuner promoted before it kept a history have none."""
     unreadable: tuple[str, ...]
     """The names of the tags whose record was changed, not by tuner."""
+    moved: tuple[Alias, ...]
+    """The aliases that were moved since by hand or by another tool."""
 
 
 def read_history(client: "MlflowClient", name: str) -> History:
@@ -86,15 +88,20 @@ def read_history(client: "MlflowClient", name: str) -> History:
         UsageError: there is no such model.
     """
     acts, unreadable = _acts(client, name)
-    now = {alias: aliased_version(client, name, alias) for alias in get_args(Alias)}
-    seen = {(alias, int(version.version)) for alias, version in now.items() if version}
+    versions = {alias: aliased_version(client, name, alias) for alias in get_args(Alias)}
+    now = {alias: int(found.version) for alias, found in versions.items() if found is not None}
+    newest = {act.alias: act for act in acts}
+    moved = tuple(
+        alias for alias, act in newest.items() if now.get(alias) not in (act.version, act.before)
+    )
+    seen = {*now.items(), *((alias, newest[alias].version) for alias in moved)}
     told: list[PastAct] = []
     for act in reversed(acts):
         told.append(PastAct(**dict(act), completed=(act.alias, act.version) in seen))
         seen.discard((act.alias, act.version))
         if act.before is not None:  # somebody saw it under the alias
             seen.add((act.alias, act.before))
-    return History(acts=tuple(told[::-1]), unreadable=tuple(unreadable))
+    return History(acts=tuple(told[::-1]), unreadable=tuple(unreadable), moved=moved)
 
 
 def move_alias(

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 from tuner.promotion.registry.versions import ALIAS, CHALLENGER, PREVIOUS
 from tuner.spec.section import Frozen
+from tuner.tracking.mlflow.connection import connected
+from tuner.tracking.settings import TrackingSettings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 
 _STUDY = "tuner.study"
 """A tag of every version that tuner registers."""
+_ACCURACY = "tuner.test_accuracy"
 _PAGE = 200
 
 
@@ -27,10 +30,12 @@ class Version(Frozen):
     """The number of its trial."""
     run_id: str
     test_accuracy: float | None
-    """None for versions that were not tested, as those of other tools."""
+    """None for versions that were not tested, as those of other tools, or if it is unreadable."""
     verdict: str
     """Why its point was chosen; empty for versions of earlier tuners."""
     tags: dict[str, str]
+    unreadable: tuple[str, ...] = ()
+    """The names of the tags whose value was changed, not by tuner."""
 
 
 class Model(Frozen):
@@ -50,8 +55,19 @@ class Model(Frozen):
         return next((each for each in self.versions if each.version == number), None)
 
 
-def registered_models(client: "MlflowClient") -> Iterator[Model]:
-    """Yields the models with a version that tuner registered, by name."""
+def registered_models(settings: TrackingSettings) -> list[Model]:
+    """Returns the models with a version that tuner registered, by name.
+
+    Raises:
+        UnavailableError: MLflow does not answer.
+    """
+    if settings.is_absent:
+        return []
+    with connected(settings) as client:
+        return list(_models(client))
+
+
+def _models(client: "MlflowClient") -> Iterator[Model]:
     token: str | None = None
     while True:
         page = client.search_registered_models(
@@ -93,7 +109,7 @@ def _versions(client: "MlflowClient", name: str) -> Iterator[Version]:
 
 def _version(found: "ModelVersion") -> Version:
     tags: dict[str, str] = dict(found.tags)
-    accuracy = tags.get("tuner.test_accuracy")
+    accuracy = _fraction(tags.get(_ACCURACY, ""))
     return Version(
         version=int(found.version),
         created_ms=int(found.creation_timestamp),
@@ -101,7 +117,16 @@ def _version(found: "ModelVersion") -> Version:
         study=tags[_STUDY],
         trial=tags.get("tuner.trial", ""),
         run_id=found.run_id or "",
-        test_accuracy=None if accuracy is None else float(accuracy),
+        test_accuracy=accuracy,
         verdict=tags.get("tuner.verdict", ""),
         tags=tags,
+        unreadable=(_ACCURACY,) if _ACCURACY in tags and accuracy is None else (),
     )
+
+
+def _fraction(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 <= value <= 1 else None

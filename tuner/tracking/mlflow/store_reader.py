@@ -27,7 +27,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tuner.errors import UnavailableError
 from tuner.tracking.mlflow.connection import connected
-from tuner.tracking.settings import TrackingSettings, sqlite_file
+from tuner.tracking.settings import TrackingSettings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -95,8 +95,7 @@ def reading(settings: TrackingSettings) -> Iterator[StoreReader]:
     Raises:
         UnavailableError: the store does not answer.
     """
-    file = sqlite_file(settings.uri) if settings.is_local else None
-    if file is not None and not file.exists():
+    if settings.is_absent:
         yield _Nothing()
         return
     if settings.server_url is None:
