@@ -6,7 +6,15 @@ import typer
 
 from tuner.cli.results.show import check_some_completed, print_confirmation
 from tuner.cli.running.run_study import run_file
-from tuner.cli.terminal.options import AsJson, StudyName
+from tuner.cli.terminal.options import (
+    Address,
+    AsJson,
+    NumCpus,
+    NumGpus,
+    On,
+    StudyName,
+    cluster_of,
+)
 from tuner.cli.terminal.shell import program, same_command
 from tuner.errors import ExitCode
 
@@ -21,6 +29,10 @@ def confirm(
     level: Annotated[
         float | None, typer.Option(help="The chance to take equal points for different ones.")
     ] = None,
+    on: On = None,
+    address: Address = None,
+    num_cpus: NumCpus = 1.0,
+    num_gpus: NumGpus = None,
     as_json: AsJson = False,
 ) -> None:
     """Race the best points of a study against its baseline, with fresh seeds, or resume that."""
@@ -28,6 +40,7 @@ def confirm(
     from tuner.study.confirmation.report import find_report
     from tuner.study.study import load_study
 
+    cluster = cluster_of(on, address, num_cpus, num_gpus)
     stated = {"finalists": finalists, "max_seeds": max_seeds, "margin": margin, "level": level}
     changes = {name: value for name, value in stated.items() if value is not None}
     with load_study(study) as opened:
@@ -36,7 +49,7 @@ def confirm(
         cost = forecast(opened, file.spec) if is_new else None
         if cost is not None:
             typer.echo(f"{file.spec.name}: {cost}", err=True)
-        summary = run_file(file)
+        summary = run_file(file, cluster)
         found = find_report(opened)
     assert found is not None, "the race has begun"
     if as_json:
