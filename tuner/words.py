@@ -1,4 +1,6 @@
-"""Formats counts and durations in messages."""
+"""Formats counts, durations and commands in messages."""
+
+import shlex
 
 
 def count(number: int, one: str, many: str = "") -> str:
@@ -9,3 +11,13 @@ def count(number: int, one: str, many: str = "") -> str:
 def seconds(value: float) -> str:
     """Formats a short duration: `1.5 s` from a second on, two significant digits below."""
     return f"{value:.1f} s" if value >= 1 else f"{value:.2g} s"
+
+
+def command(*words: str, program: str = "tuner") -> str:
+    """Formats a command to be typed, quoted for the shell where that is needed.
+
+    Args:
+        words: its arguments.
+        program: the program, quoted already.
+    """
+    return f"{program} {shlex.join(words)}"

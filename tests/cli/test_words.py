@@ -1,7 +1,12 @@
 """How the command words what it counts and measures."""
 
+import re
+import shlex
+from pathlib import Path
+
 import pytest
 
+import tuner
 from tuner.cli.results.promote import promote
 from tuner.cli.results.show import check_some_completed
 from tuner.cli.terminal.live_view import line
@@ -9,6 +14,7 @@ from tuner.cli.terminal.terminal_tables import duration, number, print_table, sc
 from tuner.errors import RefusedError, UsageError
 from tuner.study.driver_events import EpochDone, Planned
 from tuner.study.summary import StudySummary
+from tuner.words import command
 
 
 def planned(slots: int, epochs: int, trainers: int, epoch_s: float, **changes: bool) -> str:
@@ -53,5 +59,18 @@ def test_a_study_without_a_result_points_at_no_lines_that_are_not_there() -> Non
 
 
 def test_a_promotion_that_states_no_trial_is_told_of_the_best_point() -> None:
-    with pytest.raises(UsageError, match="give `promote best small` for its best point"):
+    with pytest.raises(UsageError, match="give `tuner promote best small` for its best point"):
         promote("small")
+
+
+def test_an_advised_command_names_the_study_to_the_shell_as_it_is_called() -> None:
+    name = 'it\'s $HOME; "mine"'
+    assert shlex.split(command("show", name)) == ["tuner", "show", name]
+    assert command("promote", "best", "paper-sweep") == "tuner promote best paper-sweep"
+
+
+def test_every_advised_command_with_a_name_in_it_is_quoted() -> None:
+    naming = "confirm|delete|doctor|evaluate|pause|predict|promote|resume|show|stop|verify|watch"
+    unquoted = re.compile(rf"(?:\btuner|program\(\)\}}) (?:{naming})(?: best| --[a-z-]+)* \{{.*")
+    sources = Path(tuner.__file__).parent.rglob("*.py")
+    assert [found for file in sources for found in unquoted.findall(file.read_text())] == []

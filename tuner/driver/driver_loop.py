@@ -39,7 +39,7 @@ from tuner.training.plan import (
     TrialPlan,
     TrialResult,
 )
-from tuner.words import count
+from tuner.words import command, count
 from tuner.workers.pool import (
     Finished,
     GivenUp,
@@ -175,7 +175,7 @@ class Driver:
         if orders.state == before.state:
             return
         if orders.state is DesiredState.PAUSE:
-            self._say(f"paused: no trial begins until: tuner resume {self._spec.name}")
+            self._say(f"paused: no trial begins until: {command('resume', self._spec.name)}")
         else:
             self._say("resumed")
 

@@ -17,6 +17,7 @@ from tuner.study.study import Study
 from tuner.study.summary import StudySummary
 from tuner.tracking.spool.spool_events import TrialSummary
 from tuner.training.plan import ModelPlan, Outcome
+from tuner.words import command
 
 
 def nominate(study: Study, number: int | None = None) -> Candidate:
@@ -35,7 +36,7 @@ def nominate(study: Study, number: int | None = None) -> Candidate:
         raise RefusedError(
             f"trial {trial.number} of {study.name}: its MLflow run is not known yet; wait until "
             "its driver has shipped it, or run tuner sync on the machine that trained it; where "
-            f"MLflow has the run already: tuner doctor {study.name} --fix"
+            f"MLflow has the run already: {command('doctor', study.name, '--fix')}"
         )
     if not result.model_sha256:
         raise RefusedError(

@@ -27,7 +27,7 @@ from tuner.study.confirmation.report import ConfirmationReport, chosen_training,
 from tuner.study.study import Study
 from tuner.study.study_file import StudyFile
 from tuner.study.summary import StudySummary
-from tuner.words import count
+from tuner.words import command, count
 
 Train = Callable[[StudyFile], object]
 """Runs a study that follows from another one, to its end."""
@@ -159,18 +159,19 @@ def _confirmed(study: Study, terms: StudySpec, train: Train, say: Say) -> _Choic
     if report is not None and report.over and chosen is None:
         raise RefusedError(
             f"no training of the point that {report.study} chose has completed; for the reasons "
-            f"see error.txt of its runs in MLflow; to confirm anew: tuner delete {report.study}"
+            "see error.txt of its runs in MLflow; to confirm anew: "
+            + command("delete", report.study)
         )
     if chosen is None or report is None:
         raise RefusedError(
             f"not promoted: the confirmation of {study.name} is not over; resume it with: "
-            f"tuner confirm {study.name}"
+            f"{command('confirm', study.name)}"
         )
     best = _best(study.summary())
     if raced(best.params) not in [each.params for each in report.points]:
         say(
             f"point {best.point} is best now and newer than {report.study}, which does not count "
-            f"it; to confirm anew: tuner delete {report.study}"
+            f"it; to confirm anew: {command('delete', report.study)}"
         )
     race, trial = chosen
     params = report.of(report.chosen).params
@@ -184,8 +185,8 @@ def _after_race(study: Study, terms: StudySpec, train: Train, say: Say) -> tuple
     if not summary.done:
         raise RefusedError(
             f"{study.name} has {count(summary.slots - summary.ended, 'trial')} to go; run it to "
-            f"its end, or promote what is best so far: tuner promote best {study.name} "
-            "--unconfirmed"
+            "its end, or promote what is best so far: "
+            + command("promote", "best", study.name, "--unconfirmed")
         )
     is_new = find_confirmation(study) is None
     assert terms.confirmation is not None, "it is asked for"

@@ -5,7 +5,6 @@ unless the file is named: then its terms count.
 """
 
 import json
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tuner.spec.text.reader import read_study
 from tuner.spec.text.writer import study_document
 from tuner.spec.text.yaml import flow
 from tuner.storage.studies import StudyRecord
+from tuner.words import command
 
 _SECTIONS = ("promotion", "confirmation")
 
@@ -35,8 +35,8 @@ def terms(record: StudyRecord, file: Path | None, say: Callable[[str], None]) ->
     """
     if (origin := record.spec.origin) is not None:
         raise RefusedError(
-            f"{record.name} trains points of {origin} again; promote that: tuner promote best "
-            f"{origin}"
+            f"{record.name} trains points of {origin} again; promote that: "
+            + command("promote", "best", origin)
         )
     if file is not None:
         return _stated(record, file)
@@ -56,7 +56,7 @@ def terms(record: StudyRecord, file: Path | None, say: Callable[[str], None]) ->
         raise RefusedError(
             "\n".join(f"{own}: {edit}" for edit in edits)
             + "\nto go by the file: "
-            + shlex.join(["tuner", "promote", "best", record.name, "--file", str(own)])
+            + command("promote", "best", record.name, "--file", str(own))
         )
     return record.spec
 

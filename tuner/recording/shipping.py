@@ -15,7 +15,7 @@ from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipping.shipper import Shipper
 from tuner.tracking.spool.shipped import Survey, survey
 from tuner.tracking.spool.spool import is_own
-from tuner.words import count
+from tuner.words import command, count
 
 _RESTART_S = 30.0
 """Least time between two starts of a shipper process."""
@@ -110,7 +110,7 @@ def report_trials_elsewhere(
         say(
             f"{count(absent.total(), 'trial has', 'trials have')} no run in MLflow that is known, "
             f"and no spool in this home ({where}); tuner sync in the home that holds it ships it, "
-            f"and if that home is lost, tuner show {study} has their figures"
+            f"and if that home is lost, {command('show', study)} has their figures"
         )
 
 

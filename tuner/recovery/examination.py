@@ -22,7 +22,7 @@ from tuner.tracking.runs.study_run import TABLES
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.spool.spool import attempt_folder, parent_folder
 from tuner.training.plan import MODEL, Outcome
-from tuner.words import count
+from tuner.words import command, count
 
 _FORMER_TRIAL_ARTIFACT = "plan.json"
 """The name of that file in runs of earlier versions."""
@@ -193,7 +193,7 @@ class _Chart:
             yield found(
                 Kind.ELSEWHERE,
                 f"has no run, and no spool here; tuner sync in its home on {host} ships it, "
-                f"and if that home is lost, tuner show {self.study} has its figures",
+                f"and if that home is lost, {command('show', self.study)} has its figures",
             )
 
     def _about_parent(self, seen: SeenStudy) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from tuner.errors import UsageError
 from tuner.files import stays_inside
 from tuner.storage.database import Database
 from tuner.storage.tables import code, intact
+from tuner.words import command
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class CodeVersions:
         raise UsageError(
             f"study {self._study!r}: its code in the database is not what tuner wrote there: its "
             "digest differs, or a file is outside the study's folder; restore the database, "
-            f"or delete the study with: tuner delete {self._study}"
+            f"or delete the study with: {command('delete', self._study)}"
         )
 
     def _write(

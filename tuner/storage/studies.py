@@ -27,6 +27,7 @@ from tuner.storage.code_versions import insert_version
 from tuner.storage.database import Database
 from tuner.storage.tables import code, intact, studies, submissions
 from tuner.training.plan import Precision
+from tuner.words import command
 
 MeasuredRounds = Mapping[Precision, Sequence[float]]
 """Seconds per epoch in each measured round, by precision."""
@@ -129,7 +130,8 @@ class Catalog:
             if self._is_submitted(name):
                 raise UsageError(
                     f"study {name!r} has been submitted, and no worker has started it yet; "
-                    f"follow it with: tuner watch {name}, withdraw it with: tuner delete {name}"
+                    f"follow it with: {command('watch', name)}, withdraw it with: "
+                    f"{command('delete', name)}"
                 )
             if not known:
                 raise UsageError(f"no study {name!r}: this database holds none yet")
@@ -360,7 +362,8 @@ def _dataset(stored: Any, study: str) -> DatasetInfo:
         where = ", ".join(".".join(map(str, each["loc"])) for each in error.errors())
         raise UsageError(
             f"study {study!r}: another version of tuner stored its data set, and this version "
-            f"cannot read {where}; use that version, or delete the study with: tuner delete {study}"
+            f"cannot read {where}; use that version, or delete the study with: "
+            f"{command('delete', study)}"
         ) from error
 
 

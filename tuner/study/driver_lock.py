@@ -8,6 +8,7 @@ from pathlib import Path
 from tuner.errors import RefusedError
 from tuner.files import is_same_file, try_lock
 from tuner.home import Home
+from tuner.words import command
 
 _RETRY_FOR_S = 1.0
 """`is_driven_here` in another process holds the lock for a moment."""
@@ -34,7 +35,7 @@ def only_driver(home: Home, study: str) -> Iterator[None]:
         if time.monotonic() > deadline:
             raise RefusedError(
                 f"study {study!r} is running on this machine already; "
-                f"show it with: tuner show {study}, or stop it with: tuner stop {study}"
+                f"show it with: {command('show', study)}, or stop it with: {command('stop', study)}"
             )
         time.sleep(_PAUSE_S)
 

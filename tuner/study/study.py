@@ -26,6 +26,7 @@ from tuner.study.driver_lock import is_driven_here, only_driver
 from tuner.study.following import Follower
 from tuner.study.summary import StudySummary, Tally, summarise
 from tuner.tracking.spool.shipping_lock import nobody_ships
+from tuner.words import command
 
 
 class Study:
@@ -222,7 +223,7 @@ class Study:
         Raises:
             RefusedError: a driver works on it.
         """
-        refusal = f"study {self.name!r} is running; stop it first: tuner stop {self.name}"
+        refusal = f"study {self.name!r} is running; stop it first: {command('stop', self.name)}"
         if is_driven_here(self._home, self.name):
             raise RefusedError(refusal)
         if living := self._drivers.alive():

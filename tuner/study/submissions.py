@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -20,6 +19,7 @@ from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog, DesiredState
 from tuner.storage.tables import Damaged, studies, submissions
 from tuner.study.study_file import StudyFile
+from tuner.words import command
 
 _POLL_S = 1.0
 
@@ -52,13 +52,13 @@ class Submission:
         if self.damaged:
             raise UsageError(
                 f"submission {self.name!r}: its {self.damaged} in the database is no JSON, so "
-                f"tuner did not write it; withdraw it with: tuner delete {quote(self.name)}"
+                f"tuner did not write it; withdraw it with: {command('delete', self.name)}"
             )
         spec = parse_stored(self.text, self.name)
         if spec.name != self.name:
             raise UsageError(
                 f"submission {self.name!r}: its file is that of the study {spec.name!r}, which "
-                f"tuner did not write; withdraw it with: tuner delete {quote(self.name)}"
+                f"tuner did not write; withdraw it with: {command('delete', self.name)}"
             )
         return spec
 

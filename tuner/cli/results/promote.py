@@ -9,9 +9,10 @@ import typer
 from tuner.cli.results.comparisons import print_comparison, refusal
 from tuner.cli.results.evaluations import print_evaluation
 from tuner.cli.terminal.options import Address, AsJson, NumCpus, NumGpus, On, cluster_of
-from tuner.cli.terminal.shell import program
+from tuner.cli.terminal.shell import next_command
 from tuner.cli.terminal.terminal_tables import number, print_table, score
 from tuner.errors import RefusedError, UsageError
+from tuner.words import command
 
 if TYPE_CHECKING:
     from tuner.promotion.judging.evidence import Evidence
@@ -105,8 +106,8 @@ def _study(which: str, study: str | None, *, is_stated: bool) -> str | None:
     given = " ".join(filter(None, ["promote", which, study]))
     if study is None:
         raise UsageError(
-            f"{given!r} states no trial: give `promote best {which}` for its best point, or "
-            "--trial or --point"
+            f"{given!r} states no trial: give `{command('promote', 'best', which)}` for its best "
+            "point, or --trial or --point"
         )
     raise UsageError(
         "give `promote best [STUDY]`, or `promote STUDY` with --trial or --point, got "
@@ -148,7 +149,8 @@ def _print(report: "PromotionReport") -> None:
         since = "is still" if report.reigning else "is now"
         typer.echo(f"{report.model} version {report.version} {since} @{report.alias}")
         if not report.challenger:
-            typer.echo(f"next: {program()} predict IMAGE --model {report.model}", err=True)
+            advised = next_command("predict", "IMAGE", "--model", report.model)
+            typer.echo(f"next: {advised}", err=True)
     elif report.passed:
         gates = "every gate passed" if report.gates else "the study states no gates"
         typer.echo(f"dry run: {gates}, nothing was registered")

@@ -15,7 +15,7 @@ from tuner.cli.terminal.options import (
     StudyName,
     cluster_of,
 )
-from tuner.cli.terminal.shell import program, same_command
+from tuner.cli.terminal.shell import next_command, same_command
 from tuner.errors import ExitCode
 
 
@@ -60,4 +60,4 @@ def confirm(
     if not summary.done:
         typer.echo(f"{found.study} is not finished; resume with: {same_command()}", err=True)
         raise typer.Exit(ExitCode.OK)
-    typer.echo(f"next: {program()} promote best {study}", err=True)
+    typer.echo(f"next: {next_command('promote', 'best', study)}", err=True)

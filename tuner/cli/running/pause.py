@@ -4,6 +4,7 @@ import typer
 
 from tuner.cli.terminal.options import StudyName
 from tuner.errors import RefusedError
+from tuner.words import command
 
 
 def pause(study: StudyName) -> None:
@@ -15,7 +16,7 @@ def pause(study: StudyName) -> None:
         if opened.summary().done:
             raise RefusedError(f"study {study!r} has ended; there is nothing to pause")
         opened.set_desired_state(DesiredState.PAUSE)
-    typer.echo(f"{study} is paused; resume it with: tuner resume {study}", err=True)
+    typer.echo(f"{study} is paused; resume it with: {command('resume', study)}", err=True)
 
 
 def resume(study: StudyName) -> None:

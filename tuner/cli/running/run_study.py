@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.cli.terminal.options import Address, NumCpus, NumGpus, On, cluster_of
-from tuner.cli.terminal.shell import program, same_command
+from tuner.cli.terminal.shell import next_command, same_command
 from tuner.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _submit(file: "StudyFile") -> None:
     name = file.spec.name
     new = submit_study(file, Home.from_environment())
     what = "is submitted; a tuner worker starts it" if new else "resumes with the next tuner worker"
-    typer.echo(f"{name} {what}; follow it with: {program()} watch {name}", err=True)
+    typer.echo(f"{name} {what}; follow it with: {next_command('watch', name)}", err=True)
 
 
 def run_file(
@@ -112,9 +112,9 @@ def _say_what_is_next(summary: "StudySummary") -> None:
         typer.echo(f"{summary.study} is not finished; resume with: {same_command()}", err=True)
         raise typer.Exit(ExitCode.OK)
     best = summary.best
-    steps = {f"{program()} ui": "compare the trials in MLflow"}
+    steps = {next_command("ui"): "compare the trials in MLflow"}
     if best is not None and not best.trial.unpromotable:
-        steps[f"{program()} promote best {summary.study}"] = (
+        steps[next_command("promote", "best", summary.study)] = (
             "confirm the best one, test and register it"
         )
     width = max(map(len, steps))

@@ -4,6 +4,7 @@ import typer
 
 from tuner.cli.terminal.options import StudyName
 from tuner.errors import RefusedError
+from tuner.words import command
 
 
 def stop(study: StudyName) -> None:
@@ -16,4 +17,4 @@ def stop(study: StudyName) -> None:
             raise RefusedError(f"study {study!r} has ended; there is nothing to stop")
         opened.set_desired_state(DesiredState.STOP)
         what = f"asked {study} to stop" if opened.is_driven() else f"{study} has no driver now"
-    typer.echo(f"{what}; resume it with: tuner resume {study}, or tuner run-study", err=True)
+    typer.echo(f"{what}; resume it with: {command('resume', study)}, or tuner run-study", err=True)

@@ -3,6 +3,7 @@
 import typer
 
 from tuner.cli.terminal.options import StudyName
+from tuner.words import command
 
 
 def watch(study: StudyName) -> None:
@@ -24,4 +25,4 @@ def watch(study: StudyName) -> None:
     print_summary(summary)
     check_some_completed(summary)
     if not summary.done:
-        typer.echo(f"{study} was stopped; resume it with: tuner resume {study}", err=True)
+        typer.echo(f"{study} was stopped; resume it with: {command('resume', study)}", err=True)

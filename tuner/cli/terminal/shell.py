@@ -5,6 +5,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from tuner.words import command
+
 
 def program() -> str:
     """Returns `tuner` if the shell finds this program by that name, or else its path as typed."""
@@ -17,6 +19,11 @@ def program() -> str:
     return shlex.quote(sys.argv[0])
 
 
+def next_command(*words: str) -> str:
+    """Returns a command of this program, quoted for the shell."""
+    return command(*words, program=program())
+
+
 def same_command() -> str:
     """Returns the current command line, quoted for the shell."""
-    return f"{program()} {shlex.join(sys.argv[1:])}"
+    return next_command(*sys.argv[1:])

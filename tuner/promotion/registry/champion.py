@@ -8,7 +8,6 @@ if it is available.
 
 from collections.abc import Mapping
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Json, ValidationError
@@ -32,6 +31,7 @@ from tuner.storage.studies import Registrations
 from tuner.study.code_folders import folders_here
 from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
+from tuner.words import command
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -148,7 +148,7 @@ def _is_vouched_for(origin: str, tags: _VersionTags, known_by: str, home: Home) 
         f"{origin}: study {tags.study!r} of this database "
         "has not registered this file with these tags: they were changed, or an earlier version of "
         "tuner registered it; check and register a model of the study by: "
-        f"tuner promote best {quote(tags.study)} --replace"
+        + command("promote", "best", tags.study, "--replace")
     )
 
 

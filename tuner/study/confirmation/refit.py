@@ -16,6 +16,7 @@ from tuner.study.code_folders import folders_here
 from tuner.study.confirmation.race_study import Finalist, fixed_points
 from tuner.study.study import Study
 from tuner.study.study_file import StudyFile
+from tuner.words import command
 
 _MOST_WORSE = 0.01
 """What a refit's training error may exceed twice that of its point's trainings by."""
@@ -116,7 +117,7 @@ def _check_completed(refit: Study) -> None:
     if summary.done:
         raise RefusedError(
             f"{refit.name} has failed; for the reason see error.txt of its run in MLflow; to train "
-            f"it again: tuner delete {refit.name}"
+            f"it again: {command('delete', refit.name)}"
         )
     raise RefusedError(f"{refit.name} has not ended; the same command resumes it")
 
@@ -124,7 +125,7 @@ def _check_completed(refit: Study) -> None:
 def _without_refit(study: str) -> str:
     return (
         "promote the point's median training with promotion.refit: false, or a trial with: "
-        f"tuner promote {study} --trial N"
+        f"{command('promote', study, '--trial', 'N')}"
     )
 
 

@@ -23,7 +23,7 @@ from tuner.study.confirmation.race_study import Finalist, find_confirmation, has
 from tuner.study.study import Study
 from tuner.study.summary import ended_summary
 from tuner.tracking.spool.spool_events import TrialSummary
-from tuner.words import count, seconds
+from tuner.words import command, count, seconds
 
 _FEASIBLE = 10
 """A race that would take so many times the seeds that it had is not advised."""
@@ -225,7 +225,7 @@ def _numbers(study: Study, confirmation: StudySpec) -> list[int]:
     if None in numbers:
         raise RefusedError(
             f"{confirmation.name} confirms points that {study.name} does not have, so those of "
-            f"another study of that name: tuner delete {confirmation.name}"
+            f"another study of that name: {command('delete', confirmation.name)}"
         )
     return [number for number in numbers if number is not None]
 

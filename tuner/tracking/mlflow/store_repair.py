@@ -18,6 +18,7 @@ from tuner.tracking.mlflow.run_deletion import discard_again
 from tuner.tracking.mlflow.store_reader import reading
 from tuner.tracking.settings import TrackingSettings, local_path
 from tuner.tracking.spool.shipping_lock import no_shipper
+from tuner.words import command
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
@@ -85,7 +86,7 @@ def _check_movable(source: Path, target: Path, driven: Sequence[str]) -> None:
     if driven:
         raise RefusedError(
             f"MLflow: artifacts are not moved while study {driven[0]!r} is running; "
-            f"stop it first: tuner stop {driven[0]}"
+            f"stop it first: {command('stop', driven[0])}"
         )
     if not (source.exists() or target.exists()):
         raise RefusedError(
