@@ -298,8 +298,8 @@ class Bench:
         return Trials(self.database, spec)
 
     def journal(self, spec: StudySpec, leads: Callable[[], bool] = lambda: True) -> Journal:
-        record, importance = self.record(spec), self.trials(spec).store_importance
-        return Journal(self.home, record, UNKNOWN, importance, leads=leads, say=self.said.append)
+        record, trials = self.record(spec), self.trials(spec)
+        return Journal(self.home, record, UNKNOWN, trials, leads=leads, say=self.said.append)
 
     def run(
         self,

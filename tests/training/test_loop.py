@@ -140,7 +140,7 @@ def _rows() -> Rows:
 
 
 def train(plan: TrialPlan, engine: ScriptedEngine, listener: Listener | None = None) -> TrialResult:
-    data = TrainingData(train=_rows(), validation=_rows(), classes=CLASSES)
+    data = TrainingData(train=_rows(), validation=_rows(), held_out=HELD_OUT, classes=CLASSES)
     return training_loop.train(plan, lambda _plan: data, engine, listener or Listener())
 
 
@@ -390,7 +390,7 @@ def test_an_epochs_seconds_are_measured_without_the_first_step_until_they_tell(
     script = ScriptedEngine((), during=epochs)
     monkeypatch.setattr("tuner.training.training_loop.time.perf_counter", clock.now)
 
-    data = TrainingData(train=_rows(), validation=_rows(), classes=CLASSES)
+    data = TrainingData(train=_rows(), validation=_rows(), held_out=HELD_OUT, classes=CLASSES)
     plans = [make_plan(batch_size=4, precision=each) for each in ("float32", "bfloat16")]
     times = training_loop.epoch_times(plans, data, script, {})
 
@@ -411,7 +411,7 @@ def test_short_steps_are_repeated_and_a_known_network_is_measured_in_its_precisi
     }
     script = ScriptedEngine((), during=steps)
     monkeypatch.setattr("tuner.training.training_loop.time.perf_counter", clock.now)
-    data = TrainingData(train=_rows(), validation=_rows(), classes=CLASSES)
+    data = TrainingData(train=_rows(), validation=_rows(), held_out=HELD_OUT, classes=CLASSES)
     plans = [make_plan(batch_size=4, precision=each) for each in ("float32", "bfloat16")]
 
     times = training_loop.epoch_times(

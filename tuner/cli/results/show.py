@@ -177,7 +177,7 @@ def print_confirmation(found: "ConfirmationReport") -> None:
     mean = f"mean {found.metric}"
     head = ["point", "parameters", "seeds", mean, "standard deviation", "beside the baseline"]
     print_table(head, rows)
-    for line in found.lines():
+    for line in filter(None, (*found.lines(), found.missed_line())):
         typer.echo(line)
     if found.over:
         typer.echo(f"tuner promote best takes point {found.chosen}")

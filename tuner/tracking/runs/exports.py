@@ -9,8 +9,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from tuner.spec.section import Frozen
-from tuner.tracking.spool.spool_events import TrialSummary
-from tuner.training.plan import Evaluation, Outcome
+from tuner.tracking.spool.spool_events import MissedImage, TrialSummary
+from tuner.training.plan import ConfidentError, Evaluation, Outcome
 
 
 def as_json(value: object) -> str:
@@ -82,6 +82,21 @@ def points_csv(trials: Sequence[TrialSummary], direction: str, seeds: int) -> st
     rows.sort(key=lambda row: (-row[-2], sign * row[-4], row[0]))
     columns = [column(name, (*head, *tail)) for name in names]
     return as_csv([*head, *columns, *tail], rows)
+
+
+def missed_csv(images: Sequence[MissedImage]) -> str:
+    """One row for each image that every good training of a confirmation missed."""
+    header = list(MissedImage.model_fields)
+    return as_csv(header, ([getattr(image, name) for name in header] for image in images))
+
+
+def confident_errors_csv(errors: Sequence[ConfidentError], classes: Sequence[str]) -> str:
+    """One row for each validation image that a training put into a wrong class with confidence."""
+    rows = (
+        [error.row, classes[error.label], classes[error.predicted], error.probability]
+        for error in errors
+    )
+    return as_csv(ConfidentError._fields, rows)
 
 
 def _point(trial: TrialSummary, seeds: int) -> int:

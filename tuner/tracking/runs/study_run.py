@@ -1,15 +1,23 @@
 """Turns a study's events into updates of its parent run."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from tuner.datasets.store import has_arrays
 from tuner.errors import RefusedError
-from tuner.tracking.runs.exports import as_json, optimization_history, points_csv, summary_csv
-from tuner.tracking.runs.figures import Figure, HistoryFigure, ImportanceFigure
+from tuner.tracking.runs.exports import (
+    as_json,
+    missed_csv,
+    optimization_history,
+    points_csv,
+    summary_csv,
+)
+from tuner.tracking.runs.figures import Figure, HistoryFigure, ImportanceFigure, MissedFigure
 from tuner.tracking.runs.run_update import Artifact, Point, RunOpening, RunStatus, RunUpdate
 from tuner.tracking.spool.spool_events import (
     Event,
+    Missed,
     StudyClosed,
     StudyOpened,
     StudyProgressed,
@@ -28,6 +36,9 @@ TABLES = (
 )
 """Artifacts of the parent run once a trial has ended, beside points and importances."""
 
+MISSED_TABLE = "missed.csv"
+"""The artifact of a confirmation's run with the images that every good training missed."""
+
 _ENDED = tuple(outcome.value for outcome in Outcome if not outcome.hands_back)
 
 
@@ -44,6 +55,7 @@ class StudyRun:
     runs: Mapping[str, str] = field(default_factory=dict)
     """The MLflow run id of each attempt, by uid, as far as known."""
     importance: Mapping[str, float] = field(default_factory=dict)
+    missed: Missed | None = None
     undrawn: bool = False
     """Whether tables and figures are out of date."""
 
@@ -70,6 +82,7 @@ class StudyRun:
                     progress=event,
                     trials={**self.trials, **told},
                     importance=event.importance or self.importance,
+                    missed=event.missed or self.missed,
                     undrawn=True,
                 )
             case StudyClosed():
@@ -118,7 +131,15 @@ class StudyRun:
                 Artifact("parameter_importance.json", as_json(self.importance)),
                 Artifact("parameter_importance.png", ImportanceFigure(self.importance)),
             ]
-        return tuple(artifacts)
+        return tuple([*artifacts, *self._missed()])
+
+    def _missed(self) -> Iterator[Artifact]:
+        """The table of missed images, and their picture while the data set is there."""
+        if self.missed is None:
+            return
+        yield Artifact(MISSED_TABLE, missed_csv(self.missed.images))
+        if has_arrays(self.missed.folder):
+            yield Artifact("missed.png", MissedFigure(self.missed, self.opened.study))
 
     def _points(self, event: StudyProgressed) -> tuple[Point, ...]:
         """The metrics; none if no trial has ended since, so that a step has one point."""
