@@ -30,6 +30,7 @@ from tuner.training.plan import (
 
 CLASSES = 10
 ROWS = 100
+HELD_OUT = np.arange(ROWS)
 
 PlanMaker = Callable[..., TrialPlan]
 

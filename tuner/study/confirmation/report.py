@@ -76,6 +76,25 @@ class ConfirmationReport(Frozen):
         """The point with this number in the study."""
         return next(each for each in self.points if each.point == point)
 
+    def not_told_from(self, point: int) -> tuple[str, ...] | None:
+        """What a point cannot be told from: `best`, `baseline`, both or neither.
+
+        The best is the leader of the race. A point is told from it once it is left out, and from
+        the baseline once it is better or worse.
+
+        Returns:
+            None if the point did not race, so that nothing is known.
+        """
+        own = next((each for each in self.points if each.point == point), None)
+        if own is None:
+            return None
+        told = own.finding is not None and own.finding.verdict in (Verdict.BETTER, Verdict.WORSE)
+        beside_best = own.remaining and point != self.points[0].point
+        beside_baseline = self.baseline is not None and not told
+        return ("best",) * beside_best + ("baseline",) * (
+            beside_baseline and point != self.baseline
+        )
+
     @property
     def verdict(self) -> Verdict | None:
         """What is known of the difference from the baseline; None if nothing was compared."""
