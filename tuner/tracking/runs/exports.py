@@ -107,8 +107,12 @@ def points_csv(trials: Sequence[TrialSummary], direction: str, seeds: int) -> st
     names = sorted({name for each in found for name in each.params})
     head, tail = ["point"], ["mean", "std", "n", "trials"]
     rows = (
-        [each.point, *(each.params.get(name) for name in names), each.mean, each.std, each.n]
-        + [" ".join(map(str, each.trials))]
+        [
+            each.point,
+            *(each.params.get(name) for name in names),
+            *(each.mean, each.std, each.n),
+            " ".join(map(str, each.trials)),
+        ]
         for each in found
     )
     columns = [column(name, (*head, *tail)) for name in names]
