@@ -54,12 +54,17 @@ def opened(bench: Bench) -> Callable[[StudySpec], Study]:
 
 
 def confirmed(
-    bench: Bench, spec: StudySpec, opened: Callable[[StudySpec], Study], curve: Curve, **rules: Any
+    bench: Bench,
+    spec: StudySpec,
+    opened: Callable[[StudySpec], Study],
+    curve: Curve,
+    pool: ScriptedPool | None = None,
+    **rules: Any,
 ) -> Study:
     bench.run(spec, ScriptedPool(curve=curve))
     study = opened(spec)
     file = confirmation_of(study, rules)
-    bench.run(file.spec, ScriptedPool(size=2, curve=curve))
+    bench.run(file.spec, pool or ScriptedPool(size=2, curve=curve))
     return study
 
 
