@@ -304,6 +304,41 @@ def test_what_a_promotion_of_the_confirmation_opens_counts_for_the_study(
     assert "accesses to the test set: 2" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_show_marks_the_points_that_cannot_be_told_from_the_best_and_the_baseline(
+    bench: Bench,
+    spec: StudySpec,
+    opened: Callable[[StudySpec], Study],
+    seeds: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TUNER_HOME", str(bench.home.root))
+    monkeypatch.setenv("COLUMNS", "200")
+    spec = spec.model_copy(update={"seeds": seeds})
+    gains = curve({4: 0.02, 3: 0.0199, 2: -0.02}, {2: 0.06, 5: -0.2})
+    bench.run(spec, ScriptedPool(curve=gains))
+    show(spec.name)
+    text = capsys.readouterr().out
+    assert "undecided until: tuner confirm small" in text
+    assert "not told from" not in text
+    file = confirmation_of(opened(spec), {"finalists": 3})
+    bench.run(file.spec, ScriptedPool(size=2, curve=gains))
+    found = find_report(opened(spec))
+    assert found is not None
+    marks = {
+        int(each.params["learning_rate"]): found.not_told_from(each.point) for each in found.points
+    }
+    best = int(found.points[0].params["learning_rate"])
+    assert best in (3, 4)
+    assert marks == {best: (), 7 - best: ("best",), 1: ("best",), 2: ("baseline",)}
+    assert found.not_told_from(99) is None
+    show(spec.name)
+    text = capsys.readouterr().out
+    assert "not told from" in text
+    assert "undecided until" not in text
+
+
 def test_there_is_no_choice_before_the_race_is_over(
     bench: Bench, spec: StudySpec, opened: Callable[[StudySpec], Study]
 ) -> None:
