@@ -9,7 +9,7 @@ judged.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -50,10 +50,11 @@ def find_missed(record: StudyRecord, rows: Sequence[FrozenTrial], datasets: Path
         errors, as with earlier versions of tuner, or if the data set cannot be read here.
     """
     spec = record.spec
-    if spec.race is None or not race_state(spec, values_of(spec, rows)).over:
+    if spec.race is None:
         return None
-    good = list(_good_trainings(spec, rows))
-    if not good:
+    state = race_state(spec, values_of(spec, rows))
+    good = list(_good_trainings(spec, rows, state.remaining))
+    if not state.over or not good:
         return None
     try:
         dataset = find_prepared(record.dataset, datasets)
@@ -78,8 +79,9 @@ _Training = tuple[int, Sequence[ConfidentError]]
 """The slot of a training, and its errors."""
 
 
-def _good_trainings(spec: StudySpec, rows: Sequence[FrozenTrial]) -> Iterator[_Training]:
-    remaining = race_state(spec, values_of(spec, rows)).remaining
+def _good_trainings(
+    spec: StudySpec, rows: Sequence[FrozenTrial], remaining: Collection[int]
+) -> Iterator[_Training]:
     for row in rows:
         slot, errors = row.user_attrs[SLOT], stored_result(row).confident_errors
         completed = row.state is TrialState.COMPLETE and errors is not None
