@@ -45,6 +45,12 @@ class ConfirmedPoint(Finalist):
     finding: BaselineComparison | None
     """Its comparison with the baseline; None for the baseline, or before the first comparison."""
 
+    @property
+    def differs(self) -> bool:
+        """Whether it is better or worse than the baseline."""
+        verdict = None if self.finding is None else self.finding.verdict
+        return verdict in (Verdict.BETTER, Verdict.WORSE)
+
 
 class ConfirmationReport(Frozen):
     """What the confirmation of a study has found so far."""
@@ -79,8 +85,9 @@ class ConfirmationReport(Frozen):
     def not_told_from(self, point: int) -> tuple[str, ...] | None:
         """What a point cannot be told from: `best`, `baseline`, both or neither.
 
-        The best is the leader of the race. A point is told from it once it is left out, and from
-        the baseline once it is better or worse.
+        The best is the leader of the race. A point is told from it once it is left out, and the
+        baseline once the leader is better. Another point is told from the baseline once it is
+        better or worse.
 
         Returns:
             None if the point did not race, so that nothing is known.
@@ -88,12 +95,11 @@ class ConfirmationReport(Frozen):
         own = next((each for each in self.points if each.point == point), None)
         if own is None:
             return None
-        told = own.finding is not None and own.finding.verdict in (Verdict.BETTER, Verdict.WORSE)
-        beside_best = own.remaining and point != self.points[0].point
-        beside_baseline = self.baseline is not None and not told
-        return ("best",) * beside_best + ("baseline",) * (
-            beside_baseline and point != self.baseline
-        )
+        leader, is_baseline = self.points[0], point == self.baseline
+        behind = leader.differs if is_baseline else not own.remaining
+        like_best = own is not leader and not behind
+        like_baseline = self.baseline is not None and not is_baseline and not own.differs
+        return ("best",) * like_best + ("baseline",) * like_baseline
 
     @property
     def verdict(self) -> Verdict | None:
