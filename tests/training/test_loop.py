@@ -502,10 +502,10 @@ def test_a_folder_that_takes_no_checkpoint_ends_no_trial(make_plan: PlanMaker) -
 def test_a_plan_that_asks_for_them_gets_the_confident_errors_of_its_best_epoch(
     make_plan: PlanMaker,
 ) -> None:
-    engine = ScriptedEngine(right=[ROWS - 3, ROWS - 2, ROWS - 1])
+    engine = ScriptedEngine(right=(ROWS - 3, ROWS - 2, ROWS - 1))
     assert train(make_plan(epochs=3), engine).confident_errors is None
     plan = make_plan(epochs=3, records_errors=True, counts="last")
-    result = train(plan, ScriptedEngine(right=[ROWS - 3, ROWS - 2, ROWS - 1]))
+    result = train(plan, ScriptedEngine(right=(ROWS - 3, ROWS - 2, ROWS - 1)))
     assert result.confident_errors is not None
     ((row, label, predicted, probability),) = result.confident_errors
     assert (row, label, predicted) == (int(HELD_OUT[-1]), 9, 0)

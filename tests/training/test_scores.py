@@ -53,7 +53,8 @@ def test_confident_errors_are_those_off_the_diagonal_of_the_confident_joint(
         ]
         if int(own.argmax()) in confident and own.argmax() != label:
             expected.append((row, label, int(own.argmax()), pytest.approx(own.max(), abs=1e-6)))
-    assert list(scores.confident_errors(probabilities, labels, rows)) == expected
+    found = scores.confident_errors(probabilities, labels, rows)
+    assert [tuple(error) for error in found] == expected
 
 
 def test_a_probable_label_error_is_found_and_an_unsure_error_is_not() -> None:
