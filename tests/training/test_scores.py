@@ -1,4 +1,5 @@
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def test_confident_errors_are_those_off_the_diagonal_of_the_confident_joint(
 ) -> None:
     labels, probabilities = forecast
     rows = np.array(random.sample(range(100), len(labels)))
-    expected = []
+    expected: list[Any] = []
     for row, label, own in zip(rows, labels, probabilities, strict=True):
         confident = [
             other
