@@ -18,7 +18,7 @@ from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import OPTUNA_STATES, Claim
 from tuner.storage.database import Database
 from tuner.storage.tables import SLOT
-from tuner.training.plan import EpochReport, Outcome, TrainerInfo, TrialResult
+from tuner.training.plan import ConfidentError, EpochReport, Outcome, TrainerInfo, TrialResult
 
 _IMPORTANCE = "importance"
 """The study attribute that stores the importance, and of how many points it is."""
@@ -43,6 +43,8 @@ class StoredResult(Frozen):
     value: float | None = None
     """The objective at the best epoch."""
     best_metrics: dict[str, float] = Field(default_factory=dict)
+    confident_errors: tuple[ConfidentError, ...] | None = None
+    """Of a training of a race; None if they were not recorded."""
     weights_sha256: str = ""
     """Digest of the best epoch's weights; empty if it was not recorded."""
     model_sha256: str = ""
@@ -70,6 +72,7 @@ class StoredResult(Frozen):
             best_epoch=result.best_epoch,
             value=result.value(objective),
             best_metrics={} if best is None else best.metrics,
+            confident_errors=result.confident_errors,
             weights_sha256=result.weights_sha256,
             model_sha256="" if model is None else model.sha256,
             parameters=None if model is None else model.parameters,

@@ -19,10 +19,12 @@ from tuner.search.trials import stored_result
 from tuner.spec.section import Frozen
 from tuner.spec.study_spec import Confirmation, StudySpec
 from tuner.storage.tables import SLOT
+from tuner.study.confirmation.missed import find_missed
 from tuner.study.confirmation.race_study import Finalist, find_confirmation, has_value, raced
 from tuner.study.study import Study
 from tuner.study.summary import ended_summary
-from tuner.tracking.spool.spool_events import TrialSummary
+from tuner.tracking.runs.study_run import MISSED_TABLE
+from tuner.tracking.spool.spool_events import MissedImage, TrialSummary
 from tuner.words import count, seconds
 
 _FEASIBLE = 10
@@ -42,6 +44,12 @@ class ConfirmedPoint(Finalist):
     """Whether it was not left out of the race."""
     finding: BaselineComparison | None
     """Its comparison with the baseline; None for the baseline, or before the first comparison."""
+
+    @property
+    def differs(self) -> bool:
+        """Whether it is better or worse than the baseline."""
+        verdict = None if self.finding is None else self.finding.verdict
+        return verdict in (Verdict.BETTER, Verdict.WORSE)
 
 
 class ConfirmationReport(Frozen):
@@ -67,10 +75,31 @@ class ConfirmationReport(Frozen):
     training_s: float
     """Seconds of one training in the race; 0 before the first one has ended."""
     rules: Confirmation
+    missed: tuple[MissedImage, ...] | None = None
+    """The images that every good training missed; None if that is not known, see `find_missed`."""
 
     def of(self, point: int) -> ConfirmedPoint:
         """The point with this number in the study."""
         return next(each for each in self.points if each.point == point)
+
+    def not_told_from(self, point: int) -> tuple[str, ...] | None:
+        """What a point cannot be told from: `best`, `baseline`, both or neither.
+
+        The best is the leader of the race. A point is told from it once it is left out, and the
+        baseline once the leader is better. Another point is told from the baseline once it is
+        better or worse.
+
+        Returns:
+            None if the point did not race, so that nothing is known.
+        """
+        own = next((each for each in self.points if each.point == point), None)
+        if own is None:
+            return None
+        leader, is_baseline = self.points[0], point == self.baseline
+        behind = leader.differs if is_baseline else not own.remaining
+        like_best = own is not leader and not behind
+        like_baseline = self.baseline is not None and not is_baseline and not own.differs
+        return ("best",) * like_best + ("baseline",) * like_baseline
 
     @property
     def verdict(self) -> Verdict | None:
@@ -112,6 +141,20 @@ class ConfirmationReport(Frozen):
                 f"{self._named(chosen.point)} has a mean of {chosen.mean:.4f} over "
                 f"{count(chosen.seeds, 'fresh seed')}"
             )
+
+    def missed_line(self) -> str:
+        """How many images every good training missed, and where they are; empty if not known."""
+        if self.missed is None:
+            return ""
+        if not self.missed:
+            return "no validation image was missed by every good training"
+        first = self.missed[0]
+        where = f"{MISSED_TABLE} of {self.study}'s run in MLflow"
+        return (
+            f"{count(len(self.missed), 'validation image was', 'validation images were')} missed "
+            f"by every good training, such as row {first.row}, {first.label} taken for "
+            f"{first.predicted}: {where}"
+        )
 
     def _named(self, point: int) -> str:
         return f"point {point}{', the baseline,' * (point == self.baseline)}"
@@ -162,6 +205,7 @@ def find_report(study: Study) -> ConfirmationReport | None:
         point: [float(row.value or 0) for own, row in results if own == point and has_value(row)]
         for point in range(spec.trials)
     }
+    missed = find_missed(confirmation.record, rows, study.datasets)
     took = [stored_result(row).total_time_s or 0.0 for row in rows if has_value(row)]
     against = spec.race.against
     found = ConfirmationReport(
@@ -187,6 +231,7 @@ def find_report(study: Study) -> ConfirmationReport | None:
         raw_best=_raw_best(study),
         training_s=fmean(took) if took else 0.0,
         rules=spec.race.rules,
+        missed=None if missed is None else missed.images,
     )
     point = found.decisive
     if found.verdict is not Verdict.UNDECIDED or point is None or not point.remaining:

@@ -65,6 +65,36 @@ class TrialSummary(Frozen):
     """Remarks on how it trained, for example uncompiled."""
 
 
+class MissedImage(Frozen):
+    """A training image that trainings agree to be another class than its label says.
+
+    None of them was trained on it.
+    """
+
+    row: int
+    """Its number among the training images, from 0."""
+    file: str = ""
+    """Its file, if the data set names one."""
+    label: str
+    predicted: str
+    """The class that most of the trainings gave it."""
+    agreeing: int
+    """How many trainings gave it this class; the others gave it other wrong ones."""
+    trainings: int
+    """How many trainings were validated on it."""
+    probability: float
+    """The mean of the probabilities that they gave their classes."""
+
+
+class Missed(Frozen):
+    """The missed images of a confirmation."""
+
+    images: tuple[MissedImage, ...]
+    """Those that most trainings agree on first, then the most probable ones."""
+    folder: Path
+    """The folder with the training images."""
+
+
 class StudyProgressed(Frozen):
     """The study made progress. What this event leaves out is in earlier ones."""
 
@@ -80,6 +110,8 @@ class StudyProgressed(Frozen):
     """The importance of each parameter, as shares of 1; empty if it was not assessed."""
     metrics: dict[str, float]
     """Counts by state and the best value, which are logged on the parent run."""
+    missed: Missed | None = None
+    """Of a confirmation that is over; None if nothing is new."""
 
 
 class StudyClosed(Frozen):
