@@ -141,6 +141,7 @@ class Journal:
                 seeds=standing.seeds,
                 trials=changed,
                 importance=importance,
+                claims=standing.claims,
                 metrics=metrics if with_metrics else {},
             ),
         )

@@ -1,11 +1,18 @@
 """Turns a study's events into updates of its parent run."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
 from tuner.errors import RefusedError
-from tuner.tracking.runs.exports import as_json, optimization_history, points_csv, summary_csv
+from tuner.tracking.runs.exports import (
+    as_json,
+    claims_csv,
+    optimization_history,
+    points_csv,
+    summary_csv,
+)
 from tuner.tracking.runs.figures import Figure, HistoryFigure, ImportanceFigure
 from tuner.tracking.runs.run_update import Artifact, Point, RunOpening, RunStatus, RunUpdate
 from tuner.tracking.spool.spool_events import (
@@ -19,6 +26,9 @@ from tuner.training.plan import Outcome
 
 STUDY_UID_TAG = "tuner.study_uid"
 """Tag of the parent run and every child run: the study's uid."""
+
+CLAIMS_TAG = "tuner.claims"
+"""Tag of the parent run of a race with claims: how many have which verdict."""
 
 TABLES = (
     "summary.csv",
@@ -93,7 +103,7 @@ class StudyRun:
             case StudyOpened():
                 return _opened(event)
             case StudyProgressed():
-                return RunUpdate(points=self._points(event))
+                return RunUpdate(points=self._points(event), tags=_claim_tags(event))
             case StudyClosed():
                 return replace(_closed(event), artifacts=self.artifacts() if self.undrawn else ())
         raise RefusedError(f"{event.kind}: belongs into an attempt's spool, not the parent's")
@@ -113,6 +123,8 @@ class StudyRun:
         )
         artifacts = [Artifact(*table) for table in zip(TABLES, contents, strict=True)]
         artifacts.append(Artifact("points.csv", points_csv(trials, self.progress.direction, seeds)))
+        if self.progress.claims:
+            artifacts.append(Artifact("claims.csv", claims_csv(self.progress.claims)))
         if self.importance:
             artifacts += [
                 Artifact("parameter_importance.json", as_json(self.importance)),
@@ -126,6 +138,13 @@ class StudyRun:
         if step <= self.last_step:
             return ()
         return tuple(Point(key, value, event.at_ms, step) for key, value in event.metrics.items())
+
+
+def _claim_tags(event: StudyProgressed) -> dict[str, str]:
+    """The tag that counts the claims by their verdict, such as `3 confirmed, 1 undecided`."""
+    counts = Counter(claim.verdict for claim in event.claims)
+    told = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
+    return {CLAIMS_TAG: told} if told else {}
 
 
 def _with_run(trial: TrialSummary, runs: Mapping[str, str]) -> TrialSummary:
