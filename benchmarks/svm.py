@@ -20,6 +20,7 @@ from benchmarks.process import ROOT
 from tuner.datasets.split import stratified_split
 from tuner.datasets.store import prepare, read_arrays
 from tuner.home import Home
+from tuner.references import make_importable
 from tuner.search.points import confirmation_seed, split_seed
 from tuner.spec.study_spec import Race, StudySpec
 from tuner.spec.text.reader import read_study
@@ -35,6 +36,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("--blocks", type=int, default=5)
     spec = read_study(STUDY, ())
+    make_importable([STUDY.parent])
     info = prepare(spec.dataset, Home.from_environment().datasets)
     images, labels = read_arrays(info.train)
     pixels = np.asarray(images, np.float64).reshape(len(images), -1) / 255
