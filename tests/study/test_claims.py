@@ -109,7 +109,7 @@ def test_claims_are_shown_in_the_list_of_studies_in_json_and_in_the_spool(
     study, race, found = decided(bench, spec)
     records, _ = Catalog(bench.database).readable()
     seen = {each.record.name: each for each in overview(bench.home, bench.database, records)}
-    assert seen[race.name].state == "complete"
+    assert seen[race.name].state == "done"
     monkeypatch.setenv("TUNER_HOME", str(bench.home.root))
     show(study.name)
     assert "4 is better" in capsys.readouterr().out
