@@ -20,7 +20,7 @@ from tuner.tracking.runs.attempt_run import AttemptRun, attempt_params
 from tuner.tracking.runs.exports import summary_csv
 from tuner.tracking.runs.run_update import RunUpdate
 from tuner.tracking.runs.study_run import StudyRun
-from tuner.tracking.spool.spool_events import Missed, MissedImage
+from tuner.tracking.spool.spool_events import ClaimSummary, Missed, MissedImage
 from tuner.training.plan import ConfidentError, EpochEnded
 from tuner.training.scores import evaluate_predictions
 
@@ -311,6 +311,28 @@ def test_an_attempt_that_recorded_its_confident_errors_has_their_table(
     update = AttemptRun.of(recorder.started(0)).update(ended.model_copy(update={"result": result}))
     (table,) = (e.content for e in update.artifacts if e.path == "confident_errors.csv")
     assert table == "row,label,predicted,probability\n7,2,1,0.97\n"
+
+
+def test_a_race_brings_its_claims_as_a_table_and_a_tag(recorder: Recorder) -> None:
+    claim = ClaimSummary(
+        name="a, b",
+        metric="val_loss",
+        margin=0.1,
+        better={"depth": 2, "pooling": "max"},
+        than={},
+        better_mean=0.1,
+        than_mean=0.2,
+        verdict="confirmed",
+        difference=-0.1,
+    )
+    other = claim.model_copy(update={"name": "c", "verdict": "undecided"})
+    event = recorder.progressed(summary(0)).model_copy(update={"claims": (claim, other)})
+    run = StudyRun(recorder.opened())
+    assert run.update(event).tags == {"tuner.claims": "1 confirmed, 1 undecided"}
+    (table,) = (one for one in run.after(event).artifacts() if one.path == "claims.csv")
+    rows = list(csv.DictReader(io.StringIO(str(table.content))))
+    assert [row["name"] for row in rows] == ["a, b", "c"]
+    assert (rows[0]["better"], rows[0]["difference"]) == ("depth=2 pooling=max", "-0.1")
 
 
 def test_a_study_adds_up_what_its_events_tell(recorder: Recorder) -> None:

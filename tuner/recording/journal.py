@@ -143,6 +143,7 @@ class Journal:
                 seeds=standing.seeds,
                 trials=changed,
                 importance=importance or {},
+                claims=standing.claims,
                 metrics=metrics if with_metrics else {},
                 missed=missed,
             ),

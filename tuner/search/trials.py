@@ -23,7 +23,7 @@ from tuner.training.plan import ConfidentError, EpochReport, Outcome, TrainerInf
 _IMPORTANCE = "importance"
 """The study attribute that stores the importance, and of how many points it is."""
 
-_RESULT = "result"
+RESULT = "result"
 """The attribute of an Optuna trial that holds its `StoredResult`."""
 
 REFRESH_S = 1.0
@@ -59,6 +59,11 @@ class StoredResult(Frozen):
     trainer: TrainerInfo | None = None
     """The trainer of the last attempt; None in results of earlier versions."""
 
+    @property
+    def measured(self) -> dict[str, float]:
+        """What the training reached, by metric: those of its best epoch, and its time."""
+        return {**self.best_metrics, "train_time_s": self.train_time_s}
+
     @classmethod
     def of(
         cls, result: TrialResult, objective: Objective, code: str, trainer: TrainerInfo | None
@@ -91,7 +96,7 @@ def stored_result(row: FrozenTrial) -> StoredResult:
     """
     if not row.state.is_finished():
         return StoredResult()  # a driver may have died before it ended the trial
-    stored = row.user_attrs.get(_RESULT, row.user_attrs)
+    stored = row.user_attrs.get(RESULT, row.user_attrs)
     return StoredResult.model_validate(stored, extra="ignore")  # a newer version may store more
 
 
@@ -224,7 +229,7 @@ class Trials:
 
     def _store(self, opened: OpenTrial, result: StoredResult) -> None:
         stored = result.model_dump(mode="json", exclude_defaults=True)
-        opened.trial.set_user_attr(_RESULT, stored)
+        opened.trial.set_user_attr(RESULT, stored)
 
     def importance(self) -> Importance:
         """Returns the importance; empty if `why_no_importance` gives a reason.

@@ -190,7 +190,37 @@ def _print_importance(opened: "Study") -> None:
 
 
 def print_confirmation(found: "ConfirmationReport") -> None:
-    """Prints the points of a confirmation and its verdict."""
+    """Prints the points of a confirmation, its claims and its verdict."""
+    if len(found.points) > 1:
+        _print_raced(found)
+    if found.claims:
+        _print_claims(found)
+    for line in filter(None, (*found.lines(), found.missed_line())):
+        typer.echo(line)
+    if found.over and len(found.points) > 1:
+        typer.echo(f"tuner promote best takes point {found.chosen}")
+
+
+def _print_claims(found: "ConfirmationReport") -> None:
+    """Prints what was found about each claim."""
+    rows = [
+        (
+            claim.name,
+            f"{params(claim.better)} against {params(claim.than)}",
+            claim.metric,
+            score(claim.difference),
+            f"{score(claim.low)} to {score(claim.high)}" if claim.low is not None else "-",
+            str(claim.seeds),
+            claim.verdict,
+        )
+        for claim in found.claims
+    ]
+    head = ["claim", "points", "metric", "difference", "interval", "seeds", "verdict"]
+    print_table(head, rows)
+
+
+def _print_raced(found: "ConfirmationReport") -> None:
+    """Prints the points that race."""
     rows = [
         (
             f"{each.point}{' (baseline)' if each.point == found.baseline else ''}",
@@ -205,10 +235,6 @@ def print_confirmation(found: "ConfirmationReport") -> None:
     mean = f"mean {found.metric}"
     head = ["point", "parameters", "seeds", mean, "standard deviation", "beside the baseline"]
     print_table(head, rows)
-    for line in filter(None, (*found.lines(), found.missed_line())):
-        typer.echo(line)
-    if found.over:
-        typer.echo(f"tuner promote best takes point {found.chosen}")
 
 
 def _beside_baseline(found: "ConfirmationReport", point: "ConfirmedPoint") -> str:

@@ -5,9 +5,10 @@ from statistics import fmean, stdev
 from typing import Literal
 
 from tuner.errors import RefusedError
+from tuner.search.claims import claims_of
 from tuner.search.points import point_of
 from tuner.search.race import (
-    BaselineComparison,
+    Comparison,
     Verdict,
     chosen_point,
     more_blocks,
@@ -24,7 +25,7 @@ from tuner.study.confirmation.race_study import Finalist, find_confirmation, has
 from tuner.study.study import Study
 from tuner.study.summary import ended_summary
 from tuner.tracking.runs.study_run import MISSED_TABLE
-from tuner.tracking.spool.spool_events import MissedImage, TrialSummary
+from tuner.tracking.spool.spool_events import ClaimSummary, MissedImage, TrialSummary
 from tuner.words import count, seconds
 
 _FEASIBLE = 10
@@ -42,7 +43,7 @@ class ConfirmedPoint(Finalist):
     """The number of its completed trainings."""
     remaining: bool
     """Whether it was not left out of the race."""
-    finding: BaselineComparison | None
+    finding: Comparison | None
     """Its comparison with the baseline; None for the baseline, or before the first comparison."""
 
     @property
@@ -72,6 +73,8 @@ class ConfirmationReport(Frozen):
     """The study's trial with the best single value, which was luck in part."""
     more_seeds: int | None = None
     """How many more seeds would probably decide, where nothing is and more would be trained."""
+    claims: tuple[ClaimSummary, ...] = ()
+    """What was found about the study's claims, in the order of its file."""
     training_s: float
     """Seconds of one training in the race; 0 before the first one has ended."""
     rules: Confirmation
@@ -134,7 +137,9 @@ class ConfirmationReport(Frozen):
             yield from self._compared(decisive, decisive.finding)
         elif decisive is not None and not decisive.remaining:
             yield f"no gain over the baseline was shown; point {decisive.point} fell behind it"
-        if chosen.mean is not None:
+        for claim in self.claims:
+            yield from self._claimed(claim)
+        if chosen.mean is not None and len(self.points) > 1:
             yield (
                 f"the best single training of the search had {self.metric} "
                 f"{self.raw_best.value:.4f} (trial {self.raw_best.number}, chosen for its value); "
@@ -156,10 +161,27 @@ class ConfirmationReport(Frozen):
             f"{first.predicted}: {where}"
         )
 
+    def _claimed(self, claim: ClaimSummary) -> Iterator[str]:
+        if claim.verdict != "undecided":
+            return
+        if claim.more_seeds is None:
+            yield f"claim {claim.name!r} is undecided"
+        elif claim.more_seeds > _FEASIBLE * self.seeds:
+            yield (
+                f"claim {claim.name!r} is undecided; to decide it would take over {_FEASIBLE} "
+                "times as many seeds"
+            )
+        else:
+            trainings = count(2 * claim.more_seeds, "training")
+            yield (
+                f"claim {claim.name!r} is undecided; about {count(claim.more_seeds, 'more seed')} "
+                f"would probably decide: {trainings} of about {seconds(self.training_s)}"
+            )
+
     def _named(self, point: int) -> str:
         return f"point {point}{', the baseline,' * (point == self.baseline)}"
 
-    def _compared(self, point: ConfirmedPoint, finding: BaselineComparison) -> Iterator[str]:
+    def _compared(self, point: ConfirmedPoint, finding: Comparison) -> Iterator[str]:
         sign = 1 if self.direction == "maximize" else -1
         low, high = sorted((sign * finding.interval.low, sign * finding.interval.high))
         figures = (
@@ -229,6 +251,7 @@ def find_report(study: Study) -> ConfirmationReport | None:
         baseline=None if against is None else numbers[against],
         chosen=numbers[chosen_point(spec, rows)],
         raw_best=_raw_best(study),
+        claims=claims_of(spec, rows),
         training_s=fmean(took) if took else 0.0,
         rules=spec.race.rules,
         missed=None if missed is None else missed.images,
@@ -261,12 +284,14 @@ def chosen_training(study: Study) -> tuple[Study, int] | None:
 
 
 def _numbers(study: Study, confirmation: StudySpec) -> list[int]:
-    """The numbers that the points of a confirmation have in its study."""
+    """The numbers that the points of a confirmation have in its study, without those of claims."""
+    assert confirmation.race is not None
+    racing = confirmation.baseline[: confirmation.trials - confirmation.race.claimed]
     known = {
         tuple(sorted(raced(row.params).items())): point_of(study.spec, row.user_attrs[SLOT])
         for row in reversed(study.trials.all())
     }
-    numbers = [known.get(tuple(sorted(point.items()))) for point in confirmation.baseline]
+    numbers = [known.get(tuple(sorted(point.items()))) for point in racing]
     if None in numbers:
         raise RefusedError(
             f"{confirmation.name} confirms points that {study.name} does not have, so those of "

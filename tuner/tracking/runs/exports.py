@@ -4,13 +4,13 @@ import csv
 import io
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
 from tuner.spec.search_space import Scalar
 from tuner.spec.section import Frozen
-from tuner.tracking.spool.spool_events import MissedImage, TrialSummary
+from tuner.tracking.spool.spool_events import ClaimSummary, MissedImage, TrialSummary
 from tuner.training.plan import ConfidentError, Evaluation, Outcome
 
 
@@ -132,6 +132,21 @@ def confident_errors_csv(errors: Sequence[ConfidentError], classes: Sequence[str
         for error in errors
     )
     return as_csv(ConfidentError._fields, rows)
+
+
+def claims_csv(claims: Sequence[ClaimSummary]) -> str:
+    """One row for each claim, with a column for each field of `ClaimSummary`."""
+    rows = [claim.model_dump(mode="json") for claim in claims]
+    cells = [
+        [as_point(cell) if isinstance(cell, dict) else cell for cell in row.values()]
+        for row in rows
+    ]
+    return as_csv(list(ClaimSummary.model_fields), cells)
+
+
+def as_point(params: Mapping[str, Scalar]) -> str:
+    """Parameters as `name=value`, separated by spaces."""
+    return " ".join(f"{name}={value}" for name, value in params.items())
 
 
 def _point(trial: TrialSummary, seeds: int) -> int:

@@ -1,5 +1,6 @@
 """Turns a study's events into updates of its parent run."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -9,6 +10,7 @@ from tuner.errors import RefusedError
 from tuner.tracking.runs.exports import (
     PointFigures,
     as_json,
+    claims_csv,
     missed_csv,
     optimization_history,
     point_figures,
@@ -29,6 +31,9 @@ from tuner.training.plan import Outcome
 
 STUDY_UID_TAG = "tuner.study_uid"
 """Tag of the parent run and every child run: the study's uid."""
+
+CLAIMS_TAG = "tuner.claims"
+"""Tag of the parent run of a race with claims: how many have which verdict."""
 
 TABLES = (
     "summary.csv",
@@ -113,7 +118,7 @@ class StudyRun:
             case StudyOpened():
                 return _opened(event)
             case StudyProgressed():
-                return RunUpdate(points=self._points(event))
+                return RunUpdate(points=self._points(event), tags=_claim_tags(event))
             case StudyClosed():
                 artifacts = self.artifacts() if self.undrawn else ()
                 return replace(
@@ -136,6 +141,8 @@ class StudyRun:
         )
         artifacts = [Artifact(*table) for table in zip(TABLES, contents, strict=True)]
         artifacts.append(Artifact("points.csv", points_csv(trials, self.progress.direction, seeds)))
+        if self.progress.claims:
+            artifacts.append(Artifact("claims.csv", claims_csv(self.progress.claims)))
         if self.importance:
             artifacts += [
                 Artifact("parameter_importance.json", as_json(self.importance)),
@@ -178,6 +185,13 @@ class StudyRun:
             for name, value in (("mean", each.mean), ("std", each.std), ("n", float(each.n)))
             if value is not None
         )
+
+
+def _claim_tags(event: StudyProgressed) -> dict[str, str]:
+    """The tag that counts the claims by their verdict, such as `3 confirmed, 1 undecided`."""
+    counts = Counter(claim.verdict for claim in event.claims)
+    told = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
+    return {CLAIMS_TAG: told} if told else {}
 
 
 def _with_run(trial: TrialSummary, runs: Mapping[str, str]) -> TrialSummary:
