@@ -15,6 +15,8 @@ from tuner.promotion.registry.versions import crown
 from tuner.recording.journal import Journal
 from tuner.search.trials import Trials
 from tuner.storage.attempts import Ledger, close_attempts
+from tuner.storage.code_versions import insert_version
+from tuner.storage.studies import Catalog
 
 SITE = Path(__file__).parent / "site"
 """The folder on the PYTHONPATH of a process that is to be killed."""
@@ -43,6 +45,10 @@ class KillPoint(Enum):
     """Inside a transaction."""
     TAKEOVER_WRITTEN = Moment("after", close_attempts)
     """Inside a transaction."""
+    STUDY_NAMED = Moment("after", Catalog._create_optuna_study)
+    """Optuna has the study, and tuner does not."""
+    CODE_NOT_STORED = Moment("before", insert_version)
+    """Inside the transaction that creates a study."""
     ALIAS_NOT_MOVED = Moment("before", crown)
     """A model is registered, and its alias has not been moved to it."""
 

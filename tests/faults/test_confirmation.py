@@ -1,9 +1,12 @@
 """A confirmation whose drivers are killed, or that two homes work on."""
 
+import shutil
+
 import pytest
 
-from tests.faults.conftest import Place
+from tests.faults.conftest import TESTS, Place
 from tests.faults.kill_points import KillPoint
+from tuner.storage.code_versions import CodeVersions
 
 CONFIRM = ("confirm", "fault", "--finalists", "2", "--max-seeds", "5")
 SPACE = {"learning_rate": {"type": "choice", "choices": [0.05, 0.01, 0.002]}}
@@ -30,3 +33,28 @@ def test_a_race_that_is_killed_again_and_again_ends_with_each_training_once(
     attempts = place.attempts("fault-confirmation")
     assert all(each.outcome is not None for each in attempts)
     assert sorted(each.slot for each in attempts if each.final) == slots
+
+
+@pytest.mark.slow
+def test_a_confirmation_that_is_killed_while_it_is_created_has_the_code_of_its_study(
+    place: Place,
+) -> None:
+    code = place.folder / "networks.py"
+    shutil.copy(TESTS / "faults" / "softmax.py", code)
+    place.write_study(
+        space=SPACE, baseline=[{"learning_rate": 0.002}], sampler="grid", trials=3, epochs=2,
+        model="networks:build",
+    )  # fmt: skip
+    assert place.run() == 0
+    for point in (KillPoint.STUDY_NAMED, KillPoint.CODE_NOT_STORED):
+        place.kill(point, command=CONFIRM)
+    trained = code.read_text()
+    code.write_text(f"{trained}\n\nCHANGED = True\n")
+    assert place.run(command=CONFIRM) == 2
+    assert "+CHANGED = True" in place.said(), "the code is not what trained the study"
+    assert not place.trials("fault-confirmation")
+    code.write_text(trained)
+    assert place.run(command=CONFIRM) == 0
+    with place._opened() as database:
+        own, race = (CodeVersions(database, name).all() for name in ("fault", "fault-confirmation"))
+    assert [each.digest for each in race] == [each.digest for each in own]

@@ -106,6 +106,31 @@ def test_drivers_that_end_or_die_free_the_cluster_and_the_next_goes_on(
 
 
 @pytest.mark.slow
+def test_a_confirmation_and_the_refit_of_a_promotion_train_on_the_cluster(
+    place: Place, cluster: Any
+) -> None:
+    rates = {"type": "choice", "choices": [0.05, 0.002]}
+    place.write_study(
+        space={"learning_rate": rates},
+        baseline=[{"learning_rate": 0.002}],
+        sampler="grid",
+        trials=2,
+        epochs=2,
+        workers="auto",
+    )
+    assert place.run(command=on(cluster)) == 0
+    here = ("--on", "ray", "--address", cluster.address)
+    nowhere = ("--on", "ray", "--address", "127.0.0.1:9")
+    assert place.run(command=("confirm", "fault", *nowhere)) == 3
+    assert place.run(command=("confirm", "fault", "--max-seeds", "5", *here)) == 0
+    slots = [row.user_attrs["slot"] for row in place.trials("fault-confirmation")]
+    assert sorted(slots)[:6] == list(range(6))
+    assert place.said().count("on the Ray cluster") == 2
+    assert place.run(command=("promote", "best", "fault", *nowhere)) == 3
+    assert "fault-refit\nerror: Ray: no cluster at 127.0.0.1:9" in place.said()
+
+
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there_or_has_no_room_is_named(
     place: Place, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,24 @@ class CodeVersion:
     """The text of each file, by path."""
 
 
+def insert_version(
+    connection: Connection, study: str, files: Mapping[str, str], from_trial: int = 0
+) -> None:
+    """Inserts a version of a study's code, the text of each file by path, in a transaction.
+
+    Raises:
+        IntegrityError: the study has a version from this trial on.
+    """
+    version = insert(code).values(
+        study=study,
+        from_trial=from_trial,
+        digest=digest(files),
+        files=dict(files),
+        at_ms=now_ms(),
+    )
+    connection.execute(version)
+
+
 class CodeVersions:
     """The versions of one study's code."""
 
@@ -122,14 +140,7 @@ class CodeVersions:
         if replaces:
             same = code.c.study == self._study, code.c.from_trial == from_trial
             connection.execute(delete(code).where(*same))
-        version = insert(code).values(
-            study=self._study,
-            from_trial=from_trial,
-            digest=digest(files),
-            files=dict(files),
-            at_ms=now_ms(),
-        )
-        connection.execute(version)
+        insert_version(connection, self._study, files, from_trial)
 
     def _refusal(self, before: Mapping[str, str], now: Mapping[str, str]) -> str:
         return (

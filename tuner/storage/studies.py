@@ -23,6 +23,7 @@ from tuner.spec.resume import resume_problems, with_stored_choices
 from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.reader import parse_stored
 from tuner.spec.text.writer import to_stored
+from tuner.storage.code_versions import insert_version
 from tuner.storage.database import Database
 from tuner.storage.tables import code, intact, studies, submissions
 from tuner.training.plan import Precision
@@ -149,11 +150,12 @@ class Catalog:
         overrides: tuple[str, ...] = (),
         *,
         epoch_s: MeasuredRounds = NOT_MEASURED,
+        files: Mapping[str, str] | None = None,
     ) -> StudyRecord:
         """Creates the study, or returns the one that another driver has just created.
 
-        Writes Optuna's row first, so that tuner's row means that the study is complete. Deletes
-        the submission with this name.
+        Writes Optuna's row first, so that tuner's row means that the study is complete. What is
+        tuner's is written in one transaction. Deletes the submission with this name.
 
         Args:
             spec: the study.
@@ -163,6 +165,8 @@ class Catalog:
             submitted_ms: time of the submission that this study comes from, if any.
             overrides: the overrides of the file (`--set`), as typed.
             epoch_s: the measured epoch times, if its precision was chosen by measuring.
+            files: the user's code that its trials are to be trained with, the text of each file by
+                path; by default what its first driver finds.
 
         Raises:
             RefusedError: the submission was withdrawn or replaced meanwhile, or Optuna has a study
@@ -187,6 +191,8 @@ class Catalog:
             answered = answered.where(submissions.c.submitted_ms == submitted_ms)
         with suppress(IntegrityError), self._database.engine.begin() as connection:
             connection.execute(insert(studies).values(row))
+            if files is not None:
+                insert_version(connection, spec.name, files)
             if not connection.execute(answered).rowcount and submitted_ms is not None:
                 raise RefusedError(
                     f"study {spec.name!r} was withdrawn or submitted again meanwhile"

@@ -71,12 +71,15 @@ class Study:
         """
         if self._catalog.find(spec.name) is not None:
             raise RefusedError(f"there is another study {spec.name!r}: rename or delete it first")
-        record = self.record
+        record, versions = self.record, self.code_versions.all()
         self._catalog.create(
-            spec, record.source, record.code_path, record.dataset, overrides=record.overrides
+            spec,
+            record.source,
+            record.code_path,
+            record.dataset,
+            overrides=record.overrides,
+            files=versions[-1].files if versions else None,
         )
-        for version in self.code_versions.all()[-1:]:
-            CodeVersions(self._database, spec.name).update(version.files, trials=0, accepts=False)
 
     def summary(self) -> StudySummary:
         """Returns the study's trials, points and counts as they are now."""

@@ -8,7 +8,7 @@ import typer
 
 from tuner.cli.results.comparisons import print_comparison, refusal
 from tuner.cli.results.evaluations import print_evaluation
-from tuner.cli.terminal.options import AsJson
+from tuner.cli.terminal.options import Address, AsJson, NumCpus, NumGpus, On, cluster_of
 from tuner.cli.terminal.shell import program
 from tuner.cli.terminal.terminal_tables import number, print_table, score
 from tuner.errors import RefusedError, UsageError
@@ -60,12 +60,17 @@ def promote(
         Path | None,
         typer.Option(help="Use the model name and gates of this study file, as it is now."),
     ] = None,
+    on: On = None,
+    address: Address = None,
+    num_cpus: NumCpus = 1.0,
+    num_gpus: NumGpus = None,
     as_json: AsJson = False,
 ) -> None:
     """Confirm the best point, train it on all rows, test it, and register it as champion."""
     from tuner.api import promote as promote_study
     from tuner.cli.running.run_study import run_file
 
+    cluster = cluster_of(on, address, num_cpus, num_gpus)
     report = promote_study(
         _study(which, study, is_stated=trial is not None or point is not None),
         trial=trial,
@@ -75,7 +80,7 @@ def promote(
         replace=replace,
         challenger=alias == "challenger",
         file=file,
-        train=run_file,
+        train=lambda begun: run_file(begun, cluster),
         say=lambda text: typer.echo(text, err=True),
     )
     if as_json:

@@ -6,7 +6,15 @@ import typer
 
 from tuner.cli.results.show import check_some_completed, print_confirmation
 from tuner.cli.running.run_study import run_file
-from tuner.cli.terminal.options import AsJson, StudyName
+from tuner.cli.terminal.options import (
+    Address,
+    AsJson,
+    NumCpus,
+    NumGpus,
+    On,
+    StudyName,
+    cluster_of,
+)
 from tuner.cli.terminal.shell import program, same_command
 from tuner.errors import ExitCode
 
@@ -26,6 +34,10 @@ def confirm(
     level: Annotated[
         float | None, typer.Option(help="The chance to take equal points for different ones.")
     ] = None,
+    on: On = None,
+    address: Address = None,
+    num_cpus: NumCpus = 1.0,
+    num_gpus: NumGpus = None,
     as_json: AsJson = False,
 ) -> None:
     """Race the best points of a study against its baseline, with fresh seeds, or resume that.
@@ -34,7 +46,8 @@ def confirm(
     """
     stated = {"finalists": finalists, "max_seeds": max_seeds, "margin": margin, "level": level}
     changes = {name: value for name, value in stated.items() if value is not None}
-    race_study(study, changes, as_json=as_json)
+    cluster = cluster_of(on, address, num_cpus, num_gpus)
+    race_study(study, changes, cluster, as_json=as_json)
     typer.echo(f"next: {program()} promote best {study}", err=True)
 
 

@@ -1,12 +1,12 @@
 """`tuner run-study`: runs a study file, or resumes it."""
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuner.cli.terminal.options import Address, NumCpus, NumGpus, On, cluster_of
 from tuner.cli.terminal.shell import program, same_command
 from tuner.errors import ExitCode, UsageError
 
@@ -14,12 +14,6 @@ if TYPE_CHECKING:
     from tuner.study.study_file import StudyFile
     from tuner.study.summary import StudySummary
     from tuner.workers.cluster import Cluster
-
-
-class Platform(StrEnum):
-    """Where trainers can run other than on this machine."""
-
-    RAY = "ray"
 
 
 def run_study(
@@ -35,19 +29,10 @@ def run_study(
     detach: Annotated[
         bool, typer.Option("--detach", help="Submit it to tuner worker processes, and return.")
     ] = False,
-    on: Annotated[
-        Platform | None, typer.Option(help="Where trainers run; on this machine by default.")
-    ] = None,
-    address: Annotated[
-        str | None, typer.Option(help="The Ray cluster, HOST:PORT; RAY_ADDRESS by default.")
-    ] = None,
-    num_cpus: Annotated[
-        float, typer.Option(min=0, help="With --on ray: cores of each trainer.")
-    ] = 1.0,
-    num_gpus: Annotated[
-        float | None,
-        typer.Option(min=0, help="With --on ray: GPUs of each trainer; may be a fraction."),
-    ] = None,
+    on: On = None,
+    address: Address = None,
+    num_cpus: NumCpus = 1.0,
+    num_gpus: NumGpus = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override any key, such as epochs=3."),
@@ -56,8 +41,7 @@ def run_study(
     """Run a study, or resume it where it stopped. Decide the claims that it states."""
     from tuner.spec.text.reader import read_study
 
-    if on is None and (address or num_gpus is not None or num_cpus != 1.0):
-        raise UsageError("--address, --num-cpus and --num-gpus: require --on ray")
+    cluster = cluster_of(on, address, num_cpus, num_gpus)
     if on is not None and detach:
         raise UsageError("--detach and --on ray exclude each other: a tuner worker runs the study")
     if accept_new_code and detach:
@@ -80,9 +64,6 @@ def run_study(
     if detach:
         _submit(study_file)
         return
-    from tuner.workers.cluster import Cluster
-
-    cluster = Cluster(address, num_cpus, num_gpus) if on else None
     summary = run_file(study_file, cluster, accept_new_code=accept_new_code)
     print_summary(summary)
     check_some_completed(summary)
