@@ -1,10 +1,11 @@
-"""Writes the tables of docs/benchmarks.md from the committed results.
+"""Writes the tables of docs/benchmarks.md and docs/paper.md from the committed results.
 
     python -m benchmarks.report [--check]
 
 Whatever stands between `<!-- result NAME -->` and `<!-- /result -->` is replaced by the tables
-of `results/NAME-cpu.json` and `results/NAME-gpu.json`. `--check` changes nothing and ends with
-status 1 where the document is not what the results say.
+of `results/NAME-cpu.json` and `results/NAME-gpu.json`, and what stands between `<!-- claims -->`
+and `<!-- /claims -->` by the table of `benchmarks.claims`. `--check` changes nothing and ends with
+status 1 where a document is not what the results say.
 """
 
 import argparse
@@ -13,32 +14,40 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks import claims
 from benchmarks.committed import Committed, read
 from benchmarks.harness import RESULTS, console
 from benchmarks.process import ROOT
 from benchmarks.samples import Ratio
 
-DOCUMENT = ROOT / "docs/benchmarks.md"
+DOCUMENTS = [ROOT / "docs/benchmarks.md", ROOT / "docs/paper.md"]
 _PLACE = re.compile(r"(<!-- result ([\w-]+) -->\n).*?(<!-- /result -->)", re.DOTALL)
+_CLAIMS = re.compile(r"(<!-- claims -->\n).*?(<!-- /claims -->)", re.DOTALL)
 
 
 def main() -> int:
-    """Renews the document, or says whether it is up to date; returns the exit status."""
+    """Renews the documents, or says whether they are up to date; returns the exit status."""
     arguments = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     arguments.add_argument("--check", action="store_true")
     arguments.add_argument("--results", type=Path, default=RESULTS)
-    arguments.add_argument("--document", type=Path, default=DOCUMENT)
+    arguments.add_argument("--document", type=Path, nargs="*", default=DOCUMENTS)
     asked = arguments.parse_args()
-    before = asked.document.read_text(encoding="utf-8")
-    after = _PLACE.sub(lambda found: _filled(found, asked.results), before)
-    if asked.check:
-        if before != after:
-            console.print(f"{asked.document} is not what the results say; run benchmarks.report")
-        return int(before != after)
-    asked.document.write_text(after, encoding="utf-8")
-    return 0
+    stale = [each for each in asked.document if _is_stale(each, asked.results, asked.check)]
+    for document in stale:
+        console.print(f"{document} is not what the results say; run benchmarks.report")
+    return int(bool(stale))
+
+
+def _is_stale(document: Path, results: Path, check: bool) -> bool:
+    """Renews a document, or returns whether that is needed."""
+    before = document.read_text(encoding="utf-8")
+    after = _PLACE.sub(lambda found: _filled(found, results), before)
+    after = _CLAIMS.sub(lambda found: f"{found[1]}{claims.table(results)}{found[2]}", after)
+    if not check:
+        document.write_text(after, encoding="utf-8")
+    return check and before != after
 
 
 def _filled(place: re.Match[str], results: Path) -> str:

@@ -3,11 +3,11 @@
     tuner run-study studies/paper-baseline.yaml
     tuner run-study studies/paper-baseline.yaml --name paper-tables \
         --set validation=0 --set objective=loss
-    tuner run-study studies/paper-claims.yaml
     tuner run-study studies/paper-first-epoch.yaml
     python scripts/paper_tables.py
 
-Table 6 is what `tuner evaluate paper-tables --all` prints. Figures are means over seeds,
+Table 6 is what `tuner evaluate paper-tables --all` prints, and `benchmarks.report` writes the
+claims. Figures are means over seeds,
 with the standard deviation of one run.
 """
 
@@ -27,8 +27,6 @@ def main() -> None:
     """Prints the tables as Markdown."""
     with tuner.load_study("paper-tables") as fixed, tuner.load_study("paper-baseline") as split:
         print_epochs(fixed, split)
-    with tuner.load_study("paper-claims") as claims:
-        print_points(claims)
     with tuner.load_study("paper-first-epoch") as first:
         print_first_epochs(first)
 
@@ -47,21 +45,6 @@ def print_epochs(fixed: Study, split: Study) -> None:
             )
         ]
         print(f"| {epoch} | {' | '.join(cells)} |")
-
-
-def print_points(study: Study) -> None:
-    """The claims: each point over its seeds, and its paired difference from the first."""
-    points: dict[str, dict[int, float]] = {}
-    for trial in study.summary().trials:
-        name = ", ".join(f"{key} {value}" for key, value in sorted(trial.params.items()))
-        points.setdefault(name, {})[trial.slot % study.spec.seeds] = trial.value or 0.0
-    (first, *_) = points.values()
-    print("\n| point | seeds | val acc | paired difference |\n|---|---|---|---|")
-    for name, values in points.items():
-        differences = [value - first[seed] for seed, value in values.items()]
-        print(
-            f"| {name} | {len(values)} | {spread(list(values.values()))} | {spread(differences)} |"
-        )
 
 
 def print_first_epochs(study: Study) -> None:

@@ -31,6 +31,7 @@ from tuner.study.driver_events import Notify, ignore
 from tuner.study.summary import StudySummary
 from tuner.tracking.spool.spool import read_events
 from tuner.training.plan import (
+    ConfidentError,
     EpochEnded,
     EpochReport,
     KeptModel,
@@ -130,6 +131,7 @@ class ScriptedPool:
     dies: Callable[[TrialPlan], bool] = lambda _plan: False
     fails: Callable[[TrialPlan], bool] = lambda _plan: False
     hangs: Callable[[TrialPlan], bool] = lambda _plan: False
+    errors: Callable[[TrialPlan], tuple[ConfidentError, ...]] = lambda _plan: ()
     submitted: list[TrialPlan] = field(default_factory=list)
     starting: list[TrainerInfo] = field(default_factory=list)
     _active: dict[int, list[EpochReport]] = field(default_factory=dict)
@@ -193,7 +195,10 @@ class ScriptedPool:
         if slot in self._pruned:
             return Finished(plan, _result(plan, reports, Outcome.PRUNED))
         if len(reports) == plan.epochs:
-            return Finished(plan, _result(plan, reports, Outcome.COMPLETED))
+            result = _result(plan, reports, Outcome.COMPLETED)
+            if plan.records_errors:
+                result = result.model_copy(update={"confident_errors": self.errors(plan)})
+            return Finished(plan, result)
         value = self.curve(plan, len(reports) + 1)
         metrics = {plan.objective.metric: value, "loss": 1 - value}
         report = EpochReport(
@@ -298,8 +303,8 @@ class Bench:
         return Trials(self.database, spec)
 
     def journal(self, spec: StudySpec, leads: Callable[[], bool] = lambda: True) -> Journal:
-        record, importance = self.record(spec), self.trials(spec).store_importance
-        return Journal(self.home, record, UNKNOWN, importance, leads=leads, say=self.said.append)
+        record, trials = self.record(spec), self.trials(spec)
+        return Journal(self.home, record, UNKNOWN, trials, leads=leads, say=self.said.append)
 
     def run(
         self,

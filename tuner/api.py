@@ -92,8 +92,8 @@ def confirm(
     """Races a study's best points against its baseline, with fresh seeds, or resumes the race.
 
     Each block trains every point that is still in the race once, on a seed and validation rows
-    that the block shares. Points that fall behind are left out. The race ends when what is left
-    is decided, or `max_seeds` is reached.
+    that the block shares. Points that fall behind are left out. The claims of the study are
+    decided in the same race. It ends when all of that is decided, or `max_seeds` is reached.
 
     Args:
         study: its name. The confirmation is a study too, `STUDY-confirmation`.

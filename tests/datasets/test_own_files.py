@@ -16,6 +16,7 @@ from PIL import Image
 from tuner.datasets.dataset import Dataset
 from tuner.datasets.known_datasets import load
 from tuner.datasets.published.sources import NpzFile
+from tuner.datasets.store import prepare, read_files
 from tuner.errors import DataError, UsageError
 from tuner.spec.study_spec import DatasetReference
 
@@ -115,6 +116,28 @@ def test_pictures_are_read_in_order_with_their_classes(pictures: Path) -> None:
     assert dataset.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert dataset.test.images.shape == (2, 4, 6, 3)
     assert dataset.test.images[:, 0, 0].tolist() == [[255, 0, 0], [0, 0, 255]]
+
+
+def test_pictures_are_named_by_their_files_in_the_prepared_data_too(
+    pictures: Path, tmp_path: Path
+) -> None:
+    reference = DatasetReference(name="image-folder", args={"path": str(pictures), "size": 8})
+    files = tuple(
+        str(file.relative_to(pictures))
+        for folder in sorted((pictures / "train").iterdir())
+        for file in sorted(folder.iterdir())
+        if not file.name.startswith(".")
+    )
+    assert load(reference).files == files
+    prepared = prepare(reference, tmp_path / "root")
+    assert read_files(prepared.train) == files
+    (prepared.train / "files.json").unlink()
+    assert read_files(prepared.train) == (), "as an earlier version prepared it"
+    prepare(reference, tmp_path / "root")
+    assert read_files(prepared.train) == files
+    (prepared.train / "files.json").write_text("{")
+    with pytest.raises(DataError, match=r"files.json: not a list of file names"):
+        read_files(prepared.train)
 
 
 def test_a_class_folder_whose_name_is_no_text_is_refused(pictures: Path) -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,15 @@ def test_labels_fit_the_named_classes() -> None:
         standardize("mine", Dataset(split, test, ("a", "b", "c"), "here"), "")
     with pytest.raises(DataError, match="class names must differ, got a, a"):
         standardize("mine", Dataset(split, split, ("a", "a"), "here"), "")
+
+
+def test_files_name_each_training_image() -> None:
+    split = Split(GOOD_X, GOOD_Y)
+    dataset = Dataset(split, split, ("a", "b", "c"), "here", files=("1.png", "\udce9.png"))
+    with pytest.raises(DataError, match=f"got 2 files and {len(GOOD_Y)} images"):
+        standardize("mine", dataset, "")
+    named = replace(dataset, files=("\udce9.png",) * len(GOOD_Y))
+    assert standardize("mine", named, "").files[0] == r"\udce9.png"
 
 
 def test_named_classes_need_not_all_occur() -> None:

@@ -12,6 +12,7 @@ from tuner.promotion.registry.card import LONGEST, as_html, model_card, short_ca
 from tuner.promotion.report import PromotionReport
 from tuner.search.race import Verdict
 from tuner.spec.study_spec import Promotion
+from tuner.tracking.spool.spool_events import MissedImage
 from tuner.training.plan import ModelPlan
 from tuner.training.scores import evaluate_predictions
 
@@ -77,6 +78,36 @@ def test_a_card_says_what_was_trained_why_and_how_good_it_is(digits: DatasetInfo
         'mlflow.keras.load_model("models:/digits@champion")',
     ):
         assert part in card
+
+
+def test_a_card_shows_the_images_that_every_training_missed(digits: DatasetInfo) -> None:
+    images = tuple(
+        MissedImage(
+            row=row,
+            file=f"a_b/{row}.png",
+            label="4",
+            predicted="9",
+            agreeing=8,
+            trainings=9,
+            probability=0.97,
+        )
+        for row in range(30)
+    )
+    trained = candidate(digits)
+    assert trained.grounds is not None
+    assert "every training missed" not in model_card(trained, report(digits.classes))
+
+    def card(missed: tuple[MissedImage, ...]) -> str:
+        update = {"missed": missed, "confirmation": "sweep-confirmation"}
+        grounds = trained.grounds and trained.grounds.model_copy(update=update)
+        return model_card(trained.model_copy(update={"grounds": grounds}), report(digits.classes))
+
+    shown = card(images)
+    assert "put 30 training images into another class than the label's" in shown
+    assert "Most often: 4 taken for 9 (30)." in shown
+    assert "| 0 | a_b/0.png | 4 | 9 | 8 of 9 | 0.9700 |" in shown
+    assert shown.count("| 8 of 9 |") == 10
+    assert "put 0 training images into another class" in card(())
 
 
 def test_a_challengers_card_names_the_challenger(digits: DatasetInfo) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.search.race import Block, RaceState, Verdict, judge, more_blocks
+from tuner.search.race import Block, Contest, RaceState, Verdict, judge, more_blocks
 from tuner.spec.study_spec import FEWEST_SEEDS, Confirmation
 
 BASELINE = 3
@@ -190,3 +190,45 @@ def test_a_race_whose_trainings_all_fail_still_names_a_point(baseline: int | Non
     state = judge(range(2), baseline, failed, Confirmation())
     assert state.over
     assert state.chosen({0: 1.0, 1: 1.0}) in (0, 1)
+
+
+def contest(name: str, better: int, than: int, rows: Sequence[Block]) -> Contest:
+    return Contest(name, better, than, RULES.margin, 0.0, rows)
+
+
+def test_the_points_of_a_claim_train_until_it_is_decided() -> None:
+    noise = (0.0, 0.001, 0.002, 0.001, 0.0, 0.001, 0.002)
+    rows = [
+        {0: 0.9 + one, 1: 0.5, 2: 0.9, 3: 0.9 + one * (-1) ** at} for at, one in enumerate(noise)
+    ]
+    claims = [contest("clear", 0, 1, rows), contest("close", 3, 2, rows)]
+    begun = judge((1,), 1, [], RULES, claims=claims)
+    assert (begun.over, sorted(begun.training)) == (False, [0, 1, 2, 3])
+    later = judge((1,), 1, rows[:5], RULES, claims=claims)
+    assert (later.over, sorted(later.training)) == (False, [2, 3])
+    assert later.claims["clear"].verdict is Verdict.BETTER
+    without = [*rows[:5], *({point: row[point] for point in (2, 3)} for row in rows[5:])]
+    claims = [contest("clear", 0, 1, without), contest("close", 3, 2, without)]
+    assert judge((1,), 1, without, RULES, claims=claims).blocks == len(rows)
+
+
+def test_a_claim_has_its_price_for_every_other_comparison() -> None:
+    rows = [{0: 0.9 + one, 1: 0.9 - one} for one in (0.0, 0.001, -0.002, 0.001, 0.0)]
+    alone, among = (
+        judge(
+            (0, 1), 1, rows, RULES, claims=[contest(f"{one}", 0, 1, rows) for one in range(count)]
+        )
+        for count in (0, 3)
+    )
+    assert among.findings[0].level == pytest.approx(alone.findings[0].level / 4)
+
+
+def test_of_many_claims_about_equal_points_any_is_decided_wrongly_in_few_races() -> None:
+    races, wrong = 400, 0
+    for seed in range(races):
+        drawn = np.random.default_rng(seed).normal(0, NOISE, (RULES.max_seeds, 8))
+        rows = [dict(enumerate(row)) for row in drawn.tolist()]
+        claims = [contest(f"{one}", one, one + 1, rows) for one in range(0, 8, 2)]
+        found = judge((0,), 0, rows, RULES, claims=claims).claims.values()
+        wrong += any(one.verdict in (Verdict.BETTER, Verdict.WORSE) for one in found)
+    assert wrong / races <= RULES.level

@@ -208,6 +208,7 @@ def test_a_study_reads_like_one_that_a_person_wrote() -> None:
         "max_retries: 2\n"
         "keep_models: 3\n"
         "confirmation: {finalists: 3, max_seeds: 10, margin: 0.001, level: 0.05}\n"
+        "claims: []\n"
         "promotion:\n"
         "  model: sweep\n"
         "  refit: true\n"

@@ -18,8 +18,8 @@ STUDY = {
     "validation": "100",
 }
 TOP_LEVEL = (
-    "backend, baseline, confirmation, dataset, epoch_limit_s, epochs, keep_models, lease_s, "
-    "max_retries, model, name, objective, pixels, precision, promotion, pruner, race, "
+    "backend, baseline, claims, confirmation, dataset, epoch_limit_s, epochs, keep_models, "
+    "lease_s, max_retries, model, name, objective, pixels, precision, promotion, pruner, race, "
     "refit_of, sampler, search_space, seed, seeds, trials, validation, workers"
 )
 CONDITIONAL = "conditional search spaces are not supported; list every parameter at the top level"
@@ -391,6 +391,50 @@ def test_a_race_states_each_of_its_points_and_ends_none_early() -> None:
         "pruner: must be none in a race, got median",
         "seeds: must be left out in a race, got 2",
         "race.against: must be one of the 3 points, from 0, got 3",
+    ]
+
+
+def test_a_claim_compares_two_points_of_the_space_by_a_known_metric() -> None:
+    changes = {
+        **space("{type: int, low: 1, high: 9}, y: {type: int, low: 1, high: 9}, patience: 3"),
+        "baseline": "[{x: 1}]",
+        "trials": "3",
+        "claims": (
+            "[{name: a, better: {x: 2, rate: 3}, than: {x: 10}},"
+            " {name: a, better: {x: 1}, than: {}, metric: val_loss},"
+            " {name: b, better: {y: 1, patience: 3}, than: {x: 2}}]"
+        ),
+    }
+
+    assert problems_with(changes) == [
+        "claims[0].better.rate: unknown parameter 'rate' (known: patience, x, y)",
+        "claims[0].than.x: must be a whole number from 1 to 9, got 10",
+        "claims[1].name: must differ, got 'a' twice",
+        "claims[1].margin: is required for val_loss; the confirmation's is for val_accuracy",
+        "claims[1]: must compare two different points, got the same twice",
+        "claims[2].better.patience: a race trains a fixed number of epochs",
+        "baseline[0]: must state y, which 'b' changes on one side alone",
+    ]
+    wrong = "[{name: a, better: {x: 2}, than: {x: 3}, metric: gap}]"
+    assert problems_with({**changes, "claims": wrong}) == [
+        "claims[0].metric: must be val_accuracy, val_macro_f1, val_loss or train_time_s, got 'gap'"
+    ]
+
+
+def test_claims_need_what_a_confirmation_needs() -> None:
+    changes = {
+        **space("{type: int, low: 1, high: 9}"),
+        "validation": "0",
+        "objective": "loss",
+        "trials": "3",
+        "confirmation": "off",
+        "claims": "[{name: a, better: {x: 2}, than: {x: 3}}]",
+    }
+
+    assert problems_with(changes) == [
+        "claims: need validation images to compare points on, got validation: 0",
+        "claims: are decided by the confirmation, got confirmation: off",
+        "claims: change the first baseline point, got no baseline",
     ]
 
 

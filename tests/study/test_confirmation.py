@@ -54,12 +54,17 @@ def opened(bench: Bench) -> Callable[[StudySpec], Study]:
 
 
 def confirmed(
-    bench: Bench, spec: StudySpec, opened: Callable[[StudySpec], Study], curve: Curve, **rules: Any
+    bench: Bench,
+    spec: StudySpec,
+    opened: Callable[[StudySpec], Study],
+    curve: Curve,
+    pool: ScriptedPool | None = None,
+    **rules: Any,
 ) -> Study:
     bench.run(spec, ScriptedPool(curve=curve))
     study = opened(spec)
     file = confirmation_of(study, rules)
-    bench.run(file.spec, ScriptedPool(size=2, curve=curve))
+    bench.run(file.spec, pool or ScriptedPool(size=2, curve=curve))
     return study
 
 
@@ -111,6 +116,9 @@ def test_without_a_gain_the_baseline_is_chosen_and_what_would_decide_is_said(
     assert found.chosen == found.baseline == 0
     assert found.verdict is Verdict.UNDECIDED
     assert found.more_seeds
+    leader, other = (each.point for each in found.points)
+    assert found.not_told_from(1) == (("baseline",) if leader == 1 else ("best", "baseline"))
+    assert found.not_told_from(0) == (("best",) if other == 0 else ())
     text = "\n".join(found.lines())
     assert "no gain over the baseline was shown" in text
     assert "point 0, the baseline, has a mean of" in text
@@ -297,6 +305,39 @@ def test_what_a_promotion_of_the_confirmation_opens_counts_for_the_study(
     monkeypatch.setenv("TUNER_HOME", str(bench.home.root))
     show(spec.name)
     assert "accesses to the test set: 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_show_marks_the_points_that_cannot_be_told_from_the_best_and_the_baseline(
+    bench: Bench,
+    spec: StudySpec,
+    opened: Callable[[StudySpec], Study],
+    seeds: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TUNER_HOME", str(bench.home.root))
+    monkeypatch.setenv("COLUMNS", "200")
+    spec = spec.model_copy(update={"seeds": seeds})
+    gains = curve({4: 0.02, 2: -0.02}, {2: 0.06, 3: 0.02, 5: -0.2})
+    bench.run(spec, ScriptedPool(curve=gains))
+    show(spec.name)
+    text = capsys.readouterr().out
+    assert "undecided until: tuner confirm small" in text
+    assert "not told from" not in text
+    file = confirmation_of(opened(spec), {"finalists": 3})
+    bench.run(file.spec, ScriptedPool(size=2, curve=gains))
+    found = find_report(opened(spec))
+    assert found is not None
+    marks = {
+        int(each.params["learning_rate"]): found.not_told_from(each.point) for each in found.points
+    }
+    assert marks == {4: (), 1: (), 3: ("baseline",), 2: ("baseline",)}
+    assert found.not_told_from(99) is None
+    show(spec.name)
+    text = capsys.readouterr().out
+    assert "not told from" in text
+    assert "undecided until" not in text
 
 
 def test_there_is_no_choice_before_the_race_is_over(

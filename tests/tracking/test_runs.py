@@ -20,9 +20,8 @@ from tuner.tracking.runs.attempt_run import AttemptRun, attempt_params
 from tuner.tracking.runs.exports import summary_csv
 from tuner.tracking.runs.run_update import RunUpdate
 from tuner.tracking.runs.study_run import StudyRun
-from tuner.training.plan import (
-    EpochEnded,
-)
+from tuner.tracking.spool.spool_events import ClaimSummary, Missed, MissedImage
+from tuner.training.plan import ConfidentError, EpochEnded
 from tuner.training.scores import evaluate_predictions
 
 
@@ -250,6 +249,90 @@ def test_the_end_of_a_study_brings_its_figures(recorder: Recorder) -> None:
         "parameter_importance.png",
     }
     assert not told.after(recorder.closed()).undrawn
+
+
+def test_the_figures_of_each_point_are_told_once_when_the_study_is_done(
+    recorder: Recorder,
+) -> None:
+    told = recorder.progressed(
+        summary(0, value=0.8), summary(1, value=0.6), summary(2, value=0.9), summary(3, "pruned")
+    ).model_copy(update={"seeds": 2})
+    run = StudyRun(recorder.opened()).after(told)
+    assert not run.update(recorder.closed(complete=False)).points
+    ended = recorder.closed()
+    figures = {(each.key, each.step): each.value for each in run.update(ended).points}
+    spread = figures.pop(("points/std", 0))
+    assert spread == pytest.approx(0.1 * math.sqrt(2))
+    assert figures == {
+        ("points/mean", 0): pytest.approx(0.7),
+        ("points/n", 0): 2,
+        ("points/mean", 1): 0.9,
+        ("points/n", 1): 1,
+    }
+    assert {each.at_ms for each in run.update(ended).points} == {ended.at_ms}
+    run = run.after(ended)
+    assert not run.after(told).update(recorder.closed()).points, "told before"
+    more = told.model_copy(update={"trials": (summary(3, value=0.7),)})
+    again = {(each.key, each.step) for each in run.after(more).update(recorder.closed()).points}
+    assert again == {(f"points/{name}", 1) for name in ("mean", "std", "n")}
+
+
+def test_a_home_that_records_no_metrics_of_the_study_tells_none_of_its_points(
+    recorder: Recorder,
+) -> None:
+    bare = recorder.progressed(summary(0)).model_copy(update={"metrics": {}})
+    assert not StudyRun(recorder.opened()).after(bare).update(recorder.closed()).points
+
+
+def test_a_confirmation_has_a_table_of_missed_images_and_while_it_has_the_data_their_picture(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    image = MissedImage(row=3, label="1", predicted="2", agreeing=4, trainings=5, probability=0.9)
+    missed = Missed(images=(image,), folder=tmp_path / "none")
+    event = recorder.progressed(summary(0)).model_copy(update={"missed": missed})
+    run = StudyRun(recorder.opened()).after(event).after(recorder.progressed(summary(1)))
+    artifacts = {each.path: each.content for each in run.artifacts()}
+    assert artifacts["missed.csv"] == (
+        "row,file,label,predicted,agreeing,trainings,probability\n3,,1,2,4,5,0.9\n"
+    )
+    assert "missed.png" not in artifacts
+    np.save(tmp_path / "images.npy", np.zeros((5, 8, 8, 1), np.uint8))
+    here = event.model_copy(update={"missed": missed.model_copy(update={"folder": tmp_path})})
+    assert "missed.png" in {each.path for each in run.after(here).artifacts()}
+
+
+def test_an_attempt_that_recorded_its_confident_errors_has_their_table(
+    recorder: Recorder,
+) -> None:
+    ended = recorder.ended()
+    assert ended.result is not None
+    errors = (ConfidentError(7, 2, 1, 0.97),)
+    result = ended.result.model_copy(update={"confident_errors": errors})
+    update = AttemptRun.of(recorder.started(0)).update(ended.model_copy(update={"result": result}))
+    (table,) = (e.content for e in update.artifacts if e.path == "confident_errors.csv")
+    assert table == "row,label,predicted,probability\n7,2,1,0.97\n"
+
+
+def test_a_race_brings_its_claims_as_a_table_and_a_tag(recorder: Recorder) -> None:
+    claim = ClaimSummary(
+        name="a, b",
+        metric="val_loss",
+        margin=0.1,
+        better={"depth": 2, "pooling": "max"},
+        than={},
+        better_mean=0.1,
+        than_mean=0.2,
+        verdict="confirmed",
+        difference=-0.1,
+    )
+    other = claim.model_copy(update={"name": "c", "verdict": "undecided"})
+    event = recorder.progressed(summary(0)).model_copy(update={"claims": (claim, other)})
+    run = StudyRun(recorder.opened())
+    assert run.update(event).tags == {"tuner.claims": "1 confirmed, 1 undecided"}
+    (table,) = (one for one in run.after(event).artifacts() if one.path == "claims.csv")
+    rows = list(csv.DictReader(io.StringIO(str(table.content))))
+    assert [row["name"] for row in rows] == ["a, b", "c"]
+    assert (rows[0]["better"], rows[0]["difference"]) == ("depth=2 pooling=max", "-0.1")
 
 
 def test_a_study_adds_up_what_its_events_tell(recorder: Recorder) -> None:

@@ -89,6 +89,7 @@ def make_data() -> DataMaker:
         return TrainingData(
             train=Rows(pixels[first], labels[first]),
             validation=Rows(pixels[second], labels[second]),
+            held_out=np.arange(train, train + validation),
             classes=10,
         )
 

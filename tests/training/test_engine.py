@@ -345,7 +345,9 @@ def test_statistics_move_in_training_alone(
 def _seen(engine: Engine, plan: TrialPlan, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
     """How a step saw the image, over and over: the network remembers its first row."""
     rows = Rows(image[None], np.zeros(1, np.int64))
-    session = engine.session(plan, TrainingData(train=rows, validation=rows, classes=10))
+    session = engine.session(
+        plan, TrainingData(train=rows, validation=rows, held_out=np.arange(len(rows)), classes=10)
+    )
     only = np.zeros(1, np.int32)
     seen = []
     for _ in range(12):

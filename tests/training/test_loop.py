@@ -30,6 +30,7 @@ from tuner.training.plan import (
 
 CLASSES = 10
 ROWS = 100
+HELD_OUT = 1000 + np.arange(ROWS)
 
 PlanMaker = Callable[..., TrialPlan]
 
@@ -140,7 +141,7 @@ def _rows() -> Rows:
 
 
 def train(plan: TrialPlan, engine: ScriptedEngine, listener: Listener | None = None) -> TrialResult:
-    data = TrainingData(train=_rows(), validation=_rows(), classes=CLASSES)
+    data = TrainingData(train=_rows(), validation=_rows(), held_out=HELD_OUT, classes=CLASSES)
     return training_loop.train(plan, lambda _plan: data, engine, listener or Listener())
 
 
@@ -390,7 +391,7 @@ def test_an_epochs_seconds_are_measured_without_the_first_step_until_they_tell(
     script = ScriptedEngine((), during=epochs)
     monkeypatch.setattr("tuner.training.training_loop.time.perf_counter", clock.now)
 
-    data = TrainingData(train=_rows(), validation=_rows(), classes=CLASSES)
+    data = TrainingData(train=_rows(), validation=_rows(), held_out=HELD_OUT, classes=CLASSES)
     plans = [make_plan(batch_size=4, precision=each) for each in ("float32", "bfloat16")]
     times = training_loop.epoch_times(plans, data, script, {})
 
@@ -411,7 +412,7 @@ def test_short_steps_are_repeated_and_a_known_network_is_measured_in_its_precisi
     }
     script = ScriptedEngine((), during=steps)
     monkeypatch.setattr("tuner.training.training_loop.time.perf_counter", clock.now)
-    data = TrainingData(train=_rows(), validation=_rows(), classes=CLASSES)
+    data = TrainingData(train=_rows(), validation=_rows(), held_out=HELD_OUT, classes=CLASSES)
     plans = [make_plan(batch_size=4, precision=each) for each in ("float32", "bfloat16")]
 
     times = training_loop.epoch_times(
@@ -496,3 +497,17 @@ def test_a_folder_that_takes_no_checkpoint_ends_no_trial(make_plan: PlanMaker) -
     result = train(plan, ScriptedEngine((10, 20, 30)))
     assert result.state is Outcome.COMPLETED
     assert result.remarks[0].startswith("cannot keep checkpoints")
+
+
+def test_a_plan_that_asks_for_them_gets_the_confident_errors_of_its_best_epoch(
+    make_plan: PlanMaker,
+) -> None:
+    engine = ScriptedEngine(right=(ROWS - 3, ROWS - 2, ROWS - 1))
+    assert train(make_plan(epochs=3), engine).confident_errors is None
+    plan = make_plan(epochs=3, records_errors=True, counts="last")
+    result = train(plan, ScriptedEngine(right=(ROWS - 3, ROWS - 2, ROWS - 1)))
+    assert result.confident_errors is not None
+    ((row, label, predicted, probability),) = result.confident_errors
+    assert (row, label, predicted) == (int(HELD_OUT[-1]), 9, 0)
+    assert probability == pytest.approx(0.91)
+    assert TrialResult.model_validate_json(result.model_dump_json()) == result

@@ -1,3 +1,6 @@
+from random import Random
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn import metrics
 
 from tuner.training import scores
+from tuner.training.plan import ConfidentError
 
 CLASSES = ("nought", "one", "two", "three")
 
@@ -32,6 +36,35 @@ def forecasts(draw: st.DrawFn) -> tuple[Labels, Probabilities]:
     shape = (len(labels), len(CLASSES))
     weights = draw(npst.arrays(np.float64, shape, elements=st.floats(0.001, 1)))
     return labels, weights / weights.sum(axis=1, keepdims=True)
+
+
+@given(forecasts(), st.randoms())
+def test_confident_errors_are_those_off_the_diagonal_of_the_confident_joint(
+    forecast: tuple[Labels, Probabilities], random: Random
+) -> None:
+    labels, probabilities = forecast
+    rows = np.array(random.sample(range(100), len(labels)))
+    expected: list[Any] = []
+    for row, label, own in zip(rows, labels, probabilities, strict=True):
+        confident = [
+            other
+            for other in range(len(CLASSES))
+            if (labels == other).any()
+            and own[other] >= probabilities[labels == other, other].mean()
+        ]
+        if int(own.argmax()) in confident and own.argmax() != label:
+            expected.append((row, label, int(own.argmax()), pytest.approx(own.max(), abs=1e-6)))
+    found = scores.confident_errors(probabilities, labels, rows)
+    assert [tuple(error) for error in found] == expected
+
+
+def test_a_probable_label_error_is_found_and_an_unsure_error_is_not() -> None:
+    certain = np.eye(4)[[0, 0, 0, 1, 1, 1]] * 0.88 + 0.03
+    unsure = np.array([[0.52, 0.4, 0.04, 0.04]])
+    probabilities = np.vstack([certain, unsure])
+    labels = np.array([0, 0, 1, 1, 1, 1, 1])
+    (found,) = scores.confident_errors(probabilities, labels, np.arange(7) + 10)
+    assert found == ConfidentError(row=12, label=1, predicted=0, probability=0.91)
 
 
 @given(predictions())

@@ -33,3 +33,5 @@ class Dataset:
     """The source for people: an address, a file, a package."""
     reading: Reading = PLAIN
     """How to read picture files as its images."""
+    files: tuple[str, ...] = ()
+    """The name of each training image's file, for people; empty if they have none."""

@@ -1,7 +1,7 @@
 """Prepared data sets on disk: the only form in which data sets are read.
 
     ROOT/<name>-<digest>/dataset.json      a DatasetInfo without its folder
-                        /train/images.npy  labels.npy
+                        /train/images.npy  labels.npy  files.json (if the data set names files)
                         /test/images.npy   labels.npy
 
 A trainer gets the `train` folder alone, and cannot read a test row by accident.
@@ -9,6 +9,7 @@ A trainer gets the `train` folder alone, and cannot read a test row by accident.
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterable
@@ -23,13 +24,14 @@ from tuner.datasets.known_datasets import load
 from tuner.datasets.pictures.appearance import Background, measure
 from tuner.datasets.transform import InputTransform, Reading, unstated
 from tuner.errors import DataError, UnavailableError
-from tuner.files import durable, exclusive
+from tuner.files import durable, exclusive, replacing
 from tuner.spec.section import Frozen, Text
 from tuner.spec.study_spec import DatasetReference
 
 Array = npt.NDArray[Any]
 
 _INFO, _IMAGES, _LABELS = "dataset.json", "images.npy", "labels.npy"
+_FILES = "files.json"
 
 
 class DatasetInfo(Frozen):
@@ -89,6 +91,7 @@ def prepare(reference: DatasetReference, root: Path) -> DatasetInfo:
         with exclusive(root / ".lock"):
             if not _is_whole(folder, digest):
                 _write(folder, _describe(reference.name, dataset, digest, folder), dataset)
+            _keep_files(folder / "train", dataset.files)
     except OSError as error:
         raise UnavailableError(
             f"{root}: cannot keep the data set {reference.name!r} here ({error.strerror})"
@@ -111,6 +114,20 @@ def read_info(folder: Path) -> DatasetInfo:
         raise DataError(f"{path}: not a prepared data set: {error}") from error
 
 
+def find_prepared(recorded: DatasetInfo, root: Path) -> DatasetInfo | None:
+    """Finds a recorded data set on this machine; None if it is not prepared here.
+
+    Args:
+        recorded: the data set, maybe as another machine has it.
+        root: where data sets are prepared here.
+    """
+    for folder in (recorded.folder, root / recorded.folder.name):
+        known = os.path.exists(folder / _INFO)  # noqa: PTH110 - it may be another machine's
+        if known and read_info(folder).digest == recorded.digest:
+            return recorded.model_copy(update={"folder": folder})
+    return None
+
+
 def read_arrays(folder: Path) -> tuple[Array, Array]:
     """Opens the images and labels of one split, read-only and without reading them yet.
 
@@ -121,6 +138,28 @@ def read_arrays(folder: Path) -> tuple[Array, Array]:
         DataError: an array is missing, truncated or holds objects.
     """
     return _open(folder / _IMAGES), _open(folder / _LABELS)
+
+
+def has_arrays(folder: Path) -> bool:
+    """Whether the images of a split are in `folder`."""
+    return (folder / _IMAGES).exists()
+
+
+def read_files(folder: Path) -> tuple[str, ...]:
+    """Reads the name of each image's file; empty if the data set does not name them.
+
+    Args:
+        folder: `DatasetInfo.train`.
+
+    Raises:
+        DataError: they cannot be read.
+    """
+    try:
+        return tuple(json.loads((folder / _FILES).read_bytes()))
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{folder / _FILES}: not a list of file names: {error}") from error
 
 
 def dataset_digest(train: Split, test: Split) -> str:
@@ -170,6 +209,15 @@ def _write(folder: Path, info: DatasetInfo, dataset: Dataset) -> None:
         file.write(info.model_dump_json(indent=2, exclude={"folder"}).encode())
     shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
+
+
+def _keep_files(folder: Path, files: tuple[str, ...]) -> None:
+    """Writes the names of the images' files, unless they are there: the digest is without them."""
+    content = json.dumps(files).encode()
+    path = folder / _FILES
+    if files and (not path.exists() or path.read_bytes() != content):
+        with replacing(path) as file:
+            file.write(content)
 
 
 def _is_whole(folder: Path, digest: str) -> bool:

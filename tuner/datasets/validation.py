@@ -97,7 +97,13 @@ def standardize(name: str, returned: object, source: str) -> Dataset:
     _check_classes(where, classes, train, test)
     check_distinct(f"{where}: train", train)
     check_distinct(f"{where}: test", test)
-    return Dataset(train, test, classes, given.source, given.reading)
+    files = tuple(encodable(str(file)) for file in given.files)
+    if files and len(files) != len(train.labels):
+        raise DataError(
+            f"{where}: files must name one file for each training image, "
+            f"got {len(files)} files and {len(train.labels)} images"
+        )
+    return Dataset(train, test, classes, given.source, given.reading, files)
 
 
 def _unpack(where: str, returned: object, source: str) -> Dataset:

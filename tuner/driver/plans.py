@@ -70,6 +70,7 @@ class Planner:
             precision=self.precision,
             pixels=spec.pixels,
             counts="best" if spec.race is None else "last",
+            records_errors=spec.race is not None,
             folder=self.home.attempt(spec.name, slot, attempt),
             resumes=latest_checkpoint(self.home, spec.name, slot, before=attempt),
         )

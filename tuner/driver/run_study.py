@@ -198,8 +198,7 @@ class _Run:
     def _close(self, record: StudyRecord, trials: Trials, ledger: Ledger) -> None:
         """Closes what dead drivers left open, and the study."""
         code = provenance(self._file.code_path[0])
-        importance, versions = trials.store_importance, self._code.all()
-        journal = Journal(self._home, record, code, importance, versions, say=self._say)
+        journal = Journal(self._home, record, code, trials, self._code.all(), say=self._say)
         with closing(journal):
             peers = PeerDrivers(self._home, self._database, record.name, journal, self._say)
             peers.close_leftovers(ledger)

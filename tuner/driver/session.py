@@ -136,7 +136,7 @@ class DriverSession:
             self.home,
             self.record,
             self.provenance,
-            trials.store_importance,
+            trials,
             versions,
             leads=lease.leads,
             say=self._say,

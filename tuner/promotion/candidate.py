@@ -7,6 +7,7 @@ from tuner.spec.recipe import Backend, Pixels
 from tuner.spec.search_space import Scalar
 from tuner.spec.section import Frozen
 from tuner.spec.study_spec import Promotion
+from tuner.tracking.spool.spool_events import MissedImage
 from tuner.training.plan import ModelPlan, Precision
 
 
@@ -39,6 +40,8 @@ class Grounds(Frozen):
     """The number of these trainings."""
     refit: bool = False
     """Whether the point was trained again, on all rows of the training folder."""
+    missed: tuple[MissedImage, ...] | None = None
+    """The images that every good training of the confirmation missed; None if not known."""
     lines: tuple[str, ...]
     """The verdict in words, or why there is none."""
 

@@ -211,6 +211,7 @@ def _grounds(study: Study, report: ConfirmationReport) -> Grounds:
         mean=chosen.mean,
         std=chosen.std,
         seeds=chosen.seeds,
+        missed=report.missed,
         lines=tuple(report.lines()),
     )
 

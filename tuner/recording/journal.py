@@ -12,16 +12,18 @@ from tuner.home import Home
 from tuner.recording.provenance import Provenance
 from tuner.search.importance import Importance
 from tuner.search.ranking import PointSummary
+from tuner.search.trials import Trials
 from tuner.spec.text.writer import to_yaml
 from tuner.storage.attempts import Attempt
 from tuner.storage.code_versions import CodeVersion
 from tuner.storage.studies import StudyRecord
+from tuner.study.confirmation.missed import find_missed
 from tuner.study.summary import Standing, StudySummary
 from tuner.tracking.spool import spool_events
 from tuner.tracking.spool.backlog import Backlog
 from tuner.tracking.spool.shipped import survey
 from tuner.tracking.spool.spool import is_begun, is_own, read_events, read_lines
-from tuner.tracking.spool.spool_events import TrialSummary
+from tuner.tracking.spool.spool_events import Missed, TrialSummary
 from tuner.training.plan import (
     EpochEnded,
     Outcome,
@@ -44,7 +46,7 @@ class Journal:
         home: Home,
         record: StudyRecord,
         code: Provenance,
-        importance: Callable[[], Importance],
+        trials: Trials,
         versions: Sequence[CodeVersion] = (),
         *,
         leads: Callable[[], bool] = lambda: True,
@@ -56,14 +58,13 @@ class Journal:
             home: where the spools are; the caller holds its driver lock.
             record: the study.
             code: where the user's code came from.
-            importance: returns the importance of parameters as it is now; called when the
-                study's run is closed, since it may take seconds.
+            trials: its trials, read when the study's run is closed.
             versions: the versions of the user's code.
             leads: whether this driver records the study as a whole; one of several drivers does.
             say: receives messages for people, for example that the disk is full.
         """
         home.set_current(record.name, record.uid)
-        self._importance = importance
+        self._trials = trials
         self._leads = leads
         self._home = home
         self._record = record
@@ -115,13 +116,14 @@ class Journal:
         """Records progress, if this driver leads. Writes those of `trials` that have changed."""
         if self._leads():
             self._open()
-            self._progress(standing, trials, {})
+            self._progress(standing, trials)
 
     def _progress(
         self,
         standing: Standing,
         trials: Iterable[TrialSummary],
-        importance: Importance,
+        importance: Importance | None = None,
+        missed: Missed | None = None,
         *,
         with_metrics: bool = True,
     ) -> None:
@@ -140,8 +142,10 @@ class Journal:
                 direction=direction,
                 seeds=standing.seeds,
                 trials=changed,
-                importance=importance,
+                importance=importance or {},
+                claims=standing.claims,
                 metrics=metrics if with_metrics else {},
+                missed=missed,
             ),
         )
         self._told |= {trial.number: trial for trial in changed}
@@ -154,7 +158,7 @@ class Journal:
         """Records that the last driver left; `summary` is None if it left with an error."""
         self._open()
         if summary is not None:
-            self._progress(summary, summary.trials, self._importance())
+            self._tell_all(summary)
         self._close(now_ms(), summary)
 
     def ensure_closed(self, summary: StudySummary, *, ended_ms: int, alone: bool) -> None:
@@ -179,15 +183,21 @@ class Journal:
             self._open()
         elif isinstance(last, spool_events.StudyClosed) and last.complete == summary.done:
             return
-        self._progress(summary, summary.trials, self._importance(), with_metrics=alone)
+        self._tell_all(summary, with_metrics=alone)
         self._close(ended_ms, summary)
 
     def retell(self, summary: StudySummary) -> None:
         """Records the whole study again, for a run that lacks some of it, and closes it."""
         if not is_begun(self._home.parent(self._record.name)):
             self._open()
-        self._progress(summary, summary.trials, self._importance())
+        self._tell_all(summary)
         self._close(now_ms(), summary)
+
+    def _tell_all(self, summary: StudySummary, *, with_metrics: bool = True) -> None:
+        """Records all trials, and what follows from them together, which may take seconds."""
+        importance = self._trials.store_importance()
+        missed = find_missed(self._record, self._trials.all(), self._home.datasets)
+        self._progress(summary, summary.trials, importance, missed, with_metrics=with_metrics)
 
     def _close(self, at_ms: int, summary: StudySummary | None) -> None:
         complete, failed = (summary.done, summary.all_failed) if summary else (False, False)

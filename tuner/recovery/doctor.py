@@ -99,8 +99,8 @@ class Doctor:
                 self._repair_once(say)  # once it is shipped, what else its run lacks shows
 
     def _repair_once(self, say: Callable[[str], None]) -> list[Finding]:
-        importance = Trials(self._database, self._record.spec).store_importance
-        with closing(Journal(self._home, self._record, UNKNOWN, importance, say=say)) as journal:
+        trials = Trials(self._database, self._record.spec)
+        with closing(Journal(self._home, self._record, UNKNOWN, trials, say=say)) as journal:
             found = self.findings()
             for finding in found:
                 self._prepare(finding, journal)

@@ -10,6 +10,7 @@ from enum import Enum, auto
 
 from tuner.home import Home
 from tuner.search.outlines import Outline, outlines
+from tuner.search.race import claiming
 from tuner.storage.attempts import OPTUNA_STATES, Attempt, attempts_by_study
 from tuner.storage.database import Database
 from tuner.storage.drivers import Drivers, hosts_by_driver, registered_by_study
@@ -95,7 +96,7 @@ def examine(
     living = registry.alive()
     rows, tried, present, hosts = database.transact(
         lambda one: (
-            outlines(one, names),
+            outlines(one, names, claiming(record.spec for record in records)),
             attempts_by_study(one, names),
             registered_by_study(one),
             hosts_by_driver(one, names),

@@ -177,8 +177,8 @@ def recover_study(
         RefusedError: the study was deleted meanwhile.
     """
     ledger, trials = Ledger(database, record.name), Trials(database, record.spec)
-    importance, versions = trials.store_importance, CodeVersions(database, record.name).all()
-    with closing(Journal(home, record, UNKNOWN, importance, versions, say=say)) as journal:
+    versions = CodeVersions(database, record.name).all()
+    with closing(Journal(home, record, UNKNOWN, trials, versions, say=say)) as journal:
         peers = PeerDrivers(home, database, record.name, journal, say)
         peers.close_leftovers(ledger)
         everywhere = patient and survey(home.current_study(record.name)).pending > 0

@@ -8,13 +8,14 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from optuna.trial import TrialState
 from sqlalchemy import ColumnElement, Connection, Select, String, and_, cast, select
 
 from tuner.search.ranking import Training
+from tuner.search.trials import RESULT, StoredResult
 from tuner.storage.tables import (
     OPTUNA_REPORTS,
     OPTUNA_STUDIES,
@@ -40,6 +41,8 @@ class Outline:
     value: float | None
     epochs: frozenset[int]
     """The epochs with a reported objective."""
+    measured: Mapping[str, float] = field(default_factory=dict)
+    """What else the trial reached, by metric; empty unless asked for."""
 
     @property
     def training(self) -> Training | None:
@@ -49,9 +52,18 @@ class Outline:
         return Training(self.slot, self.number, self.value)
 
 
-def outlines(connection: Connection, names: Collection[str]) -> Mapping[str, list[Outline]]:
-    """Returns the trials that have a slot, by the name of their study."""
+def outlines(
+    connection: Connection, names: Collection[str], measured: Collection[str] = ()
+) -> Mapping[str, list[Outline]]:
+    """Returns the trials that have a slot, by the name of their study.
+
+    Args:
+        connection: a connection to the database.
+        names: the studies.
+        measured: those of which `Outline.measured` is wanted too, which costs a query.
+    """
     epochs = _epochs(connection, names)
+    results = _measured(connection, measured) if measured else {}
     own_slot = and_(_ATTRIBUTE.trial_id == _TRIAL.trial_id, _ATTRIBUTE.key == SLOT)
     own_value = and_(_VALUE.trial_id == _TRIAL.trial_id, _VALUE.objective == 0)
     statement = (
@@ -72,7 +84,10 @@ def outlines(connection: Connection, names: Collection[str]) -> Mapping[str, lis
     for study, trial_id, number, state, slot, value, kind in connection.execute(statement):
         value = _INFINITE.get(kind, value)
         reported = frozenset(epochs.get(trial_id, ()))
-        found[study].append(Outline(json.loads(slot), number, TrialState[state], value, reported))
+        own = results.get(trial_id, {})
+        found[study].append(
+            Outline(json.loads(slot), number, TrialState[state], value, reported, own)
+        )
     return found
 
 
@@ -84,6 +99,17 @@ def _epochs(connection: Connection, names: Collection[str]) -> Mapping[int, list
     for trial_id, epoch in connection.execute(statement):
         found[trial_id].append(epoch)
     return found
+
+
+def _measured(connection: Connection, names: Collection[str]) -> Mapping[int, Mapping[str, float]]:
+    """Returns what trials reached beside their value, by the `trial_id` of Optuna's row."""
+    statement = _of_studies(names, _TRIAL.trial_id, _ATTRIBUTE.value_json)
+    own = and_(_ATTRIBUTE.trial_id == _TRIAL.trial_id, _ATTRIBUTE.key == RESULT)
+    rows = connection.execute(statement.join(OPTUNA_TRIAL_ATTRIBUTES, own))
+    return {
+        trial_id: StoredResult.model_validate_json(text, extra="ignore").measured
+        for trial_id, text in rows
+    }
 
 
 def _of_studies(names: Collection[str], *columns: ColumnElement[Any]) -> Select[Any]:

@@ -56,6 +56,22 @@ def split_seed(spec: StudySpec, slot: int) -> int:
     return spec.seed if spec.race is None else _mixed(spec.seed, 3, replicate_of(spec, slot))
 
 
+def claimed_points(spec: StudySpec) -> list[tuple[dict[str, Scalar], dict[str, Scalar]]]:
+    """Returns the searched parameters of the two points of each claim of a study with a baseline.
+
+    What a claim leaves out is as in the baseline: the first one, or that of a race.
+    """
+    number = (spec.race.against or 0) if spec.race else 0
+    base = searched(spec, dict(spec.baseline[number])) if spec.baseline else {}
+    return [
+        (
+            {**base, **searched(spec, dict(claim.better))},
+            {**base, **searched(spec, dict(claim.than))},
+        )
+        for claim in spec.claims
+    ]
+
+
 def sampler_seed(spec: StudySpec, slot: int) -> int:
     """Returns the seed with which the slot's point is sampled, in [0, 2**32)."""
     return _mixed(spec.seed, 1, point_of(spec, slot))

@@ -5,25 +5,30 @@ the same validation rows. From the third block on, points may be left out; from 
 are compared with the baseline, since each comparison has its price.
 
 Two questions are asked with different care. Whether a point differs from the baseline is a claim:
-all looks and all points together find a difference that is not there with a chance of at most
+all looks and all comparisons together find a difference that is not there with a chance of at most
 `level`, by lower levels for each look (`look_level`) and Holm's procedure over all points that
-began the race. Whether a point can be left out because it is behind the leader claims nothing, and
-the worst that a mistake costs is a good point; so that is decided earlier, which saves many
-trainings (`python -m benchmarks.promotion`).
+began the race and all claims. Whether a point can be left out because it is behind the leader
+claims nothing, and the worst that a mistake costs is a good point; so that is decided earlier,
+which saves many trainings (`python -m benchmarks.promotion`).
+
+A study may state claims about other pairs of points. They are compared in the same way, and their
+points are trained until they are decided.
 
 The values alone decide, so every process comes to the same decisions, also after a crash.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from statistics import fmean
+from typing import NamedTuple
 
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.search.outlines import Outline, outlines
-from tuner.search.points import point_of, replicate_of
+from tuner.search.points import claimed_points, point_of, replicate_of, searched
 from tuner.search.trials import stored_result
+from tuner.spec.objective import direction_of
 from tuner.spec.section import Frozen
 from tuner.spec.study_spec import FEWEST_SEEDS, Confirmation, StudySpec
 from tuner.statistics import Difference, Interval, half_width, holm, look_level, paired_difference
@@ -44,6 +49,31 @@ NaN stands for a training that ended without a value.
 """
 
 
+Values = Mapping[int, Mapping[str, float]]
+"""What each ended trial reached, by slot and metric; the larger, the better. Empty for nothing."""
+
+Key = int | str
+"""A comparison: the number of the point that is compared with the baseline, or a claim's name."""
+
+
+class Contest(NamedTuple):
+    """A claim, as the race decides it: one point is better than another by some metric."""
+
+    name: str
+    better: int
+    """The number of the point that is said to be better."""
+    than: int
+    margin: float
+    resolution: float
+    """The step between possible values, as for `paired_difference`."""
+    blocks: Sequence[Block]
+    """The values by the claim's metric."""
+
+    def pairs(self, blocks: int) -> list[tuple[float, float]]:
+        """Both points' values in each of the first `blocks` blocks."""
+        return [_pair(block, self.better, self.than) for block in self.blocks[:blocks]]
+
+
 class Verdict(StrEnum):
     """What is known about the difference between a point and the baseline."""
 
@@ -54,8 +84,8 @@ class Verdict(StrEnum):
     UNDECIDED = "undecided"
 
 
-class BaselineComparison(Frozen):
-    """The comparison of a point with the baseline."""
+class Comparison(Frozen):
+    """The comparison of a point with the baseline, or of the two points of a claim."""
 
     difference: Difference
     """How much larger the point's values are; for a metric to be minimized, how much smaller."""
@@ -77,10 +107,14 @@ class RaceState(Frozen):
     """None if the study has no baseline."""
     means: dict[int, float]
     """Of each point, over the blocks that it was in. NaN if it never had a value."""
-    findings: dict[int, BaselineComparison]
+    findings: dict[int, Comparison]
     """The comparison of each other point with the baseline; the first one that decided it."""
+    claims: dict[str, Comparison]
+    """The comparison of each claim's points, by its name; the first one that decided it."""
     remaining: tuple[int, ...]
     """The points that were not left out, the best mean first. The baseline stays."""
+    training: frozenset[int]
+    """The points that the next block trains: those of what is not decided yet."""
     over: bool
     """Whether another block would change nothing, or is not allowed."""
 
@@ -124,6 +158,7 @@ def judge(
     blocks: Sequence[Block],
     rules: Confirmation,
     resolution: float = 0.0,
+    claims: Sequence[Contest] = (),
 ) -> RaceState:
     """Decides a race from its blocks, in order.
 
@@ -136,16 +171,17 @@ def judge(
         blocks: the values.
         rules: the rules of the race.
         resolution: the step between possible values, as for `paired_difference`.
+        claims: further comparisons, of any points. Their points are trained until they are decided.
     """
-    race = _Race(points, baseline, rules, resolution)
+    race = _Race(points, baseline, rules, resolution, claims)
     for block in blocks:
-        if race.over or not all(point in block for point in race.remaining):
+        if race.over or not all(point in block for point in race.training):
             break
         race.add(block)
     return race.state()
 
 
-def more_blocks(finding: BaselineComparison, rules: Confirmation) -> int | None:
+def more_blocks(finding: Comparison, rules: Confirmation) -> int | None:
     """How many more blocks will probably decide an undecided comparison; None if over 10,000.
 
     Assumes that the mean and the spread of the differences stay as they are, and that as many
@@ -161,19 +197,29 @@ def more_blocks(finding: BaselineComparison, rules: Confirmation) -> int | None:
     return None
 
 
-def values_of(spec: StudySpec, rows: Iterable[FrozenTrial]) -> dict[int, float]:
-    """Returns what the ended trials reached, by slot: the larger, the better; NaN for nothing."""
+def values_of(spec: StudySpec, rows: Iterable[FrozenTrial]) -> Values:
+    """Returns what the ended trials of a race reached."""
+    return {
+        row.user_attrs[SLOT]: _reached(
+            spec, row.state, row.value, stored_result(row).measured if spec.claims else {}
+        )
+        for row in rows
+        if row.state.is_finished()
+    }
+
+
+def outlined_values(spec: StudySpec, rows: Iterable[Outline]) -> Values:
+    """Returns `values_of` from the outlines of the trials, which have what claims need."""
     ended = (row for row in rows if row.state.is_finished())
-    return {row.user_attrs[SLOT]: _value(spec, row.state, row.value) for row in ended}
+    return {row.slot: _reached(spec, row.state, row.value, row.measured) for row in ended}
 
 
-def outlined_values(spec: StudySpec, rows: Iterable[Outline]) -> dict[int, float]:
-    """Returns `values_of` from the outlines of the trials."""
-    ended = (row for row in rows if row.state.is_finished())
-    return {row.slot: _value(spec, row.state, row.value) for row in ended}
+def claiming(specs: Iterable[StudySpec]) -> list[str]:
+    """Returns the names of the races with claims, which need `Outline.measured`."""
+    return [spec.name for spec in specs if spec.race is not None and spec.claims]
 
 
-def race_state(spec: StudySpec, values: Mapping[int, float]) -> RaceState:
+def race_state(spec: StudySpec, values: Values) -> RaceState:
     """Decides the race that a study is.
 
     Args:
@@ -182,15 +228,47 @@ def race_state(spec: StudySpec, values: Mapping[int, float]) -> RaceState:
     """
     assert spec.race is not None, f"{spec.name} is no race"
     known = 1 + max((replicate_of(spec, slot) for slot in values), default=-1)
-    blocks: list[dict[int, float]] = [{} for _ in range(known)]
-    for slot, value in values.items():
-        blocks[replicate_of(spec, slot)][point_of(spec, slot)] = value
-    in_images = not spec.objective.metric.endswith("loss")  # accuracy, or F1, which moves with it
-    resolution = 1 / spec.validation if in_images and spec.validation else 0.0
-    return judge(range(spec.trials), spec.race.against, blocks, spec.race.rules, resolution)
+    blocks: list[dict[int, Mapping[str, float]]] = [{} for _ in range(known)]
+    for slot, reached in values.items():
+        blocks[replicate_of(spec, slot)][point_of(spec, slot)] = reached
+
+    def series(metric: str) -> list[Block]:
+        return [{at: one.get(metric, math.nan) for at, one in block.items()} for block in blocks]
+
+    return judge(
+        range(spec.trials - spec.race.claimed),
+        spec.race.against,
+        series(spec.objective.metric),
+        spec.race.rules,
+        _resolution(spec, spec.objective.metric),
+        list(_contests(spec, spec.race.rules.margin, series)),
+    )
 
 
-def planned(spec: StudySpec, values: Callable[[], Mapping[int, float]]) -> Collection[int]:
+def _contests(
+    spec: StudySpec, margin: float, series: Callable[[str], list[Block]]
+) -> Iterator[Contest]:
+    """Yields the claims of a race."""
+    points = [searched(spec, dict(point)) for point in spec.baseline[: spec.trials]]
+    for claim, (better, than) in zip(spec.claims, claimed_points(spec), strict=True):
+        metric = claim.metric or spec.objective.metric
+        yield Contest(
+            name=claim.name,
+            better=points.index(better),
+            than=points.index(than),
+            margin=claim.margin or margin,
+            resolution=_resolution(spec, metric),
+            blocks=series(metric),
+        )
+
+
+def _resolution(spec: StudySpec, metric: str) -> float:
+    """The step of a share of the validation images; F1 moves with accuracy. 0 for any other."""
+    in_images = metric.endswith(("accuracy", "f1")) and spec.validation
+    return 1 / spec.validation if in_images else 0.0
+
+
+def planned(spec: StudySpec, values: Callable[[], Values]) -> Collection[int]:
     """Returns the slots that are to be trained, as far as it is known now.
 
     These are all slots. In a race they are those of the blocks so far and of the next one, without
@@ -208,7 +286,7 @@ def planned(spec: StudySpec, values: Callable[[], Mapping[int, float]]) -> Colle
     if state.over:
         return frozenset(known)
     first = range(FIRST_BLOCKS * spec.trials)
-    following = {state.blocks * spec.trials + point for point in state.remaining}
+    following = {state.blocks * spec.trials + point for point in state.training}
     return frozenset((*first, *known, *following))
 
 
@@ -227,17 +305,34 @@ def chosen_point(spec: StudySpec, rows: Sequence[FrozenTrial]) -> int:
 def has_free_slot(database: Database, spec: StudySpec, ledger: Ledger) -> bool:
     """Whether a slot of the study waits for a driver."""
 
-    def values() -> dict[int, float]:
-        found = database.transact(lambda connection: outlines(connection, [spec.name]))
+    def values() -> Values:
+        found = database.transact(lambda one: outlines(one, [spec.name], claiming([spec])))
         return outlined_values(spec, found.get(spec.name, []))
 
     return ledger.has_free(spec.slots, planned(spec, values).__contains__)
 
 
-def _value(spec: StudySpec, state: TrialState, value: float | None) -> float:
+def _reached(
+    spec: StudySpec, state: TrialState, value: float | None, measured: Mapping[str, float]
+) -> dict[str, float]:
     if state is not TrialState.COMPLETE or value is None:
-        return math.nan
-    return value if spec.objective.direction == "maximize" else -value
+        return {}
+    reached = {**measured, spec.objective.metric: value}
+    signs = {name: 1 if direction_of(name) == "maximize" else -1 for name in reached}
+    return {name: signs[name] * one for name, one in reached.items()}
+
+
+def _pair(block: Block, point: int, other: int) -> tuple[float, float]:
+    return block.get(point, math.nan), block.get(other, math.nan)
+
+
+def _paired(pairs: Iterable[tuple[float, float]], resolution: float) -> Difference | None:
+    """Over the pairs with both values; None if these are too few."""
+    known = [pair for pair in pairs if not any(map(math.isnan, pair))]
+    if len(known) < FIRST_BLOCKS:
+        return None
+    own, others = zip(*known, strict=True)
+    return paired_difference(own, others, resolution)
 
 
 class _Race:
@@ -247,6 +342,7 @@ class _Race:
         baseline: int | None,
         rules: Confirmation,
         resolution: float,
+        claims: Sequence[Contest],
     ) -> None:
         self.remaining = list(points)
         self._points = tuple(points)
@@ -254,27 +350,48 @@ class _Race:
         self._rules = rules
         self._resolution = resolution
         self._blocks: list[Block] = []
-        self._findings: dict[int, BaselineComparison] = {}
+        self._claims = {claim.name: claim for claim in claims}
+        self._findings: dict[Key, Comparison] = {}
 
     @property
     def over(self) -> bool:
+        return len(self._blocks) >= self._rules.max_seeds or not self.training
+
+    @property
+    def training(self) -> frozenset[int]:
+        """The points that another block would train."""
+        rest = () if self._is_settled() else self.remaining
+        claimed = [point for one in self._open_claims() for point in (one.better, one.than)]
+        return frozenset((*rest, *claimed))
+
+    def _open_claims(self) -> Iterator[Contest]:
+        """Yields the claims that are not decided, and whose points have values to decide by."""
+        known = len(self._blocks)
+        for claim in self._claims.values():
+            sides = list(zip(*claim.pairs(known), strict=True))
+            hopeless = known >= FIRST_BLOCKS and any(all(map(math.isnan, one)) for one in sides)
+            if self._verdict(claim.name) is Verdict.UNDECIDED and not hopeless:
+                yield claim
+
+    def _is_settled(self) -> bool:
+        """Whether another block would change nothing about the points."""
         if self._has_no_baseline_value():
             return True  # nothing can be compared
         rivals = self._rivals()
         verdicts = [self._verdict(point) for point in rivals]
         return (
-            len(self._blocks) >= self._rules.max_seeds
-            or not rivals
+            not rivals
             or (len(rivals) == 1 and verdicts[0] is not Verdict.UNDECIDED)
             or all(verdict is Verdict.EQUIVALENT for verdict in verdicts)
         )
 
     def add(self, block: Block) -> None:
         """Adds a block, compares the points, and leaves out those that are worse or behind."""
-        self._blocks.append({point: block[point] for point in self.remaining})
+        settled = self._is_settled()
+        self._blocks.append({point: block[point] for point in self.training})
         if len(self._blocks) >= FEWEST_SEEDS:
-            self._compare_with_baseline()
-        if len(self._blocks) >= FIRST_BLOCKS:
+            self._compare()
+        if len(self._blocks) >= FIRST_BLOCKS and not settled:
             leader = min(self.remaining, key=lambda point: _rank(self._mean(point)))
             for point in self._rivals():
                 if self._is_out(point, leader):
@@ -286,8 +403,10 @@ class _Race:
             blocks=len(self._blocks),
             baseline=self._baseline,
             means=means,
-            findings=self._findings,
+            findings={key: one for key, one in self._findings.items() if isinstance(key, int)},
+            claims={key: one for key, one in self._findings.items() if isinstance(key, str)},
             remaining=tuple(sorted(self.remaining, key=lambda point: _rank(means[point]))),
+            training=frozenset() if self.over else self.training,
             over=self.over,
         )
 
@@ -306,47 +425,56 @@ class _Race:
         """The points in the race, without the baseline."""
         return [point for point in self.remaining if point != self._baseline]
 
-    def _verdict(self, point: int) -> Verdict | None:
-        """None if there is no baseline."""
-        if self._baseline is None:
+    def _verdict(self, key: Key) -> Verdict | None:
+        """None for a point if there is no baseline."""
+        if self._baseline is None and isinstance(key, int):
             return None
-        return self._findings[point].verdict if point in self._findings else Verdict.UNDECIDED
+        return self._findings[key].verdict if key in self._findings else Verdict.UNDECIDED
 
-    def _compare_with_baseline(self) -> None:
-        """Compares each point whose comparison is not decided yet.
+    def _compare(self) -> None:
+        """Compares what is not decided yet: points with the baseline, and the points of claims.
 
-        Holm's procedure is about all points that began, since which ones are left depends on the
-        same values: those that differ count as rejected, and those that are out as not.
+        Holm's procedure is about all points and claims that began, since which ones are left
+        depends on the same values: those that differ count as rejected, the others as not.
         """
-        if self._baseline is None:
-            return
-        found: dict[int, Difference] = {}
-        p_values: dict[int, float] = {}
-        for point in self._points:
-            if point == self._baseline:
-                continue
-            verdict = self._verdict(point)
-            p_values[point] = float(verdict not in (Verdict.BETTER, Verdict.WORSE))
-            if point in self.remaining and verdict is Verdict.UNDECIDED:
-                difference = self._difference(point, self._baseline)
-                if difference is not None:
-                    found[point], p_values[point] = difference, difference.p_value
-        levels, differing = holm(p_values, _level(len(self._blocks), self._rules))
-        for point, difference in found.items():
-            interval = difference.interval(levels[point])
-            if point in differing:
+        found = self._differences()
+        differing = (Verdict.BETTER, Verdict.WORSE)
+        p_values = {key: float(self._verdict(key) not in differing) for key in self._keys()}
+        p_values |= {key: difference.p_value for key, (difference, _) in found.items()}
+        levels, rejected = holm(p_values, _level(len(self._blocks), self._rules))
+        for key, (difference, margin) in found.items():
+            interval = difference.interval(levels[key])
+            if key in rejected:
                 verdict = Verdict.BETTER if difference.mean > 0 else Verdict.WORSE
-            elif interval.within(self._rules.margin):
+            elif interval.within(margin):
                 verdict = Verdict.EQUIVALENT
             else:
                 verdict = Verdict.UNDECIDED
-            self._findings[point] = BaselineComparison(
+            self._findings[key] = Comparison(
                 difference=difference,
-                level=levels[point],
+                level=levels[key],
                 interval=interval,
                 blocks=len(self._blocks),
                 verdict=verdict,
             )
+
+    def _keys(self) -> list[Key]:
+        """Everything that the race compares, from its begin."""
+        rivals = [] if self._baseline is None else [*self._points]
+        return [*(point for point in rivals if point != self._baseline), *self._claims]
+
+    def _differences(self) -> dict[Key, tuple[Difference, float]]:
+        """What is compared now, with the margin."""
+        found: dict[Key, tuple[Difference | None, float]] = {}
+        if self._baseline is not None and not self._is_settled():
+            for point in self._rivals():
+                if self._verdict(point) is Verdict.UNDECIDED:
+                    difference = self._difference(point, self._baseline)
+                    found[point] = difference, self._rules.margin
+        for claim in self._open_claims():
+            pairs = claim.pairs(len(self._blocks))
+            found[claim.name] = _paired(pairs, claim.resolution), claim.margin
+        return {key: (one, margin) for key, (one, margin) in found.items() if one is not None}
 
     def _is_behind(self, point: int, leader: int) -> bool:
         difference = self._difference(leader, point)
@@ -356,15 +484,7 @@ class _Race:
 
     def _difference(self, point: int, other: int) -> Difference | None:
         """Over the blocks in which both have a value; None if these are too few."""
-        pairs = [
-            (block[point], block[other])
-            for block in self._blocks
-            if not math.isnan(block[point]) and not math.isnan(block[other])
-        ]
-        if len(pairs) < FIRST_BLOCKS:
-            return None
-        own, others = zip(*pairs, strict=True)
-        return paired_difference(own, others, self._resolution)
+        return _paired((_pair(block, point, other) for block in self._blocks), self._resolution)
 
     def _has_no_baseline_value(self) -> bool:
         """Whether the baseline has failed in each of the first blocks."""

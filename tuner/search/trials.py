@@ -18,12 +18,12 @@ from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import OPTUNA_STATES, Claim
 from tuner.storage.database import Database
 from tuner.storage.tables import SLOT
-from tuner.training.plan import EpochReport, Outcome, TrainerInfo, TrialResult
+from tuner.training.plan import ConfidentError, EpochReport, Outcome, TrainerInfo, TrialResult
 
 _IMPORTANCE = "importance"
 """The study attribute that stores the importance, and of how many points it is."""
 
-_RESULT = "result"
+RESULT = "result"
 """The attribute of an Optuna trial that holds its `StoredResult`."""
 
 REFRESH_S = 1.0
@@ -43,6 +43,8 @@ class StoredResult(Frozen):
     value: float | None = None
     """The objective at the best epoch."""
     best_metrics: dict[str, float] = Field(default_factory=dict)
+    confident_errors: tuple[ConfidentError, ...] | None = None
+    """Of a training of a race; None if they were not recorded."""
     weights_sha256: str = ""
     """Digest of the best epoch's weights; empty if it was not recorded."""
     model_sha256: str = ""
@@ -57,6 +59,11 @@ class StoredResult(Frozen):
     trainer: TrainerInfo | None = None
     """The trainer of the last attempt; None in results of earlier versions."""
 
+    @property
+    def measured(self) -> dict[str, float]:
+        """What the training reached, by metric: those of its best epoch, and its time."""
+        return {**self.best_metrics, "train_time_s": self.train_time_s}
+
     @classmethod
     def of(
         cls, result: TrialResult, objective: Objective, code: str, trainer: TrainerInfo | None
@@ -70,6 +77,7 @@ class StoredResult(Frozen):
             best_epoch=result.best_epoch,
             value=result.value(objective),
             best_metrics={} if best is None else best.metrics,
+            confident_errors=result.confident_errors,
             weights_sha256=result.weights_sha256,
             model_sha256="" if model is None else model.sha256,
             parameters=None if model is None else model.parameters,
@@ -88,7 +96,7 @@ def stored_result(row: FrozenTrial) -> StoredResult:
     """
     if not row.state.is_finished():
         return StoredResult()  # a driver may have died before it ended the trial
-    stored = row.user_attrs.get(_RESULT, row.user_attrs)
+    stored = row.user_attrs.get(RESULT, row.user_attrs)
     return StoredResult.model_validate(stored, extra="ignore")  # a newer version may store more
 
 
@@ -221,7 +229,7 @@ class Trials:
 
     def _store(self, opened: OpenTrial, result: StoredResult) -> None:
         stored = result.model_dump(mode="json", exclude_defaults=True)
-        opened.trial.set_user_attr(_RESULT, stored)
+        opened.trial.set_user_attr(RESULT, stored)
 
     def importance(self) -> Importance:
         """Returns the importance; empty if `why_no_importance` gives a reason.

@@ -9,6 +9,9 @@ from tuner.spec.section import Problem, Section, broken
 Metric = Literal["val_accuracy", "val_macro_f1", "val_loss", "accuracy", "macro_f1", "loss"]
 Direction = Literal["maximize", "minimize"]
 
+ClaimMetric = Literal["val_accuracy", "val_macro_f1", "val_loss", "train_time_s"]
+"""What a claim may be about: a validation metric after the last epoch, or the training time."""
+
 SELECTION_METRICS = ("val_loss", "val_accuracy", "val_macro_f1")
 """The metrics of a study with a validation split. They choose a trial's best epoch."""
 
@@ -16,12 +19,13 @@ TRAINING_METRICS = ("loss", "accuracy", "macro_f1")
 """The metrics of a study without a validation split. A trial's last epoch counts."""
 
 
-def _direction(metric: str) -> Direction:
-    return "minimize" if metric.endswith("loss") else "maximize"
+def direction_of(metric: str) -> Direction:
+    """Returns which values of a metric are better: a smaller loss or time, or else larger ones."""
+    return "minimize" if metric.endswith(("loss", "time_s")) else "maximize"
 
 
 def _metric_direction(validated: dict[str, Any]) -> Direction:
-    return _direction(validated["metric"])
+    return direction_of(validated["metric"])
 
 
 class Objective(Section):
@@ -34,7 +38,7 @@ class Objective(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        expected = _direction(self.metric)
+        expected = direction_of(self.metric)
         if self.direction != expected:
             rule = f"must be {expected} for {self.metric}, got {self.direction!r}"
             raise broken(Problem(("direction",), rule))

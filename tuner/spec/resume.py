@@ -17,6 +17,7 @@ MAY_CHANGE = frozenset(
         "keep_models",
         "promotion",
         "confirmation",
+        "claims",
         "pruner",
     }
 )

@@ -12,10 +12,10 @@ from tuner.spec.objective import SELECTION_METRICS, TRAINING_METRICS
 from tuner.spec.recipe import recipe_problem
 from tuner.spec.samplers import Grid, NoPruner, SuccessiveHalving
 from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, IntDomain, Scalar
-from tuner.spec.section import Problem, broken, is_stored, shown
+from tuner.spec.section import Location, Problem, broken, is_stored, shown
 
 if TYPE_CHECKING:
-    from tuner.spec.study_spec import StudySpec
+    from tuner.spec.study_spec import Claim, StudySpec
 
 LONGEST_VALUE = 6000
 """MLflow's MAX_PARAM_VAL_LENGTH. It truncates longer values, which could make two equal."""
@@ -45,6 +45,47 @@ def study_problems(spec: StudySpec) -> Iterator[Problem]:
     yield from _budget_problems(spec)
     yield from _idle_problems(spec)
     yield from _race_problems(spec)
+    yield from _claim_problems(spec)
+
+
+def _claim_problems(spec: StudySpec) -> Iterator[Problem]:
+    """Yields what keeps the claims from being decided."""
+    if not spec.claims:
+        return
+    if not spec.validation:
+        yield Problem(("claims",), "need validation images to compare points on, got validation: 0")
+    if spec.confirmation is None:
+        yield Problem(("claims",), "are decided by the confirmation, got confirmation: off")
+    if not spec.baseline:
+        yield Problem(("claims",), "change the first baseline point, got no baseline")
+    if spec.race is not None and spec.race.against is None:
+        yield Problem(("race", "against"), "is required with claims")
+    names = [claim.name for claim in spec.claims]
+    for index, claim in enumerate(spec.claims):
+        at = ("claims", index)
+        if claim.name in names[:index]:
+            yield Problem((*at, "name"), f"must differ, got {shown(claim.name)} twice")
+        if claim.metric not in (None, spec.objective.metric) and claim.margin is None:
+            rule = f"is required for {claim.metric}; the confirmation's is for"
+            yield Problem((*at, "margin"), f"{rule} {spec.objective.metric}")
+        yield from _pair_problems(spec, claim, at)
+
+
+def _pair_problems(spec: StudySpec, claim: Claim, at: Location) -> Iterator[Problem]:
+    """Yields what keeps a claim's two points from being compared."""
+    for side, point in (("better", claim.better), ("than", claim.than)):
+        for name, value in point.items():
+            if name == "patience":
+                yield Problem((*at, side, name), "a race trains a fixed number of epochs")
+            elif rule := spec.value_problem(name, value):
+                yield Problem((*at, side, name), rule)
+    base = spec.baseline[0] if spec.baseline else {}
+    for name in sorted(claim.better.keys() ^ claim.than.keys()):
+        if name in spec.domains and name not in base and spec.baseline:
+            rule = f"must state {name}, which {shown(claim.name)} changes on one side alone"
+            yield Problem(("baseline", 0), rule)
+    if {**base, **claim.better} == {**base, **claim.than}:
+        yield Problem(at, "must compare two different points, got the same twice")
 
 
 def _race_problems(spec: StudySpec) -> Iterator[Problem]:
@@ -64,6 +105,9 @@ def _race_problems(spec: StudySpec) -> Iterator[Problem]:
     if spec.race.against is not None and spec.race.against >= spec.trials:
         rule = f"must be one of the {spec.trials} points, from 0, got {spec.race.against}"
         yield Problem(("race", "against"), rule)
+    elif spec.race.claimed >= spec.trials - (spec.race.against or 0):
+        rule = f"must leave the baseline of the {spec.trials} points, got {spec.race.claimed}"
+        yield Problem(("race", "claimed"), rule)
 
 
 def _idle_problems(spec: StudySpec) -> Iterator[Problem]:

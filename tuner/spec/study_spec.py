@@ -18,7 +18,7 @@ from pydantic import (
 
 from tuner.errors import unknown
 from tuner.spec.names import FunctionName, RegistryName, StudyName, address_problem
-from tuner.spec.objective import Objective, ObjectiveEntry
+from tuner.spec.objective import ClaimMetric, Objective, ObjectiveEntry
 from tuner.spec.recipe import Backend, Pixels, implied_backend
 from tuner.spec.rules import checked_space, study_problems
 from tuner.spec.samplers import Grid, NoPruner, Pruner, Sampler, SuccessiveHalving, Tpe
@@ -111,6 +111,21 @@ ConfirmationEntry = Annotated[
 """A confirmation in a study file: its rules, or `off`, which is None."""
 
 
+class Claim(Section):
+    """A claim: one point is better than another by a metric. A confirmation decides it."""
+
+    name: Annotated[str, Field(strict=True, min_length=1, max_length=250)]
+    """The claim in words."""
+    better: Mapping[str, Value]
+    """The point that is said to be better; what it leaves out is as in the first baseline point."""
+    than: Mapping[str, Value]
+    """The other point, stated likewise."""
+    metric: ClaimMetric | None = None
+    """What they are compared by, after the last epoch; by default the objective."""
+    margin: Real | None = Field(default=None, gt=0)
+    """The difference that does not matter; by default the confirmation's, for the objective."""
+
+
 class Race(Section):
     """What makes a study of fixed points a race; `tuner confirm` writes it."""
 
@@ -118,6 +133,8 @@ class Race(Section):
     """The study whose points race."""
     against: Annotated[Whole, Field(ge=0)] | None = None
     """The number of the point that is the baseline, if there is one."""
+    claimed: Annotated[Whole, Field(ge=0)] = 0
+    """How many of the points, the last ones, are trained for the study's claims alone."""
     rules: Confirmation = Confirmation()
     """When points are dropped, and when the race is over."""
 
@@ -215,6 +232,8 @@ class StudySpec(Section):
     """How many of the best trials keep their model in MLflow."""
     confirmation: ConfirmationEntry = Confirmation()
     """The rules of `tuner confirm`, which `tuner promote best` runs first; `off` skips it there."""
+    claims: tuple[Claim, ...] = ()
+    """Pairs of points of which one is said to be better; the confirmation decides them."""
     promotion: Promotion = Field(default=Promotion(), validate_default=True)
     """The settings of promotion."""
     race: Race | None = None

@@ -9,7 +9,7 @@ from functools import partial
 
 from tuner.home import Home
 from tuner.search.outlines import Outline, outlines
-from tuner.search.race import outlined_values
+from tuner.search.race import claiming, outlined_values
 from tuner.search.ranking import RankedPoint, rank
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Attempt, attempts_by_study
@@ -38,8 +38,13 @@ def overview(home: Home, database: Database, records: Sequence[StudyRecord]) -> 
     The number of queries does not depend on the number of studies.
     """
     names = [record.name for record in records]
+    measured = claiming(each.spec for each in records)
     rows, tried, drivers = database.transact(
-        lambda one: (outlines(one, names), attempts_by_study(one, names), registered_by_study(one))
+        lambda one: (
+            outlines(one, names, measured),
+            attempts_by_study(one, names),
+            registered_by_study(one),
+        )
     )
 
     def of(record: StudyRecord) -> StudyOverview:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Self
 
 from tuner.datasets.prepare import prepare_apart
@@ -114,6 +115,11 @@ class Study:
                 f"{recorded.digest[:12]}, here it has {found.digest[:12]}"
             )
         return found
+
+    @property
+    def datasets(self) -> Path:
+        """The folder with the data sets that are prepared on this machine."""
+        return self._home.datasets
 
     def run_ids(self) -> list[str]:
         """Returns the ids of the attempts' MLflow runs, without runs that do not exist yet."""

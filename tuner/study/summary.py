@@ -1,12 +1,13 @@
 """The summary of a study: its trials, counts, points and best point."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner.search.claims import claims_of
 from tuner.search.points import point_of
-from tuner.search.race import planned, values_of
+from tuner.search.race import Values, planned, values_of
 from tuner.search.ranking import PointSummary, rank, summary_of, trainings
 from tuner.search.trials import StoredResult, Trials, stored_result
 from tuner.spec.samplers import NoPruner
@@ -15,7 +16,7 @@ from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import OPTUNA_STATES, Attempt, Ledger, outcome_of
 from tuner.storage.tables import SLOT
 from tuner.study.driver_events import Planned
-from tuner.tracking.spool.spool_events import TrialSummary
+from tuner.tracking.spool.spool_events import ClaimSummary, TrialSummary
 
 STATES = (*OPTUNA_STATES, "running", "waiting")
 """The states of a trial. A waiting trial has no attempt in progress."""
@@ -53,6 +54,8 @@ class Standing(Tally):
     seeds: int
     best: PointSummary | None
     """The point that ranks first; None before a trial has completed."""
+    claims: tuple[ClaimSummary, ...] = ()
+    """What is known of the claims that the study races, if it is a race."""
 
 
 class StudySummary(Standing):
@@ -125,9 +128,7 @@ def state_name(state: TrialState, *, in_progress: bool) -> str:
     return outcome_of(state) or ("running" if in_progress else "waiting")
 
 
-def tally(
-    spec: StudySpec, states: Sequence[str], values: Callable[[], Mapping[int, float]]
-) -> Tally:
+def tally(spec: StudySpec, states: Sequence[str], values: Callable[[], Values]) -> Tally:
     """Counts the states of a study's trials. A slot without a trial is waiting.
 
     Args:
@@ -180,4 +181,5 @@ def _standing(
         direction=spec.objective.direction,
         seeds=spec.replicates,
         best=best,
+        claims=claims_of(spec, rows),
     )

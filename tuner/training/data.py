@@ -50,6 +50,8 @@ class TrainingData:
 
     train: Rows
     validation: Rows
+    held_out: NDArray[np.int64]
+    """The numbers of the validation rows among the training images, shape (N,)."""
     classes: int
 
     @property
@@ -84,5 +86,6 @@ def load(plan: TrialPlan) -> TrainingData:
     return TrainingData(
         train=Rows(images[train], np.asarray(labels[train])),
         validation=Rows(images[held_out], np.asarray(labels[held_out])),
+        held_out=held_out,
         classes=len(plan.classes),
     )

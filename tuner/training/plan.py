@@ -6,7 +6,7 @@ network. A plan holds everything that a trainer needs, a result everything that 
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tuner.spec.objective import Objective
 from tuner.spec.recipe import Pixels, Recipe
@@ -72,6 +72,8 @@ class TrialPlan(Frozen):
     """The range of the pixels that the network is given."""
     counts: Literal["best", "last"] = "best"
     """The epoch whose weights and metrics are the result; without a validation split the last."""
+    records_errors: bool = False
+    """Whether the result names the validation images that are confidently wrong."""
     resumes: Path | None = None
     """The checkpoint of an earlier attempt to resume from."""
 
@@ -126,6 +128,18 @@ class Evaluation(Frozen):
         return tuple(
             scores.label for scores, count in zip(self.classes, seen, strict=True) if not count
         )
+
+
+class ConfidentError(NamedTuple):
+    """A validation image that a network confidently puts into another class than its label's."""
+
+    row: int
+    """Its number among the training images, from 0."""
+    label: int
+    predicted: int
+    """The class with the highest probability."""
+    probability: float
+    """That probability."""
 
 
 class Timings(Frozen):
@@ -213,6 +227,8 @@ class TrialResult(Frozen):
     model: KeptModel | None
     timings: Timings
     peak_memory_mb: float
+    confident_errors: tuple[ConfidentError, ...] | None = None
+    """Of the best epoch, by row; None unless the plan asks for them."""
     weights_sha256: str = ""
     """The SHA-256 of types, shapes and bytes of the best epoch's weights; empty without one."""
     remarks: tuple[Text, ...] = ()

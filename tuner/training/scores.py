@@ -7,9 +7,12 @@ A trainer does not import scikit-learn: that takes longer than all the scores of
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.training.plan import ClassScores, Evaluation
+from tuner.training.plan import ClassScores, ConfidentError, Evaluation
 
 Confusion = NDArray[np.int64]
+
+_DIGITS = 6
+"""The decimal places of a stored probability, as many as float32 has."""
 
 
 def confusion_matrix(
@@ -74,6 +77,43 @@ def evaluate_predictions(
             _scores(label, column) for label, column in zip(classes, scores.T, strict=True)
         ),
         macro=_scores("macro", np.append(_macro(confusion), len(labels))),
+    )
+
+
+def confident_errors(
+    probabilities: NDArray[np.floating], labels: NDArray[np.integer], rows: NDArray[np.integer]
+) -> tuple[ConfidentError, ...]:
+    """Finds the images that are confidently put into another class than that of their label.
+
+    A network is confident of a class if it gives it at least the mean probability that it gives it
+    for the images with that label. Northcutt, Jiang and Chuang, "Confident learning: estimating
+    uncertainty in dataset labels" (2021), count such images, off the diagonal of their confident
+    joint, as probable label errors. Here the class must also be the most probable one.
+
+    Args:
+        probabilities: floats of shape (N, classes), of images that were not trained on.
+        labels: the class of each image's label, shape (N,).
+        rows: the number of each image, shape (N,).
+
+    Returns:
+        The images in their order; none for a class without an image.
+    """
+    classes = probabilities.shape[1]
+    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    present = np.bincount(labels, minlength=classes)
+    means = np.bincount(labels, own, minlength=classes) / np.maximum(present, 1)
+    thresholds = np.where(present > 0, means, np.inf)
+    predicted = probabilities.argmax(axis=1)
+    highest = probabilities.max(axis=1)
+    found = np.flatnonzero((predicted != labels) & (highest >= thresholds[predicted]))
+    return tuple(
+        ConfidentError(
+            row=int(rows[each]),
+            label=int(labels[each]),
+            predicted=int(predicted[each]),
+            probability=round(float(highest[each]), _DIGITS),
+        )
+        for each in found
     )
 
 

@@ -25,6 +25,7 @@ from tuner.training.engines.base import Engine, Session, TrainedEpoch
 from tuner.training.plan import (
     CHECKPOINT,
     MODEL,
+    ConfidentError,
     EpochReport,
     Evaluation,
     KeptModel,
@@ -148,6 +149,7 @@ class _Progress:
     unpromotable: str = ""
     session: Session | None = None
     evaluation: Evaluation | None = None
+    confident_errors: tuple[ConfidentError, ...] | None = None
     weights_sha256: str = ""
     model: KeptModel | None = None
 
@@ -277,6 +279,10 @@ class _Progress:
             self.evaluation = scores.evaluate_predictions(
                 self.best_probabilities, labels, self.plan.classes
             )
+            if self.plan.records_errors:
+                self.confident_errors = scores.confident_errors(
+                    self.best_probabilities, labels, self.data.held_out
+                )
         path = self.plan.folder / MODEL
         try:
             self.session.save(self.best_weights, path)
@@ -312,6 +318,7 @@ class _Progress:
             epochs=tuple(self.reports),
             best_epoch=self.best_epoch,
             evaluation=self.evaluation,
+            confident_errors=self.confident_errors,
             model=self.model,
             timings=self._timings(),
             peak_memory_mb=_peak_memory_mb(),

@@ -16,6 +16,7 @@ from tuner.cli.terminal.terminal_tables import (
     score,
 )
 from tuner.errors import RefusedError, TunerError
+from tuner.words import command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from tuner.study.confirmation.report import ConfirmationReport, ConfirmedPoint
     from tuner.study.study import Study
     from tuner.study.summary import StudySummary
+
+
+_LIKE = "not told from"
+"""The column that names what a confirmation cannot tell a point from."""
 
 
 def show(study: StudyName, as_json: AsJson = False) -> None:
@@ -55,20 +60,26 @@ def show(study: StudyName, as_json: AsJson = False) -> None:
                 content["confirmation"] = confirmed.model_dump(mode="json")
             typer.echo(json.dumps(content, indent=2))
             return
-        print_summary(summary)
+        print_summary(summary, confirmed)
         if opened.spec.origin is None:
             _print_importance(opened)
+            if confirmed is None:
+                _print_undecided(summary)
         if confirmed is not None:
             print_confirmation(confirmed)
         typer.echo(f"accesses to the test set: {accesses}")
 
 
-def print_summary(summary: "StudySummary") -> None:
-    """Prints the trials, the points if there are several seeds, and the best point."""
+def print_summary(summary: "StudySummary", confirmed: "ConfirmationReport | None" = None) -> None:
+    """Prints the trials, the points if there are several seeds, and the best point.
+
+    Marks the points that a confirmation cannot tell from the best one and from the baseline.
+    """
     from tuner.tracking.runs.exports import column
 
     versions = {trial.code for trial in summary.trials if trial.code}
     marked = len(versions) > 1
+    compared = confirmed is not None and summary.seeds == 1  # else points have their own table
     searched = sorted({name for trial in summary.trials for name in trial.params})
     rows = [
         (
@@ -79,13 +90,14 @@ def print_summary(summary: "StudySummary") -> None:
             str(trial.epochs),
             duration(trial.duration_s),
             *([digest(trial.code or None)] if marked else []),
+            *([_like(confirmed, trial.point)] if compared else []),
             trial.run_id or "-",
         )
         for trial in summary.trials
     ]
     head, tail = (
         ["trial", "state"],
-        [summary.metric, "epochs", "time", *["code"] * marked, "MLflow run"],
+        [summary.metric, "epochs", "time", *["code"] * marked, *[_LIKE] * compared, "MLflow run"],
     )
     names = [column(name, (*head, *tail)) for name in searched]
     print_table([*head, *names, *tail], rows)
@@ -93,7 +105,7 @@ def print_summary(summary: "StudySummary") -> None:
         typer.echo(f"* cannot be promoted: {why} ({_trials(trials)})")
     counts = ", ".join(f"{count} {state}" for state, count in summary.counts.items() if count)
     if summary.seeds > 1:
-        _print_points(summary)
+        _print_points(summary, confirmed)
     typer.echo(f"{summary.study}: {counts}")
     if summary.best is not None:
         best = summary.best
@@ -135,7 +147,7 @@ def check_some_completed(summary: "StudySummary") -> None:
         )
 
 
-def _print_points(summary: "StudySummary") -> None:
+def _print_points(summary: "StudySummary", confirmed: "ConfirmationReport | None") -> None:
     """Prints mean and standard deviation of each point over its seeds, the best point first."""
     rows = [
         (
@@ -144,12 +156,29 @@ def _print_points(summary: "StudySummary") -> None:
             f"{each.completed} of {each.seeds}",
             score(each.mean),
             score(each.std),
+            *([_like(confirmed, each.point)] if confirmed else []),
             " ".join(map(str, sorted(each.trials))),
         )
         for each in summary.points
     ]
-    mean = f"mean {summary.metric}"
-    print_table(["point", "parameters", "seeds", mean, "standard deviation", "trials"], rows)
+    mean, like = f"mean {summary.metric}", [_LIKE] if confirmed else []
+    head = ["point", "parameters", "seeds", mean, "standard deviation", *like, "trials"]
+    print_table(head, rows)
+
+
+def _like(confirmed: "ConfirmationReport | None", point: int | None) -> str:
+    """What a point cannot be told from; a question mark if it was not in the confirmation."""
+    like = None if confirmed is None or point is None else confirmed.not_told_from(point)
+    return "?" if like is None else ", ".join(like)
+
+
+def _print_undecided(summary: "StudySummary") -> None:
+    """Says that nothing is known of how points differ, which no confirmation has compared."""
+    if len(summary.points) > 1:
+        typer.echo(
+            "which points differ from the best one and from the baseline is undecided until: "
+            f"{command('confirm', summary.study)}"
+        )
 
 
 def _print_importance(opened: "Study") -> None:
@@ -162,7 +191,37 @@ def _print_importance(opened: "Study") -> None:
 
 
 def print_confirmation(found: "ConfirmationReport") -> None:
-    """Prints the points of a confirmation and its verdict."""
+    """Prints the points of a confirmation, its claims and its verdict."""
+    if len(found.points) > 1:
+        _print_raced(found)
+    if found.claims:
+        _print_claims(found)
+    for line in filter(None, (*found.lines(), found.missed_line())):
+        typer.echo(line)
+    if found.over and len(found.points) > 1:
+        typer.echo(f"tuner promote best takes point {found.chosen}")
+
+
+def _print_claims(found: "ConfirmationReport") -> None:
+    """Prints what was found about each claim."""
+    rows = [
+        (
+            claim.name,
+            f"{params(claim.better)} against {params(claim.than)}",
+            claim.metric,
+            score(claim.difference),
+            f"{score(claim.low)} to {score(claim.high)}" if claim.low is not None else "-",
+            str(claim.seeds),
+            claim.verdict,
+        )
+        for claim in found.claims
+    ]
+    head = ["claim", "points", "metric", "difference", "interval", "seeds", "verdict"]
+    print_table(head, rows)
+
+
+def _print_raced(found: "ConfirmationReport") -> None:
+    """Prints the points that race."""
     rows = [
         (
             f"{each.point}{' (baseline)' if each.point == found.baseline else ''}",
@@ -177,10 +236,6 @@ def print_confirmation(found: "ConfirmationReport") -> None:
     mean = f"mean {found.metric}"
     head = ["point", "parameters", "seeds", mean, "standard deviation", "beside the baseline"]
     print_table(head, rows)
-    for line in found.lines():
-        typer.echo(line)
-    if found.over:
-        typer.echo(f"tuner promote best takes point {found.chosen}")
 
 
 def _beside_baseline(found: "ConfirmationReport", point: "ConfirmedPoint") -> str:

@@ -1,6 +1,6 @@
 """`tuner confirm`: races a study's best points against its baseline, with fresh seeds."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,11 @@ from tuner.cli.terminal.options import (
 )
 from tuner.cli.terminal.shell import next_command, same_command
 from tuner.errors import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tuner.workers.cluster import Cluster
 
 
 def confirm(
@@ -35,14 +40,39 @@ def confirm(
     num_gpus: NumGpus = None,
     as_json: AsJson = False,
 ) -> None:
-    """Race the best points of a study against its baseline, with fresh seeds, or resume that."""
+    """Race the best points of a study against its baseline, with fresh seeds, or resume that.
+
+    Decides the claims of the study file too.
+    """
+    stated = {"finalists": finalists, "max_seeds": max_seeds, "margin": margin, "level": level}
+    changes = {name: value for name, value in stated.items() if value is not None}
+    cluster = cluster_of(on, address, num_cpus, num_gpus)
+    race_study(study, changes, cluster, as_json=as_json)
+    typer.echo(f"next: {next_command('promote', 'best', study)}", err=True)
+
+
+def race_study(
+    study: str,
+    changes: "Mapping[str, Any]",
+    cluster: "Cluster | None" = None,
+    *,
+    as_json: bool = False,
+) -> None:
+    """Runs the confirmation of a study, and prints what it found.
+
+    Args:
+        study: its name.
+        changes: rules that replace those of the study file.
+        cluster: where trainers run; this machine by default.
+        as_json: print JSON.
+
+    Raises:
+        Exit: a signal has stopped it, or it is not finished.
+    """
     from tuner.study.confirmation.race_study import confirmation_of, find_confirmation, forecast
     from tuner.study.confirmation.report import find_report
     from tuner.study.study import load_study
 
-    cluster = cluster_of(on, address, num_cpus, num_gpus)
-    stated = {"finalists": finalists, "max_seeds": max_seeds, "margin": margin, "level": level}
-    changes = {name: value for name, value in stated.items() if value is not None}
     with load_study(study) as opened:
         is_new = find_confirmation(opened) is None
         file = confirmation_of(opened, changes)
@@ -60,4 +90,3 @@ def confirm(
     if not summary.done:
         typer.echo(f"{found.study} is not finished; resume with: {same_command()}", err=True)
         raise typer.Exit(ExitCode.OK)
-    typer.echo(f"next: {next_command('promote', 'best', study)}", err=True)

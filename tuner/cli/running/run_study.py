@@ -38,7 +38,7 @@ def run_study(
         typer.Option("--set", metavar="KEY=VALUE", help="Override any key, such as epochs=3."),
     ] = None,
 ) -> None:
-    """Run a study, or resume it where it stopped."""
+    """Run a study, or resume it where it stopped. Decide the claims that it states."""
     from tuner.spec.text.reader import read_study
 
     cluster = cluster_of(on, address, num_cpus, num_gpus)
@@ -67,6 +67,10 @@ def run_study(
     summary = run_file(study_file, cluster, accept_new_code=accept_new_code)
     print_summary(summary)
     check_some_completed(summary)
+    if spec.claims and summary.done:
+        from tuner.cli.running.confirm import race_study
+
+        race_study(spec.name, {}, cluster)
     _say_what_is_next(summary)
 
 

@@ -44,7 +44,8 @@ def load(
     transform = InputTransform(image_shape=shape, fit=reading.fit, background=reading.background)
     first = None if size else files["train"][0][0]
     train, test = (_read(labelled, transform, first) for labelled in files.values())
-    return Dataset(train, test, classes, str(folder), reading)
+    names = tuple(str(file.relative_to(folder)) for file, _ in files["train"])
+    return Dataset(train, test, classes, str(folder), reading, names)
 
 
 def _reading(size: object, fit: str, background: object) -> Reading:

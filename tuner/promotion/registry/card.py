@@ -4,15 +4,18 @@ import base64
 import re
 from collections.abc import Iterator, Sequence
 
-from tuner.promotion.candidate import Candidate
+from tuner.promotion.candidate import Candidate, Grounds
 from tuner.promotion.judging.evidence import Evidence
 from tuner.promotion.registry.versions import ALIAS, CHALLENGER, Alias
 from tuner.promotion.report import PromotionReport
+from tuner.study.confirmation.missed import confused_pairs
 from tuner.training.plan import ClassScores, Evaluation
+from tuner.words import count
 
 LONGEST = 5000
 """The longest description of a version that MLflow's registry stores."""
 _MOST_PAIRS = 3
+_MOST_MISSED = 10
 _MARKUP = re.compile(r"[\\`*\[\]<>|#]|(?<!\w)_|_(?!\w)")
 """The signs that Markdown would not show as they are; it does an underscore inside a word."""
 _STYLE = (
@@ -28,11 +31,12 @@ def model_card(candidate: Candidate, report: PromotionReport) -> str:
     """Returns the card as Markdown. It has no picture."""
     evidence = _evidence(report)
     blocks = [*_head(candidate), *_quality(evidence, report), *_per_class(evidence.test)]
-    return "\n".join([*blocks, *_limits(candidate, evidence), *_loading(report)])
+    missed = _missed(candidate.grounds)
+    return "\n".join([*blocks, *missed, *_limits(candidate, evidence), *_loading(report)])
 
 
 def short_card(candidate: Candidate, report: PromotionReport) -> str:
-    """Returns the card without its longest table if it would not fit into a description."""
+    """Returns the card without its longest tables if it would not fit into a description."""
     card = model_card(candidate, report)
     if len(card) <= LONGEST:
         return card
@@ -151,6 +155,41 @@ def _per_class(test: Evaluation) -> Iterator[str]:
     yield from _table(("class", "precision", "recall", "F1", "images"), rows)
 
 
+def _missed(grounds: Grounds | None) -> Iterator[str]:
+    """What the confirmation's trainings agree on against the labels, if that is known."""
+    if grounds is None or grounds.missed is None:
+        return
+    found = grounds.missed
+    yield "## Images that every training missed"
+    yield ""
+    many = count(len(found), "training image")
+    yield (
+        f"Every good training of {_text(grounds.confirmation or '')} that was validated on them "
+        f"put {many} into another class than the label's with confidence: probable label errors, "
+        "or classes that look alike."
+    )
+    yield ""
+    if not found:
+        return
+    pairs = confused_pairs(found)[:_MOST_PAIRS]
+    yield "Most often: " + "; ".join(_taken(*pair) for pair in pairs) + "."
+    yield ""
+    yield from _table(
+        ("row", "file", "label", "predicted", "trainings", "probability"),
+        [
+            (
+                str(each.row),
+                _text(each.file),
+                _text(each.label),
+                _text(each.predicted),
+                f"{each.agreeing} of {each.trainings}",
+                f"{each.probability:.4f}",
+            )
+            for each in found[:_MOST_MISSED]
+        ],
+    )
+
+
 def _limits(candidate: Candidate, evidence: Evidence) -> Iterator[str]:
     test = evidence.test
     yield "## Limits"
@@ -171,13 +210,17 @@ def _confused(test: Evaluation) -> Iterator[str]:
     """Yields the pairs of classes that are confused most often."""
     labels = [each.label for each in test.classes]
     pairs = [
-        (count, true, predicted)
+        (images, true, predicted)
         for true, row in enumerate(test.confusion)
-        for predicted, count in enumerate(row)
-        if count and true != predicted
+        for predicted, images in enumerate(row)
+        if images and true != predicted
     ]
-    for count, true, predicted in sorted(pairs, key=lambda pair: -pair[0])[:_MOST_PAIRS]:
-        yield f"{_text(labels[true])} taken for {_text(labels[predicted])} ({count})"
+    for images, true, predicted in sorted(pairs, key=lambda pair: -pair[0])[:_MOST_PAIRS]:
+        yield _taken(labels[true], labels[predicted], images)
+
+
+def _taken(label: str, predicted: str, number: int) -> str:
+    return f"{_text(label)} taken for {_text(predicted)} ({number})"
 
 
 def _loading(report: PromotionReport) -> Iterator[str]:

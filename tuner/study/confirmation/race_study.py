@@ -12,18 +12,18 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import ValidationError
 
 from tuner.errors import RefusedError, SpecError
-from tuner.search.points import confirmation_seed, point_of
+from tuner.search.points import claimed_points, confirmation_seed, point_of
 from tuner.search.race import FIRST_BLOCKS
 from tuner.search.trials import stored_result
 from tuner.spec.search_space import Scalar
 from tuner.spec.section import STORED, Frozen, problems_in
-from tuner.spec.study_spec import Confirmation, Race, StudySpec
+from tuner.spec.study_spec import FEWEST_SEEDS, Confirmation, Race, StudySpec
 from tuner.spec.text.writer import study_document
 from tuner.storage.tables import SLOT
 from tuner.study.code_folders import folders_here
 from tuner.study.study import Study
 from tuner.study.study_file import StudyFile
-from tuner.words import count, seconds
+from tuner.words import command, count, seconds
 
 _PATIENCE = "patience"
 """The parameter that ends a training early; a confirmation trains a fixed number of epochs."""
@@ -101,12 +101,14 @@ def confirmation_of(study: Study, changes: Mapping[str, Any]) -> StudyFile:
 
     Raises:
         RefusedError: nothing can be confirmed: the study has no validation images, no completed
-            trial, or only one point; or it is a confirmation itself.
+            trial, or only one point and no claims; or it is a confirmation itself; or its claims
+            have changed since the race began.
         SpecError: a rule is invalid, or the study's name is too long.
     """
     record = study.record
     begun = find_confirmation(study)
     if begun is not None and begun.spec.race is not None:
+        _check_same_claims(study, begun.spec)
         rules = rules_of(begun.spec.race.rules, changes)
         race = begun.spec.race.model_copy(update={"rules": rules})
         spec = begun.spec.model_copy(update={"race": race})
@@ -125,16 +127,41 @@ def _new_confirmation(study: Study, rules: Confirmation) -> StudySpec:
     if not spec.validation:
         raise RefusedError(f"{spec.name} has no validation images to compare its points on")
     finalists, against = _finalists(study, rules)
-    if len(finalists) == 1:
+    if len(finalists) == 1 and not spec.claims:
         raise RefusedError(f"{spec.name} has a single point, and nothing to compare it with")
+    racing = [each.params for each in finalists]
+    claimed = _claimed_alone(spec, racing, against)
     return fixed_points(
         spec,
         confirmation_name(spec.name),
-        [each.params for each in finalists],
+        [*racing, *claimed],
         epochs=best_epochs(study, [each.point for each in finalists]),
         seed=confirmation_seed(spec),
-        race=Race(study=spec.name, against=against, rules=rules),
+        race=Race(study=spec.name, against=against, claimed=len(claimed), rules=rules),
     )
+
+
+def _claimed_alone(
+    spec: StudySpec, racing: Sequence[dict[str, Scalar]], against: int | None
+) -> list[dict[str, Scalar]]:
+    """The points of claims that do not race besides."""
+    if against is None:
+        return []
+    whole = spec.model_copy(update={"baseline": (racing[against],)})
+    found: list[dict[str, Scalar]] = []
+    for pair in claimed_points(whole):
+        found += [point for point in pair if point not in (*racing, *found)]
+    return found
+
+
+def _check_same_claims(study: Study, race: StudySpec) -> None:
+    """Checks that a race decides the claims that its study states now."""
+    if study.spec.claims != race.claims:
+        raise RefusedError(
+            f"{race.name} began with other claims than {study.name} states now, and what was seen "
+            f"since must not choose them; state them in a study with another name, or begin anew: "
+            f"{command('delete', race.name)}"
+        )
 
 
 def fixed_points(
@@ -189,7 +216,7 @@ def forecast(study: Study, confirmation: StudySpec) -> Forecast | None:
     if not epochs:
         return None
     return Forecast(
-        fewest=FIRST_BLOCKS * confirmation.trials,
+        fewest=(FEWEST_SEEDS if confirmation.claims else FIRST_BLOCKS) * confirmation.trials,
         most=confirmation.slots,
         training_s=confirmation.epochs * median(epochs),
     )

@@ -149,6 +149,7 @@ def _refit(spec: StudySpec, name: str, point: Finalist, epochs: int) -> StudySpe
         epochs=epochs,
         seed=refit_seed(spec),
         validation=0,
+        claims=[],
         objective=spec.objective.metric.removeprefix("val_"),
         refit_of=Refit(study=spec.name, point=point.point),
     )

@@ -5,9 +5,10 @@ from statistics import fmean, stdev
 from typing import Literal
 
 from tuner.errors import RefusedError
+from tuner.search.claims import claims_of
 from tuner.search.points import point_of
 from tuner.search.race import (
-    BaselineComparison,
+    Comparison,
     Verdict,
     chosen_point,
     more_blocks,
@@ -19,10 +20,12 @@ from tuner.search.trials import stored_result
 from tuner.spec.section import Frozen
 from tuner.spec.study_spec import Confirmation, StudySpec
 from tuner.storage.tables import SLOT
+from tuner.study.confirmation.missed import find_missed
 from tuner.study.confirmation.race_study import Finalist, find_confirmation, has_value, raced
 from tuner.study.study import Study
 from tuner.study.summary import ended_summary
-from tuner.tracking.spool.spool_events import TrialSummary
+from tuner.tracking.runs.study_run import MISSED_TABLE
+from tuner.tracking.spool.spool_events import ClaimSummary, MissedImage, TrialSummary
 from tuner.words import command, count, seconds
 
 _FEASIBLE = 10
@@ -40,8 +43,14 @@ class ConfirmedPoint(Finalist):
     """The number of its completed trainings."""
     remaining: bool
     """Whether it was not left out of the race."""
-    finding: BaselineComparison | None
+    finding: Comparison | None
     """Its comparison with the baseline; None for the baseline, or before the first comparison."""
+
+    @property
+    def differs(self) -> bool:
+        """Whether it is better or worse than the baseline."""
+        verdict = None if self.finding is None else self.finding.verdict
+        return verdict in (Verdict.BETTER, Verdict.WORSE)
 
 
 class ConfirmationReport(Frozen):
@@ -64,13 +73,36 @@ class ConfirmationReport(Frozen):
     """The study's trial with the best single value, which was luck in part."""
     more_seeds: int | None = None
     """How many more seeds would probably decide, where nothing is and more would be trained."""
+    claims: tuple[ClaimSummary, ...] = ()
+    """What was found about the study's claims, in the order of its file."""
     training_s: float
     """Seconds of one training in the race; 0 before the first one has ended."""
     rules: Confirmation
+    missed: tuple[MissedImage, ...] | None = None
+    """The images that every good training missed; None if that is not known, see `find_missed`."""
 
     def of(self, point: int) -> ConfirmedPoint:
         """The point with this number in the study."""
         return next(each for each in self.points if each.point == point)
+
+    def not_told_from(self, point: int) -> tuple[str, ...] | None:
+        """What a point cannot be told from: `best`, `baseline`, both or neither.
+
+        The best is the leader of the race. A point is told from it once it is left out, and the
+        baseline once the leader is better. Another point is told from the baseline once it is
+        better or worse.
+
+        Returns:
+            None if the point did not race, so that nothing is known.
+        """
+        own = next((each for each in self.points if each.point == point), None)
+        if own is None:
+            return None
+        leader, is_baseline = self.points[0], point == self.baseline
+        behind = leader.differs if is_baseline else not own.remaining
+        like_best = own is not leader and not behind
+        like_baseline = self.baseline is not None and not is_baseline and not own.differs
+        return ("best",) * like_best + ("baseline",) * like_baseline
 
     @property
     def verdict(self) -> Verdict | None:
@@ -105,7 +137,9 @@ class ConfirmationReport(Frozen):
             yield from self._compared(decisive, decisive.finding)
         elif decisive is not None and not decisive.remaining:
             yield f"no gain over the baseline was shown; point {decisive.point} fell behind it"
-        if chosen.mean is not None:
+        for claim in self.claims:
+            yield from self._claimed(claim)
+        if chosen.mean is not None and len(self.points) > 1:
             yield (
                 f"the best single training of the search had {self.metric} "
                 f"{self.raw_best.value:.4f} (trial {self.raw_best.number}, chosen for its value); "
@@ -113,10 +147,41 @@ class ConfirmationReport(Frozen):
                 f"{count(chosen.seeds, 'fresh seed')}"
             )
 
+    def missed_line(self) -> str:
+        """How many images every good training missed, and where they are; empty if not known."""
+        if self.missed is None:
+            return ""
+        if not self.missed:
+            return "no validation image was missed by every good training"
+        first = self.missed[0]
+        where = f"{MISSED_TABLE} of {self.study}'s run in MLflow"
+        return (
+            f"{count(len(self.missed), 'validation image was', 'validation images were')} missed "
+            f"by every good training, such as row {first.row}, {first.label} taken for "
+            f"{first.predicted}: {where}"
+        )
+
+    def _claimed(self, claim: ClaimSummary) -> Iterator[str]:
+        if claim.verdict != "undecided":
+            return
+        if claim.more_seeds is None:
+            yield f"claim {claim.name!r} is undecided"
+        elif claim.more_seeds > _FEASIBLE * self.seeds:
+            yield (
+                f"claim {claim.name!r} is undecided; to decide it would take over {_FEASIBLE} "
+                "times as many seeds"
+            )
+        else:
+            trainings = count(2 * claim.more_seeds, "training")
+            yield (
+                f"claim {claim.name!r} is undecided; about {count(claim.more_seeds, 'more seed')} "
+                f"would probably decide: {trainings} of about {seconds(self.training_s)}"
+            )
+
     def _named(self, point: int) -> str:
         return f"point {point}{', the baseline,' * (point == self.baseline)}"
 
-    def _compared(self, point: ConfirmedPoint, finding: BaselineComparison) -> Iterator[str]:
+    def _compared(self, point: ConfirmedPoint, finding: Comparison) -> Iterator[str]:
         sign = 1 if self.direction == "maximize" else -1
         low, high = sorted((sign * finding.interval.low, sign * finding.interval.high))
         figures = (
@@ -162,6 +227,7 @@ def find_report(study: Study) -> ConfirmationReport | None:
         point: [float(row.value or 0) for own, row in results if own == point and has_value(row)]
         for point in range(spec.trials)
     }
+    missed = find_missed(confirmation.record, rows, study.datasets)
     took = [stored_result(row).total_time_s or 0.0 for row in rows if has_value(row)]
     against = spec.race.against
     found = ConfirmationReport(
@@ -185,8 +251,10 @@ def find_report(study: Study) -> ConfirmationReport | None:
         baseline=None if against is None else numbers[against],
         chosen=numbers[chosen_point(spec, rows)],
         raw_best=_raw_best(study),
+        claims=claims_of(spec, rows),
         training_s=fmean(took) if took else 0.0,
         rules=spec.race.rules,
+        missed=None if missed is None else missed.images,
     )
     point = found.decisive
     if found.verdict is not Verdict.UNDECIDED or point is None or not point.remaining:
@@ -216,12 +284,14 @@ def chosen_training(study: Study) -> tuple[Study, int] | None:
 
 
 def _numbers(study: Study, confirmation: StudySpec) -> list[int]:
-    """The numbers that the points of a confirmation have in its study."""
+    """The numbers that the points of a confirmation have in its study, without those of claims."""
+    assert confirmation.race is not None
+    racing = confirmation.baseline[: confirmation.trials - confirmation.race.claimed]
     known = {
         tuple(sorted(raced(row.params).items())): point_of(study.spec, row.user_attrs[SLOT])
         for row in reversed(study.trials.all())
     }
-    numbers = [known.get(tuple(sorted(point.items()))) for point in confirmation.baseline]
+    numbers = [known.get(tuple(sorted(point.items()))) for point in racing]
     if None in numbers:
         raise RefusedError(
             f"{confirmation.name} confirms points that {study.name} does not have, so those of "

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from tuner.tracking.runs.exports import confident_errors_csv
 from tuner.tracking.runs.figures import ConfusionFigure, CurvesFigure
 from tuner.tracking.runs.run_update import Artifact, Point
 from tuner.tracking.spool.spool_events import AttemptEnded
@@ -83,6 +84,10 @@ def ending_artifacts(
     if result and result.evaluation:
         confusion = ConfusionFigure(result.evaluation, name)
         artifacts.append(Artifact(CONFUSION_ARTIFACT, confusion))
+        if result.confident_errors is not None:
+            classes = [scores.label for scores in result.evaluation.classes]
+            table = confident_errors_csv(result.confident_errors, classes)
+            artifacts.append(Artifact("confident_errors.csv", table))
     if result and result.error:
         artifacts.append(Artifact("error.txt", result.error.traceback))
     if event.log is not None and event.log.exists():

@@ -4,13 +4,14 @@ import csv
 import io
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
+from tuner.spec.search_space import Scalar
 from tuner.spec.section import Frozen
-from tuner.tracking.spool.spool_events import TrialSummary
-from tuner.training.plan import Evaluation, Outcome
+from tuner.tracking.spool.spool_events import ClaimSummary, MissedImage, TrialSummary
+from tuner.training.plan import ConfidentError, Evaluation, Outcome
 
 
 def as_json(value: object) -> str:
@@ -60,28 +61,92 @@ def summary_csv(trials: Sequence[TrialSummary], seeds: int) -> str:
     return as_csv([*head, *columns, *tail], rows)
 
 
+class PointFigures(Frozen):
+    """The figures of one point over its completed trainings."""
+
+    point: int
+    params: dict[str, Scalar]
+    mean: float
+    std: float | None
+    """The sample standard deviation (n - 1); None for a single training."""
+    n: int
+    trials: tuple[int, ...]
+
+
+def point_figures(
+    trials: Sequence[TrialSummary], direction: str, seeds: int
+) -> tuple[PointFigures, ...]:
+    """The points with a completed training: those with the most first, then the better mean."""
+    points: dict[int, list[TrialSummary]] = defaultdict(list)
+    for trial in trials:
+        if trial.state == Outcome.COMPLETED and trial.value is not None:
+            points[_point(trial, seeds)].append(trial)
+    sign = -1 if direction == "maximize" else 1
+    found = [_figures(point, own) for point, own in points.items()]
+    return tuple(sorted(found, key=lambda each: (-each.n, sign * each.mean, each.point)))
+
+
+def _figures(point: int, trials: Sequence[TrialSummary]) -> PointFigures:
+    values = [trial.value for trial in trials if trial.value is not None]
+    return PointFigures(
+        point=point,
+        params=trials[0].params,
+        mean=fmean(values),
+        std=stdev(values) if len(values) > 1 else None,
+        n=len(values),
+        trials=tuple(trial.number for trial in trials),
+    )
+
+
 def points_csv(trials: Sequence[TrialSummary], direction: str, seeds: int) -> str:
     """One row for each point: mean, standard deviation (n - 1) and number of completed trainings.
 
     The points with the most trainings come first, then the better mean.
     """
-    points: dict[int, list[TrialSummary]] = defaultdict(list)
-    for trial in trials:
-        if trial.state == Outcome.COMPLETED and trial.value is not None:
-            points[_point(trial, seeds)].append(trial)
-    names = sorted({name for own in points.values() for name in own[0].params})
+    found = point_figures(trials, direction, seeds)
+    names = sorted({name for each in found for name in each.params})
     head, tail = ["point"], ["mean", "std", "n", "trials"]
-    sign = -1 if direction == "maximize" else 1
-    rows: list[list[Any]] = []
-    for point, own in points.items():
-        values = [trial.value for trial in own if trial.value is not None]
-        spread = stdev(values) if len(values) > 1 else None
-        params = [own[0].params.get(name) for name in names]
-        numbers = " ".join(str(trial.number) for trial in own)
-        rows.append([point, *params, fmean(values), spread, len(values), numbers])
-    rows.sort(key=lambda row: (-row[-2], sign * row[-4], row[0]))
+    rows = (
+        [
+            each.point,
+            *(each.params.get(name) for name in names),
+            *(each.mean, each.std, each.n),
+            " ".join(map(str, each.trials)),
+        ]
+        for each in found
+    )
     columns = [column(name, (*head, *tail)) for name in names]
     return as_csv([*head, *columns, *tail], rows)
+
+
+def missed_csv(images: Sequence[MissedImage]) -> str:
+    """One row for each image that every good training of a confirmation missed."""
+    header = list(MissedImage.model_fields)
+    return as_csv(header, ([getattr(image, name) for name in header] for image in images))
+
+
+def confident_errors_csv(errors: Sequence[ConfidentError], classes: Sequence[str]) -> str:
+    """One row for each validation image that a training put into a wrong class with confidence."""
+    rows = (
+        [error.row, classes[error.label], classes[error.predicted], error.probability]
+        for error in errors
+    )
+    return as_csv(ConfidentError._fields, rows)
+
+
+def claims_csv(claims: Sequence[ClaimSummary]) -> str:
+    """One row for each claim, with a column for each field of `ClaimSummary`."""
+    rows = [claim.model_dump(mode="json") for claim in claims]
+    cells = [
+        [as_point(cell) if isinstance(cell, dict) else cell for cell in row.values()]
+        for row in rows
+    ]
+    return as_csv(list(ClaimSummary.model_fields), cells)
+
+
+def as_point(params: Mapping[str, Scalar]) -> str:
+    """Parameters as `name=value`, separated by spaces."""
+    return " ".join(f"{name}={value}" for name, value in params.items())
 
 
 def _point(trial: TrialSummary, seeds: int) -> int:

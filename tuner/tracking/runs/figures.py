@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from tuner.tracking.runs.exports import TrialPoint
-from tuner.tracking.spool.spool_events import TrialSummary
+from tuner.tracking.spool.spool_events import Missed, TrialSummary
 from tuner.training.plan import EpochReport, Evaluation
 
 
@@ -76,6 +76,24 @@ class ImagesFigure:
         from tuner.tracking.runs.image_drawing import draw_images
 
         return draw_images(self)
+
+
+@dataclass(frozen=True)
+class MissedFigure:
+    """The images that every good training of a confirmation missed, the first ones."""
+
+    missed: Missed
+    study: str
+
+    def png(self) -> bytes:
+        """The figure as PNG, with the same bytes every time.
+
+        Raises:
+            DataError: the images cannot be read.
+        """
+        from tuner.tracking.runs.image_drawing import draw_missed
+
+        return draw_missed(self)
 
 
 @dataclass(frozen=True)

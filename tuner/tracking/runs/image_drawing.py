@@ -7,8 +7,11 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tuner.tracking.runs.figures import ImageGroup, ImagesFigure
+from tuner.datasets.store import read_arrays
+from tuner.tracking.runs.figures import ImageGroup, ImagesFigure, MissedFigure
 from tuner.tracking.runs.study_drawing import as_png, literal
+from tuner.tracking.spool.spool_events import MissedImage
+from tuner.words import count
 
 _COLUMNS = 10
 _INCHES = 1.0
@@ -17,6 +20,8 @@ _CAPTION = 0.55
 """The height of a caption, as a share of the width of an image's place."""
 _HEADING = 0.35
 """The height of a title, in inches."""
+_SHOWN = 60
+"""The number of missed images that are drawn."""
 _LONGEST = 16
 """The number of characters of a caption's line that fit into an image's place."""
 
@@ -35,6 +40,29 @@ def draw_images(content: ImagesFigure) -> bytes:
         place = (0, top / size[1], 1, (height - _HEADING) / size[1])
         _draw_group(figure.add_axes(place), group)
     return as_png(figure)
+
+
+def draw_missed(content: MissedFigure) -> bytes:
+    """Draws the figure as PNG."""
+    found = content.missed.images
+    shown = found[:_SHOWN]
+    some = f", of which the first {len(shown)}" if len(shown) < len(found) else ""
+    pixels, _ = read_arrays(content.missed.folder)
+    group = ImageGroup(
+        title=f"row; label → predicted; mean probability, trainings{some}",
+        images=np.array([pixels[each.row] for each in shown]),
+        captions=[_missed_caption(each) for each in shown],
+    )
+    missed = count(len(found), "validation image")
+    title = f"{content.study}: {missed} missed by every good training"
+    return draw_images(ImagesFigure([group] if shown else [], title))
+
+
+def _missed_caption(image: MissedImage) -> str:
+    return (
+        f"{image.row}\n{image.label} → {image.predicted}\n"
+        f"{image.probability:.3f}, {image.agreeing} of {image.trainings}"
+    )
 
 
 def _rows(group: ImageGroup) -> int:

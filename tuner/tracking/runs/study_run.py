@@ -1,15 +1,27 @@
 """Turns a study's events into updates of its parent run."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from tuner.datasets.store import has_arrays
 from tuner.errors import RefusedError
-from tuner.tracking.runs.exports import as_json, optimization_history, points_csv, summary_csv
-from tuner.tracking.runs.figures import Figure, HistoryFigure, ImportanceFigure
+from tuner.tracking.runs.exports import (
+    PointFigures,
+    as_json,
+    claims_csv,
+    missed_csv,
+    optimization_history,
+    point_figures,
+    points_csv,
+    summary_csv,
+)
+from tuner.tracking.runs.figures import Figure, HistoryFigure, ImportanceFigure, MissedFigure
 from tuner.tracking.runs.run_update import Artifact, Point, RunOpening, RunStatus, RunUpdate
 from tuner.tracking.spool.spool_events import (
     Event,
+    Missed,
     StudyClosed,
     StudyOpened,
     StudyProgressed,
@@ -20,6 +32,9 @@ from tuner.training.plan import Outcome
 STUDY_UID_TAG = "tuner.study_uid"
 """Tag of the parent run and every child run: the study's uid."""
 
+CLAIMS_TAG = "tuner.claims"
+"""Tag of the parent run of a race with claims: how many have which verdict."""
+
 TABLES = (
     "summary.csv",
     "summary.json",
@@ -27,6 +42,12 @@ TABLES = (
     "optimization_history.png",
 )
 """Artifacts of the parent run once a trial has ended, beside points and importances."""
+
+MISSED_TABLE = "missed.csv"
+"""The artifact of a confirmation's run with the images that every good training missed."""
+
+POINT_METRICS = "points"
+"""The group of the metrics whose step is the number of a point: MLflow draws groups apart."""
 
 _ENDED = tuple(outcome.value for outcome in Outcome if not outcome.hands_back)
 
@@ -44,6 +65,9 @@ class StudyRun:
     runs: Mapping[str, str] = field(default_factory=dict)
     """The MLflow run id of each attempt, by uid, as far as known."""
     importance: Mapping[str, float] = field(default_factory=dict)
+    missed: Missed | None = None
+    figures: tuple[PointFigures, ...] = ()
+    """Of each point, as they were when every trial had ended."""
     undrawn: bool = False
     """Whether tables and figures are out of date."""
 
@@ -70,10 +94,11 @@ class StudyRun:
                     progress=event,
                     trials={**self.trials, **told},
                     importance=event.importance or self.importance,
+                    missed=event.missed or self.missed,
                     undrawn=True,
                 )
             case StudyClosed():
-                return replace(self, undrawn=False)
+                return replace(self, undrawn=False, figures=self._final(event))
         return self
 
     def knowing(self, runs: Mapping[str, str]) -> Self:
@@ -93,9 +118,12 @@ class StudyRun:
             case StudyOpened():
                 return _opened(event)
             case StudyProgressed():
-                return RunUpdate(points=self._points(event))
+                return RunUpdate(points=self._points(event), tags=_claim_tags(event))
             case StudyClosed():
-                return replace(_closed(event), artifacts=self.artifacts() if self.undrawn else ())
+                artifacts = self.artifacts() if self.undrawn else ()
+                return replace(
+                    _closed(event), points=self._point_metrics(event), artifacts=artifacts
+                )
         raise RefusedError(f"{event.kind}: belongs into an attempt's spool, not the parent's")
 
     def artifacts(self) -> tuple[Artifact, ...]:
@@ -113,12 +141,22 @@ class StudyRun:
         )
         artifacts = [Artifact(*table) for table in zip(TABLES, contents, strict=True)]
         artifacts.append(Artifact("points.csv", points_csv(trials, self.progress.direction, seeds)))
+        if self.progress.claims:
+            artifacts.append(Artifact("claims.csv", claims_csv(self.progress.claims)))
         if self.importance:
             artifacts += [
                 Artifact("parameter_importance.json", as_json(self.importance)),
                 Artifact("parameter_importance.png", ImportanceFigure(self.importance)),
             ]
-        return tuple(artifacts)
+        return (*artifacts, *self._missed())
+
+    def _missed(self) -> Iterator[Artifact]:
+        """The table of missed images, and their picture while the data set is there."""
+        if self.missed is None:
+            return
+        yield Artifact(MISSED_TABLE, missed_csv(self.missed.images))
+        if has_arrays(self.missed.folder):
+            yield Artifact("missed.png", MissedFigure(self.missed, self.opened.study))
 
     def _points(self, event: StudyProgressed) -> tuple[Point, ...]:
         """The metrics; none if no trial has ended since, so that a step has one point."""
@@ -126,6 +164,34 @@ class StudyRun:
         if step <= self.last_step:
             return ()
         return tuple(Point(key, value, event.at_ms, step) for key, value in event.metrics.items())
+
+    def _final(self, event: StudyClosed) -> tuple[PointFigures, ...]:
+        """The figures of all points once the study is done; before that, those known so far.
+
+        A home that does not record the study's metrics knows none.
+        """
+        if not event.complete or self.progress is None or not self.progress.metrics:
+            return self.figures
+        return point_figures(
+            list(self.trials.values()), self.progress.direction, self.progress.seeds
+        )
+
+    def _point_metrics(self, event: StudyClosed) -> tuple[Point, ...]:
+        """The figures that are new, by the number of the point instead of a time."""
+        new = [each for each in self._final(event) if each not in self.figures]
+        return tuple(
+            Point(f"{POINT_METRICS}/{name}", value, event.at_ms, each.point)
+            for each in new
+            for name, value in (("mean", each.mean), ("std", each.std), ("n", float(each.n)))
+            if value is not None
+        )
+
+
+def _claim_tags(event: StudyProgressed) -> dict[str, str]:
+    """The tag that counts the claims by their verdict, such as `3 confirmed, 1 undecided`."""
+    counts = Counter(claim.verdict for claim in event.claims)
+    told = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
+    return {CLAIMS_TAG: told} if told else {}
 
 
 def _with_run(trial: TrialSummary, runs: Mapping[str, str]) -> TrialSummary:

@@ -65,6 +65,66 @@ class TrialSummary(Frozen):
     """Remarks on how it trained, for example uncompiled."""
 
 
+class MissedImage(Frozen):
+    """A training image that trainings agree to be another class than its label says.
+
+    None of them was trained on it.
+    """
+
+    row: int
+    """Its number among the training images, from 0."""
+    file: str = ""
+    """Its file, if the data set names one."""
+    label: str
+    predicted: str
+    """The class that most of the trainings gave it."""
+    agreeing: int
+    """How many trainings gave it this class; the others gave it other wrong ones."""
+    trainings: int
+    """How many trainings were validated on it."""
+    probability: float
+    """The mean of the probabilities that they gave their classes."""
+
+
+class Missed(Frozen):
+    """The missed images of a confirmation."""
+
+    images: tuple[MissedImage, ...]
+    """Those that most trainings agree on first, then the most probable ones."""
+    folder: Path
+    """The folder with the training images."""
+
+
+ClaimVerdict = Literal["confirmed", "contradicted", "equivalent", "undecided"]
+"""What is known of a claim; equivalent: its points differ by less than the margin."""
+
+
+class ClaimSummary(Frozen):
+    """What a race has found about a claim. Differences are in the unit of the metric."""
+
+    name: str
+    metric: str
+    margin: float
+    better: dict[str, Scalar]
+    """The point that is said to be better, as the study states it."""
+    than: dict[str, Scalar]
+    better_mean: float | None
+    """The mean over all trainings of the point; None before the first one."""
+    than_mean: float | None
+    verdict: ClaimVerdict
+    difference: float | None = None
+    """The mean of the paired differences, better minus than; None before the comparison."""
+    low: float | None = None
+    """The lower limit of its interval, which has a confidence of `1 - level`."""
+    high: float | None = None
+    level: float | None = None
+    """The level that the comparison is held to, once all looks and comparisons are paid for."""
+    seeds: int = 0
+    """The number of pairs."""
+    more_seeds: int | None = None
+    """How many more seeds would probably decide, if it is undecided and fewer than 10,000 do."""
+
+
 class StudyProgressed(Frozen):
     """The study made progress. What this event leaves out is in earlier ones."""
 
@@ -78,8 +138,12 @@ class StudyProgressed(Frozen):
     """The trials that have changed. Each replaces an earlier summary with its number."""
     importance: dict[str, float]
     """The importance of each parameter, as shares of 1; empty if it was not assessed."""
+    claims: tuple[ClaimSummary, ...] = ()
+    """What the race has found about its claims so far."""
     metrics: dict[str, float]
     """Counts by state and the best value, which are logged on the parent run."""
+    missed: Missed | None = None
+    """Of a confirmation that is over; None if nothing is new."""
 
 
 class StudyClosed(Frozen):
