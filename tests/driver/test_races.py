@@ -7,7 +7,8 @@ import pytest
 
 from tests.bench import Bench, ScriptedPool
 from tuner.search.points import point_of, replicate_of
-from tuner.search.race import FIRST_BLOCKS, race_state, values_of
+from tuner.search.race import FIRST_BLOCKS
+from tuner.search.race_trials import race_state, values_of
 from tuner.spec.study_spec import Confirmation, Race, StudySpec
 from tuner.storage.studies import Catalog
 from tuner.storage.tables import SLOT

@@ -48,11 +48,6 @@ def spec(study_spec: Spec) -> StudySpec:
     )
 
 
-@pytest.fixture
-def opened(bench: Bench) -> Callable[[StudySpec], Study]:
-    return lambda spec: Study(bench.home, bench.database, Catalog(bench.database).get(spec.name))
-
-
 def confirmed(
     bench: Bench,
     spec: StudySpec,

@@ -15,9 +15,8 @@ from tuner.cli.results.show import print_confirmation
 from tuner.datasets.split import stratified_split
 from tuner.datasets.store import DatasetInfo, prepare, read_arrays
 from tuner.home import Home
-from tuner.search.race import race_state, values_of
+from tuner.search.race_trials import race_state, values_of
 from tuner.spec.study_spec import DatasetReference, StudySpec
-from tuner.storage.studies import Catalog
 from tuner.study.confirmation.missed import confused_pairs, find_missed
 from tuner.study.confirmation.race_study import find_confirmation
 from tuner.study.confirmation.report import find_report
@@ -48,11 +47,6 @@ def spec(study_spec: Callable[..., StudySpec]) -> StudySpec:
         epochs=5,
         validation=300,
     )
-
-
-@pytest.fixture
-def opened(bench: Bench) -> Callable[[StudySpec], Study]:
-    return lambda spec: Study(bench.home, bench.database, Catalog(bench.database).get(spec.name))
 
 
 def held_out(plan: TrialPlan) -> set[int]:

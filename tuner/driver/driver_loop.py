@@ -18,7 +18,7 @@ from tuner.recording.shipping import DriverShipping
 from tuner.recovery.retention import BestModels, remove_checkpoints
 from tuner.recovery.takeover import PeerDrivers
 from tuner.search import points
-from tuner.search.race import planned, values_of
+from tuner.search.race_trials import planned, values_of
 from tuner.search.trials import OpenTrial, Trials
 from tuner.storage.attempts import Claim, Ledger
 from tuner.storage.studies import DesiredState

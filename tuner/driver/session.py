@@ -21,7 +21,7 @@ from tuner.recording.provenance import UNKNOWN, Provenance
 from tuner.recording.shipping import DriverShipping, shipping
 from tuner.recovery.retention import keep_checkpoints_of
 from tuner.recovery.takeover import PeerDrivers
-from tuner.search.race import has_free_slot
+from tuner.search.race_trials import has_free_slot
 from tuner.search.trials import Trials
 from tuner.storage.attempts import Ledger
 from tuner.storage.code_versions import CodeVersions

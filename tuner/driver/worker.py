@@ -13,7 +13,7 @@ from tuner.driver.run_study import Terms, begin_study, join_study
 from tuner.errors import RefusedError, TunerError, UnavailableError, UsageError, os_error_message
 from tuner.home import Home
 from tuner.recovery.unshipped import UnshippedStudies
-from tuner.search.race import has_free_slot
+from tuner.search.race_trials import has_free_slot
 from tuner.spec.study_spec import AutoOrCount, StudySpec
 from tuner.storage.attempts import Ledger
 from tuner.storage.database import Database

@@ -10,7 +10,7 @@ from enum import Enum, auto
 
 from tuner.home import Home
 from tuner.search.outlines import Outline, outlines
-from tuner.search.race import claiming
+from tuner.search.race_trials import claiming
 from tuner.storage.attempts import OPTUNA_STATES, Attempt, attempts_by_study
 from tuner.storage.database import Database
 from tuner.storage.drivers import Drivers, hosts_by_driver, registered_by_study

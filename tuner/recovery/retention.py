@@ -19,7 +19,7 @@ from tuner.home import Home
 from tuner.models.model_file import sha256_of
 from tuner.recording.journal import Journal
 from tuner.search.points import point_of, slots_of
-from tuner.search.race import chosen_point, race_state, values_of
+from tuner.search.race_trials import chosen_point, race_state, values_of
 from tuner.search.ranking import in_order, rank, trainings
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Ledger

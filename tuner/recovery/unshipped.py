@@ -7,7 +7,7 @@ from tuner.home import Home
 from tuner.recording.shipping import shipping
 from tuner.recovery.home_cleanup import clean_home
 from tuner.recovery.takeover import recover_study
-from tuner.search.race import has_free_slot
+from tuner.search.race_trials import has_free_slot
 from tuner.storage.attempts import Ledger
 from tuner.storage.database import Database
 from tuner.storage.studies import Catalog

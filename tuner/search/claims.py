@@ -8,15 +8,8 @@ from typing import Literal
 from optuna.trial import FrozenTrial
 
 from tuner.search.points import claimed_points, point_of, searched
-from tuner.search.race import (
-    Comparison,
-    RaceState,
-    Values,
-    Verdict,
-    more_blocks,
-    race_state,
-    values_of,
-)
+from tuner.search.race import Comparison, RaceState, Verdict, more_blocks
+from tuner.search.race_trials import Values, race_state, values_of
 from tuner.spec.objective import direction_of
 from tuner.spec.search_space import Scalar
 from tuner.spec.study_spec import Claim, StudySpec

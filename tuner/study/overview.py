@@ -9,7 +9,7 @@ from functools import partial
 
 from tuner.home import Home
 from tuner.search.outlines import Outline, outlines
-from tuner.search.race import claiming, outlined_values
+from tuner.search.race_trials import claiming, outlined_values
 from tuner.search.ranking import RankedPoint, rank
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Attempt, attempts_by_study

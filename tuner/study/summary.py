@@ -7,7 +7,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.search.claims import claims_of
 from tuner.search.points import point_of
-from tuner.search.race import Values, planned, values_of
+from tuner.search.race_trials import Values, planned, values_of
 from tuner.search.ranking import PointSummary, rank, summary_of, trainings
 from tuner.search.trials import StoredResult, Trials, stored_result
 from tuner.spec.samplers import NoPruner

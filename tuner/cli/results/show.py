@@ -199,7 +199,7 @@ def print_confirmation(found: "ConfirmationReport") -> None:
     for line in filter(None, (*found.lines(), found.missed_line())):
         typer.echo(line)
     if found.over and len(found.points) > 1:
-        typer.echo(f"tuner promote best takes point {found.chosen}")
+        typer.echo(f"its promotion takes point {found.chosen}")
 
 
 def _print_claims(found: "ConfirmationReport") -> None:

@@ -22,7 +22,7 @@ from tuner.datasets.split import stratified_split
 from tuner.datasets.store import find_prepared, read_arrays, read_files
 from tuner.errors import DataError
 from tuner.search.points import point_of, replicate_of, split_seed
-from tuner.search.race import race_state, values_of
+from tuner.search.race_trials import race_state, values_of
 from tuner.search.trials import stored_result
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.studies import StudyRecord

@@ -7,14 +7,8 @@ from typing import Literal
 from tuner.errors import RefusedError
 from tuner.search.claims import claims_of
 from tuner.search.points import point_of
-from tuner.search.race import (
-    Comparison,
-    Verdict,
-    chosen_point,
-    more_blocks,
-    race_state,
-    values_of,
-)
+from tuner.search.race import Comparison, Verdict, more_blocks
+from tuner.search.race_trials import chosen_point, race_state, values_of
 from tuner.search.ranking import rank, trainings
 from tuner.search.trials import stored_result
 from tuner.spec.section import Frozen
