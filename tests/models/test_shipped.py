@@ -100,7 +100,7 @@ def test_too_deep_for_the_image_is_refused() -> None:
     with pytest.raises(
         ModelError,
         match=r"paper-cnn: cannot be built with \{'depth': 3\} for images of .*: [^\x1b\n]*"
-        r"too deep for such small images: kernel_size=1 or depth=2 would fit$",
+        r"[^.]; the network is too deep for such small images: kernel_size=1 or depth=2 would fit$",
     ):
         build("paper-cnn", shape=(14, 14, 1), depth=3)
 

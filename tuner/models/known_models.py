@@ -93,7 +93,8 @@ def build(
         reason = gist(refused)
         if any(sign in reason for sign in _TOO_DEEP):
             given = {"input_shape": input_shape, "classes": classes}
-            reason += _remedy(function, given, {**_defaults(function), **params})
+            remedy = _remedy(function, given, {**_defaults(function), **params})
+            reason = reason.rstrip(".") + remedy
         raise ModelError(
             f"{name}: cannot be built with {dict(params)} for images of {size}: {reason}"
         ) from refused
