@@ -38,7 +38,7 @@ def test_what_is_one_is_not_many_and_what_is_little_is_not_nothing() -> None:
     assert many.startswith("small: 3 trials of 2 epochs on 2 trainers; an epoch takes 4.3 s here")
     assert many.endswith("so about 17 s")
     assert planned(3, 2, 2, 4.26, prunes=True).endswith("so about 17 s if nothing is pruned")
-    assert planned(3, 2, 2, 4.26, races=True).endswith("so at most about 17 s")
+    assert planned(3, 2, 2, 4.26, races=True).endswith("so at least about 17 s")
     told = EpochDone(0, 1, 1, {"val_accuracy": 1.0, "loss": -1e-8}, 0.031)
     assert line(told, "val_accuracy").endswith("val_accuracy 1.0000, loss 0.0000, 0.031 s")
     assert (score(-1e-9), number(-0.0), duration(0.31), duration(1.2)) == (

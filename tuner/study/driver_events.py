@@ -32,7 +32,7 @@ class Planned:
     prunes: bool = False
     """Whether a pruner may end trials early."""
     races: bool = False
-    """Whether the study may end before all slots were trained."""
+    """Whether further slots may follow, as the blocks of a race do."""
     best: PointSummary | None = None
     """The best point of earlier runs."""
 

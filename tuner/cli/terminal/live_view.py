@@ -78,7 +78,7 @@ def _plan(event: Planned) -> str:
     return (
         f"{work} on {count(event.trainers, 'trainer')}; "
         f"an epoch takes {seconds(event.epoch_s)} here, "
-        f"so {'at most ' * event.races}about {duration(event.seconds)}"
+        f"so {'at least ' * event.races}about {duration(event.seconds)}"
         f"{' if nothing is pruned' * event.prunes}"
     )
 
