@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -61,8 +62,19 @@ _LONGEST = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what `-m` does not choose
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take longest come first, so that no process is left with one at the end."""
+    """Marks slow variants, and puts the files first that take longest.
+
+    So no process is left with a long file at the end.
+    """
+    seen = Counter[str]()
+    for item in items:
+        if marker := item.get_closest_marker("slow_variants"):
+            test = item.nodeid.partition("[")[0]
+            seen[test] += 1
+            if seen[test] > marker.kwargs.get("quick", 1):
+                item.add_marker(pytest.mark.slow)
 
     def rank(item: pytest.Item) -> int:
         file = item.nodeid

@@ -106,6 +106,7 @@ def test_a_replay_repeats(table: Table, study: Studies, pair: Contender) -> None
     assert first != other
 
 
+@pytest.mark.slow_variants
 @pytest.mark.parametrize("pair", PAIRS, ids=str)
 def test_a_replay_goes_as_the_study_would(
     table: Table,

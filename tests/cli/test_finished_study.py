@@ -60,6 +60,7 @@ def test_an_open_precision_is_settled_once_and_for_all(finished: Workshop) -> No
     assert f"the study was started with {precision}, the file now says {other}" in again.stderr
 
 
+@pytest.mark.slow
 def test_a_study_keeps_the_budget_that_it_has_begun(finished: Workshop) -> None:
     again = finished.tuner("run-study", "study.yaml", "--trials", "2")
 
@@ -123,6 +124,7 @@ def test_a_promotion_that_is_killed_is_finished_by_others_of_which_one_wins(
     assert champion.tags["tuner.model.sha256"]
 
 
+@pytest.mark.slow
 def test_the_best_is_promoted_and_answers(finished: Workshop, tmp_path: Path) -> None:
     report = json.loads(finished.tuner("promote", "best", "--json").stdout)
     assert set(report) == {

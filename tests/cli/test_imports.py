@@ -43,6 +43,7 @@ def test_asking_for_help_loads_next_to_nothing(home: Home, arguments: list[str])
     assert not loaded_by(home, *arguments) & heavy
 
 
+@pytest.mark.slow_variants(quick=4)
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -63,6 +64,7 @@ def test_what_needs_no_database_loads_none(home: Home, arguments: list[str], cod
     assert not loaded_by(home, *arguments, code=code) & heavy
 
 
+@pytest.mark.slow_variants(quick=3)
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

@@ -30,6 +30,7 @@ def test_a_study_whose_every_trial_fails_exits_1_and_can_be_deleted(
     workshop.tuner("show", "shapes", code=2)
 
 
+@pytest.mark.slow
 def test_a_network_without_a_softmax_is_refused_before_anything_is_recorded(
     make_workshop: Callable[[str], Workshop],
 ) -> None:
@@ -132,6 +133,7 @@ def test_files_named_like_pythons_own_modules_are_not_imported_by_the_command(
     assert "paper-cnn" in done.stdout
 
 
+@pytest.mark.slow
 def test_debugging_shows_the_traceback(make_workshop: Callable[[str], Workshop]) -> None:
     refused = make_workshop("debug").tuner("--debug", "show", "nothing", code=2)
 

@@ -106,6 +106,7 @@ def test_a_quoted_password_is_masked_whatever_it_holds(password: str, before: st
     assert masked(f"{before} password='{quoted}' user=u").endswith(" password=*** user=u")
 
 
+@pytest.mark.slow_variants(quick=2)
 @pytest.mark.parametrize(
     ("variable", "address"),
     [

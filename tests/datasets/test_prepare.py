@@ -62,6 +62,7 @@ def test_a_notebooks_way_to_draw_is_not_handed_down(
     apart(folder, "drawing:load")
 
 
+@pytest.mark.slow_variants(quick=2)
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
@@ -87,6 +88,7 @@ def test_errors_come_back_as_they_are(
         apart(folder, name)
 
 
+@pytest.mark.slow_variants(quick=2)
 @pytest.mark.parametrize(
     ("code", "ending"),
     [

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import optuna
+import pytest
 from optuna.trial import TrialState as RowState
 from sqlalchemy import event
 
@@ -157,6 +158,7 @@ def test_a_study_whose_trials_all_failed_says_so(
     assert summary.best is None
 
 
+@pytest.mark.slow_variants
 def test_a_late_trial_takes_no_more_statements_than_an_early_one(
     each_bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:

@@ -51,6 +51,7 @@ def trained(bench: Bench, race: StudySpec) -> list[list[int]]:
     return list(blocks.values())
 
 
+@pytest.mark.slow_variants
 def test_a_race_trains_block_by_block_until_it_is_over(each_bench: Bench, race: StudySpec) -> None:
     summary = each_bench.run(race, pool())
     rows = each_bench.trials(race).all()
@@ -88,6 +89,7 @@ def test_a_block_shares_seed_and_validation_rows_and_no_other_block_has_them(
     assert {plan.counts for plan in scripted.submitted} == {"last"}
 
 
+@pytest.mark.slow
 def test_a_race_that_was_stopped_resumes_and_ends_as_if_it_had_not(
     bench: Bench, race: StudySpec
 ) -> None:

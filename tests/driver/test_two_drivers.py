@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.bench import Bench
 from tuner.home import Home
 from tuner.search.trials import stored_result
@@ -39,6 +41,7 @@ with open_database(home) as database:
 """
 
 
+@pytest.mark.slow_variants
 def test_two_drivers_share_the_trials_of_a_study_and_end_with_exactly_as_many(
     each_bench: Bench, study_spec: Callable[..., StudySpec], tmp_path: Path
 ) -> None:

@@ -241,6 +241,7 @@ def test_a_home_that_cannot_be_written_ends_a_worker(place: Place) -> None:
     assert "cannot be created" in place.said()
 
 
+@pytest.mark.slow
 def test_a_submission_runs_no_code_that_was_not_put_on_the_workers_machine(place: Place) -> None:
     """Neither Python's own nor what lies in a folder that the database alone names."""
     proof, hidden = place.folder / "it-ran", place.folder / "hidden"

@@ -108,6 +108,7 @@ def test_the_champion_answers_each_time_and_each_access_is_recorded(
     ] * 2
 
 
+@pytest.mark.slow
 def test_a_champion_is_not_answered_for_by_code_that_another_network_brought(
     make_candidate: MakeCandidate,
     publish_candidate: Publish,
@@ -210,6 +211,7 @@ def of_other_code_since(
     return "on the training rows here, and had 0.2500 when it was promoted"
 
 
+@pytest.mark.slow_variants
 @pytest.mark.parametrize(
     "champion",
     [

@@ -92,6 +92,7 @@ def test_a_rollback_returns_to_the_champion_before_and_forth(
     assert [act.version for act in acts(settings, name)] == [1, 2, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_rollback_that_was_killed_is_finished_and_not_turned_back(
     settings: TrackingSettings,
     two: Candidate,
@@ -130,6 +131,7 @@ def test_a_promotion_that_was_killed_at_its_alias_is_recorded_once(
     assert [act.version for act in acts(settings, name)] == [1, 2, 1]
 
 
+@pytest.mark.slow
 def test_a_damaged_record_is_left_out_and_holds_nothing_up(
     settings: TrackingSettings, two: Candidate, tmp_path: Path
 ) -> None:
@@ -142,6 +144,7 @@ def test_a_damaged_record_is_left_out_and_holds_nothing_up(
     assert rollback(settings, name, Home(tmp_path)) is not None
 
 
+@pytest.mark.slow
 def test_records_of_a_clock_that_is_ahead_stay_in_order(
     settings: TrackingSettings, two: Candidate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +157,7 @@ def test_records_of_a_clock_that_is_ahead_stay_in_order(
     assert all(act.completed for act in acts(settings, name))
 
 
+@pytest.mark.slow
 def test_the_way_back_is_known_where_a_promotion_was_killed_between_its_aliases(
     settings: TrackingSettings, two: Candidate, tmp_path: Path
 ) -> None:
@@ -196,6 +200,7 @@ def test_an_alias_that_was_moved_by_hand_is_told_apart_from_an_act_that_was_kill
     assert all(act.completed for act in found.acts)
 
 
+@pytest.mark.slow
 def test_a_tag_that_was_changed_by_hand_hides_no_version(
     settings: TrackingSettings, two: Candidate
 ) -> None:

@@ -243,6 +243,7 @@ def test_a_file_of_another_network_is_refused_before_the_test_set_is_opened(
     assert candidate.promotion.model not in registered(settings)
 
 
+@pytest.mark.slow
 def test_a_refit_is_refused_whose_network_does_not_reproduce_the_training_before_it(
     make_candidate: MakeCandidate,
     run_promotion: Promote,

@@ -73,6 +73,7 @@ def test_a_version_leads_back_to_its_trial(
     assert version.tags["tuner.dataset.digest"] == candidate.dataset.digest
 
 
+@pytest.mark.slow_variants
 @pytest.mark.parametrize("pixels", ["unit", "bytes"])
 def test_the_package_is_one_that_mlflow_serves_for_raw_pictures(
     pixels: Pixels,
@@ -108,6 +109,7 @@ def test_the_package_is_one_that_mlflow_serves_for_raw_pictures(
     assert {"keras", "tensorflow", "numpy"} <= {line.partition("==")[0] for line in requirements}
 
 
+@pytest.mark.slow_variants
 @pytest.mark.parametrize("name", ["v1.2", "50%", "run#7"])
 def test_what_a_study_file_may_call_a_model_is_registered_and_found(
     name: str,
@@ -280,6 +282,7 @@ def test_a_packed_network_that_answers_otherwise_than_the_trials_is_refused(
         pack(candidate, answering, tmp_path)
 
 
+@pytest.mark.slow_variants
 @pytest.mark.parametrize("aliased", [False, True])
 def test_a_version_that_comes_back_changed_is_given_up_for_a_new_one(
     aliased: bool,

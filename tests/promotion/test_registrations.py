@@ -81,6 +81,7 @@ def other_classes(client: "MlflowClient", candidate: Candidate, _other: Path) ->
     client.set_model_version_tag(candidate.promotion.model, "1", "tuner.classes", turned)
 
 
+@pytest.mark.slow_variants
 @pytest.mark.parametrize("forge", [another_file, other_classes])
 def test_the_registry_cannot_change_what_a_study_has_registered(
     forge: Callable[..., None],

@@ -179,6 +179,7 @@ def test_a_skipped_confirmation_is_said_and_recorded(workshop: Callable[..., Wor
     assert grounds.lines == ("not confirmed (--unconfirmed)",)
 
 
+@pytest.mark.slow_variants
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
@@ -227,6 +228,7 @@ def test_a_refit_that_did_not_learn_is_refused_before_the_test_set_is_opened(
     assert shop.select(trial=1).candidate.study == "small"
 
 
+@pytest.mark.slow
 def test_the_rules_of_the_terms_count_for_a_new_confirmation(
     workshop: Callable[..., Workshop],
 ) -> None:
@@ -275,6 +277,7 @@ def test_a_refit_that_failed_says_how_to_train_it_again(
         select(shop.study, shop.spec, lambda _file: None, point=1, say=shop.said.append)
 
 
+@pytest.mark.slow
 def test_a_refit_is_found_where_an_earlier_one_was_deleted(
     workshop: Callable[..., Workshop],
 ) -> None:
@@ -307,6 +310,7 @@ def test_an_unfinished_study_is_not_confirmed(workshop: Callable[..., Workshop])
     assert shop.trained == []
 
 
+@pytest.mark.slow
 def test_a_confirmation_that_was_interrupted_promotes_nothing(
     workshop: Callable[..., Workshop],
 ) -> None:
@@ -316,6 +320,7 @@ def test_a_confirmation_that_was_interrupted_promotes_nothing(
     assert shop.select().candidate.study == "small-refit"
 
 
+@pytest.mark.slow
 def test_a_point_that_is_newer_than_the_confirmation_is_named(
     workshop: Callable[..., Workshop],
 ) -> None:
@@ -331,6 +336,7 @@ def test_a_point_that_is_newer_than_the_confirmation_is_named(
     assert any(newer in line for line in shop.said) == (best.point > 1)
 
 
+@pytest.mark.slow_variants
 @pytest.mark.parametrize(
     ("options", "error", "why"),
     [

@@ -153,6 +153,7 @@ def test_a_row_that_another_driver_ended_in_another_way_is_not_ended_again(
     assert stored(each_bench, ours) == before
 
 
+@pytest.mark.slow_variants
 def test_a_write_whose_answer_was_lost_is_repeated_without_effect(
     each_bench: Bench, study_spec: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +195,7 @@ def failing(*_: Any, **_options: Any) -> None:
     raise OSError("died between two writes")
 
 
+@pytest.mark.slow_variants
 def test_no_heartbeat_fails_while_rows_are_created(
     each_bench: Bench, study_spec: Spec, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -34,6 +34,7 @@ def test_repetitions_share_a_point_and_each_point_gets_the_same_seeds(
     assert seeds[0] == seeds[1] == seeds[2]
 
 
+@pytest.mark.slow_variants
 @pytest.mark.parametrize("pruner", ["median", "hyperband", "successive-halving"])
 def test_repetitions_of_a_point_are_not_pruned_against_each_other(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, pruner: str
@@ -69,6 +70,7 @@ def test_an_enqueued_point_is_the_next_new_trial(
     assert bench.ledger(study_spec()).queued() == 0
 
 
+@pytest.mark.slow_variants(quick=4)
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes"])
 @pytest.mark.parametrize("pruner", ["median", "hyperband", "successive-halving", "none"])
 def test_every_sampler_and_pruner_drives_a_study(
@@ -93,6 +95,7 @@ def test_every_sampler_and_pruner_drives_a_study(
     assert len({str(trial.params) for trial in summary.trials}) == 6
 
 
+@pytest.mark.slow_variants
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes"])
 def test_stepped_values_have_no_binary_fractions(
     bench: Bench,
@@ -137,6 +140,7 @@ def test_a_grid_trains_every_point_once_and_the_baseline_first(
     assert sorted(points) == [(rate, size) for rate in (0.001, 0.01) for size in (16, 24, 32)]
 
 
+@pytest.mark.slow_variants(quick=2)
 @pytest.mark.parametrize(
     "baseline",
     [
@@ -177,6 +181,7 @@ _GRID = {
 }
 
 
+@pytest.mark.slow_variants
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_a_grid_that_was_begun_in_another_order_is_trained_completely(
     bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, seeds: int

@@ -121,6 +121,7 @@ def test_claims_are_shown_in_the_list_of_studies_in_json_and_in_the_spool(
     assert progress[-1].claims == found.claims
 
 
+@pytest.mark.slow
 def test_finalists_race_beside_the_claims(bench: Bench, spec: StudySpec) -> None:
     several = spec.model_copy(update={"trials": 4, "sampler": Grid(), "claims": CLAIMS[:2]})
     study, race, found = decided(bench, several)
@@ -131,6 +132,7 @@ def test_finalists_race_beside_the_claims(bench: Bench, spec: StudySpec) -> None
     assert study.summary().done
 
 
+@pytest.mark.slow
 def test_claims_that_changed_after_the_race_began_are_refused(
     bench: Bench, spec: StudySpec
 ) -> None:

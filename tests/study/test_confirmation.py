@@ -88,6 +88,7 @@ def test_a_real_gain_is_confirmed_and_luck_is_not(
     assert f"trial {best.trial.number}, chosen for its value" in text
 
 
+@pytest.mark.slow
 def test_a_smaller_loss_is_better_and_is_shown_as_a_smaller_one(
     bench: Bench, spec: StudySpec, opened: Callable[[StudySpec], Study]
 ) -> None:
@@ -237,6 +238,7 @@ def test_equal_points_and_those_that_differ_in_patience_race_once(
     assert found.baseline == 0
 
 
+@pytest.mark.slow
 def test_a_race_that_has_begun_goes_on_with_its_points_and_may_get_more_seeds(
     bench: Bench, spec: StudySpec, opened: Callable[[StudySpec], Study]
 ) -> None:
@@ -266,6 +268,7 @@ def test_a_confirmation_has_the_data_and_the_code_of_its_study(
     assert versions[0][-1].digest == versions[1][-1].digest
 
 
+@pytest.mark.slow
 def test_the_chosen_point_is_represented_by_its_median_training(
     bench: Bench, spec: StudySpec, opened: Callable[[StudySpec], Study]
 ) -> None:
@@ -302,6 +305,7 @@ def test_what_a_promotion_of_the_confirmation_opens_counts_for_the_study(
     assert "accesses to the test set: 2" in capsys.readouterr().out
 
 
+@pytest.mark.slow_variants
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_show_marks_the_points_that_cannot_be_told_from_the_best_and_the_baseline(
     bench: Bench,
@@ -362,6 +366,7 @@ def test_another_study_of_that_name_is_no_confirmation(
         confirmation_of(study, {})
 
 
+@pytest.mark.slow
 def test_a_confirmation_of_an_earlier_study_is_not_taken_for_this_ones(
     bench: Bench, spec: StudySpec, opened: Callable[[StudySpec], Study]
 ) -> None:

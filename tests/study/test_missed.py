@@ -149,6 +149,7 @@ def test_without_the_data_set_nothing_is_said_of_images(study: Study, bench: Ben
     assert find_missed(race.record, rows, bench.home.datasets) is None
 
 
+@pytest.mark.slow
 def test_trainings_that_recorded_no_errors_are_not_counted(
     bench: Bench, spec: StudySpec, opened: Callable[[StudySpec], Study]
 ) -> None:

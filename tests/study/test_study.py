@@ -32,6 +32,7 @@ def test_an_unknown_study_lists_the_known_ones(bench: Bench, study_spec: Spec) -
         load_study("smal", bench.home)
 
 
+@pytest.mark.slow_variants
 def test_a_deleted_study_leaves_nothing_but_its_accesses_to_the_test_set(
     each_bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
 ) -> None:

@@ -45,6 +45,7 @@ def test_figures_are_drawn_here_once_the_process_has_died(drawing: DrawingProces
     assert drawing.begin(FIGURES[0]).png() == FIGURES[0].png()
 
 
+@pytest.mark.slow
 def test_it_ends_when_its_parent_is_killed() -> None:
     script = textwrap.dedent("""
         import sys

@@ -25,6 +25,7 @@ def damage_progress(folder: Path) -> None:
         path.write_text("")
 
 
+@pytest.mark.slow_variants
 @pytest.mark.parametrize("harm", [forget_nothing, forget_progress, damage_progress])
 def test_shipping_again_adds_nothing(
     recorder: Recorder, local: TrackingSettings, harm: Callable[[Path], None]

@@ -164,6 +164,7 @@ def test_doubles_of_a_run_are_deleted(
     assert len(only.points("trial 0", "val_accuracy")) == 3
 
 
+@pytest.mark.slow_variants
 @pytest.mark.parametrize("batches", [3, 1_000_000])
 def test_a_run_that_a_home_and_its_copy_made_at_once_is_one(
     recorder: Recorder,

@@ -228,6 +228,7 @@ def test_epochs_wait_for_one_another_until_something_happens(
     assert [step for step, _, _ in Store(local).points("trial 0", "loss")] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_nothing_is_drawn_for_attempts_that_cannot_go_yet(
     recorder: Recorder, local: TrackingSettings
 ) -> None:

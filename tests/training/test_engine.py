@@ -105,6 +105,7 @@ def trained_by_keras(plan: TrialPlan, data: TrainingData) -> tuple[Weights, list
     return model.get_weights(), figures
 
 
+@pytest.mark.slow_variants(quick=4)
 @pytest.mark.filterwarnings("ignore:Gradients do not exist for variables .'extra'.:UserWarning")
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_it_trains_as_keras_does(
@@ -133,6 +134,7 @@ def test_the_confusion_counts_the_labels_in_its_rows(
     np.testing.assert_array_equal(epoch.confusion.sum(axis=1), counts)
 
 
+@pytest.mark.slow_variants
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop", "nadam", "lion"])
 def test_every_optimizer_learns(
     engine: Engine, make_plan: PlanMaker, make_data: DataMaker, optimizer: str
@@ -172,6 +174,7 @@ STATEFUL: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow_variants(quick=2)
 @pytest.mark.parametrize("change", STATEFUL.values(), ids=STATEFUL)
 def test_a_session_goes_on_from_a_state_as_if_never_interrupted(
     engine: Engine, make_plan: PlanMaker, make_data: DataMaker, change: dict[str, Any]
@@ -204,6 +207,7 @@ def test_a_state_of_another_network_is_refused(
         session.restore(states[1], 0)
 
 
+@pytest.mark.slow_variants
 @pytest.mark.parametrize("validation", [1, 500, 501])
 def test_every_validation_row_gets_its_probabilities(
     engine: Engine, make_plan: PlanMaker, make_data: DataMaker, validation: int, tmp_path: Path
@@ -252,6 +256,7 @@ def answers_of_a_saved_file(
     session.check_file(kept, data.watched, answers)
 
 
+@pytest.mark.slow_variants(quick=2)
 @pytest.mark.parametrize("network", ["dense", "own_networks:adapted", "own_networks:subclassed"])
 @pytest.mark.parametrize("validation", [40, 0])
 def test_a_saved_file_answers_as_the_network_did(

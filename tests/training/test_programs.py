@@ -60,6 +60,7 @@ CHANGES: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow_variants(quick=2)
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: next(iter(change)))
 def test_a_trial_that_differs_in_inputs_alone_is_not_compiled_again(
     engine: Engine,
@@ -93,6 +94,7 @@ def test_a_functional_network_shares_its_program_too(
     assert outcome(engine.session(plans[0], data), data) == first
 
 
+@pytest.mark.slow_variants(quick=2)
 @pytest.mark.parametrize(
     "change",
     [
