@@ -42,7 +42,7 @@ from benchmarks.process import ROOT
 from benchmarks.replays.curves import read_table
 from benchmarks.search import DATA
 from tuner.promotion.gates import check
-from tuner.promotion.judging.comparison import Comparison
+from tuner.promotion.judging.comparison import ChampionComparison
 from tuner.search.race import Verdict, judge
 from tuner.spec.study_spec import Confirmation, Gates
 from tuner.statistics import Interval, PairedShares, wilson_interval
@@ -303,7 +303,7 @@ def contest(test_set: TestSet, difference: float, repeats: int) -> Contest:
 def _judged(both: int, won: int, lost: int, neither: int) -> tuple[bool, ...]:
     """Whether each of the two gates against the champion lets a candidate pass."""
     rows = PairedShares(both=both, first=won, second=lost, neither=neither)
-    found = Comparison(
+    found = ChampionComparison(
         version=1, study="champion", trial=0, rows=rows, recalls=(), disagreements=()
     )
     return tuple(gate.passed for gate in check(found.metrics, Gates(better_than_champion=True)))

@@ -19,7 +19,7 @@ from tuner.errors import RefusedError
 from tuner.home import Home
 from tuner.search.trials import Trials
 from tuner.spec.study_spec import StudySpec
-from tuner.storage.attempts import Claim
+from tuner.storage.attempts import ClaimedSlot
 from tuner.storage.database import Database
 from tuner.storage.drivers import DriverLease
 from tuner.storage.opening import open_database
@@ -120,7 +120,7 @@ def test_a_replay_goes_as_the_study_would(
     with DriverLease(database, spec.name, "home", lease_s=60):
         trials = Trials(database, spec)
         for expected in replay(spec, table, workers=1).trials:
-            claim = Claim(
+            claim = ClaimedSlot(
                 slot=expected.number, number=0, uid=f"{expected.number}", predecessor=None
             )
             opened = trials.open(claim)

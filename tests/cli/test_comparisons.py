@@ -4,19 +4,19 @@ import pytest
 
 from tuner.cli.results.comparisons import print_comparison, refusal
 from tuner.promotion.gates import check
-from tuner.promotion.judging.comparison import Comparison, RecallChange
+from tuner.promotion.judging.comparison import ChampionComparison, RecallChange
 from tuner.spec.study_spec import Gates
 from tuner.statistics import PairedShares
 
 
-def compared(won: int, lost: int, images: int, *recalls: RecallChange) -> Comparison:
+def compared(won: int, lost: int, images: int, *recalls: RecallChange) -> ChampionComparison:
     counts = PairedShares(both=images - won - lost - 10, first=won, second=lost, neither=10)
-    return Comparison(
+    return ChampionComparison(
         version=4, study="former", trial=2, rows=counts, recalls=recalls, disagreements=()
     )
 
 
-def refusals(comparison: Comparison, **gates: bool) -> list[str]:
+def refusals(comparison: ChampionComparison, **gates: bool) -> list[str]:
     results = check(comparison.metrics, Gates.model_validate(gates))
     return [refusal(gate, comparison) for gate in results if not gate.passed]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tuner.inference.latency import Latency
 from tuner.promotion.gates import check
-from tuner.promotion.judging.comparison import Comparison
+from tuner.promotion.judging.comparison import ChampionComparison
 from tuner.promotion.judging.evidence import Evidence
 from tuner.spec.study_spec import Gates
 from tuner.statistics import PairedShares
@@ -38,9 +38,11 @@ def evidence(
     )
 
 
-def compared(won: int, lost: int, rows: int = 10_000) -> Comparison:
+def compared(won: int, lost: int, rows: int = 10_000) -> ChampionComparison:
     counts = PairedShares(both=rows - won - lost - 60, first=won, second=lost, neither=60)
-    return Comparison(version=1, study="former", trial=2, rows=counts, recalls=(), disagreements=())
+    return ChampionComparison(
+        version=1, study="former", trial=2, rows=counts, recalls=(), disagreements=()
+    )
 
 
 @given(test=shares, train=shares, p95_ms=positive, seconds=positive, limit=shares, most=positive)

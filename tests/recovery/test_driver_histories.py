@@ -30,7 +30,7 @@ from tuner.errors import SupersededError
 from tuner.recovery.takeover import end_driver
 from tuner.search.trials import OpenTrial, Trials
 from tuner.spec.study_spec import StudySpec
-from tuner.storage.attempts import Claim, Ledger
+from tuner.storage.attempts import ClaimedSlot, Ledger
 from tuner.storage.database import Database
 from tuner.storage.drivers import DriverLease, Drivers
 from tuner.storage.opening import open_database
@@ -55,7 +55,7 @@ ENDS = {
 class Trying:
     """An attempt in a driver's hands."""
 
-    claim: Claim
+    claim: ClaimedSlot
     opened: OpenTrial | None = None
     told: Outcome | None = None
     """The outcome that the row was told, before the ledger has it."""

@@ -8,7 +8,7 @@ import pytest
 from tests.bench import Bench
 from tuner.search.trials import OpenTrial, Trials, stored_result
 from tuner.spec.study_spec import StudySpec
-from tuner.storage.attempts import Claim
+from tuner.storage.attempts import ClaimedSlot
 from tuner.study.summary import summarise
 from tuner.training.plan import Outcome, Timings, TrainerInfo, TrialResult
 
@@ -31,7 +31,7 @@ class Died(BaseException):
     """Ends a driver at once."""
 
 
-def claim(bench: Bench, spec: StudySpec, driver: str) -> Claim:
+def claim(bench: Bench, spec: StudySpec, driver: str) -> ClaimedSlot:
     ledger = bench.ledger(spec, driver)
     claimed = ledger.claim(spec.slots, ready=lambda _slot: True, takes_queued=lambda _slot: True)
     assert claimed is not None

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from tests.bench import Bench
 from tuner.home import Home
 from tuner.spec.study_spec import StudySpec
-from tuner.storage.attempts import Claim, Ledger
+from tuner.storage.attempts import ClaimedSlot, Ledger
 from tuner.storage.opening import open_database
 from tuner.training.plan import Outcome
 
 Spec = Callable[..., StudySpec]
 
 
-def claim(ledger: Ledger, slots: int = 3) -> Claim | None:
+def claim(ledger: Ledger, slots: int = 3) -> ClaimedSlot | None:
     return ledger.claim(slots, ready=lambda _slot: True, takes_queued=lambda _slot: True)
 
 
@@ -73,7 +73,7 @@ def test_concurrent_claims_never_share_a_slot(each_bench: Bench, study_spec: Spe
     driver = each_bench.member(study_spec())
     for number in range(60):
         each_bench.ledger(study_spec()).enqueue({"learning_rate": 0.001 + number / 10_000})
-    claimed: list[Claim] = []
+    claimed: list[ClaimedSlot] = []
 
     def take(home: Home) -> None:
         with open_database(home) as database:

@@ -23,7 +23,7 @@ from tuner.errors import RefusedError, SupersededError
 from tuner.recovery.takeover import PeerDrivers, close_study, end_driver
 from tuner.search.trials import Trials
 from tuner.spec.study_spec import StudySpec
-from tuner.storage.attempts import Claim, Ledger
+from tuner.storage.attempts import ClaimedSlot, Ledger
 from tuner.storage.database import Database
 from tuner.storage.drivers import DriverLease, Drivers, this_process
 from tuner.storage.opening import open_database
@@ -38,7 +38,7 @@ LEASE_S = 0.6
 HOUR_S = 3600.0
 
 
-def claim(ledger: Ledger, slots: int = 6) -> Claim:
+def claim(ledger: Ledger, slots: int = 6) -> ClaimedSlot:
     claimed = ledger.claim(slots, ready=lambda _slot: True, takes_queued=lambda _slot: True)
     assert claimed is not None
     return claimed

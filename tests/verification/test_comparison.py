@@ -24,7 +24,7 @@ from tuner.training.plan import (
 )
 from tuner.verification.comparison import Agreement, Change, Verification, compare
 from tuner.verification.noise import Spread
-from tuner.verification.record import Figure, RecordedTraining, Source, read_record
+from tuner.verification.record import RecordedMetric, RecordedTraining, Source, read_record
 
 Studied = Callable[..., StudySpec]
 Opened = Callable[[StudySpec], Study]
@@ -73,7 +73,7 @@ def record(result: TrialResult) -> RecordedTraining:
     """The record of the same training: here, on one thread, without a digest of the weights."""
     places: list[tuple[str, Source]] = [(METRIC, "database"), (METRIC, "spool"), ("loss", "spool")]
     figures = [
-        Figure(report.epoch, metric, report.metrics[metric], source)
+        RecordedMetric(report.epoch, metric, report.metrics[metric], source)
         for report in result.epochs
         for metric, source in places
     ]

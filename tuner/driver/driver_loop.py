@@ -20,7 +20,7 @@ from tuner.recovery.takeover import PeerDrivers
 from tuner.search import points
 from tuner.search.race_trials import planned, values_of
 from tuner.search.trials import OpenTrial, Trials
-from tuner.storage.attempts import Claim, Ledger
+from tuner.storage.attempts import ClaimedSlot, Ledger
 from tuner.storage.studies import DesiredState
 from tuner.study.driver_events import (
     EpochDone,
@@ -57,7 +57,7 @@ _ROUND_S = 0.5
 class _Active:
     """An attempt that a trainer works on."""
 
-    claim: Claim
+    claim: ClaimedSlot
     opened: OpenTrial
     plan: TrialPlan
     trainer: TrainerInfo | None = None
@@ -199,7 +199,7 @@ class Driver:
         while self._pool.idle and (claim := self._claim()):
             self._begin(claim)
 
-    def _claim(self) -> Claim | None:
+    def _claim(self) -> ClaimedSlot | None:
         """Claims a slot. Further seeds of a point wait until its first slot has all parameters."""
         opened = self._trials.by_slot() if self._spec.replicates > 1 else {}
         known = {
@@ -214,7 +214,7 @@ class Driver:
             planned=self._is_planned(),
         )
 
-    def _begin(self, claim: Claim) -> None:
+    def _begin(self, claim: ClaimedSlot) -> None:
         # The folder comes first: `recovery` sees by it that the attempt is of this home.
         folder = self._planner.home.attempt(self._spec.name, claim.slot, claim.number)
         try:

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from tuner.promotion.candidate import Grounds
 from tuner.promotion.gates import GateResult
-from tuner.promotion.judging.comparison import Comparison
+from tuner.promotion.judging.comparison import ChampionComparison
 from tuner.promotion.judging.evidence import Evidence
 from tuner.promotion.judging.reproduction import Reproduction
 from tuner.promotion.judging.test_set_use import TestSetUse
@@ -24,7 +24,7 @@ class PromotionReport(Frozen):
     metrics: dict[str, float]
     gates: tuple[GateResult, ...]
     """Without those on the test set if another gate failed before."""
-    champion: Comparison | None = None
+    champion: ChampionComparison | None = None
     """None if there was no champion, it is this model, or the test set was not opened."""
     reigning: bool = False
     """Whether the alias named the version before."""

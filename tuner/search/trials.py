@@ -15,7 +15,7 @@ from tuner.spec.objective import Objective
 from tuner.spec.search_space import ChoiceDomain, Domain, FloatDomain, Scalar
 from tuner.spec.section import Frozen
 from tuner.spec.study_spec import StudySpec
-from tuner.storage.attempts import OPTUNA_STATES, Claim
+from tuner.storage.attempts import OPTUNA_STATES, ClaimedSlot
 from tuner.storage.database import Database
 from tuner.storage.tables import SLOT
 from tuner.training.plan import ConfidentError, EpochReport, Outcome, TrainerInfo, TrialResult
@@ -147,7 +147,7 @@ class Trials:
         """Reads the database and returns every trial, by its slot."""
         return {row.user_attrs[SLOT]: row for row in self.all()}
 
-    def open(self, claim: Claim) -> OpenTrial:
+    def open(self, claim: ClaimedSlot) -> OpenTrial:
         """Returns the claimed slot's trial: that of the earlier attempts, or a new one.
 
         The sampler chooses the parameters that neither the study file nor the queued
@@ -274,7 +274,7 @@ class Trials:
             study_name=self._spec.name, storage=self._rows, sampler=sampler, pruner=self._pruner
         )
 
-    def _create(self, claim: Claim) -> int:
+    def _create(self, claim: ClaimedSlot) -> int:
         stated = self._stated_point(claim)
         template = create_trial(
             state=TrialState.RUNNING,
@@ -284,7 +284,7 @@ class Trials:
         )
         return self._rows.create_new_trial(self._rows.study_id, template)
 
-    def _stated_point(self, claim: Claim) -> dict[str, Scalar]:
+    def _stated_point(self, claim: ClaimedSlot) -> dict[str, Scalar]:
         if points.leads(self._spec, claim.slot):
             begun = {row.user_attrs[SLOT]: row.params for row in self.cached()}
             return claim.queued or points.stated_point(self._spec, claim.slot, begun)

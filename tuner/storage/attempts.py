@@ -68,7 +68,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Claim:
+class ClaimedSlot:
     """A slot that this driver may try."""
 
     slot: int
@@ -140,7 +140,7 @@ class Ledger:
         ready: Callable[[int], bool],
         takes_queued: Callable[[int], bool],
         planned: Callable[[int], bool] = _each,
-    ) -> Claim | None:
+    ) -> ClaimedSlot | None:
         """Claims the first free slot. Returns None if there is none.
 
         Args:
@@ -156,7 +156,7 @@ class Ledger:
         """
         uid = uuid.uuid4().hex
 
-        def claim_once(connection: Connection) -> Claim | None:
+        def claim_once(connection: Connection) -> ClaimedSlot | None:
             latest = self._unsettled(connection)
             if mine := next((each for each in latest.values() if each.uid == uid), None):
                 return self._claimed(connection, mine)  # committed, but the answer was lost
@@ -245,10 +245,10 @@ class Ledger:
         if takes_queued and before is None:
             self._assign_queued(connection, slot)
 
-    def _claimed(self, connection: Connection, attempt: Attempt) -> Claim:
+    def _claimed(self, connection: Connection, attempt: Attempt) -> ClaimedSlot:
         tried = self._attempts(connection, attempts.c.slot == attempt.slot)
         before = next((each for each in tried if each.number == attempt.number - 1), None)
-        return Claim(
+        return ClaimedSlot(
             slot=attempt.slot,
             number=attempt.number,
             uid=attempt.uid,

@@ -7,7 +7,7 @@ from enum import StrEnum
 from tuner.spec.section import Frozen
 from tuner.training.plan import Outcome, TrainerInfo, TrialResult
 from tuner.verification.noise import Spread
-from tuner.verification.record import Figure, RecordedTraining
+from tuner.verification.record import RecordedMetric, RecordedTraining
 from tuner.words import count
 
 
@@ -226,7 +226,7 @@ def _difference_beside_figures(
     return None
 
 
-def _repeated(figure: Figure, result: TrialResult) -> float | None:
+def _repeated(figure: RecordedMetric, result: TrialResult) -> float | None:
     if not 0 < figure.epoch <= len(result.epochs):
         return None
     return result.epochs[figure.epoch - 1].metrics.get(figure.metric)

@@ -29,7 +29,7 @@ Source = Literal["database", "spool"]
 
 
 @dataclass(frozen=True)
-class Figure:
+class RecordedMetric:
     """A recorded metric of one epoch."""
 
     epoch: int
@@ -52,7 +52,7 @@ class RecordedTraining:
     best_epoch: int
     value: float
     """The objective at the best epoch."""
-    figures: tuple[Figure, ...]
+    figures: tuple[RecordedMetric, ...]
     """By epoch; the objective first, then by name."""
     weights_sha256: str
     """Of the best epoch; empty if it was not recorded."""
@@ -153,13 +153,15 @@ def _reports(told: Iterable[Event]) -> Iterator[EpochReport]:
             yield from event.result.epochs
 
 
-def _spooled(reports: Iterable[EpochReport]) -> Iterator[Figure]:
+def _spooled(reports: Iterable[EpochReport]) -> Iterator[RecordedMetric]:
     for report in reports:
         for metric, value in report.metrics.items():
-            yield Figure(report.epoch, metric, value, "spool")
+            yield RecordedMetric(report.epoch, metric, value, "spool")
 
 
-def _stored(metric: str, row: FrozenTrial, result: StoredResult, attempts: int) -> Iterator[Figure]:
+def _stored(
+    metric: str, row: FrozenTrial, result: StoredResult, attempts: int
+) -> Iterator[RecordedMetric]:
     """The figures in the database.
 
     A report stays as the first attempt wrote it. That may have trained with other code, so with
@@ -167,17 +169,17 @@ def _stored(metric: str, row: FrozenTrial, result: StoredResult, attempts: int) 
     """
     if attempts == 1:
         for epoch, value in row.intermediate_values.items():
-            yield Figure(epoch, metric, value, "database")
+            yield RecordedMetric(epoch, metric, value, "database")
     assert result.best_epoch is not None
     best = dict(result.best_metrics)
     for name, value in best.items():
-        yield Figure(result.best_epoch, name, value, "database")
+        yield RecordedMetric(result.best_epoch, name, value, "database")
     ranked = row.value if row.value is not None and row.state.name == "COMPLETE" else None
     for told in (result.value, ranked):
         if told is not None:
-            yield Figure(result.best_epoch, metric, told, "database")
+            yield RecordedMetric(result.best_epoch, metric, told, "database")
 
 
-def _place(figure: Figure, objective: str) -> tuple[int, bool, str, str, float]:
+def _place(figure: RecordedMetric, objective: str) -> tuple[int, bool, str, str, float]:
     first = figure.metric != objective
     return figure.epoch, first, figure.metric, figure.source, figure.value

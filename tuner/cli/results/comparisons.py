@@ -9,10 +9,10 @@ from tuner.words import count
 
 if TYPE_CHECKING:
     from tuner.promotion.gates import GateResult
-    from tuner.promotion.judging.comparison import Comparison
+    from tuner.promotion.judging.comparison import ChampionComparison
 
 
-def print_comparison(comparison: "Comparison") -> None:
+def print_comparison(comparison: "ChampionComparison") -> None:
     """Prints the champion's accuracy, the difference with its evidence, and the changed recalls."""
     rows, interval = comparison.rows, comparison.interval
     typer.echo(
@@ -28,7 +28,7 @@ def print_comparison(comparison: "Comparison") -> None:
     _print_recalls(comparison)
 
 
-def _print_recalls(comparison: "Comparison") -> None:
+def _print_recalls(comparison: "ChampionComparison") -> None:
     changed = [
         (each.label, str(each.images), score(each.champion), score(each.candidate))
         for each in comparison.changed_recalls
@@ -38,7 +38,7 @@ def _print_recalls(comparison: "Comparison") -> None:
         print_table(columns, changed, title="recalls that changed by more than chance")
 
 
-def refusal(gate: "GateResult", comparison: "Comparison") -> str:
+def refusal(gate: "GateResult", comparison: "ChampionComparison") -> str:
     """Why a gate against the champion refuses the candidate, and what would help."""
     champion, rows = _champion(comparison), comparison.rows
     if comparison.interval.high < 0:
@@ -62,7 +62,7 @@ def refusal(gate: "GateResult", comparison: "Comparison") -> str:
     )
 
 
-def _champion(comparison: "Comparison") -> str:
+def _champion(comparison: "ChampionComparison") -> str:
     return f"champion, version {comparison.version}"
 
 

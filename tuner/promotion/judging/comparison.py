@@ -51,7 +51,7 @@ class RecallChange(Frozen):
     """Two-sided, of McNemar's exact test on the class's images."""
 
 
-class Comparison(Frozen):
+class ChampionComparison(Frozen):
     """The candidate's and the champion's answers to the same test rows."""
 
     version: int
@@ -115,10 +115,10 @@ class Incumbent:
     answers: Callable[[], Answers]
     """Its answers to the candidate's test rows, which this opens."""
 
-    def compare(self, ours: Answers) -> Comparison:
+    def compare(self, ours: Answers) -> ChampionComparison:
         """Compares a candidate's answers to the test rows with the champion's."""
         theirs = self.answers()
-        return Comparison(
+        return ChampionComparison(
             version=self.champion.version,
             study=self.champion.study,
             trial=self.champion.trial,

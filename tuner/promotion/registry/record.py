@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tuner.clock import now_ms
 from tuner.errors import RefusedError
 from tuner.promotion.candidate import Candidate
-from tuner.promotion.judging.comparison import Comparison, Disagreement, Right
+from tuner.promotion.judging.comparison import ChampionComparison, Disagreement, Right
 from tuner.promotion.judging.evidence import answered_images
 from tuner.promotion.registry.card import as_html, model_card
 from tuner.promotion.report import PromotionReport
@@ -134,7 +134,9 @@ def _write(folder: Path, candidate: Candidate, report: PromotionReport) -> None:
         (folder / "disagreements.png").write_bytes(figure.png())
 
 
-def _disagreements(candidate: Candidate, comparison: Comparison, title: str) -> ImagesFigure:
+def _disagreements(
+    candidate: Candidate, comparison: ChampionComparison, title: str
+) -> ImagesFigure:
     """The images that candidate and champion put into different classes, by who is right."""
     groups = (
         _group(candidate, text, [each for each in comparison.disagreements if each.right == right])
