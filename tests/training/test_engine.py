@@ -21,11 +21,7 @@ PlanMaker = Callable[..., TrialPlan]
 DataMaker = Callable[..., TrainingData]
 Weights = list[NDArray[Any]]
 
-pytestmark = [
-    pytest.mark.usefixtures("own_networks", "default_precision"),
-    # Keras reads TensorFlow's variables in NumPy 1's way when it saves.
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-]
+pytestmark = pytest.mark.usefixtures("own_networks", "default_precision")
 
 SGD = {"optimizer": "sgd", "learning_rate": 0.1}
 RECIPES: dict[str, dict[str, Any]] = {
