@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.bench import Bench, ScriptedPool
+from tests.bench import Bench, ScriptedPool, small_study
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import RefusedError, UsageError
 from tuner.promotion.selection import Selection, select
@@ -100,7 +100,7 @@ def dataset(digits: DatasetInfo) -> DatasetInfo:
 
 
 @pytest.fixture
-def workshop(bench: Bench, study_spec: Callable[..., StudySpec]) -> Callable[..., Workshop]:
+def workshop(bench: Bench) -> Callable[..., Workshop]:
     def make(**changes: Any) -> Workshop:
         space = {"learning_rate": {"type": "choice", "choices": [1, 2, 3, 4, 5]}, "batch_size": 32}
         spec = {
@@ -111,7 +111,7 @@ def workshop(bench: Bench, study_spec: Callable[..., StudySpec]) -> Callable[...
             "epochs": 2,
             "validation": 10_000,
         }
-        return Workshop(bench, study_spec(**spec | changes))
+        return Workshop(bench, small_study(**spec | changes))
 
     return make
 

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from tests.bench import Bench, Clocks, ScriptedPool
+from tests.bench import Bench, Clocks, ScriptedPool, small_study
 from tests.waiting import wait_until
 from tuner.errors import RefusedError, SupersededError
 from tuner.recovery.takeover import PeerDrivers, close_study, end_driver
@@ -33,7 +33,6 @@ from tuner.tracking.spool.spool import read_events
 from tuner.tracking.spool.spool_events import AttemptAbandoned, StudyClosed
 from tuner.training.plan import Outcome
 
-Spec = Callable[..., StudySpec]
 LEASE_S = 0.6
 HOUR_S = 3600.0
 
@@ -69,14 +68,14 @@ def dead(others: Drivers) -> list[str]:
 
 
 def test_a_driver_lives_while_it_sends_heartbeats_and_dies_a_lease_later(
-    each_bench: Bench, study_spec: Spec, monkeypatch: pytest.MonkeyPatch
+    each_bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the database's own clock; whether it lives is known at once."""
-    each_bench.record(study_spec())
+    each_bench.record(small_study())
     unhurried = SimpleNamespace(monotonic=time.monotonic, sleep=pytest.fail)
     monkeypatch.setattr("tuner.storage.drivers.time", unhurried)
     others = Drivers(each_bench.database, "small")
-    with other_driver(each_bench, study_spec()) as (_, member):
+    with other_driver(each_bench, small_study()) as (_, member):
         seen = set[int]()
         while len(seen) < 10:  # more than a lease
             assert others.dead() == []
@@ -88,12 +87,12 @@ def test_a_driver_lives_while_it_sends_heartbeats_and_dies_a_lease_later(
 
 
 def test_the_time_between_two_queries_counts_as_one_heartbeat_at_most(
-    bench: Bench, study_spec: Spec, clocks: Clocks
+    bench: Bench, clocks: Clocks
 ) -> None:
     """The observer may have been stopped, or the database away."""
-    bench.record(study_spec())
+    bench.record(small_study())
     others = Drivers(bench.database, "small")
-    with other_driver(bench, study_spec(), lease_s=60) as (_, member):
+    with other_driver(bench, small_study(), lease_s=60) as (_, member):
         stop_beating(member)
         for clocks.now in (0.0, HOUR_S, HOUR_S + 5, 2 * HOUR_S, 3 * HOUR_S, 3 * HOUR_S + 4):
             assert others.dead() == []
@@ -101,12 +100,10 @@ def test_the_time_between_two_queries_counts_as_one_heartbeat_at_most(
         assert dead(others) == [member.uid]
 
 
-def test_a_slow_observer_finds_a_dead_driver_too(
-    bench: Bench, study_spec: Spec, clocks: Clocks
-) -> None:
-    bench.record(study_spec())
+def test_a_slow_observer_finds_a_dead_driver_too(bench: Bench, clocks: Clocks) -> None:
+    bench.record(small_study())
     others = Drivers(bench.database, "small")
-    with other_driver(bench, study_spec(), lease_s=60) as (_, member):
+    with other_driver(bench, small_study(), lease_s=60) as (_, member):
         stop_beating(member)
         for clocks.now in (0.0, 70.0, 140.0, 210.0):
             assert others.dead() == []
@@ -115,12 +112,12 @@ def test_a_slow_observer_finds_a_dead_driver_too(
 
 
 def test_drivers_have_half_a_lease_to_send_a_heartbeat_after_an_outage(
-    bench: Bench, study_spec: Spec, clocks: Clocks
+    bench: Bench, clocks: Clocks
 ) -> None:
     """Whatever was observed before it, and however long the query waited for its end."""
-    bench.record(study_spec())
+    bench.record(small_study())
     others = Drivers(bench.database, "small")
-    with other_driver(bench, study_spec(), lease_s=60) as (_, member):
+    with other_driver(bench, small_study(), lease_s=60) as (_, member):
         stop_beating(member)
         for clocks.now in (0.0, 5.0, 9.9, 100.0, 106.0, 112.0, 118.0, 124.0, 129.9):
             assert others.dead() == []
@@ -130,11 +127,11 @@ def test_drivers_have_half_a_lease_to_send_a_heartbeat_after_an_outage(
 
 @pytest.mark.parametrize("by_s", [-HOUR_S, HOUR_S])
 def test_a_jump_of_the_databases_clock_kills_nobody(
-    bench: Bench, study_spec: Spec, clocks: Clocks, by_s: float
+    bench: Bench, clocks: Clocks, by_s: float
 ) -> None:
-    bench.record(study_spec())
+    bench.record(small_study())
     others = Drivers(bench.database, "small")
-    with other_driver(bench, study_spec(), lease_s=60) as (_, member):
+    with other_driver(bench, small_study(), lease_s=60) as (_, member):
         stop_beating(member)
         assert [driver.is_overdue for driver in others.alive()] == [False]
         clocks.ahead += by_s
@@ -147,13 +144,11 @@ def test_a_jump_of_the_databases_clock_kills_nobody(
         assert [driver.is_overdue for driver in others.alive()] == [False]
 
 
-def test_a_driver_whose_heartbeats_tell_another_time_lives(
-    bench: Bench, study_spec: Spec, clocks: Clocks
-) -> None:
+def test_a_driver_whose_heartbeats_tell_another_time_lives(bench: Bench, clocks: Clocks) -> None:
     """As after one jump of the clock after another: each lease expires at once."""
-    bench.record(study_spec())
+    bench.record(small_study())
     others = Drivers(bench.database, "small")
-    with other_driver(bench, study_spec(), lease_s=60) as (_, member):
+    with other_driver(bench, small_study(), lease_s=60) as (_, member):
         stop_beating(member)
 
         def go_on() -> None:
@@ -166,11 +161,11 @@ def test_a_driver_whose_heartbeats_tell_another_time_lives(
 
 
 def test_no_driver_is_dead_because_the_database_did_not_answer(
-    bench: Bench, study_spec: Spec, clocks: Clocks
+    bench: Bench, clocks: Clocks
 ) -> None:
-    bench.record(study_spec())
+    bench.record(small_study())
     others = Drivers(bench.database, "small")
-    with other_driver(bench, study_spec(), lease_s=60) as (_, member):
+    with other_driver(bench, small_study(), lease_s=60) as (_, member):
         stop_beating(member)
         assert others.dead() == []
         _rename(bench, "tuner_drivers", "away")
@@ -190,13 +185,10 @@ def _rename(bench: Bench, table: str, to: str) -> None:
 
 
 def test_an_unexpected_error_ends_no_heartbeats(
-    bench: Bench,
-    study_spec: Spec,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bench.record(study_spec())
-    with other_driver(bench, study_spec()) as (_, member):
+    bench.record(small_study())
+    with other_driver(bench, small_study()) as (_, member):
         send, failures = member.send_heartbeat, [KeyError("a"), RuntimeError("b")]
 
         def fail_first() -> None:
@@ -214,10 +206,8 @@ def test_an_unexpected_error_ends_no_heartbeats(
     ]
 
 
-def test_a_killed_driver_of_this_machine_is_dead_at_once(
-    each_bench: Bench, study_spec: Spec
-) -> None:
-    each_bench.record(study_spec())
+def test_a_killed_driver_of_this_machine_is_dead_at_once(each_bench: Bench) -> None:
+    each_bench.record(small_study())
     program = """
 import sys, time
 from pathlib import Path
@@ -240,8 +230,8 @@ with open_database(Home(Path(sys.argv[1]))) as database:
         assert dead(others) == [uid]
 
 
-def test_a_fenced_driver_commits_nothing(each_bench: Bench, study_spec: Spec) -> None:
-    spec = study_spec()
+def test_a_fenced_driver_commits_nothing(each_bench: Bench) -> None:
+    spec = small_study()
     each_bench.record(spec)
     with other_driver(each_bench, spec) as (database, member):
         ledger, trials = Ledger(database, "small", member.uid), Trials(database, spec)
@@ -271,9 +261,9 @@ def test_a_fenced_driver_commits_nothing(each_bench: Bench, study_spec: Spec) ->
     assert (again.slot, again.number, again.predecessor) == (0, 1, claimed.uid)
 
 
-def test_a_driver_is_taken_over_once(each_bench: Bench, study_spec: Spec) -> None:
-    each_bench.record(study_spec())
-    with other_driver(each_bench, study_spec()) as (database, member):
+def test_a_driver_is_taken_over_once(each_bench: Bench) -> None:
+    each_bench.record(small_study())
+    with other_driver(each_bench, small_study()) as (database, member):
         claim(Ledger(database, "small", member.uid))
         stop_beating(member)
         (present,) = Drivers(each_bench.database, "small").registered()
@@ -284,17 +274,17 @@ def test_a_driver_is_taken_over_once(each_bench: Bench, study_spec: Spec) -> Non
 
 
 def test_a_takeover_whose_answer_was_lost_counts(
-    each_bench: Bench, study_spec: Spec, monkeypatch: pytest.MonkeyPatch
+    each_bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also if the dead driver had no open attempt."""
-    each_bench.record(study_spec())
+    each_bench.record(small_study())
     transact = each_bench.database.transact
 
     def twice(work: Callable[[Connection], object]) -> object:
         transact(work)
         return transact(work)
 
-    with other_driver(each_bench, study_spec()) as (_, member):
+    with other_driver(each_bench, small_study()) as (_, member):
         stop_beating(member)
         (present,) = Drivers(each_bench.database, "small").registered()
         monkeypatch.setattr(each_bench.database, "transact", twice)
@@ -302,10 +292,10 @@ def test_a_takeover_whose_answer_was_lost_counts(
 
 
 def test_a_peer_that_returns_just_before_its_takeover_is_not_counted_as_dead(
-    bench: Bench, study_spec: Spec, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench.record(study_spec())
-    with other_driver(bench, study_spec(), lease_s=60) as (_, member):
+    bench.record(small_study())
+    with other_driver(bench, small_study(), lease_s=60) as (_, member):
         stop_beating(member)
         clocks.now = 70
 
@@ -314,18 +304,16 @@ def test_a_peer_that_returns_just_before_its_takeover_is_not_counted_as_dead(
             return end_driver(*arguments)
 
         monkeypatch.setattr("tuner.recovery.takeover.end_driver", end_late)
-        with closing(bench.journal(study_spec())) as journal:
+        with closing(bench.journal(small_study())) as journal:
             peers = PeerDrivers(bench.home, bench.database, "small", journal, bench.said.append)
             assert not peers.wait_for_each(lambda: False)
         assert len(Drivers(bench.database, "small").registered()) == 1
 
 
-def test_a_study_is_not_closed_beside_a_living_driver(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
+def test_a_study_is_not_closed_beside_a_living_driver(bench: Bench) -> None:
     """Though another driver was just taken over."""
-    spec = study_spec(trials=1)
-    summary = bench.run(spec, scripted())
+    spec = small_study(trials=1)
+    summary = bench.run(spec, ScriptedPool())
     closed, _ = read_events(bench.home.parent("small"))
     with closing(bench.journal(spec)) as journal:
         close = partial(
@@ -339,10 +327,8 @@ def test_a_study_is_not_closed_beside_a_living_driver(
     assert len(read_events(bench.home.parent("small"))[0]) > len(closed)
 
 
-def test_a_takeover_closes_an_attempt_with_the_outcome_of_its_trial(
-    each_bench: Bench, study_spec: Spec
-) -> None:
-    spec = study_spec()
+def test_a_takeover_closes_an_attempt_with_the_outcome_of_its_trial(each_bench: Bench) -> None:
+    spec = small_study()
     each_bench.record(spec)
     with other_driver(each_bench, spec) as (database, member):
         trials = Trials(database, spec)
@@ -354,17 +340,15 @@ def test_a_takeover_closes_an_attempt_with_the_outcome_of_its_trial(
     assert each_bench.ledger(spec).attempts()[0].final
 
 
-def test_a_driver_takes_over_the_trials_of_a_dead_one_and_closes_its_run(
-    each_bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
-    spec = study_spec()
+def test_a_driver_takes_over_the_trials_of_a_dead_one_and_closes_its_run(each_bench: Bench) -> None:
+    spec = small_study()
     each_bench.record(spec)
     with other_driver(each_bench, spec) as (database, member):
         claimed = claim(Ledger(database, "small", member.uid))
         Trials(database, spec).open(claimed)
         stop_beating(member)
 
-        summary = each_bench.run(spec, scripted(), lease_s=LEASE_S)
+        summary = each_bench.run(spec, ScriptedPool(), lease_s=LEASE_S)
 
     assert summary.counts["completed"] == len(summary.trials) == 6
     tries = [each.outcome for each in each_bench.ledger(spec).attempts() if each.slot == 0]
@@ -375,15 +359,15 @@ def test_a_driver_takes_over_the_trials_of_a_dead_one_and_closes_its_run(
 
 
 def test_a_driver_of_a_cloned_disk_lives_as_long_as_it_sends_heartbeats(
-    bench: Bench, study_spec: Spec, clocks: Clocks
+    bench: Bench, clocks: Clocks
 ) -> None:
     """The two of one home are told apart, although this process holds that home's lock."""
-    bench.record(study_spec())
+    bench.record(small_study())
     others = Drivers(bench.database, "small")
     home = bench.home.uid
     with (
-        other_driver(bench, study_spec(), home, lease_s=60) as (_, clone),
-        other_driver(bench, study_spec(), home, lease_s=60) as (_, killed),
+        other_driver(bench, small_study(), home, lease_s=60) as (_, clone),
+        other_driver(bench, small_study(), home, lease_s=60) as (_, killed),
     ):
         for member in (clone, killed):
             stop_beating(member)
@@ -395,10 +379,10 @@ def test_a_driver_of_a_cloned_disk_lives_as_long_as_it_sends_heartbeats(
 
 
 def test_a_driver_that_returns_at_the_last_moment_is_not_taken_over(
-    each_bench: Bench, study_spec: Spec, clocks: Clocks
+    each_bench: Bench, clocks: Clocks
 ) -> None:
-    each_bench.record(study_spec())
-    with other_driver(each_bench, study_spec(), lease_s=60) as (database, member):
+    each_bench.record(small_study())
+    with other_driver(each_bench, small_study(), lease_s=60) as (database, member):
         claimed = claim(Ledger(database, "small", member.uid))
         (silent,) = Drivers(each_bench.database, "small").registered()
         clocks.now = 70
@@ -407,34 +391,30 @@ def test_a_driver_that_returns_at_the_last_moment_is_not_taken_over(
         assert Ledger(database, "small", member.uid).close(claimed.uid, Outcome.COMPLETED)
 
 
-def test_the_trials_of_a_silent_driver_of_the_same_home_are_finished(
-    each_bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
-    spec = study_spec()
+def test_the_trials_of_a_silent_driver_of_the_same_home_are_finished(each_bench: Bench) -> None:
+    spec = small_study()
     each_bench.record(spec)
     with other_driver(each_bench, spec, each_bench.home.uid, lease_s=2) as (database, member):
         claim(Ledger(database, "small", member.uid))
         stop_beating(member)
-        assert each_bench.run(spec, scripted()).counts["completed"] == 6
+        assert each_bench.run(spec, ScriptedPool()).counts["completed"] == 6
     tries = [each.outcome for each in each_bench.ledger(spec).attempts() if each.slot == 0]
     assert tries == ["interrupted", "completed"]
 
 
-def test_a_driver_whose_study_was_deleted_is_refused(each_bench: Bench, study_spec: Spec) -> None:
-    each_bench.record(study_spec())
-    with other_driver(each_bench, study_spec()) as (database, member):
+def test_a_driver_whose_study_was_deleted_is_refused(each_bench: Bench) -> None:
+    each_bench.record(small_study())
+    with other_driver(each_bench, small_study()) as (database, member):
         Catalog(each_bench.database).delete("small")
         with pytest.raises(RefusedError, match="deleted while it ran"):
             claim(Ledger(database, "small", member.uid))
 
 
-def test_only_the_last_driver_to_leave_learns_that_it_is_the_last(
-    each_bench: Bench, study_spec: Spec
-) -> None:
-    each_bench.record(study_spec())
+def test_only_the_last_driver_to_leave_learns_that_it_is_the_last(each_bench: Bench) -> None:
+    each_bench.record(small_study())
     with (
-        other_driver(each_bench, study_spec()) as (_, first),
-        other_driver(each_bench, study_spec()) as (_, second),
+        other_driver(each_bench, small_study()) as (_, first),
+        other_driver(each_bench, small_study()) as (_, second),
     ):
         assert (first.leads(), second.leads()) == (True, False)
         assert not first.leave()
