@@ -56,7 +56,7 @@ def _fill(folder: Path, trials: Sequence[int]) -> None:
     from tuner.home import Home
     from tuner.storage.opening import open_database
 
-    home = Home.fromown_home()
+    home = Home.from_environment()
     with open_database(home) as database:
         for count in trials:
             driven(home, database, study_spec("random", count))
