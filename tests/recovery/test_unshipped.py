@@ -49,6 +49,25 @@ def other(bench: Bench, tmp_path: Path) -> Bench:
     return made
 
 
+def unshipped_of(bench: Bench) -> UnshippedStudies:
+    """The studies of the bench's home, which say what they do to the bench."""
+
+    def note(event: ProgressEvent) -> None:
+        bench.said.extend([event.text] if isinstance(event, SetupStep) else [])
+
+    return UnshippedStudies(bench.home, note)
+
+
+def ship_whole(bench: Bench, unshipped: UnshippedStudies) -> None:
+    """Ships until nothing is left: a busy machine may need more than the time of one try."""
+
+    def shipped() -> bool:
+        unshipped.ship(bench.database)
+        return survey(bench.home.current_study("small")).pending == 0
+
+    wait_until(shipped, LONGEST_S)
+
+
 def later_is_better(plan: TrialPlan, _epoch: int) -> float:
     return plan.slot / 10
 
@@ -67,15 +86,11 @@ def test_a_worker_settles_what_its_driver_left_once_others_have_ended_the_study(
     pool = ScriptedPool(curve=later_is_better)
     bench.run(spec, pool, stopped=lambda: bool(done), notify=note)
     other.run(spec, ScriptedPool(curve=later_is_better))
-    unshipped = UnshippedStudies(bench.home, lambda _: None)
+    unshipped = unshipped_of(bench)
     with pytest.raises(UnavailableError, match="MLflow does not have everything of small"):
         unshipped.check()
 
-    def shipped() -> bool:  # a busy machine may need more than the time of one try
-        unshipped.ship(bench.database)
-        return survey(bench.home.current_study("small")).pending == 0
-
-    wait_until(shipped, LONGEST_S)
+    ship_whole(bench, unshipped)
 
     unshipped.check()
     assert not list(bench.home.attempts("small").glob(f"*/{MODEL}"))
@@ -116,11 +131,7 @@ def test_a_worker_leaves_a_study_of_a_newer_version_to_others(bench: Bench) -> N
         text = connection.execute(select(studies.c.spec)).scalar_one()
         newer = json.dumps(json.loads(text) | {"unheard_of": 1})
         connection.execute(update(studies).values(spec=newer))
-    said: list[str] = []
-    unshipped = UnshippedStudies(
-        bench.home,
-        lambda event: said.extend([event.text] if isinstance(event, SetupStep) else []),
-    )
+    unshipped, said = unshipped_of(bench), bench.said
     unshipped.ship(bench.database)
     assert "small is left to others" in said[0]
     assert "unheard_of" in said[0]
@@ -136,7 +147,7 @@ def test_a_worker_without_mlflow_tries_one_study_each_time_and_takes_turns(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setattr("tuner.recovery.unshipped._SHIPPING_S", 0.1)
     tried: list[str] = []
-    unshipped = UnshippedStudies(bench.home, lambda _: None)
+    unshipped = unshipped_of(bench)
     ship = unshipped._ship
 
     def note(name: str, ledger: Ledger) -> None:
@@ -161,11 +172,7 @@ def test_a_worker_with_a_deleted_experiment_stops_shipping_and_says_what_to_do(
     tracking = TrackingSettings.from_environment(bench.home.root)
     client = open_store(tracking.uri)
     client.delete_experiment(client.create_experiment(tracking.experiment))
-    said: list[str] = []
-    unshipped = UnshippedStudies(
-        bench.home,
-        lambda event: said.extend([event.text] if isinstance(event, SetupStep) else []),
-    )
+    unshipped, said = unshipped_of(bench), bench.said
     for _ in range(2):
         unshipped.ship(bench.database)
     assert not unshipped.ship_if_due(bench.database)
@@ -209,13 +216,9 @@ def assert_shipped_whole(bench: Bench, trials: int) -> None:
 
 
 def ship_all(bench: Bench) -> None:
-    unshipped = UnshippedStudies(bench.home, lambda _: None)
+    unshipped = unshipped_of(bench)
 
-    def shipped() -> bool:
-        unshipped.ship(bench.database)
-        return survey(bench.home.current_study("small")).pending == 0
-
-    wait_until(shipped, LONGEST_S)
+    ship_whole(bench, unshipped)
 
 
 @pytest.mark.slow

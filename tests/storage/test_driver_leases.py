@@ -25,7 +25,7 @@ from tuner.search.trials import Trials
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Claim, Ledger
 from tuner.storage.database import Database
-from tuner.storage.drivers import DriverLease, Drivers, this_process
+from tuner.storage.drivers import DriverLease, DriverRecord, Drivers, this_process
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog
 from tuner.storage.tables import drivers
@@ -63,6 +63,21 @@ def stop_beating(member: DriverLease) -> None:
     member._heartbeat.join()
 
 
+@contextmanager
+def silent_driver(bench: Bench) -> Iterator[tuple[Drivers, DriverLease]]:
+    """A study's drivers, and the one of another machine, with a lease of 60 s, that fell silent."""
+    bench.record(small_study())
+    with other_driver(bench, small_study(), lease_s=60) as (_, member):
+        stop_beating(member)
+        yield Drivers(bench.database, "small"), member
+
+
+def registered(bench: Bench) -> DriverRecord:
+    """The only driver of the study."""
+    (present,) = Drivers(bench.database, "small").registered()
+    return present
+
+
 def dead(others: Drivers) -> list[str]:
     return [driver.uid for driver in others.dead()]
 
@@ -90,10 +105,7 @@ def test_the_time_between_two_queries_counts_as_one_heartbeat_at_most(
     bench: Bench, clocks: Clocks
 ) -> None:
     """The observer may have been stopped, or the database away."""
-    bench.record(small_study())
-    others = Drivers(bench.database, "small")
-    with other_driver(bench, small_study(), lease_s=60) as (_, member):
-        stop_beating(member)
+    with silent_driver(bench) as (others, member):
         for clocks.now in (0.0, HOUR_S, HOUR_S + 5, 2 * HOUR_S, 3 * HOUR_S, 3 * HOUR_S + 4):
             assert others.dead() == []
         clocks.now = 3 * HOUR_S + 5
@@ -101,10 +113,7 @@ def test_the_time_between_two_queries_counts_as_one_heartbeat_at_most(
 
 
 def test_a_slow_observer_finds_a_dead_driver_too(bench: Bench, clocks: Clocks) -> None:
-    bench.record(small_study())
-    others = Drivers(bench.database, "small")
-    with other_driver(bench, small_study(), lease_s=60) as (_, member):
-        stop_beating(member)
+    with silent_driver(bench) as (others, member):
         for clocks.now in (0.0, 70.0, 140.0, 210.0):
             assert others.dead() == []
         clocks.now = 280.0
@@ -115,10 +124,7 @@ def test_drivers_have_half_a_lease_to_send_a_heartbeat_after_an_outage(
     bench: Bench, clocks: Clocks
 ) -> None:
     """Whatever was observed before it, and however long the query waited for its end."""
-    bench.record(small_study())
-    others = Drivers(bench.database, "small")
-    with other_driver(bench, small_study(), lease_s=60) as (_, member):
-        stop_beating(member)
+    with silent_driver(bench) as (others, member):
         for clocks.now in (0.0, 5.0, 9.9, 100.0, 106.0, 112.0, 118.0, 124.0, 129.9):
             assert others.dead() == []
         clocks.now = 130.0
@@ -129,10 +135,7 @@ def test_drivers_have_half_a_lease_to_send_a_heartbeat_after_an_outage(
 def test_a_jump_of_the_databases_clock_kills_nobody(
     bench: Bench, clocks: Clocks, by_s: float
 ) -> None:
-    bench.record(small_study())
-    others = Drivers(bench.database, "small")
-    with other_driver(bench, small_study(), lease_s=60) as (_, member):
-        stop_beating(member)
+    with silent_driver(bench) as (others, member):
         assert [driver.is_overdue for driver in others.alive()] == [False]
         clocks.ahead += by_s
         for clocks.now in (0.0, 10.0, 20.0, 29.0):
@@ -146,10 +149,7 @@ def test_a_jump_of_the_databases_clock_kills_nobody(
 
 def test_a_driver_whose_heartbeats_tell_another_time_lives(bench: Bench, clocks: Clocks) -> None:
     """As after one jump of the clock after another: each lease expires at once."""
-    bench.record(small_study())
-    others = Drivers(bench.database, "small")
-    with other_driver(bench, small_study(), lease_s=60) as (_, member):
-        stop_beating(member)
+    with silent_driver(bench) as (others, member):
 
         def go_on() -> None:
             member.send_heartbeat()
@@ -163,10 +163,7 @@ def test_a_driver_whose_heartbeats_tell_another_time_lives(bench: Bench, clocks:
 def test_no_driver_is_dead_because_the_database_did_not_answer(
     bench: Bench, clocks: Clocks
 ) -> None:
-    bench.record(small_study())
-    others = Drivers(bench.database, "small")
-    with other_driver(bench, small_study(), lease_s=60) as (_, member):
-        stop_beating(member)
+    with silent_driver(bench) as (others, member):
         assert others.dead() == []
         _rename(bench, "tuner_drivers", "away")
         clocks.now = 5
@@ -197,7 +194,7 @@ def test_an_unexpected_error_ends_no_heartbeats(
             send()
 
         monkeypatch.setattr(member, "send_heartbeat", fail_first)
-        (before,) = Drivers(bench.database, "small").registered()
+        before = registered(bench)
         wait_until(lambda: Drivers(bench.database, "small").registered() != [before], timeout_s=60)
         assert failures == []
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [
@@ -238,9 +235,8 @@ def test_a_fenced_driver_commits_nothing(each_bench: Bench) -> None:
         claimed = claim(ledger)
         opened = trials.open(claimed)
         stop_beating(member)
-        (present,) = Drivers(each_bench.database, "small").registered()
 
-        closed = end_driver(each_bench.database, "small", present)
+        closed = end_driver(each_bench.database, "small", registered(each_bench))
 
         assert closed is not None
         assert [(each.uid, each.outcome) for each in closed] == [(claimed.uid, "interrupted")]
@@ -266,7 +262,7 @@ def test_a_driver_is_taken_over_once(each_bench: Bench) -> None:
     with other_driver(each_bench, small_study()) as (database, member):
         claim(Ledger(database, "small", member.uid))
         stop_beating(member)
-        (present,) = Drivers(each_bench.database, "small").registered()
+        present = registered(each_bench)
         closed = end_driver(each_bench.database, "small", present)
         assert closed is not None
         assert len(closed) == 1
@@ -286,7 +282,7 @@ def test_a_takeover_whose_answer_was_lost_counts(
 
     with other_driver(each_bench, small_study()) as (_, member):
         stop_beating(member)
-        (present,) = Drivers(each_bench.database, "small").registered()
+        present = registered(each_bench)
         monkeypatch.setattr(each_bench.database, "transact", twice)
         assert end_driver(each_bench.database, "small", present) == []
 
@@ -334,8 +330,7 @@ def test_a_takeover_closes_an_attempt_with_the_outcome_of_its_trial(each_bench: 
         trials = Trials(database, spec)
         trials.fail(trials.open(claim(Ledger(database, "small", member.uid))), "as it says")
         stop_beating(member)
-        (present,) = Drivers(each_bench.database, "small").registered()
-        (closed,) = end_driver(each_bench.database, "small", present) or []
+        (closed,) = end_driver(each_bench.database, "small", registered(each_bench)) or []
     assert closed.outcome == "failed"
     assert each_bench.ledger(spec).attempts()[0].final
 
@@ -384,7 +379,7 @@ def test_a_driver_that_returns_at_the_last_moment_is_not_taken_over(
     each_bench.record(small_study())
     with other_driver(each_bench, small_study(), lease_s=60) as (database, member):
         claimed = claim(Ledger(database, "small", member.uid))
-        (silent,) = Drivers(each_bench.database, "small").registered()
+        silent = registered(each_bench)
         clocks.now = 70
         member.send_heartbeat()
         assert end_driver(each_bench.database, "small", silent) is None
