@@ -108,10 +108,7 @@ class Place:
         return process
 
     def run(
-        self,
-        home: str = "home",
-        command: Sequence[str] = RUN,
-        folder: Path | None = None,
+        self, home: str = "home", command: Sequence[str] = RUN, folder: Path | None = None
     ) -> int:
         return self.start(home, command=command, folder=folder).wait(LONGEST_S)
 

@@ -14,12 +14,7 @@ from tuner.promotion.candidate import Candidate, Grounds
 from tuner.promotion.registry import history
 from tuner.promotion.registry.history import PastAct, move_alias, read_history, rollback
 from tuner.promotion.registry.registered import registered_models
-from tuner.promotion.registry.versions import (
-    ALIAS,
-    CHALLENGER,
-    aliased_version,
-    champion_version,
-)
+from tuner.promotion.registry.versions import ALIAS, CHALLENGER, aliased_version, champion_version
 from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
 

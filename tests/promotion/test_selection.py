@@ -156,9 +156,7 @@ def test_what_is_there_is_not_trained_again(workshop: Callable[..., Workshop]) -
     assert [each.name for each in find_refits(shop.study)] == ["small-refit"]
 
 
-def test_the_seed_of_a_refit_is_fixed_by_the_study_alone(
-    workshop: Callable[..., Workshop],
-) -> None:
+def test_the_seed_of_a_refit_is_fixed_by_the_study_alone(workshop: Callable[..., Workshop]) -> None:
     shop = workshop()
     shop.select(unconfirmed=True)
     shop.select(point=1)
@@ -261,9 +259,7 @@ def test_an_unfinished_study_with_one_completed_point_is_not_promoted(
         shop.select()
 
 
-def test_a_refit_that_failed_says_how_to_train_it_again(
-    workshop: Callable[..., Workshop],
-) -> None:
+def test_a_refit_that_failed_says_how_to_train_it_again(workshop: Callable[..., Workshop]) -> None:
     shop = workshop(confirmation="off")
 
     def fails(file: StudyFile) -> None:

@@ -15,12 +15,7 @@ from tuner.datasets.store import DatasetInfo, prepare
 from tuner.spec.objective import Objective
 from tuner.spec.recipe import Recipe
 from tuner.spec.study_spec import DatasetReference
-from tuner.training.plan import (
-    EpochEnded,
-    EpochReport,
-    ModelPlan,
-    TrialPlan,
-)
+from tuner.training.plan import EpochEnded, EpochReport, ModelPlan, TrialPlan
 from tuner.workers.devices import Device, layout
 from tuner.workers.local_pool import LocalPool
 from tuner.workers.pool import Finished, Lost, PoolEvent, Reported, TrainerPool
