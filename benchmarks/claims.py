@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks import pages
 from tuner.statistics import Difference, paired_difference
 
 _LEVEL = 0.05
@@ -25,8 +26,7 @@ def table(results: Path) -> str:
     """The table in Markdown, from the folder with the results."""
     found, race, svm = (_read(results / f"paper-{name}.json") for name in _FILES)
     rows = [*map(_row, found["confirmation"]["claims"]), *_against_svm(race, svm)]
-    lines = [f"| {' | '.join(_HEAD)} |", f"|{'---|' * len(_HEAD)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows), ""])
+    return "\n".join([*pages.table(_HEAD, rows), ""])
 
 
 _FILES = ("claims", "claims-race", "svm")

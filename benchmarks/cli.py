@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.harness import Result, interleaved, parser
-from benchmarks.process import python, run_process
+from benchmarks.process import own_home, python, run_process, shipper
 
 LIGHT_S, DATABASE_S, MLFLOW_S = 0.3, 2.0, 5.0
 _STUDY = "{study}"
@@ -98,17 +98,10 @@ def main() -> None:
 
 def _studied(home: Path, trials: int) -> Place:
     """Drives a study without training it, and ships it."""
-    run_process(python("drive", "tuner", "tpe", trials), _environment(home))
+    run_process(python("drive", "tuner", "tpe", trials), own_home(home))
     (study,) = (home / "studies").iterdir()
-    command = [
-        sys.executable,
-        "-m",
-        "tuner.tracking.shipping.shipper_process",
-        str(study),
-        "--experiment=tuner",
-    ]
-    store = [f"--tracking-uri=sqlite:///{home}/mlflow.db", f"--artifact-root={home}/mlartifacts"]
-    run_process([*command, *store], _environment(home))
+    store = f"sqlite:///{home}/mlflow.db"
+    run_process(shipper(study, store, home / "mlartifacts"), own_home(home))
     return Place(home, study.name)
 
 
@@ -117,7 +110,7 @@ def _timed(command: list[str], home: Path, code: int) -> float:
     ended = subprocess.run(
         command,
         cwd=home,
-        env={**os.environ, **_environment(home)},
+        env={**os.environ, **own_home(home)},
         capture_output=True,
         text=True,
         check=False,
@@ -126,10 +119,6 @@ def _timed(command: list[str], home: Path, code: int) -> float:
     if ended.returncode != code:
         raise RuntimeError(f"{' '.join(command)}: exit {ended.returncode}\n{ended.stderr}")
     return seconds
-
-
-def _environment(home: Path) -> dict[str, str]:
-    return {"TUNER_HOME": str(home), "TUNER_STORAGE_URL": "", "MLFLOW_TRACKING_URI": ""}
 
 
 def _arguments() -> argparse.Namespace:

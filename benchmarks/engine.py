@@ -118,10 +118,7 @@ def main() -> None:
     result = Result("engine", {**settings, **rows, "dataset": asked.dataset})
     result.facts["operations_per_epoch"] = operations
     add_limits(found, operations)
-    for measure, unit in _MEASURES.items():
-        for subject, samples in found.items():
-            if measure in samples[0]:
-                result.add(subject, measure, unit, [sample[measure] for sample in samples])
+    result.add_each(found, _MEASURES)
     base = _FIT[asked.precision[0]]
     result.compare(base, "epoch")
     result.compare(base, "first epoch")

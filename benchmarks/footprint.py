@@ -76,9 +76,8 @@ def main() -> None:
         found = interleaved(dict(_subjects(Path(folder))), 1 if asked.short else asked.rounds)
     settings = {"trials": _TRIALS, "epochs": 1, "workers": 2, "precision": "float32"}
     result = Result("footprint", settings)
-    for subject, samples in found.items():
-        for measure in samples[0]:
-            result.add(subject, measure, "MB", [sample[measure] for sample in samples])
+    measures = (measure for samples in found.values() for measure in samples[0])
+    result.add_each(found, dict.fromkeys(measures, "MB"))
     result.finish(asked)
 
 

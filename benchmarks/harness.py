@@ -98,6 +98,18 @@ class Result:
         """Keeps the samples of one measure on one subject."""
         self.series.append(Series(subject, measure, unit, tuple(samples)))
 
+    def add_each(
+        self, found: Mapping[str, Sequence[Mapping[str, float]]], units: Mapping[str, str]
+    ) -> None:
+        """Keeps the samples by subject, measure after measure; `units` names both.
+
+        A subject may lack a measure.
+        """
+        for measure, unit in units.items():
+            for subject, samples in found.items():
+                if measure in samples[0]:
+                    self.add(subject, measure, unit, [sample[measure] for sample in samples])
+
     def compare(self, base: str, measure: str, subjects: Collection[str] | None = None) -> None:
         """Adds the paired ratios of subjects, of all if none are named, against `base`.
 

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.harness import Result, interleaved, parser
-from benchmarks.process import run_process
+from benchmarks.process import own_home, run_process
 
 _SMALL = 2
 """Trials of the studies that are many."""
@@ -36,7 +36,7 @@ def main() -> None:
         _fill(homes["unshipped"], [asked.trials, *[_SMALL] * asked.studies])
         shutil.copytree(homes["unshipped"], homes["shipped"])
         sync = [*_TUNER, "sync", "--timeout-s", str(_LONGEST_S)]
-        run_process(sync, _environment(homes["shipped"]))
+        run_process(sync, own_home(homes["shipped"]))
         subjects = {
             f"{command}, {name}": partial(_seconds, command, home)
             for command in ("studies", "doctor")
@@ -51,7 +51,7 @@ def main() -> None:
 
 def _fill(folder: Path, trials: Sequence[int]) -> None:
     """Drives a study of each of these numbers of trials."""
-    os.environ |= _environment(folder)
+    os.environ |= own_home(folder)
     from benchmarks.drive import driven, study_spec
     from tuner.home import Home
     from tuner.storage.opening import open_database
@@ -65,16 +65,12 @@ def _fill(folder: Path, trials: Sequence[int]) -> None:
 def _seconds(command: str, home: Path) -> float:
     """Of one process; doctor's status is 1 where something waits to be shipped."""
     began = time.perf_counter()
-    environment = {**os.environ, **_environment(home)}
+    environment = {**os.environ, **own_home(home)}
     done = subprocess.run([*_TUNER, command], env=environment, capture_output=True, check=False)
     seconds = time.perf_counter() - began
     if done.returncode not in (0, 1):
         raise RuntimeError(f"tuner {command}: exit {done.returncode}\n{done.stderr.decode()}")
     return seconds
-
-
-def _environment(home: Path) -> dict[str, str]:
-    return {"TUNER_HOME": str(home), "TUNER_STORAGE_URL": "", "MLFLOW_TRACKING_URI": ""}
 
 
 def _arguments() -> argparse.Namespace:

@@ -80,10 +80,7 @@ def main() -> None:
             str(case): partial(case.sample, urls) for case in cases
         }
         found = interleaved(subjects, asked.rounds)
-    for measure in MEASURES:
-        for subject, samples in found.items():
-            if measure in samples[0]:
-                result.add(subject, measure, "ms", [sample[measure] for sample in samples])
+    result.add_each(found, dict.fromkeys(MEASURES, "ms"))
     result.finish(asked)
 
 

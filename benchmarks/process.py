@@ -57,6 +57,18 @@ def python(module: str, *arguments: object) -> list[str]:
     return [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
 
 
+def own_home(folder: Path) -> dict[str, str]:
+    """The variables of a process that has its state in a folder: the database and MLflow too."""
+    return {"TUNER_HOME": str(folder), "TUNER_STORAGE_URL": "", "MLFLOW_TRACKING_URI": ""}
+
+
+def shipper(study: Path, store: str, artifacts: Path) -> list[str]:
+    """The command that ships the spools in a study's folder to a store and ends."""
+    module = ["-m", "tuner.tracking.shipping.shipper_process", str(study)]
+    where = [f"--tracking-uri={store}", f"--artifact-root={artifacts}"]
+    return [sys.executable, *module, "--experiment=tuner", *where]
+
+
 def last_object(printed: str) -> dict[str, Any]:
     """The JSON object on the last line, or an empty one."""
     lines = printed.strip().splitlines()

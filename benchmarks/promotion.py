@@ -27,7 +27,7 @@ Every repeat has other draws; shares have Wilson's 95% interval.
 
 import argparse
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -38,26 +38,31 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from benchmarks import harness, machine
-from benchmarks.process import ROOT
+from benchmarks.promotion_report import (
+    DOCUMENT,
+    Contest,
+    Row,
+    Share,
+    contest_cells,
+    renew,
+    row_cells,
+)
 from benchmarks.replays.curves import read_table
 from benchmarks.search import DATA
 from tuner.promotion.gates import check
 from tuner.promotion.judging.comparison import ChampionComparison
 from tuner.search.race import Verdict, judge
 from tuner.spec.study_spec import Confirmation, Gates
-from tuner.statistics import Interval, PairedShares, wilson_interval
+from tuner.statistics import PairedShares
 
 POINTS = 30
 """The trials of `studies/paper-sweep.yaml`."""
 GAINS = (0.0, 0.001, 0.002, 0.003)
-DOCUMENT = ROOT / "docs" / "search.md"
 _BASELINE, _BETTER = 0, 1
 """The numbers of the baseline, and of the point that is better where one is."""
 
 DIFFERENCES = (-0.005, -0.003, -0.002, -0.001, 0.0, 0.001, 0.002, 0.003)
 """What a candidate's true accuracy is minus the champion's."""
-
-
 SHARED = 0.5
 """The share of a model's wrong answers that another one of its kind has wrong too."""
 
@@ -80,57 +85,6 @@ TEST_SETS = (TestSet(10_000, 0.9928), TestSet(10_000, 0.95), TestSet(360, 0.95))
 """MNIST with the paper's network, as good as `docs/paper.md` says, a harder one, a small one."""
 
 Noise = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Share:
-    """How often something happened."""
-
-    times: int
-    of: int
-
-    @property
-    def interval(self) -> Interval:
-        """Wilson's, at 95%."""
-        return wilson_interval(self.times / self.of, self.of)
-
-    def __str__(self) -> str:
-        low, high = self.interval.low, self.interval.high
-        return f"{self.times / self.of:.1%} ({low:.1%} to {high:.1%})"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One kind of study, and what the two ways made of it."""
-
-    noise: str
-    gain: float
-    rules: str
-    best_called_better: Share
-    """How often the best training was above the baseline's."""
-    best_was_better: Share
-    """How often it was of the point that is better."""
-    confirmed: Share
-    """How often a point was confirmed to be better than the baseline."""
-    confirmed_was_better: Share
-    """How often the point that was chosen is the one that is better."""
-    trainings: float
-    """The mean number of trainings of a confirmation."""
-
-
-@dataclass(frozen=True)
-class Contest:
-    """A champion against candidates that are truly better or worse by the same amount."""
-
-    images: int
-    accuracy: float
-    """The champion's."""
-    difference: float
-    """The candidates' true accuracy minus the champion's."""
-    replaced: Share
-    """How often the candidate replaced the champion by the default gate, `champion_margin`."""
-    shown_better: Share
-    """How often with `better_than_champion` too."""
 
 
 def main() -> None:
@@ -164,7 +118,7 @@ def _studied(asked: argparse.Namespace) -> dict[str, Any]:
         for text, each in rules.items()
         for gain in GAINS
     ]
-    _print(map(_cells, rows))
+    _print(map(row_cells, rows))
     return {
         "revision": asked.revision,
         "repeats": asked.repeats,
@@ -181,7 +135,7 @@ def _contested(asked: argparse.Namespace) -> dict[str, Any]:
         for test_set in TEST_SETS
         for difference in DIFFERENCES
     ]
-    _print(map(_contest_cells, rows))
+    _print(map(contest_cells, rows))
     return {
         "revision": asked.revision,
         "repeats": asked.repeats,
@@ -191,8 +145,8 @@ def _contested(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def _print(rows: Iterable[tuple[str, ...]]) -> None:
-    for cells in rows:
-        harness.console.print(" | ".join(cells), highlight=False)
+    for row in rows:
+        harness.console.print(" | ".join(row), highlight=False)
 
 
 def _arguments() -> argparse.Namespace:
@@ -307,96 +261,6 @@ def _judged(both: int, won: int, lost: int, neither: int) -> tuple[bool, ...]:
         version=1, study="champion", trial=0, rows=rows, recalls=(), disagreements=()
     )
     return tuple(gate.passed for gate in check(found.metrics, Gates(better_than_champion=True)))
-
-
-def renew(content: Mapping[str, Any]) -> str:
-    """Returns the document with the rows of a result between their marks."""
-    document = DOCUMENT.read_text(encoding="utf-8")
-    document = _between("promotion", _studies(content), document)
-    return _between("contests", _contests(content["contests"]), document)
-
-
-def _between(name: str, lines: list[str], document: str) -> str:
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    before, _, rest = document.partition(begin)
-    body = "\n".join(lines)
-    return f"{before}{begin}\n{body}\n{end}{rest.partition(end)[2]}"
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *rows)]
-
-
-def _studies(content: Mapping[str, Any]) -> list[str]:
-    head = (
-        "noise",
-        "gain of one point",
-        "best training above the baseline's",
-        "and it was the better point",
-        "confirmation",
-        "called better than the baseline",
-        "and it was the better point",
-        "trainings",
-    )
-    return [
-        *_table(head, (_cells(_row(each)) for each in content["rows"])),
-        "",
-        f"{content['repeats']:,} studies of {content['points']} points each; 95% intervals. A "
-        "training deviates from its point's mean with a standard deviation of "
-        f"{content['standard_deviation']:.4f}.",
-    ]
-
-
-def _contests(content: Mapping[str, Any]) -> list[str]:
-    head = (
-        "test images",
-        "champion's true accuracy",
-        "candidate's, in points more",
-        "replaces the champion",
-        "with `better_than_champion`",
-    )
-    return [
-        *_table(head, (_contest_cells(_contest(each)) for each in content["rows"])),
-        "",
-        f"{content['repeats']:,} candidates each, which share {content['shared']:.0%} of a "
-        "champion's wrong answers if they are as good; 95% intervals.",
-    ]
-
-
-def _row(stored: Mapping[str, Any]) -> Row:
-    return Row(**_with_shares(stored))
-
-
-def _contest(stored: Mapping[str, Any]) -> Contest:
-    return Contest(**_with_shares(stored))
-
-
-def _with_shares(stored: Mapping[str, Any]) -> dict[str, Any]:
-    shares = {name: Share(**each) for name, each in stored.items() if isinstance(each, dict)}
-    return {**stored, **shares}
-
-
-def _contest_cells(found: Contest) -> tuple[str, ...]:
-    return (
-        f"{found.images:,}",
-        f"{found.accuracy:.4g}",
-        f"{100 * found.difference:+.1f}" if found.difference else "equal",
-        str(found.replaced),
-        str(found.shown_better),
-    )
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    return (
-        row.noise,
-        f"{row.gain:g}",
-        str(row.best_called_better),
-        str(row.best_was_better) if row.gain else "-",
-        row.rules,
-        str(row.confirmed),
-        str(row.confirmed_was_better) if row.gain else "-",
-        f"{row.trainings:.1f}",
-    )
 
 
 if __name__ == "__main__":

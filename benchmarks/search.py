@@ -65,11 +65,7 @@ class Contest:
     rounds: int
 
     def studies(
-        self,
-        field: Iterable[Contender],
-        first_seed: int,
-        *,
-        workers: int = WORKERS,
+        self, field: Iterable[Contender], first_seed: int, *, workers: int = WORKERS
     ) -> Studies:
         """Every contender's repeats, one after another."""
         base = sweep(self.table.batches)

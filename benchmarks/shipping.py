@@ -33,10 +33,8 @@ def main() -> None:
     }
     found = interleaved(subjects, asked.rounds)
     result = Result("shipping", {"epochs": 10})
-    for measure in next(iter(found.values()))[0]:
-        for subject, samples in found.items():
-            unit = _UNITS.get(measure, "")
-            result.add(subject, measure, unit, [sample[measure] for sample in samples])
+    measures = next(iter(found.values()))[0]
+    result.add_each(found, {measure: _UNITS.get(measure, "") for measure in measures})
     result.finish(asked)
 
 

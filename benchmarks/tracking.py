@@ -30,7 +30,7 @@ from pathlib import Path
 from benchmarks import workload
 from benchmarks.harness import Result, interleaved, parser
 from benchmarks.machine import gpu_names
-from benchmarks.process import python, run_process
+from benchmarks.process import own_home, python, run_process, shipper
 
 _BASE = "untracked"
 _NOBODY = "http://127.0.0.1:9"  # the port of the discard protocol, where nothing listens
@@ -50,11 +50,7 @@ class Bench:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "study.yaml"
             file.write_text(json.dumps(self._study()), encoding="utf-8")
-            environment = {
-                "TUNER_HOME": folder,
-                "TUNER_STORAGE_URL": "",
-                "MLFLOW_TRACKING_URI": address,
-            }
+            environment = own_home(Path(folder)) | {"MLFLOW_TRACKING_URI": address}
             return run_process(python("tracked", file, *options), environment).answer
 
     def shipper(self) -> Sample:
@@ -98,10 +94,8 @@ def main() -> None:
     kept = ("trials", "epochs", "validation", "dataset", "precision")
     settings = {key: getattr(asked, key) for key in kept} | {"batch_size": workload.BATCH}
     result = Result("tracking", settings)
-    for measure in dict.fromkeys(name for samples in found.values() for name in samples[0]):
-        for subject, samples in found.items():
-            if measure in samples[0]:
-                result.add(subject, measure, "s", [sample[measure] for sample in samples])
+    measures = (name for samples in found.values() for name in samples[0])
+    result.add_each(found, dict.fromkeys(measures, "s"))
     result.compare(_BASE, "epoch")
     result.compare(_BASE, "wall a trial-epoch")
     result.finish(asked)
@@ -111,8 +105,7 @@ def _shipped(trials: int) -> float:
     """Processor seconds of a shipper that ships a study of so many trials."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        environment = {"TUNER_HOME": folder, "TUNER_STORAGE_URL": "", "MLFLOW_TRACKING_URI": ""}
-        run_process(python("drive", "tuner", "random", trials), environment)
+        run_process(python("drive", "tuner", "random", trials), own_home(home))
         (study,) = (home / "studies").iterdir()
         store = f"sqlite:///{home}/mlflow.db"
         tables = (
@@ -121,9 +114,7 @@ def _shipped(trials: int) -> float:
         )
         run_process([sys.executable, "-c", tables, store])
         before = _processor_s()
-        command = [sys.executable, "-m", "tuner.tracking.shipping.shipper_process", str(study)]
-        options = ["--experiment=tuner", f"--tracking-uri={store}", f"--artifact-root={home}/files"]
-        run_process([*command, *options])
+        run_process(shipper(study, store, home / "files"))
         return _processor_s() - before
 
 

@@ -238,11 +238,6 @@ def _result(plan: TrialPlan, reports: list[EpochReport], state: Outcome) -> Tria
     )
 
 
-@pytest.fixture
-def scripted() -> type[ScriptedPool]:
-    return ScriptedPool
-
-
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """The URL of a real PostgreSQL server's default database.
@@ -383,12 +378,6 @@ def small_study(**changes: Any) -> StudySpec:
         "validation": 20,
     }
     return StudySpec.model_validate({**content, **changes})
-
-
-@pytest.fixture
-def study_spec() -> Callable[..., StudySpec]:
-    """Makes a small valid study; keywords replace its keys."""
-    return small_study
 
 
 def first_told(bench: Bench, spec: StudySpec, slot: int, attempt: int, kind: type[Any]) -> Any:

@@ -1,9 +1,9 @@
 """A home folder: its id, its studies' folders, and the layouts of earlier versions."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partialmethod
 from itertools import count
 from pathlib import Path
@@ -65,10 +65,26 @@ MOVES = [
 """How far an earlier version got that was killed while it fetched the other study's spools."""
 
 
+@contextmanager
+def killed_at(fatal: int, *steps: str) -> Iterator[None]:
+    """Ends the block at its step number `fatal` of those of a path that are named."""
+    taken = count()
+
+    def dies(path: Path, step: Callable[..., object], *given: object, **named: object) -> object:
+        if next(taken) == fatal:
+            raise KeyboardInterrupt
+        return step(path, *given, **named)
+
+    with pytest.MonkeyPatch.context() as patch, suppress(KeyboardInterrupt):
+        for name in steps:
+            patch.setattr(Path, name, partialmethod(dies, getattr(Path, name)))
+        yield
+
+
 @pytest.mark.parametrize("moves", MOVES)
 @pytest.mark.parametrize("fatal", range(12))
 def test_an_earlier_layout_is_converted_wherever_either_version_was_killed(
-    moves: list[tuple[str, str]], fatal: int, home: Home, monkeypatch: pytest.MonkeyPatch
+    moves: list[tuple[str, str]], fatal: int, home: Home
 ) -> None:
     """Each study has its spools, whichever comes first and after however many steps it dies."""
     folder = home.study("mine")
@@ -79,18 +95,8 @@ def test_an_earlier_layout_is_converted_wherever_either_version_was_killed(
         (folder / target).parent.mkdir(exist_ok=True)
         (folder / source).rename(folder / target)
 
-    steps = count()
-
-    def dies(path: Path, step: Callable[..., object], *given: object, **named: object) -> object:
-        if next(steps) == fatal:
-            raise KeyboardInterrupt
-        return step(path, *given, **named)
-
-    with monkeypatch.context() as patch:
-        for name in ("mkdir", "rename", "replace", "write_text", "rmdir"):
-            patch.setattr(Path, name, partialmethod(dies, getattr(Path, name)))
-        with suppress(KeyboardInterrupt):
-            home.set_current("mine", "other")
+    with killed_at(fatal, "mkdir", "rename", "replace", "write_text", "rmdir"):
+        home.set_current("mine", "other")
     owner = home.current_uid("mine")  # is asked for before anyone devotes again
     assert (home.parent("mine") / "spool.jsonl").read_text() == owner
     assert (home.attempt("mine", 0, 0) / "spool.jsonl").read_text() == owner
@@ -105,7 +111,7 @@ def test_an_earlier_layout_is_converted_wherever_either_version_was_killed(
 @pytest.mark.parametrize("marked", [True, False])
 @pytest.mark.parametrize("fatal", range(7))
 def test_spools_of_an_earlier_layout_are_found_wherever_the_conversion_was_killed(
-    fatal: int, marked: bool, home: Home, monkeypatch: pytest.MonkeyPatch
+    fatal: int, marked: bool, home: Home
 ) -> None:
     """Else nobody ships it, and cleaning takes it for shipped."""
     folder = home.study("mine")
@@ -113,18 +119,8 @@ def test_spools_of_an_earlier_layout_are_found_wherever_the_conversion_was_kille
         (folder / path).mkdir(parents=True)
     if marked:
         (folder / "uid").write_text("one")
-    steps = count()
-
-    def dies(path: Path, step: Callable[..., object], *given: object, **named: object) -> object:
-        if next(steps) == fatal:
-            raise KeyboardInterrupt
-        return step(path, *given, **named)
-
-    with monkeypatch.context() as patch:
-        for name in ("mkdir", "rename", "replace", "write_text"):
-            patch.setattr(Path, name, partialmethod(dies, getattr(Path, name)))
-        with suppress(KeyboardInterrupt):
-            home.set_current("mine", "one")
+    with killed_at(fatal, "mkdir", "rename", "replace", "write_text"):
+        home.set_current("mine", "one")
     assert (home.parent("mine").exists(), home.attempt("mine", 0, 0).exists()) == (True, True)
     home.set_current("mine", "one")
     assert home.attempt("mine", 0, 0) == folder / "one" / "attempts" / "0-0"

@@ -7,13 +7,13 @@ from typing import Any
 
 from rich.table import Table as ScreenTable
 
+from benchmarks import pages
 from benchmarks.replays import figure
 from benchmarks.replays.clock import ReplayedStudy
 from benchmarks.replays.contenders import FORMER, REFERENCE, Contender
 from benchmarks.replays.scores import Estimate, Score
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "search.md"
-_BEGIN, _END = "<!-- results: begin -->", "<!-- results: end -->"
 _HEAD = (
     "sampler",
     "pruner",
@@ -95,11 +95,9 @@ def table(found: Findings) -> ScreenTable:
 
 def renew(found: Findings, studies: Mapping[Contender, Sequence[ReplayedStudy]]) -> None:
     """Writes the findings between the document's marks, and its figure."""
-    before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(_BEGIN)
-    after = rest.partition(_END)[2]
-    lines = [*map(_line, (_HEAD, ("---",) * len(_HEAD), *found.rows()))]
-    body = "\n".join([*lines, "", "\n\n".join(found.sentences())])
-    DOCUMENT.write_text(f"{before}{_BEGIN}\n{body}\n{_END}{after}", encoding="utf-8")
+    lines = [*pages.table(_HEAD, found.rows()), "", "\n\n".join(found.sentences())]
+    page = pages.renewed(DOCUMENT.read_text(encoding="utf-8"), "results", lines)
+    DOCUMENT.write_text(page, encoding="utf-8")
     shown = dict.fromkeys(
         (REFERENCE, Contender(found.chosen.sampler, "none"), FORMER, found.chosen)
     )
@@ -108,10 +106,6 @@ def renew(found: Findings, studies: Mapping[Contender, Sequence[ReplayedStudy]])
         found.target,
         DOCUMENT.parent / "images" / "search.svg",
     )
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _cells(score: Score, reference: Score) -> tuple[str, ...]:

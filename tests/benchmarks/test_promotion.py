@@ -5,14 +5,8 @@ import json
 import numpy as np
 
 from benchmarks.harness import RESULTS
-from benchmarks.promotion import (
-    DOCUMENT,
-    POINTS,
-    TestSet,
-    contest,
-    renew,
-    simulated,
-)
+from benchmarks.promotion import POINTS, TestSet, contest, simulated
+from benchmarks.promotion_report import DOCUMENT, renew
 from tuner.spec.study_spec import Confirmation, Gates
 from tuner.statistics import wilson_interval
 

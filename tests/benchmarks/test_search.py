@@ -109,11 +109,7 @@ def test_a_replay_repeats(table: Table, study: Studies, pair: Contender) -> None
 @pytest.mark.slow_variants
 @pytest.mark.parametrize("pair", PAIRS, ids=str)
 def test_a_replay_goes_as_the_study_would(
-    table: Table,
-    study: Studies,
-    pair: Contender,
-    database: Database,
-    dataset: DatasetInfo,
+    table: Table, study: Studies, pair: Contender, database: Database, dataset: DatasetInfo
 ) -> None:
     spec = study(pair)
     Catalog(database).create(spec, "study.yaml", (), dataset)

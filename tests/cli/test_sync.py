@@ -12,8 +12,6 @@ from tuner.home import Home
 AWAY = "http://127.0.0.1:9"
 """The port of the discard protocol, where nothing listens."""
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
-
 
 def sync(home: Home, *arguments: str, uri: str = "") -> "subprocess.CompletedProcess[str]":
     return subprocess.run(

@@ -3,7 +3,7 @@
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from optuna.trial import FrozenTrial
 from sqlalchemy import event
 
-from tests.bench import Bench, ScriptedPool, rising
+from tests.bench import Bench, ScriptedPool, rising, small_study
 from tests.proxy import Proxy, before_postgresql
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import UnavailableError
@@ -23,7 +23,6 @@ from tuner.storage.studies import Catalog
 from tuner.study.driver_events import ProgressEvent, SetupStep
 from tuner.training.plan import TrialPlan
 
-Spec = Callable[..., StudySpec]
 TRIALS = 24
 
 
@@ -90,10 +89,10 @@ def exactly_once(bench: Bench, spec: StudySpec) -> None:
 
 
 def test_a_connection_lost_while_optuna_reads_the_trials_is_replaced(
-    away_bench: Bench, proxy: Proxy, scripted: type[ScriptedPool], study_spec: Spec
+    away_bench: Bench, proxy: Proxy
 ) -> None:
-    spec = study_spec(trials=2)
-    away_bench.run(spec, scripted())
+    spec = small_study(trials=2)
+    away_bench.run(spec, ScriptedPool())
     engine, said = away_bench.database.engine, list[str]()
 
     def cut(*arguments: Any) -> None:
@@ -110,10 +109,8 @@ def test_a_connection_lost_while_optuna_reads_the_trials_is_replaced(
 
 
 @pytest.mark.slow
-def test_connections_cut_at_any_moment_cost_no_trial(
-    away_bench: Bench, proxy: Proxy, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
-    spec = study_spec(trials=TRIALS, pruner="median")
+def test_connections_cut_at_any_moment_cost_no_trial(away_bench: Bench, proxy: Proxy) -> None:
+    spec = small_study(trials=TRIALS, pruner="median")
     away_bench.record(spec)
     said: list[str] = []
 
@@ -125,7 +122,7 @@ def test_connections_cut_at_any_moment_cost_no_trial(
         away_bench.database.retrying(stopped=lambda: False, say=said.append),
         trouble(proxy) as made,
     ):
-        away_bench.run(spec, scripted(size=3), notify=hear)
+        away_bench.run(spec, ScriptedPool(size=3), notify=hear)
     assert {"dropped", "cut"} <= set(made)
     assert said
     assert said[0].startswith("waiting for the database: ")
@@ -133,10 +130,8 @@ def test_connections_cut_at_any_moment_cost_no_trial(
 
 
 @pytest.mark.slow
-def test_drivers_wait_for_a_database_that_is_away(
-    away_bench: Bench, proxy: Proxy, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
-    spec = study_spec(trials=TRIALS, lease_s=2)
+def test_drivers_wait_for_a_database_that_is_away(away_bench: Bench, proxy: Proxy) -> None:
+    spec = small_study(trials=TRIALS, lease_s=2)
     away_bench.record(spec)
     outages: list[threading.Timer] = []
 
@@ -148,7 +143,7 @@ def test_drivers_wait_for_a_database_that_is_away(
         return rising(plan, epoch)
 
     with away_bench.database.retrying(stopped=lambda: False, say=print):
-        away_bench.run(spec, scripted(size=3, curve=curve), lease_s=2)
+        away_bench.run(spec, ScriptedPool(size=3, curve=curve), lease_s=2)
 
     assert len(outages) == 2
     exactly_once(away_bench, spec)
@@ -156,9 +151,9 @@ def test_drivers_wait_for_a_database_that_is_away(
 
 @pytest.mark.slow
 def test_a_driver_told_to_stop_while_the_database_is_away_leaves_at_once(
-    away_bench: Bench, proxy: Proxy, scripted: type[ScriptedPool], study_spec: Spec
+    away_bench: Bench, proxy: Proxy
 ) -> None:
-    spec = study_spec(trials=4)
+    spec = small_study(trials=4)
     away_bench.record(spec)
     stopping = threading.Event()
 
@@ -172,11 +167,11 @@ def test_a_driver_told_to_stop_while_the_database_is_away_leaves_at_once(
         away_bench.database as database,
         database.retrying(stopping.is_set, print),
     ):
-        away_bench.run(spec, scripted(curve=curve), stopped=stopping.is_set)
+        away_bench.run(spec, ScriptedPool(curve=curve), stopped=stopping.is_set)
 
     proxy.pass_on()
     with open_database(away_bench.home) as database:
         again = Bench(away_bench.home, database, away_bench.dataset)
-        again.run(spec, scripted())
+        again.run(spec, ScriptedPool())
         tries = Counter(attempt.slot for attempt in again.ledger(spec).attempts())
         assert tries == Counter({0: 2, 1: 1, 2: 1, 3: 1})

@@ -11,15 +11,12 @@ from tuner.driver.orders import Control, Orders
 from tuner.driver.run_study import run_study
 from tuner.driver.session import shipping_patience
 from tuner.errors import DataError, RefusedError, UsageError
-from tuner.spec.study_spec import StudySpec
 from tuner.storage.code_versions import CodeVersions
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog, DesiredState
 from tuner.study.driver_events import ProgressEvent, SetupStep, TrialBegan, TrialDone
 from tuner.study.driver_lock import only_driver
 from tuner.study.study_file import StudyFile
-
-Spec = Callable[..., StudySpec]
 
 
 @pytest.fixture(autouse=True)
@@ -31,12 +28,12 @@ def control(bench: Bench, stopped: Callable[[], bool] = lambda: False) -> Contro
     return Control(Catalog(bench.database), small_study(trials=6), stopped, code="")
 
 
-def test_orders_follow_the_database(each_bench: Bench, study_spec: Spec) -> None:
-    each_bench.record(study_spec())
+def test_orders_follow_the_database(each_bench: Bench) -> None:
+    each_bench.record(small_study())
     catalog, orders = Catalog(each_bench.database), control(each_bench)
     assert orders.poll() == Orders(DesiredState.RUN, 6)
     catalog.set_desired_state("small", DesiredState.PAUSE)
-    each_bench.record(study_spec(trials=4))
+    each_bench.record(small_study(trials=4))
     assert orders.poll() == orders.latest == Orders(DesiredState.PAUSE, 4)
     catalog.set_desired_state("small", DesiredState.STOP)
     assert orders.poll() == Orders(DesiredState.STOP, 4)
@@ -44,8 +41,8 @@ def test_orders_follow_the_database(each_bench: Bench, study_spec: Spec) -> None
     assert orders.poll() == Orders(DesiredState.STOP, 4)
 
 
-def test_a_paused_process_stops_when_it_is_told_to(bench: Bench, study_spec: Spec) -> None:
-    bench.record(study_spec())
+def test_a_paused_process_stops_when_it_is_told_to(bench: Bench) -> None:
+    bench.record(small_study())
     Catalog(bench.database).set_desired_state("small", DesiredState.PAUSE)
     told = [False]
     orders = control(bench, lambda: told[0])
@@ -55,10 +52,10 @@ def test_a_paused_process_stops_when_it_is_told_to(bench: Bench, study_spec: Spe
 
 
 def test_orders_query_the_database_at_intervals_and_the_process_every_time(
-    bench: Bench, study_spec: Spec, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tuner.driver.orders._POLL_S", 3600.0)
-    bench.record(study_spec())
+    bench.record(small_study())
     told = [False]
     orders = control(bench, lambda: told[0])
     orders.poll()
@@ -68,8 +65,8 @@ def test_orders_query_the_database_at_intervals_and_the_process_every_time(
     assert orders.poll().state is DesiredState.STOP
 
 
-def test_a_driver_ends_when_other_code_is_accepted(bench: Bench, study_spec: Spec) -> None:
-    bench.record(study_spec())
+def test_a_driver_ends_when_other_code_is_accepted(bench: Bench) -> None:
+    bench.record(small_study())
     orders = control(bench)
     orders.poll()
     CodeVersions(bench.database, "small").update({"net.py": "x"}, trials=0, accepts=True)
@@ -77,11 +74,9 @@ def test_a_driver_ends_when_other_code_is_accepted(bench: Bench, study_spec: Spe
         orders.poll()
 
 
-def test_a_paused_driver_starts_no_trial_until_it_is_resumed(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
-    spec, said, begun = study_spec(), list[str](), list[int]()
-    pool, catalog = scripted(), Catalog(bench.database)
+def test_a_paused_driver_starts_no_trial_until_it_is_resumed(bench: Bench) -> None:
+    spec, said, begun = small_study(), list[str](), list[int]()
+    pool, catalog = ScriptedPool(), Catalog(bench.database)
 
     def observe(event: ProgressEvent) -> None:
         if isinstance(event, TrialDone) and event.number == 1:
@@ -99,9 +94,7 @@ def test_a_paused_driver_starts_no_trial_until_it_is_resumed(
     assert summary.counts["completed"] == 6
 
 
-def test_a_driver_that_is_stopped_during_a_pause_does_not_say_that_it_resumed(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
+def test_a_driver_that_is_stopped_during_a_pause_does_not_say_that_it_resumed(bench: Bench) -> None:
     said, catalog = list[str](), Catalog(bench.database)
 
     def observe(event: ProgressEvent) -> None:
@@ -111,56 +104,50 @@ def test_a_driver_that_is_stopped_during_a_pause_does_not_say_that_it_resumed(
             said.append(event.text)
             catalog.set_desired_state("small", DesiredState.STOP)
 
-    summary = bench.run(study_spec(), scripted(), notify=observe)
+    summary = bench.run(small_study(), ScriptedPool(), notify=observe)
 
     assert said == ["paused: no trial begins until: tuner resume small"]
     assert summary.counts["completed"] == 1
 
 
-def test_a_budget_that_is_lowered_ends_the_study_early(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
+def test_a_budget_that_is_lowered_ends_the_study_early(bench: Bench) -> None:
     def observe(event: ProgressEvent) -> None:
         if isinstance(event, TrialDone):
-            bench.record(study_spec(trials=2))
+            bench.record(small_study(trials=2))
 
-    summary = bench.run(study_spec(), scripted(), notify=observe)
+    summary = bench.run(small_study(), ScriptedPool(), notify=observe)
 
     assert (summary.done, summary.slots, summary.counts["completed"]) == (True, 2, 2)
 
 
-def test_a_trial_beyond_a_lowered_budget_is_retried(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
+def test_a_trial_beyond_a_lowered_budget_is_retried(bench: Bench) -> None:
     def observe(event: ProgressEvent) -> None:
         if isinstance(event, TrialBegan) and event.number == 2:
-            bench.record(study_spec(trials=1))
+            bench.record(small_study(trials=1))
 
-    pool = scripted(size=3, dies=lambda plan: plan.slot == 2 and plan.attempt == 0)
-    summary = bench.run(study_spec(trials=3), pool, notify=observe)
+    pool = ScriptedPool(size=3, dies=lambda plan: plan.slot == 2 and plan.attempt == 0)
+    summary = bench.run(small_study(trials=3), pool, notify=observe)
 
     assert (summary.done, summary.counts["completed"]) == (True, 3)
-    attempts = bench.ledger(study_spec()).attempts()
+    attempts = bench.ledger(small_study()).attempts()
     assert [each.outcome for each in attempts if each.slot == 2] == ["lost", "completed"]
 
 
-def test_a_stopped_study_stays_stopped_when_a_run_is_refused(
-    bench: Bench, study_spec: Spec
-) -> None:
+def test_a_stopped_study_stays_stopped_when_a_run_is_refused(bench: Bench) -> None:
     """It is refused since its data have changed, long after the study was found."""
-    bench.record(study_spec())
+    bench.record(small_study())
     catalog = Catalog(bench.database)
     catalog.set_desired_state("small", DesiredState.STOP)
-    file = StudyFile(study_spec(workers=1), "study.yaml", (bench.home.root,))
+    file = StudyFile(small_study(workers=1), "study.yaml", (bench.home.root,))
     with pytest.raises(DataError, match="was started on other data"):
         run_study(file, bench.home)
     assert catalog.desired_state("small") == "stop"
 
 
 def test_a_driver_that_ships_the_rest_of_a_finished_study_can_be_stopped(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench.run(study_spec(trials=1), scripted())
+    bench.run(small_study(trials=1), ScriptedPool())
     monkeypatch.setenv("TUNER_HOME", str(bench.home.root))
     catalog, told = Catalog(bench.database), [False]
     patience_s = shipping_patience(catalog, "small", lambda: told[0])
@@ -178,10 +165,8 @@ def test_a_driver_that_ships_the_rest_of_a_finished_study_can_be_stopped(
     assert patience_s() == 5
 
 
-def test_a_database_without_an_answer_gives_no_order_to_stop(
-    bench: Bench, study_spec: Spec
-) -> None:
-    bench.member(study_spec())
+def test_a_database_without_an_answer_gives_no_order_to_stop(bench: Bench) -> None:
+    bench.member(small_study())
     with open_database(bench.home) as database:
         Catalog(database).delete("small")
     told = [False]

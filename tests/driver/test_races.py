@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tests.bench import Bench, ScriptedPool
+from tests.bench import Bench, ScriptedPool, small_study
 from tuner.search.points import point_of, replicate_of
 from tuner.search.race import FIRST_BLOCKS
 from tuner.search.race_trials import race_state, values_of
@@ -21,10 +21,10 @@ BASELINE = 3
 
 
 @pytest.fixture
-def race(study_spec: Callable[..., StudySpec]) -> StudySpec:
+def race() -> StudySpec:
     """Four points, of which the second one is the best by far."""
     rules = Confirmation(max_seeds=8)
-    return study_spec(
+    return small_study(
         trials=len(POINTS),
         baseline=POINTS,
         sampler="random",

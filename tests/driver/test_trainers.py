@@ -8,11 +8,10 @@ from typing import cast
 
 import pytest
 
-from tests.bench import Bench
+from tests.bench import Bench, small_study
 from tuner.driver import trainers
 from tuner.driver.plans import Planner
 from tuner.driver.trainers import Trainers
-from tuner.spec.study_spec import StudySpec
 from tuner.training.plan import Precision, TrialPlan
 from tuner.training.timing import EpochTimes
 from tuner.workers.cluster import Cluster
@@ -47,15 +46,13 @@ class TimedPool:
 
 
 @pytest.fixture
-def settle(
-    bench: Bench, study_spec: Callable[..., StudySpec], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Planner]:
+def settle(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Planner]:
     """Settles a study's precision on a pool, and returns its planner."""
 
     def run(
         pool: TimedPool, digest: str = "0" * 64, cluster: Cluster | None = None, **changes: object
     ) -> Planner:
-        spec = study_spec(workers=1, **changes)
+        spec = small_study(workers=1, **changes)
         monkeypatch.setattr(trainers, "LocalPool", lambda *_: cast(LocalPool, pool))
         described = Described(hyperparameters={}, source={})
         dataset = bench.dataset.model_copy(update={"digest": digest})

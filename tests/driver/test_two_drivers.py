@@ -3,12 +3,11 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.bench import Bench
+from tests.bench import Bench, small_study
 from tuner.home import Home
 from tuner.search.trials import stored_result
 from tuner.spec.study_spec import StudySpec
@@ -43,9 +42,9 @@ with open_database(home) as database:
 
 @pytest.mark.slow_variants
 def test_two_drivers_share_the_trials_of_a_study_and_end_with_exactly_as_many(
-    each_bench: Bench, study_spec: Callable[..., StudySpec], tmp_path: Path
+    each_bench: Bench, tmp_path: Path
 ) -> None:
-    spec = study_spec(trials=TRIALS // SEEDS, seeds=SEEDS, sampler="tpe", pruner="median")
+    spec = small_study(trials=TRIALS // SEEDS, seeds=SEEDS, sampler="tpe", pruner="median")
     each_bench.record(spec)
     homes = [Home(tmp_path / name) for name in ("one", "other")]
     drivers = [_started(each_bench, home, spec) for home in homes]

@@ -2,10 +2,9 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from mlflow.entities import Run
@@ -148,9 +147,10 @@ def _consult_doctors(world: World, found: Aftermath) -> None:
 
     One may have to wait for what another home's still heals.
     """
-    healed = {home: _doctor(world, home, "--fix") for home in _homes(world)}
+    doctor = partial(world.place.answer, "doctor", code=None)
+    healed = {home: doctor("--fix", home=home.name) for home in _homes(world)}
     for home, text in healed.items():
-        said = _doctor(world, home) if _complaints(world, text) else text
+        said = doctor(home=home.name) if _complaints(world, text) else text
         found.wrong += [f"{home.name}: tuner doctor: {each}" for each in _complaints(world, said)]
         found.excused += [each[0] for each in _FINDING.finditer(said) if _is_excused(world, each)]
         harmed = {each for each in world.damaged if each.is_relative_to(home) and _is_harmed(each)}
@@ -164,18 +164,6 @@ def _complaints(world: World, said: str) -> list[str]:
     if not found and "agree" not in said:
         return [said[-1000:]]
     return [each[0] for each in found if not _is_excused(world, each)]
-
-
-def _doctor(world: World, home: Path, *options: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "tuner", "doctor", *options],
-        cwd=world.place.folder,
-        env=world.place.environment(home.name),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout + done.stderr
 
 
 def _is_excused(world: World, finding: "re.Match[str]") -> bool:

@@ -108,12 +108,23 @@ class Place:
         return process
 
     def run(
-        self,
-        home: str = "home",
-        command: Sequence[str] = RUN,
-        folder: Path | None = None,
+        self, home: str = "home", command: Sequence[str] = RUN, folder: Path | None = None
     ) -> int:
         return self.start(home, command=command, folder=folder).wait(LONGEST_S)
+
+    def answer(self, *command: str, home: str = "home", code: int | None = 0) -> str:
+        """What a command prints until it ends; with this exit status, unless it is None."""
+        done = subprocess.run(
+            [sys.executable, "-m", "tuner", *command],
+            cwd=self.folder,
+            env=self.environment(home),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LONGEST_S,
+        )
+        assert code in (None, done.returncode), done.stdout + done.stderr
+        return done.stdout + done.stderr
 
     def kill(self, point: KillPoint, home: str = "home", command: Sequence[str] = RUN) -> None:
         """Starts a driver, which is killed at the point."""

@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,24 +15,11 @@ ENDED_APART_MS = 1000
 """The spool and the ledger each say when an attempt ended, one after the other."""
 
 
-def doctor(place: Place, *options: str, code: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "tuner", "doctor", *options],
-        cwd=place.folder,
-        env=place.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
 @pytest.mark.slow
 def test_what_mlflow_lost_or_nobody_knows_is_named_and_shipped_again(place: Place) -> None:
     place.write_study(trials=3, epochs=3)
     assert place.run() == 0
-    said = doctor(place)
+    said = place.answer("doctor")
     assert "fault: the database, the spools here and MLflow agree" in said
     assert "answers, experiment 'tuner'" in said
 
@@ -52,7 +37,7 @@ def test_what_mlflow_lost_or_nobody_knows_is_named_and_shipped_again(place: Plac
         database.execute(delete, (gap.info.run_id,))
     database.close()
 
-    said = doctor(place, code=1)
+    said = place.answer("doctor", code=1)
 
     assert "trial 0, attempt 0: MLflow has lost its run" in said
     assert "trial 1, attempt 0: its run lacks the epochs 2" in said
@@ -60,7 +45,7 @@ def test_what_mlflow_lost_or_nobody_knows_is_named_and_shipped_again(place: Plac
     assert "trial 2, attempt 0: the database does not know its run" in said
     assert f"run {stranger.info.run_id}: the database has no such attempt" in said
     client.delete_run(stranger.info.run_id)
-    doctor(place, "--fix")
+    place.answer("doctor", "--fix")
     place.check(trials=3)
     assert all(attempt.run_id for attempt in place.attempts())
 
@@ -72,8 +57,8 @@ def test_what_a_dead_driver_left_is_closed(place: Place) -> None:
     eventually(reached(place, epoch=1))
     driver.kill()
     driver.wait()
-    assert "is open, and its driver is gone" in doctor(place, code=1)
-    doctor(place, "--fix")
+    assert "is open, and its driver is gone" in place.answer("doctor", code=1)
+    place.answer("doctor", "--fix")
     assert [each.outcome for each in place.attempts()] == ["interrupted"]
     assert [run.info.status for run in place.runs()] == ["KILLED"]
     assert place.run() == 0
@@ -99,7 +84,7 @@ def test_what_was_deleted_by_hand_is_named_and_restored_from_what_is_left(place:
         spool.write(b"\0" * 8 + b"\n")
     (home / "2-0" / "spool.jsonl").unlink()
 
-    said = doctor(place, code=1)
+    said = place.answer("doctor", code=1)
 
     lacks = (
         "its run lacks the files confusion_matrix.png, curves.png, model/model.keras, trial.json"
@@ -109,9 +94,9 @@ def test_what_was_deleted_by_hand_is_named_and_restored_from_what_is_left(place:
     assert "trial 2, attempt 0: its spool was deleted" in said
     assert "the study: its run counts 0 completed trials of 3; with --fix" in said
     client.delete_run(parent)
-    assert "the study: MLflow has lost its parent run; with --fix" in doctor(place, code=1)
+    assert "the study: MLflow has lost its parent run; with --fix" in place.answer("doctor", code=1)
 
-    said = doctor(place, "--fix", code=1)
+    said = place.answer("doctor", "--fix", code=1)
 
     assert "lacks" not in said
     assert "cannot be read, and their content is left out" in said
@@ -124,8 +109,10 @@ def test_what_was_deleted_by_hand_is_named_and_restored_from_what_is_left(place:
     (model,) = (place.folder / "home" / "mlartifacts").glob(f"{runs[0].info.run_id}/**/model.keras")
     size = model.stat().st_size
     os.truncate(model, 0)
-    assert f"its model has 0 bytes in MLflow and {size:,} here; with --fix" in doctor(place, code=1)
-    doctor(place, "--fix", code=1)
+    assert f"its model has 0 bytes in MLflow and {size:,} here; with --fix" in place.answer(
+        "doctor", code=1
+    )
+    place.answer("doctor", "--fix", code=1)
     assert model.stat().st_size == size
 
     with sqlite3.connect(place.folder / "studies.db") as database:
@@ -133,7 +120,7 @@ def test_what_was_deleted_by_hand_is_named_and_restored_from_what_is_left(place:
         spec = json.loads(text) | {"unheard_of": 1}
         database.execute("UPDATE tuner_studies SET spec = ?", (json.dumps(spec),))
     database.close()
-    assert "fault: cannot be read: study fault: unheard_of" in doctor(place, code=1)
+    assert "fault: cannot be read: study fault: unheard_of" in place.answer("doctor", code=1)
 
 
 def damage(place: Path, attempt: str, kind: str) -> None:
@@ -159,11 +146,11 @@ def test_damage_to_a_spools_beginning_or_end_costs_its_run_neither_epochs_nor_it
     client = MlflowClient(place.tracking_uri)
     before = place.runs()[0]
     client.update_run(before.info.run_id, "RUNNING")
-    assert "trial 0, attempt 0: is over, and its run is open" in doctor(place, code=1)
+    assert "trial 0, attempt 0: is over, and its run is open" in place.answer("doctor", code=1)
 
-    doctor(place, "--fix", code=1)
+    place.answer("doctor", "--fix", code=1)
 
-    said = doctor(place, code=1).splitlines()
+    said = place.answer("doctor", code=1).splitlines()
     found = [line for line in said if line.startswith("fault: ")]
     assert [line.partition(": 1 line of ")[0] for line in found] == [
         f"fault: trial {number}, attempt 0" for number in range(3)

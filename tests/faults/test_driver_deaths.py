@@ -57,9 +57,7 @@ def test_a_stopped_driver_is_fenced_and_joins_again(shared_place: Place) -> None
 
 
 @pytest.mark.slow
-def test_a_driver_that_is_stopped_inside_a_transaction_holds_nobody_up(
-    shared_place: Place,
-) -> None:
+def test_a_driver_that_is_stopped_inside_a_transaction_holds_nobody_up(shared_place: Place) -> None:
     place = shared_place
     place.write_study(trials=2, epochs=4)
     first = place.start("one", KillPoint.SLOT_INSERTED, by=signal.SIGSTOP)

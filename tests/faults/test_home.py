@@ -7,7 +7,6 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.faults.conftest import Place
-from tests.faults.test_doctor import doctor
 from tuner.home import Home
 from tuner.promotion.registry.versions import fetch
 from tuner.tracking.mlflow.connection import connected
@@ -56,14 +55,14 @@ def test_a_home_of_any_name_holds_all_and_goes_on_where_it_is_moved(
     moved.write_study(trials=2)
     assert moved.run() == 3
     assert "experiment 'tuner' is deleted; restore it with: tuner doctor --fix" in moved.said()
-    said = doctor(moved, code=1)
+    said = moved.answer("doctor", code=1)
     assert "MLflow: experiment 'tuner' is deleted; with --fix it is restored" in said
     assert f"MLflow: new artifacts go to {odd.folder}/home/mlartifacts, not to" in said
     client.restore_experiment(client.get_experiment_by_name("tuner").experiment_id)
     assert moved.run() == 3
     assert "the state folder was moved; repair that with: tuner doctor --fix" in moved.said()
 
-    assert "MLflow agree" in doctor(moved, "--fix")
+    assert "MLflow agree" in moved.answer("doctor", "--fix")
     assert moved.run() == 0
     assert files(tmp_path) == {"moved"}
     check_downloads(moved.folder / "home", trials=2)

@@ -3,8 +3,6 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +12,6 @@ from mlflow import MlflowClient
 from tests.faults.conftest import STUDY, Place, eventually, reached
 from tests.faults.kill_points import KillPoint
 from tests.proxy import before_postgresql
-from tests.waiting import LONGEST_S
 from tuner.tracking.runs.attempt_run import TRIAL_ARTIFACT
 
 WORKER = ("worker", "--until-done")
@@ -36,16 +33,7 @@ def times_idle(place: Place) -> int:
 
 
 def answer(place: Place, *command: str) -> str:
-    ran = subprocess.run(
-        [sys.executable, "-m", "tuner", *command],
-        cwd=place.folder,
-        env=place.environment("laptop"),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=LONGEST_S,
-    )
-    return ran.stdout + ran.stderr
+    return place.answer(*command, home="laptop")
 
 
 @pytest.mark.slow

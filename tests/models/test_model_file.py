@@ -10,7 +10,6 @@ from tuner.errors import ExitCode, ModelError
 from tuner.models.model_file import load_verified, sha256_of
 
 # Keras reads TensorFlow's variables in a way that NumPy 2 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 def without(path: Path, source: Path, member: str) -> Path:

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,10 @@ from tuner.home import Home
 from tuner.models.model_file import sha256_of
 from tuner.promotion.candidate import Candidate, Validated
 from tuner.promotion.judging.kept_model import load_kept
-from tuner.promotion.registry.publication import pack, publish
+from tuner.promotion.promote import promote
+from tuner.promotion.registry.publication import pack
+from tuner.promotion.registry.publication import publish as publish_packed
+from tuner.promotion.report import PromotionReport
 from tuner.spec.study_spec import Promotion, StudySpec
 from tuner.storage import tables
 from tuner.storage.database import Database
@@ -105,13 +109,25 @@ def make_run(settings: TrackingSettings) -> RunMaker:
     return make
 
 
-CandidateMaker = Callable[..., Candidate]
+MakeCandidate = Callable[..., Candidate]
+Publish = Callable[..., int]
+Promote = Callable[..., PromotionReport]
+
+
+@pytest.fixture(scope="session")
+def model_files() -> dict[str, Path]:
+    """The files of all candidates, by their SHA-256."""
+    return {}
 
 
 @pytest.fixture
 def make_candidate(
-    request: pytest.FixtureRequest, digits: DatasetInfo, model_file: Path, make_run: RunMaker
-) -> CandidateMaker:
+    request: pytest.FixtureRequest,
+    digits: DatasetInfo,
+    model_file: Path,
+    model_files: dict[str, Path],
+    make_run: RunMaker,
+) -> MakeCandidate:
     """Makes candidates for a registered model that is this test's own."""
 
     def make(
@@ -123,6 +139,8 @@ def make_candidate(
         study_uid: str = "5a" * 16,
     ) -> Candidate:
         """The model in `file`, with the figures that were recorded of the one in `recorded`."""
+        sha256 = sha256_of(file)
+        model_files[sha256] = file
         return Candidate(
             model=ModelPlan(name="paper-cnn"),
             backend="tensorflow",
@@ -134,7 +152,7 @@ def make_candidate(
             metric="val_accuracy",
             value=0.9,
             validated=validated(recorded or file, digits),
-            model_sha256=sha256_of(file),
+            model_sha256=sha256,
             train_time_s=1.5,
             dataset=digits,
             promotion=Promotion.model_validate(
@@ -146,22 +164,49 @@ def make_candidate(
 
 
 @pytest.fixture
-def publish_candidate(
-    settings: TrackingSettings, registrations: Registrations
-) -> Callable[..., int]:
+def publish(
+    settings: TrackingSettings, registrations: Registrations, model_files: dict[str, Path]
+) -> Publish:
     """Registers a candidate as champion, judged by nobody."""
 
-    def run(
-        candidate: Candidate,
-        file: Path,
-        known: Registrations = registrations,
-        **figures: float,
-    ) -> int:
+    def run(candidate: Candidate, known: Registrations = registrations, **figures: float) -> int:
+        file = model_files[candidate.model_sha256]
         kept = load_kept(candidate.model_copy(update={"validated": None}), file)
         with connected(settings) as client, TemporaryDirectory() as folder:
             packed = pack(candidate, kept, Path(folder))
             told = {"test_accuracy": 0.9, **figures}
-            return publish(client, candidate, packed, told, known)
+            return publish_packed(client, candidate, packed, told, known)
+
+    return run
+
+
+@pytest.fixture
+def published(make_candidate: MakeCandidate, publish: Publish) -> Candidate:
+    """A candidate that is the champion."""
+    candidate = make_candidate()
+    publish(candidate)
+    return candidate
+
+
+@pytest.fixture
+def said() -> list[str]:
+    """What the promotion said."""
+    return []
+
+
+@pytest.fixture
+def run_promotion(
+    settings: TrackingSettings,
+    tmp_path: Path,
+    looks: TestSetAccesses,
+    registrations: Registrations,
+    said: list[str],
+) -> Promote:
+    """Judges a candidate, and registers it if it passes."""
+
+    def run(candidate: Candidate, **options: Any) -> PromotionReport:
+        home = Home(tmp_path)
+        return promote(candidate, settings, home, looks, registrations, say=said.append, **options)
 
     return run
 

@@ -1,20 +1,18 @@
 """Which champions can be held against a candidate, and which cannot."""
 
 import importlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.promotion.conftest import stored_file
+from tests.promotion.conftest import MakeCandidate, Promote, Publish, stored_file
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import ModelError, RefusedError
 from tuner.home import Home
 from tuner.promotion.candidate import Candidate
 from tuner.promotion.judging.comparison import Incumbent, find_incumbent
 from tuner.promotion.judging.evidence import Answers, HeldOut
-from tuner.promotion.promote import promote
 from tuner.promotion.registry.champion import Champion, load_champion
 from tuner.spec.study_spec import StudySpec
 from tuner.statistics import PairedShares
@@ -26,9 +24,6 @@ from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
 from tuner.training.scores import evaluate_predictions
 
-MakeCandidate = Callable[..., Candidate]
-Publish = Callable[..., int]
-
 
 def answers(predicted: str, labels: str = "0011223344") -> Answers:
     """Those of a model that says `predicted`, one digit a row."""
@@ -38,16 +33,8 @@ def answers(predicted: str, labels: str = "0011223344") -> Answers:
 
 
 @pytest.fixture
-def champion(
-    make_candidate: MakeCandidate,
-    publish_candidate: Publish,
-    settings: TrackingSettings,
-    model_file: Path,
-    tmp_path: Path,
-) -> Champion:
-    candidate = make_candidate()
-    publish_candidate(candidate, model_file)
-    return load_champion(settings, candidate.promotion.model, Home(tmp_path))
+def champion(published: Candidate, settings: TrackingSettings, tmp_path: Path) -> Champion:
+    return load_champion(settings, published.promotion.model, Home(tmp_path))
 
 
 def test_two_models_are_compared_row_by_row(champion: Champion) -> None:
@@ -111,10 +98,9 @@ def test_the_champion_answers_each_time_and_each_access_is_recorded(
 @pytest.mark.slow
 def test_a_champion_is_not_answered_for_by_code_that_another_network_brought(
     make_candidate: MakeCandidate,
-    publish_candidate: Publish,
+    publish: Publish,
     settings: TrackingSettings,
     looks: TestSetAccesses,
-    model_file: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -139,7 +125,7 @@ def test_a_champion_is_not_answered_for_by_code_that_another_network_brought(
         code = CodeVersions(database, "theirs")
         code.update({"shared_name.py": theirs}, trials=0, accepts=False)
         code.update({"shared_name.py": ours}, trials=candidate.number + 1, accepts=True)
-        publish_candidate(candidate, model_file, Registrations(database, "theirs"))
+        publish(candidate, Registrations(database, "theirs"))
     rows = HeldOut(candidate.dataset, looks, 7, "promote")
     with pytest.raises(ModelError, match="other code in the module 'shared_name'"):
         find_incumbent(settings, candidate.promotion.model, rows, home)
@@ -148,17 +134,17 @@ def test_a_champion_is_not_answered_for_by_code_that_another_network_brought(
         update={"number": candidate.number + 1, "run_id": make_candidate().run_id}
     )
     with open_database(home) as database:
-        publish_candidate(later, model_file, Registrations(database, "theirs"))
+        publish(later, Registrations(database, "theirs"))
     find_incumbent(settings, candidate.promotion.model, rows, home)
 
 
 @pytest.fixture
 def of_other_classes(
-    make_candidate: MakeCandidate, publish_candidate: Publish, other_model_file: Path
+    make_candidate: MakeCandidate, publish: Publish, other_model_file: Path
 ) -> str:
     candidate = make_candidate(other_model_file, number=4)
     dataset = candidate.dataset.model_copy(update={"classes": tuple("abcdefghij")})
-    publish_candidate(candidate.model_copy(update={"dataset": dataset}), other_model_file)
+    publish(candidate.model_copy(update={"dataset": dataset}))
     return r"it is for the classes \('a', .*, the data set digits has \('0', "
 
 
@@ -178,13 +164,13 @@ def of_nobody_knows_whom(
 @pytest.fixture
 def damaged_since(
     make_candidate: MakeCandidate,
-    publish_candidate: Publish,
+    publish: Publish,
     settings: TrackingSettings,
     other_model_file: Path,
     damaged: Path,
 ) -> str:
     candidate = make_candidate(other_model_file, number=4)
-    publish_candidate(candidate, other_model_file)
+    publish(candidate)
     stored_file(settings, candidate).write_bytes(damaged.read_bytes())
     return "SHA-256 must be the recorded"
 
@@ -192,22 +178,22 @@ def damaged_since(
 @pytest.fixture
 def gone_since(
     make_candidate: MakeCandidate,
-    publish_candidate: Publish,
+    publish: Publish,
     settings: TrackingSettings,
     other_model_file: Path,
 ) -> str:
     candidate = make_candidate(other_model_file, number=4)
-    publish_candidate(candidate, other_model_file)
+    publish(candidate)
     stored_file(settings, candidate).unlink()
     return "MLflow: "
 
 
 @pytest.fixture
 def of_other_code_since(
-    make_candidate: MakeCandidate, publish_candidate: Publish, other_model_file: Path
+    make_candidate: MakeCandidate, publish: Publish, other_model_file: Path
 ) -> str:
     candidate = make_candidate(other_model_file, number=4)
-    publish_candidate(candidate, other_model_file, train_accuracy=0.25)
+    publish(candidate, train_accuracy=0.25)
     return "on the training rows here, and had 0.2500 when it was promoted"
 
 
@@ -226,17 +212,15 @@ def test_a_champion_that_cannot_be_compared_stays_before_the_test_set_is_opened(
     champion: str,
     request: pytest.FixtureRequest,
     make_candidate: MakeCandidate,
-    settings: TrackingSettings,
+    run_promotion: Promote,
     looks: TestSetAccesses,
-    registrations: Registrations,
-    tmp_path: Path,
 ) -> None:
     why = request.getfixturevalue(champion)
     candidate = make_candidate()
     name = candidate.promotion.model.replace("[", r"\[").replace("]", r"\]")
     told = rf"{name}@champion is version 1, which cannot be compared: .*{why}.*--replace"
     with pytest.raises(RefusedError, match=told):
-        promote(candidate, settings, Home(tmp_path), looks, registrations, say=lambda _: None)
+        run_promotion(candidate)
     assert looks.all() == []
 
 
@@ -244,15 +228,12 @@ def test_a_champion_that_cannot_be_compared_stays_before_the_test_set_is_opened(
 def test_a_damaged_champion_is_replaced_unseen_where_that_is_asked_for(
     damaged_since: str,
     make_candidate: MakeCandidate,
-    settings: TrackingSettings,
+    run_promotion: Promote,
     looks: TestSetAccesses,
-    registrations: Registrations,
-    tmp_path: Path,
+    said: list[str],
 ) -> None:
-    candidate, said = make_candidate(), list[str]()
-    report = promote(
-        candidate, settings, Home(tmp_path), looks, registrations, replace=True, say=said.append
-    )
+    candidate = make_candidate()
+    report = run_promotion(candidate, replace=True)
     assert (report.promoted, report.version, report.champion) == (True, 2, None)
     assert [look.model_sha256 for look in looks.all()] == [candidate.model_sha256]
     assert any("which cannot be compared" in text and damaged_since in text for text in said)

@@ -1,12 +1,12 @@
 """The history of a registered model: records of acts, rollback, and acts that were killed."""
 
 import socket
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.promotion.conftest import MakeCandidate, Publish
 from tuner.account import user
 from tuner.errors import ModelError, RefusedError, UsageError
 from tuner.home import Home
@@ -14,37 +14,21 @@ from tuner.promotion.candidate import Candidate, Grounds
 from tuner.promotion.registry import history
 from tuner.promotion.registry.history import PastAct, move_alias, read_history, rollback
 from tuner.promotion.registry.registered import registered_models
-from tuner.promotion.registry.versions import (
-    ALIAS,
-    CHALLENGER,
-    aliased_version,
-    champion_version,
-)
+from tuner.promotion.registry.versions import ALIAS, CHALLENGER, aliased_version, champion_version
 from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
-
-pytestmark = [
-    # Keras reads TensorFlow's variables in a way that NumPy 2 deprecates.
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-    # MLflow's model registry reads its tables in a way that SQLAlchemy 2.1 deprecates.
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
-]
 
 WHY = "point 4 is better than the baseline"
 
 
 @pytest.fixture
-def two(
-    make_candidate: Callable[..., Candidate],
-    publish_candidate: Callable[..., int],
-    model_file: Path,
-) -> Candidate:
+def two(make_candidate: MakeCandidate, publish: Publish) -> Candidate:
     """A registered model with two versions; the second is the champion."""
-    first = make_candidate(model_file)
+    first = make_candidate()
     grounds = Grounds(study=first.study, point=4, lines=(WHY, "the best single training was lucky"))
-    publish_candidate(first.model_copy(update={"grounds": grounds}), model_file)
-    second = make_candidate(model_file, number=5)
-    publish_candidate(second, model_file)
+    publish(first.model_copy(update={"grounds": grounds}))
+    second = make_candidate(number=5)
+    publish(second)
     return second
 
 
@@ -94,10 +78,7 @@ def test_a_rollback_returns_to_the_champion_before_and_forth(
 
 @pytest.mark.slow
 def test_a_rollback_that_was_killed_is_finished_and_not_turned_back(
-    settings: TrackingSettings,
-    two: Candidate,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    settings: TrackingSettings, two: Candidate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, home = two.promotion.model, Home(tmp_path)
 
@@ -219,13 +200,9 @@ def test_no_store_is_made_to_see_that_nothing_is_registered(tmp_path: Path) -> N
 
 
 def test_what_cannot_be_rolled_back_is_refused(
-    settings: TrackingSettings,
-    make_candidate: Callable[..., Candidate],
-    publish_candidate: Callable[..., int],
-    model_file: Path,
-    tmp_path: Path,
+    settings: TrackingSettings, make_candidate: MakeCandidate, publish: Publish, tmp_path: Path
 ) -> None:
-    only, home = make_candidate(model_file), Home(tmp_path)
+    only, home = make_candidate(), Home(tmp_path)
     name = only.promotion.model
     for unknown in (lambda: rollback(settings, name, home), lambda: acts(settings, name)):
         with pytest.raises(UsageError, match="no registered model is called"):
@@ -234,7 +211,7 @@ def test_what_cannot_be_rolled_back_is_refused(
         client.create_registered_model(name)
     with pytest.raises(RefusedError, match="nothing promoted yet"):
         rollback(settings, name, home)
-    publish_candidate(only, model_file)
+    publish(only)
     with pytest.raises(RefusedError, match="there was no champion before version 1"):
         rollback(settings, name, home)
     with pytest.raises(UsageError, match="has no version 7"):

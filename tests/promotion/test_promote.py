@@ -2,56 +2,19 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.promotion.conftest import MakeCandidate, Promote, Publish
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import ModelError, RefusedError, UnavailableError
 from tuner.home import Home
-from tuner.promotion.candidate import Candidate
 from tuner.promotion.judging.kept_model import fetch_kept
-from tuner.promotion.promote import promote
 from tuner.promotion.registry.champion import load_champion
-from tuner.promotion.report import PromotionReport
-from tuner.storage.studies import Registrations
 from tuner.storage.test_set_accesses import TestSetAccesses
 from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
-
-pytestmark = [
-    # Keras reads TensorFlow's variables in a way that NumPy 2 deprecates.
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-    # MLflow's model registry reads its tables in a way that SQLAlchemy 2.1 deprecates.
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
-]
-
-MakeCandidate = Callable[..., Candidate]
-Promote = Callable[..., PromotionReport]
-Publish = Callable[..., int]
-
-
-@pytest.fixture
-def said() -> list[str]:
-    """What the promotion said."""
-    return []
-
-
-@pytest.fixture
-def run_promotion(
-    settings: TrackingSettings,
-    tmp_path: Path,
-    looks: TestSetAccesses,
-    registrations: Registrations,
-    said: list[str],
-) -> Promote:
-    def run(candidate: Candidate, **options: Any) -> PromotionReport:
-        home = Home(tmp_path)
-        return promote(candidate, settings, home, looks, registrations, say=said.append, **options)
-
-    return run
 
 
 def registered(settings: TrackingSettings) -> list[str]:
@@ -154,17 +117,16 @@ def test_a_gate_that_needs_no_test_row_fails_before_the_test_set_is_opened(
 @pytest.mark.slow
 def test_a_worse_candidate_replaces_the_champion_only_where_that_is_asked_for(
     make_candidate: MakeCandidate,
-    publish_candidate: Publish,
+    publish: Publish,
     run_promotion: Promote,
     looks: TestSetAccesses,
     settings: TrackingSettings,
-    model_file: Path,
     worse_model_file: Path,
     tmp_path: Path,
 ) -> None:
     champion = make_candidate()
     worse = make_candidate(worse_model_file, number=4, gates={"test_accuracy": 0.01})
-    publish_candidate(champion, model_file)
+    publish(champion)
     looks_at_first = len(looks.all())
     with connected(settings) as client:
         before = client.get_run(worse.run_id).to_dictionary()
@@ -251,12 +213,12 @@ def test_a_refit_is_refused_whose_network_does_not_reproduce_the_training_before
     unscaled_model_file: Path,
     model_file: Path,
 ) -> None:
-    refit = make_candidate(model_file).model_copy(update={"validated": None})
+    refit = make_candidate().model_copy(update={"validated": None})
     twin = make_candidate(unscaled_model_file, recorded=model_file)
     with pytest.raises(ModelError, match=r"another network .* on the 300 validation rows it has"):
         run_promotion(refit, twin=twin)
     assert looks.all() == []
-    report = run_promotion(refit, twin=make_candidate(model_file), dry_run=True)
+    report = run_promotion(refit, twin=make_candidate(), dry_run=True)
     assert report.validation is not None
     assert report.validation.passed
 
@@ -268,7 +230,7 @@ def test_a_damaged_artifact_is_refused_before_the_test_set_is_opened(
     model_file: Path,
     damaged: Path,
 ) -> None:
-    recorded = make_candidate(model_file).model_sha256
+    recorded = make_candidate().model_sha256
     candidate = make_candidate(damaged, recorded=model_file)
     with pytest.raises(ModelError, match=f"run {candidate.run_id}: model/model.keras: SHA-256"):
         run_promotion(candidate.model_copy(update={"model_sha256": recorded}))

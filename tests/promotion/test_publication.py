@@ -1,6 +1,5 @@
 """The registry: which version the alias names, whatever happened before or meanwhile."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from tests.promotion.conftest import stored_file
+from tests.promotion.conftest import MakeCandidate, Publish, stored_file
 from tuner.datasets.transform import DRAWINGS
 from tuner.errors import ModelError, RefusedError, UnavailableError
 from tuner.home import Home
@@ -26,16 +25,6 @@ from tuner.spec.recipe import Pixels
 from tuner.spec.study_spec import Promotion
 from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
-
-pytestmark = [
-    # Keras reads TensorFlow's variables in a way that NumPy 2 deprecates.
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-    # MLflow's model registry reads its tables in a way that SQLAlchemy 2.1 deprecates.
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
-]
-
-MakeCandidate = Callable[..., Candidate]
-Publish = Callable[..., int]
 
 
 def versions(settings: TrackingSettings, name: str) -> dict[int, list[str]]:
@@ -53,24 +42,19 @@ def remove_alias(settings: TrackingSettings, candidate: Candidate) -> None:
 
 
 def test_a_version_leads_back_to_its_trial(
-    make_candidate: MakeCandidate,
-    publish_candidate: Publish,
-    settings: TrackingSettings,
-    model_file: Path,
+    published: Candidate, settings: TrackingSettings
 ) -> None:
-    candidate = make_candidate()
-    publish_candidate(candidate, model_file)
     with connected(settings) as client:
-        version = client.get_model_version_by_alias(candidate.promotion.model, "champion")
+        version = client.get_model_version_by_alias(published.promotion.model, "champion")
         logged = client.get_logged_model(version.source.removeprefix("models:/"))
-        experiment_id = client.get_run(candidate.run_id).info.experiment_id
+        experiment_id = client.get_run(published.run_id).info.experiment_id
     assert version.status == "READY"
-    assert version.run_id == logged.source_run_id == candidate.run_id
+    assert version.run_id == logged.source_run_id == published.run_id
     assert logged.experiment_id == experiment_id
-    assert version.tags["tuner.study"] == candidate.study
+    assert version.tags["tuner.study"] == published.study
     assert version.tags["tuner.trial"] == "3"
-    assert version.tags["tuner.trial.model.sha256"] == candidate.model_sha256
-    assert version.tags["tuner.dataset.digest"] == candidate.dataset.digest
+    assert version.tags["tuner.trial.model.sha256"] == published.model_sha256
+    assert version.tags["tuner.dataset.digest"] == published.dataset.digest
 
 
 @pytest.mark.slow_variants
@@ -78,7 +62,7 @@ def test_a_version_leads_back_to_its_trial(
 def test_the_package_is_one_that_mlflow_serves_for_raw_pictures(
     pixels: Pixels,
     make_candidate: MakeCandidate,
-    publish_candidate: Publish,
+    publish: Publish,
     settings: TrackingSettings,
     model_file: Path,
     test_images: NDArray[np.uint8],
@@ -86,7 +70,7 @@ def test_the_package_is_one_that_mlflow_serves_for_raw_pictures(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     candidate = make_candidate().model_copy(update={"pixels": pixels})
-    publish_candidate(candidate, model_file)
+    publish(candidate)
     with connected(settings):
         import mlflow
 
@@ -114,14 +98,13 @@ def test_the_package_is_one_that_mlflow_serves_for_raw_pictures(
 def test_what_a_study_file_may_call_a_model_is_registered_and_found(
     name: str,
     make_candidate: MakeCandidate,
-    publish_candidate: Publish,
+    publish: Publish,
     settings: TrackingSettings,
-    model_file: Path,
     tmp_path: Path,
 ) -> None:
     candidate = make_candidate()
     called = candidate.model_copy(update={"promotion": Promotion(model=name)})
-    assert publish_candidate(called, model_file) == 1
+    assert publish(called) == 1
     with connected(settings):
         for address in (f"models:/{name}@champion", f"models:/{name}/1"):
             found = mlflow.artifacts.download_artifacts(address, dst_path=str(tmp_path))
@@ -129,11 +112,7 @@ def test_what_a_study_file_may_call_a_model_is_registered_and_found(
 
 
 def test_a_model_of_data_that_is_kept_as_floats_is_served_for_raw_pictures_too(
-    make_candidate: MakeCandidate,
-    publish_candidate: Publish,
-    settings: TrackingSettings,
-    model_file: Path,
-    tmp_path: Path,
+    make_candidate: MakeCandidate, publish: Publish, settings: TrackingSettings, tmp_path: Path
 ) -> None:
     candidate = make_candidate()
     rows = tmp_path / "train"
@@ -141,7 +120,7 @@ def test_a_model_of_data_that_is_kept_as_floats_is_served_for_raw_pictures_too(
     for name, scale in (("images", np.float32(1 / 255)), ("labels", np.int64(1))):
         np.save(rows / f"{name}.npy", np.load(candidate.dataset.train / f"{name}.npy") * scale)
     dataset = candidate.dataset.model_copy(update={"folder": tmp_path})
-    publish_candidate(candidate.model_copy(update={"dataset": dataset}), model_file)
+    publish(candidate.model_copy(update={"dataset": dataset}))
     with connected(settings):
         import mlflow
 
@@ -150,29 +129,26 @@ def test_a_model_of_data_that_is_kept_as_floats_is_served_for_raw_pictures_too(
 
 
 def test_the_champion_answers_as_the_trials_model_and_leads_back_to_it(
-    make_candidate: MakeCandidate,
-    publish_candidate: Publish,
+    published: Candidate,
     settings: TrackingSettings,
     model_file: Path,
     test_images: NDArray[np.uint8],
     tmp_path: Path,
 ) -> None:
-    candidate = make_candidate()
-    publish_candidate(candidate, model_file)
-    champion = load_champion(settings, candidate.promotion.model, Home(tmp_path))
-    assert champion.model_path.read_bytes() == stored_file(settings, candidate).read_bytes()
+    champion = load_champion(settings, published.promotion.model, Home(tmp_path))
+    assert champion.model_path.read_bytes() == stored_file(settings, published).read_bytes()
     assert champion.sha256 == sha256_of(champion.model_path)
     assert (champion.study, champion.trial, champion.run_id) == (
-        candidate.study,
-        candidate.number,
-        candidate.run_id,
+        published.study,
+        published.number,
+        published.run_id,
     )
-    dataset = candidate.dataset
+    dataset = published.dataset
     assert champion.classes == dataset.classes
     assert champion.transform == dataset.transform
     assert champion.pixels == "bytes"
     answers = Predictor(load_verified(champion.model_path, champion.sha256), champion.pixels)
-    own = Predictor(load_verified(model_file, candidate.model_sha256))
+    own = Predictor(load_verified(model_file, published.model_sha256))
     np.testing.assert_allclose(
         answers.probabilities(test_images), own.probabilities(test_images), atol=1e-6
     )
@@ -180,7 +156,7 @@ def test_the_champion_answers_as_the_trials_model_and_leads_back_to_it(
 
 def test_a_version_of_the_time_before_transforms_answers_until_its_trial_is_promoted_again(
     make_candidate: MakeCandidate,
-    publish_candidate: Publish,
+    publish: Publish,
     settings: TrackingSettings,
     model_file: Path,
     test_images: NDArray[np.uint8],
@@ -206,62 +182,51 @@ def test_a_version_of_the_time_before_transforms_answers_until_its_trial_is_prom
     assert champion.pixels == "unit"
     assert champion.transform == DRAWINGS.transform((8, 8, 1), "dark", 1.0)
 
-    assert publish_candidate(candidate, model_file) == 2
+    assert publish(candidate) == 2
     assert load_champion(settings, name, Home(tmp_path)).pixels == "bytes"
 
 
 def test_the_next_champion_takes_the_alias_and_the_old_version_stays(
     make_candidate: MakeCandidate,
-    publish_candidate: Publish,
+    publish: Publish,
     settings: TrackingSettings,
-    model_file: Path,
     other_model_file: Path,
     tmp_path: Path,
 ) -> None:
     first, second = make_candidate(), make_candidate(other_model_file, number=4)
     name = first.promotion.model
-    publish_candidate(first, model_file)
-    assert publish_candidate(second, other_model_file) == 2
+    publish(first)
+    assert publish(second) == 2
     assert versions(settings, name) == {1: ["previous"], 2: ["champion"]}
     assert load_champion(settings, name, Home(tmp_path)).trial == 4
 
 
 def test_what_mlflow_refuses_in_a_logged_models_name_may_be_in_a_registered_ones(
-    make_candidate: MakeCandidate,
-    publish_candidate: Publish,
-    settings: TrackingSettings,
-    model_file: Path,
-    tmp_path: Path,
+    make_candidate: MakeCandidate, publish: Publish, settings: TrackingSettings, tmp_path: Path
 ) -> None:
     candidate, printable = make_candidate(), map(chr, range(33, 127))
     name = "digits-v1.2 " + "".join(mark for mark in printable if mark not in "/:")
     promotion = candidate.promotion.model_copy(update={"model": name})
-    publish_candidate(candidate.model_copy(update={"promotion": promotion}), model_file)
+    publish(candidate.model_copy(update={"promotion": promotion}))
     assert load_champion(settings, name, Home(tmp_path)).trial_sha256 == candidate.model_sha256
 
 
 def test_a_promotion_killed_before_the_alias_is_finished_by_the_next(
-    make_candidate: MakeCandidate,
-    publish_candidate: Publish,
-    settings: TrackingSettings,
-    model_file: Path,
+    published: Candidate, publish: Publish, settings: TrackingSettings
 ) -> None:
-    candidate = make_candidate()
-    publish_candidate(candidate, model_file)
-    remove_alias(settings, candidate)
-    assert publish_candidate(candidate, model_file) == 1
-    assert versions(settings, candidate.promotion.model) == {1: ["champion"]}
+    remove_alias(settings, published)
+    assert publish(published) == 1
+    assert versions(settings, published.promotion.model) == {1: ["champion"]}
 
 
 def test_a_champion_that_came_meanwhile_is_not_replaced(
     make_candidate: MakeCandidate,
-    publish_candidate: Publish,
+    publish: Publish,
     settings: TrackingSettings,
-    model_file: Path,
     other_model_file: Path,
 ) -> None:
     slow, fast = make_candidate(), make_candidate(other_model_file, number=4)
-    publish_candidate(fast, other_model_file)
+    publish(fast)
     with (
         pytest.raises(RefusedError, match="another promotion made version 1 the champion"),
         connected(settings) as client,
@@ -269,7 +234,7 @@ def test_a_champion_that_came_meanwhile_is_not_replaced(
         check_unmoved(client, slow, before=None)
     with connected(settings) as client:
         check_unmoved(client, fast, before=None)
-    publish_candidate(slow, model_file)
+    publish(slow)
 
 
 def test_a_packed_network_that_answers_otherwise_than_the_trials_is_refused(
@@ -285,39 +250,25 @@ def test_a_packed_network_that_answers_otherwise_than_the_trials_is_refused(
 @pytest.mark.slow_variants
 @pytest.mark.parametrize("aliased", [False, True])
 def test_a_version_that_comes_back_changed_is_given_up_for_a_new_one(
-    aliased: bool,
-    make_candidate: MakeCandidate,
-    publish_candidate: Publish,
-    settings: TrackingSettings,
-    model_file: Path,
-    damaged: Path,
+    published: Candidate, aliased: bool, publish: Publish, settings: TrackingSettings, damaged: Path
 ) -> None:
-    candidate = make_candidate()
-    publish_candidate(candidate, model_file)
-    stored_file(settings, candidate).write_bytes(damaged.read_bytes())
+    stored_file(settings, published).write_bytes(damaged.read_bytes())
     if not aliased:
-        remove_alias(settings, candidate)
+        remove_alias(settings, published)
     with pytest.raises(ModelError, match="SHA-256 must be the recorded"):
-        publish_candidate(candidate, model_file)
+        publish(published)
     left = {1: ["champion"]} if aliased else {}
-    assert versions(settings, candidate.promotion.model) == left
-    assert publish_candidate(candidate, model_file) == 2
-    assert versions(settings, candidate.promotion.model)[2] == ["champion"]
+    assert versions(settings, published.promotion.model) == left
+    assert publish(published) == 2
+    assert versions(settings, published.promotion.model)[2] == ["champion"]
 
 
 def test_a_champion_whose_file_was_changed_is_refused(
-    make_candidate: MakeCandidate,
-    publish_candidate: Publish,
-    settings: TrackingSettings,
-    model_file: Path,
-    damaged: Path,
-    tmp_path: Path,
+    published: Candidate, settings: TrackingSettings, damaged: Path, tmp_path: Path
 ) -> None:
-    candidate = make_candidate()
-    publish_candidate(candidate, model_file)
-    stored_file(settings, candidate).write_bytes(damaged.read_bytes())
-    with pytest.raises(ModelError, match=f"models:/{candidate.promotion.model}/1: SHA-256"):
-        load_champion(settings, candidate.promotion.model, Home(tmp_path))
+    stored_file(settings, published).write_bytes(damaged.read_bytes())
+    with pytest.raises(ModelError, match=f"models:/{published.promotion.model}/1: SHA-256"):
+        load_champion(settings, published.promotion.model, Home(tmp_path))
     assert [path.name for path in (tmp_path / "models").iterdir()] == [".lock"]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tests.promotion.conftest import STUDY
+from tests.promotion.conftest import STUDY, MakeCandidate, Publish
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import ModelError, RefusedError
 from tuner.home import Home
@@ -29,23 +29,12 @@ from tuner.storage.test_set_accesses import TestSetAccesses
 from tuner.tracking.mlflow.connection import connected
 from tuner.tracking.settings import TrackingSettings
 
-pytestmark = [
-    # Keras reads TensorFlow's variables in a way that NumPy 2 deprecates.
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-    # MLflow's model registry reads its tables in a way that SQLAlchemy 2.1 deprecates.
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
-]
-
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-Publish = Callable[..., int]
-
 
 @pytest.fixture
-def candidate(
-    informed: tuple[Home, Registrations], make_candidate: Callable[..., Candidate]
-) -> Candidate:
+def candidate(informed: tuple[Home, Registrations], make_candidate: MakeCandidate) -> Candidate:
     """A trial of the study that the home knows."""
     with open_database(informed[0]) as database:
         return make_candidate(study_uid=Catalog(database).get(STUDY).uid)
@@ -87,14 +76,13 @@ def test_the_registry_cannot_change_what_a_study_has_registered(
     forge: Callable[..., None],
     candidate: Candidate,
     informed: tuple[Home, Registrations],
-    publish_candidate: Publish,
+    publish: Publish,
     settings: TrackingSettings,
-    model_file: Path,
     other_model_file: Path,
     looks: TestSetAccesses,
 ) -> None:
     (home, known), name = informed, candidate.promotion.model
-    publish_candidate(candidate, model_file, known)
+    publish(candidate, known)
     assert Classifier(settings, name, home).trust == ""
     with connected(settings) as client:
         forge(client, candidate, other_model_file)
@@ -107,22 +95,21 @@ def test_the_registry_cannot_change_what_a_study_has_registered(
     with pytest.raises(ModelError, match=refused):
         find_incumbent(settings, name, rows, home)
 
-    again = publish_candidate(candidate, model_file, known)
+    again = publish(candidate, known)
     asked = Classifier(settings, name, home)
     assert (asked.version, asked.trust) == (again, "")
 
 
 def test_the_champion_of_another_study_of_that_name_is_none_of_this_databases_business(
     informed: tuple[Home, Registrations],
-    make_candidate: Callable[..., Candidate],
-    publish_candidate: Publish,
+    make_candidate: MakeCandidate,
+    publish: Publish,
     settings: TrackingSettings,
-    model_file: Path,
 ) -> None:
     """The study was deleted and run again, or is one of a colleague's."""
     home, _ = informed
     other = make_candidate(study_uid="0b" * 16)
-    publish_candidate(other, model_file)
+    publish(other)
     assert "the registry is trusted" in Classifier(settings, other.promotion.model, home).trust
 
 
@@ -140,12 +127,8 @@ def test_asking_first_makes_a_home_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 def test_where_the_study_is_not_known_it_is_said_that_the_registry_is_trusted(
-    candidate: Candidate,
-    publish_candidate: Publish,
-    settings: TrackingSettings,
-    model_file: Path,
-    tmp_path: Path,
+    candidate: Candidate, publish: Publish, settings: TrackingSettings, tmp_path: Path
 ) -> None:
-    publish_candidate(candidate, model_file)
+    publish(candidate)
     asked = Classifier(settings, candidate.promotion.model, Home(tmp_path / "stranger"))
     assert "the registry is trusted" in asked.trust

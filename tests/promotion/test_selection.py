@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.bench import Bench, ScriptedPool
+from tests.bench import Bench, ScriptedPool, small_study
 from tuner.datasets.store import DatasetInfo
 from tuner.errors import RefusedError, UsageError
 from tuner.promotion.selection import Selection, select
@@ -100,7 +100,7 @@ def dataset(digits: DatasetInfo) -> DatasetInfo:
 
 
 @pytest.fixture
-def workshop(bench: Bench, study_spec: Callable[..., StudySpec]) -> Callable[..., Workshop]:
+def workshop(bench: Bench) -> Callable[..., Workshop]:
     def make(**changes: Any) -> Workshop:
         space = {"learning_rate": {"type": "choice", "choices": [1, 2, 3, 4, 5]}, "batch_size": 32}
         spec = {
@@ -111,7 +111,7 @@ def workshop(bench: Bench, study_spec: Callable[..., StudySpec]) -> Callable[...
             "epochs": 2,
             "validation": 10_000,
         }
-        return Workshop(bench, study_spec(**spec | changes))
+        return Workshop(bench, small_study(**spec | changes))
 
     return make
 
@@ -156,9 +156,7 @@ def test_what_is_there_is_not_trained_again(workshop: Callable[..., Workshop]) -
     assert [each.name for each in find_refits(shop.study)] == ["small-refit"]
 
 
-def test_the_seed_of_a_refit_is_fixed_by_the_study_alone(
-    workshop: Callable[..., Workshop],
-) -> None:
+def test_the_seed_of_a_refit_is_fixed_by_the_study_alone(workshop: Callable[..., Workshop]) -> None:
     shop = workshop()
     shop.select(unconfirmed=True)
     shop.select(point=1)
@@ -263,9 +261,7 @@ def test_an_unfinished_study_with_one_completed_point_is_not_promoted(
         shop.select()
 
 
-def test_a_refit_that_failed_says_how_to_train_it_again(
-    workshop: Callable[..., Workshop],
-) -> None:
+def test_a_refit_that_failed_says_how_to_train_it_again(workshop: Callable[..., Workshop]) -> None:
     shop = workshop(confirmation="off")
 
     def fails(file: StudyFile) -> None:

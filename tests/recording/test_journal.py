@@ -1,13 +1,11 @@
 """What a driver tells its spools, and which models it keeps."""
 
-from collections.abc import Callable
 from contextlib import closing
 
 import pytest
 
-from tests.bench import Bench, ScriptedPool
+from tests.bench import Bench, ScriptedPool, small_study
 from tuner.recovery.takeover import recover_study
-from tuner.spec.study_spec import StudySpec
 from tuner.study.driver_events import ProgressEvent, TrialDone
 from tuner.tracking.spool.spool import read_events
 from tuner.tracking.spool.spool_events import (
@@ -19,13 +17,9 @@ from tuner.training.plan import (
     EpochEnded,
 )
 
-Spec = Callable[..., StudySpec]
 
-
-def test_the_spool_of_an_attempt_has_its_start_epochs_and_end(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
-    bench.run(study_spec(trials=2), scripted())
+def test_the_spool_of_an_attempt_has_its_start_epochs_and_end(bench: Bench) -> None:
+    bench.run(small_study(trials=2), ScriptedPool())
 
     for slot in range(2):
         told, _ = read_events(bench.home.attempt("small", slot, 0))
@@ -38,10 +32,8 @@ def test_the_spool_of_an_attempt_has_its_start_epochs_and_end(
         assert [e.report for e in told if isinstance(e, EpochEnded)] == list(ended.result.epochs)
 
 
-def test_the_studys_spool_has_each_trial_as_it_ends_and_all_at_the_end(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
-    summary = bench.run(study_spec(trials=12), scripted(size=3))
+def test_the_studys_spool_has_each_trial_as_it_ends_and_all_at_the_end(bench: Bench) -> None:
+    summary = bench.run(small_study(trials=12), ScriptedPool(size=3))
 
     told, _ = read_events(bench.home.parent("small"))
     progress = [event for event in told if isinstance(event, StudyProgressed)]
@@ -50,14 +42,14 @@ def test_the_studys_spool_has_each_trial_as_it_ends_and_all_at_the_end(
     known = {trial.number: trial for event in progress for trial in event.trials}
     assert list(known.values()) != []
     assert sorted(known.items()) == [(trial.number, trial) for trial in summary.trials]
-    assert study_closed.importance == bench.trials(study_spec()).importance()
+    assert study_closed.importance == bench.trials(small_study()).importance()
     assert [event.metrics["trials_completed"] for event in progress] == [*range(1, 13), 12, 12]
 
 
 def test_a_study_whose_driver_broke_down_after_the_last_trial_is_closed_with_importance(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+    bench: Bench,
 ) -> None:
-    spec, done = study_spec(trials=10), list[int]()
+    spec, done = small_study(trials=10), list[int]()
 
     def break_down(event: ProgressEvent) -> None:
         done.extend([event.number] if isinstance(event, TrialDone) else [])
@@ -65,7 +57,7 @@ def test_a_study_whose_driver_broke_down_after_the_last_trial_is_closed_with_imp
             raise ConnectionError("broken")
 
     with pytest.raises(ConnectionError):
-        bench.run(spec, scripted(), notify=break_down)
+        bench.run(spec, ScriptedPool(), notify=break_down)
     recover_study(bench.home, bench.database, bench.record(spec), pytest.fail)
 
     told, _ = read_events(bench.home.parent("small"))
@@ -76,11 +68,9 @@ def test_a_study_whose_driver_broke_down_after_the_last_trial_is_closed_with_imp
     assert progressed.importance == bench.trials(spec).importance() != {}
 
 
-def test_closing_a_study_records_the_trials_that_a_killed_driver_did_not(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
-    summary = bench.run(study_spec(trials=2), scripted())
-    with closing(bench.journal(study_spec())) as journal:
+def test_closing_a_study_records_the_trials_that_a_killed_driver_did_not(bench: Bench) -> None:
+    summary = bench.run(small_study(trials=2), ScriptedPool())
+    with closing(bench.journal(small_study())) as journal:
         journal.study_opened()
         for _ in range(2):
             journal.ensure_closed(summary, ended_ms=1, alone=True)

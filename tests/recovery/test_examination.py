@@ -1,24 +1,19 @@
 """What an examination says of studies, as far as it needs no MLflow."""
 
-from collections.abc import Callable
-
 import pytest
 from sqlalchemy import update
 
-from tests.bench import Bench, Clocks
+from tests.bench import Bench, Clocks, small_study
 from tuner.recovery.examination import Kind, examine
-from tuner.spec.study_spec import StudySpec
 from tuner.storage.tables import drivers
 from tuner.tracking.inspection import SeenStudy
 from tuner.tracking.settings import TrackingSettings
 
-Spec = Callable[..., StudySpec]
-
 
 def test_dead_drivers_of_many_studies_are_waited_for_together(
-    bench: Bench, study_spec: Spec, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    specs = [study_spec(name=f"study-{n}") for n in range(5)]
+    specs = [small_study(name=f"study-{n}") for n in range(5)]
     for spec in specs:
         ledger = bench.ledger(spec, bench.member(spec, lease_s=60))
         assert ledger.claim(6, ready=lambda _slot: True, takes_queued=lambda _slot: True)

@@ -3,26 +3,22 @@
 import os
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.bench import Bench, ScriptedPool
+from tests.bench import Bench, ScriptedPool, small_study
 from tuner.recovery.home_cleanup import KEPT_S, clean_home
-from tuner.spec.study_spec import StudySpec
 from tuner.storage.studies import Catalog
 from tuner.tracking.spool.shipped import Progress, save_progress
 from tuner.tracking.spool.spool import spool_folders
 from tuner.training.plan import CHECKPOINT
 
-Spec = Callable[..., StudySpec]
-
 
 @pytest.fixture
-def folder(bench: Bench, scripted: type[ScriptedPool], study_spec: Spec) -> Path:
+def folder(bench: Bench) -> Path:
     """Of a study that has ended."""
-    bench.run(study_spec(trials=2), scripted())
+    bench.run(small_study(trials=2), ScriptedPool())
     return bench.home.current_study("small")
 
 

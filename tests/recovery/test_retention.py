@@ -2,16 +2,14 @@
 
 import os
 import signal
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.bench import Bench, ScriptedPool, first_told
+from tests.bench import Bench, ScriptedPool, first_told, small_study
 from tuner.files import replaced
 from tuner.home import Home
-from tuner.spec.study_spec import StudySpec
 from tuner.storage.studies import Catalog
 from tuner.study.driver_events import ProgressEvent, TrialDone
 from tuner.tracking.spool.spool_events import (
@@ -23,37 +21,31 @@ from tuner.training.plan import (
     TrialPlan,
 )
 
-Spec = Callable[..., StudySpec]
 
-
-def test_only_the_best_models_are_kept(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
+def test_only_the_best_models_are_kept(bench: Bench) -> None:
     values = [0.1, 0.5, 0.9, 0.2, 0.8, 0.7]
 
     def curve(plan: TrialPlan, _epoch: int) -> float:
         return values[plan.slot]
 
-    bench.run(study_spec(keep_models=2), scripted(curve=curve))
+    bench.run(small_study(keep_models=2), ScriptedPool(curve=curve))
 
-    journal = bench.journal(study_spec())
+    journal = bench.journal(small_study())
     kept = [slot for slot in range(6) if journal.keeps_model(bench.home.attempt("small", slot, 0))]
     assert kept == [2, 4]
-    model = first_told(bench, study_spec(), 2, 0, ModelKept)
+    model = first_told(bench, small_study(), 2, 0, ModelKept)
     assert model.path.read_text() == "2"
     assert model_files(bench) == kept
 
 
-def test_the_model_that_represents_a_point_is_kept_whenever_it_was_trained(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
+def test_the_model_that_represents_a_point_is_kept_whenever_it_was_trained(bench: Bench) -> None:
     values = [0.90, 0.95, 0.99, 0.80, 0.81, 0.82]
-    spec = study_spec(keep_models=1, trials=2, seeds=3)
-    pool = scripted(curve=lambda plan, _epoch: values[plan.slot])
+    spec = small_study(keep_models=1, trials=2, seeds=3)
+    pool = ScriptedPool(curve=lambda plan, _epoch: values[plan.slot])
 
     bench.run(spec, pool, stopped=lambda: len(pool.submitted) > 2)
     assert kept_slots(bench) == model_files(bench) == [0, 1]  # which is in the middle is open
-    bench.run(spec, scripted(curve=lambda plan, _epoch: values[plan.slot]))
+    bench.run(spec, ScriptedPool(curve=lambda plan, _epoch: values[plan.slot]))
 
     assert kept_slots(bench) == model_files(bench) == [1]
 
@@ -67,9 +59,9 @@ def kept_slots(bench: Bench) -> list[int]:
 
 @pytest.mark.slow
 def test_a_model_is_removed_for_a_better_one_of_another_machine(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, tmp_path: Path
+    bench: Bench, tmp_path: Path
 ) -> None:
-    spec = study_spec(keep_models=1, trials=3)
+    spec = small_study(keep_models=1, trials=3)
     other = Bench(Home(tmp_path / "other"), bench.database, bench.dataset)
     other.home.create()
 
@@ -78,31 +70,27 @@ def test_a_model_is_removed_for_a_better_one_of_another_machine(
 
     def leave_the_rest(progress: ProgressEvent) -> None:
         if isinstance(progress, TrialDone):
-            other.run(spec, scripted(curve=curve))
+            other.run(spec, ScriptedPool(curve=curve))
 
-    bench.run(spec, scripted(curve=curve), notify=leave_the_rest)
+    bench.run(spec, ScriptedPool(curve=curve), notify=leave_the_rest)
     assert (model_files(bench), model_files(other)) == ([], [2])
 
 
-def test_models_that_a_dead_driver_left_are_removed(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
-    bench.run(study_spec(keep_models=1, trials=2), scripted())
+def test_models_that_a_dead_driver_left_are_removed(bench: Bench) -> None:
+    bench.run(small_study(keep_models=1, trials=2), ScriptedPool())
     (kept,) = model_files(bench)
     (bench.home.attempt("small", 1 - kept, 0) / MODEL).write_text("left behind")
-    bench.run(study_spec(keep_models=1, trials=3), scripted())
+    bench.run(small_study(keep_models=1, trials=3), ScriptedPool())
     assert len(model_files(bench)) == 1
 
 
-def test_files_that_a_killed_trainer_had_not_finished_are_removed(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
-    bench.run(study_spec(keep_models=1, trials=2), scripted())
+def test_files_that_a_killed_trainer_had_not_finished_are_removed(bench: Bench) -> None:
+    bench.run(small_study(keep_models=1, trials=2), ScriptedPool())
     folder = bench.home.attempt("small", 0, 0)
     left = [file for name in (MODEL, CHECKPOINT) for file in unfinished(folder / name)]
     assert len(left) == 2
 
-    bench.run(study_spec(keep_models=1, trials=3), scripted())
+    bench.run(small_study(keep_models=1, trials=3), ScriptedPool())
 
     assert not any(file.exists() for file in left)
 

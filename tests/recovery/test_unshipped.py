@@ -3,7 +3,6 @@
 import json
 import shutil
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from sqlalchemy import select, update
 
-from tests.bench import Bench, ScriptedPool
+from tests.bench import Bench, ScriptedPool, small_study
 from tests.damage import damage
 from tests.waiting import LONGEST_S, wait_until
 from tuner.driver.run_study import run_study
@@ -41,8 +40,6 @@ from tuner.tracking.spool.spool_events import (
 )
 from tuner.training.plan import MODEL, TrialPlan
 
-Spec = Callable[..., StudySpec]
-
 
 @pytest.fixture
 def other(bench: Bench, tmp_path: Path) -> Bench:
@@ -52,33 +49,48 @@ def other(bench: Bench, tmp_path: Path) -> Bench:
     return made
 
 
+def unshipped_of(bench: Bench) -> UnshippedStudies:
+    """The studies of the bench's home, which say what they do to the bench."""
+
+    def note(event: ProgressEvent) -> None:
+        bench.said.extend([event.text] if isinstance(event, SetupStep) else [])
+
+    return UnshippedStudies(bench.home, note)
+
+
+def ship_whole(bench: Bench, unshipped: UnshippedStudies) -> None:
+    """Ships until nothing is left: a busy machine may need more than the time of one try."""
+
+    def shipped() -> bool:
+        unshipped.ship(bench.database)
+        return survey(bench.home.current_study("small")).pending == 0
+
+    wait_until(shipped, LONGEST_S)
+
+
 def later_is_better(plan: TrialPlan, _epoch: int) -> float:
     return plan.slot / 10
 
 
 @pytest.mark.slow
 def test_a_worker_settles_what_its_driver_left_once_others_have_ended_the_study(
-    bench: Bench, other: Bench, scripted: type[ScriptedPool], study_spec: Spec
+    bench: Bench, other: Bench
 ) -> None:
     """It kept a model that is not among the best, and said that the study had not ended."""
-    spec = study_spec(trials=2, keep_models=1)
+    spec = small_study(trials=2, keep_models=1)
     done: list[TrialDone] = []
 
     def note(event: ProgressEvent) -> None:
         done.extend([event] if isinstance(event, TrialDone) else [])
 
-    pool = scripted(curve=later_is_better)
+    pool = ScriptedPool(curve=later_is_better)
     bench.run(spec, pool, stopped=lambda: bool(done), notify=note)
-    other.run(spec, scripted(curve=later_is_better))
-    unshipped = UnshippedStudies(bench.home, lambda _: None)
+    other.run(spec, ScriptedPool(curve=later_is_better))
+    unshipped = unshipped_of(bench)
     with pytest.raises(UnavailableError, match="MLflow does not have everything of small"):
         unshipped.check()
 
-    def shipped() -> bool:  # a busy machine may need more than the time of one try
-        unshipped.ship(bench.database)
-        return survey(bench.home.current_study("small")).pending == 0
-
-    wait_until(shipped, LONGEST_S)
+    ship_whole(bench, unshipped)
 
     unshipped.check()
     assert not list(bench.home.attempts("small").glob(f"*/{MODEL}"))
@@ -97,11 +109,11 @@ def test_a_worker_settles_what_its_driver_left_once_others_have_ended_the_study(
 
 
 def test_a_finished_study_stores_the_run_ids_that_its_driver_did_not(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, tmp_path: Path
+    bench: Bench, tmp_path: Path
 ) -> None:
     """It was killed after everything was shipped, and there is nothing left to ship."""
-    spec = study_spec(trials=2)
-    bench.run(spec, scripted())
+    spec = small_study(trials=2)
+    bench.run(spec, ScriptedPool())
     attempts = list(bench.home.attempts("small").iterdir())
     for folder in (*attempts, bench.home.parent("small")):
         opening, shipped = read_events(folder)
@@ -113,19 +125,13 @@ def test_a_finished_study_stores_the_run_ids_that_its_driver_did_not(
     assert found == {f"run of {folder.name}" for folder in attempts}
 
 
-def test_a_worker_leaves_a_study_of_a_newer_version_to_others(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
-    bench.run(study_spec(trials=1), scripted())
+def test_a_worker_leaves_a_study_of_a_newer_version_to_others(bench: Bench) -> None:
+    bench.run(small_study(trials=1), ScriptedPool())
     with bench.database.engine.begin() as connection:
         text = connection.execute(select(studies.c.spec)).scalar_one()
         newer = json.dumps(json.loads(text) | {"unheard_of": 1})
         connection.execute(update(studies).values(spec=newer))
-    said: list[str] = []
-    unshipped = UnshippedStudies(
-        bench.home,
-        lambda event: said.extend([event.text] if isinstance(event, SetupStep) else []),
-    )
+    unshipped, said = unshipped_of(bench), bench.said
     unshipped.ship(bench.database)
     assert "small is left to others" in said[0]
     assert "unheard_of" in said[0]
@@ -133,18 +139,15 @@ def test_a_worker_leaves_a_study_of_a_newer_version_to_others(
 
 @pytest.mark.slow
 def test_a_worker_without_mlflow_tries_one_study_each_time_and_takes_turns(
-    bench: Bench,
-    scripted: type[ScriptedPool],
-    study_spec: Spec,
-    monkeypatch: pytest.MonkeyPatch,
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ["a", "b", "c"]
     for name in names:
-        bench.run(study_spec(name=name, trials=1), scripted())
+        bench.run(small_study(name=name, trials=1), ScriptedPool())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setattr("tuner.recovery.unshipped._SHIPPING_S", 0.1)
     tried: list[str] = []
-    unshipped = UnshippedStudies(bench.home, lambda _: None)
+    unshipped = unshipped_of(bench)
     ship = unshipped._ship
 
     def note(name: str, ledger: Ledger) -> None:
@@ -161,19 +164,15 @@ def test_a_worker_without_mlflow_tries_one_study_each_time_and_takes_turns(
 
 @pytest.mark.slow
 def test_a_worker_with_a_deleted_experiment_stops_shipping_and_says_what_to_do(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
+    bench: Bench,
 ) -> None:
     """It is no outage: nothing is tried again at once, and a worker that is done hears of it."""
-    spec = study_spec(trials=1)
-    bench.run(spec, scripted())
+    spec = small_study(trials=1)
+    bench.run(spec, ScriptedPool())
     tracking = TrackingSettings.from_environment(bench.home.root)
     client = open_store(tracking.uri)
     client.delete_experiment(client.create_experiment(tracking.experiment))
-    said: list[str] = []
-    unshipped = UnshippedStudies(
-        bench.home,
-        lambda event: said.extend([event.text] if isinstance(event, SetupStep) else []),
-    )
+    unshipped, said = unshipped_of(bench), bench.said
     for _ in range(2):
         unshipped.ship(bench.database)
     assert not unshipped.ship_if_due(bench.database)
@@ -183,14 +182,9 @@ def test_a_worker_with_a_deleted_experiment_stops_shipping_and_says_what_to_do(
 
 
 @pytest.mark.slow
-def test_a_shipper_that_dies_is_restarted(
-    bench: Bench,
-    scripted: type[ScriptedPool],
-    study_spec: Spec,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    spec = study_spec(trials=1)
-    bench.run(spec, scripted())
+def test_a_shipper_that_dies_is_restarted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = small_study(trials=1)
+    bench.run(spec, ScriptedPool())
     monkeypatch.setattr("tuner.recording.shipping._RESTART_S", 0)
     tracking = TrackingSettings.from_environment(bench.home.root)
     shipment = DriverShipping(bench.home.current_study("small"), tracking, bench.ledger(spec))
@@ -222,27 +216,23 @@ def assert_shipped_whole(bench: Bench, trials: int) -> None:
 
 
 def ship_all(bench: Bench) -> None:
-    unshipped = UnshippedStudies(bench.home, lambda _: None)
+    unshipped = unshipped_of(bench)
 
-    def shipped() -> bool:
-        unshipped.ship(bench.database)
-        return survey(bench.home.current_study("small")).pending == 0
-
-    wait_until(shipped, LONGEST_S)
+    ship_whole(bench, unshipped)
 
 
 @pytest.mark.slow
 def test_a_home_opens_the_studys_run_after_the_leaders_disk_was_lost(
-    bench: Bench, other: Bench, scripted: type[ScriptedPool], study_spec: Spec
+    bench: Bench, other: Bench
 ) -> None:
     """MLflow was away while both recorded, so nobody has opened the run that trials wait for."""
-    spec = study_spec(trials=3)
+    spec = small_study(trials=3)
 
     def leave_the_rest(event: ProgressEvent) -> None:
         if isinstance(event, TrialDone):
-            other.run(spec, scripted())
+            other.run(spec, ScriptedPool())
 
-    bench.run(spec, scripted(), notify=leave_the_rest)
+    bench.run(spec, ScriptedPool(), notify=leave_the_rest)
     assert not read_events(other.home.parent("small"))[0], "the leader alone tells of the study"
     shutil.rmtree(bench.home.root)
 
@@ -253,14 +243,11 @@ def test_a_home_opens_the_studys_run_after_the_leaders_disk_was_lost(
 
 @pytest.mark.slow
 def test_a_shipper_that_starts_slowly_ships_everything(
-    bench: Bench,
-    scripted: type[ScriptedPool],
-    study_spec: Spec,
-    monkeypatch: pytest.MonkeyPatch,
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a busy machine loading MLflow takes longer than one study may keep a worker."""
     monkeypatch.setattr("tuner.recovery.unshipped._SHIPPING_S", 1.0)
-    bench.run(study_spec(trials=2), scripted())
+    bench.run(small_study(trials=2), ScriptedPool())
 
     ship_all(bench)
 
@@ -268,17 +255,15 @@ def test_a_shipper_that_starts_slowly_ships_everything(
 
 
 @pytest.mark.slow
-def test_trials_that_another_home_has_not_shipped_are_reported(
-    bench: Bench, other: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
+def test_trials_that_another_home_has_not_shipped_are_reported(bench: Bench, other: Bench) -> None:
     """Nobody else can, wherever MLflow was away until their home was lost."""
-    spec = study_spec(trials=2)
+    spec = small_study(trials=2)
     said: list[str] = []
 
     def note(event: ProgressEvent) -> None:
         said.extend([event.text] if isinstance(event, SetupStep) else [])
 
-    other.run(spec, scripted())
+    other.run(spec, ScriptedPool())
     run_study(StudyFile(spec, "study.yaml", (bench.home.root,)), bench.home, notify=note)
 
     host = socket.gethostname()
@@ -297,14 +282,14 @@ def test_trials_that_another_home_has_not_shipped_are_reported(
 
 @pytest.mark.slow
 def test_a_home_opens_the_studys_run_once_the_dead_leader_is_taken_over(
-    bench: Bench, other: Bench, scripted: type[ScriptedPool], study_spec: Spec
+    bench: Bench, other: Bench
 ) -> None:
     """Only who watches for a lease can tell that a driver of another machine is dead."""
-    spec = study_spec(trials=1)
+    spec = small_study(trials=1)
     record = bench.record(spec)
     own = bench.stack.enter_context(open_database(bench.home))
     leader = bench.stack.enter_context(DriverLease(own, spec.name, bench.home.uid, 1.5))
-    other.run(spec, scripted())
+    other.run(spec, ScriptedPool())
     leader._stopping.set()
 
     recover_study(other.home, other.database, record, print)
@@ -317,11 +302,9 @@ def test_a_home_opens_the_studys_run_once_the_dead_leader_is_taken_over(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shipped", [False, True])
-def test_spools_deleted_while_a_driver_works_are_written_again(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, shipped: bool
-) -> None:
+def test_spools_deleted_while_a_driver_works_are_written_again(bench: Bench, shipped: bool) -> None:
     """What the deleted ones had told is told again, also where a record says it was shipped."""
-    spec, lost = study_spec(trials=3), [False]
+    spec, lost = small_study(trials=3), [False]
 
     def lose_spools(event: ProgressEvent) -> None:
         if isinstance(event, EpochDone) and event.epoch == 2 and event.number == 1:
@@ -331,7 +314,7 @@ def test_spools_deleted_while_a_driver_works_are_written_again(
             for folder in (bench.home.parent("small"), bench.home.attempt("small", 1, 0)):
                 (folder / "spool.jsonl").unlink()
 
-    bench.run(spec, scripted(), notify=lose_spools)
+    bench.run(spec, ScriptedPool(), notify=lose_spools)
     assert lost == [True]
     assert not bench.said
     ship_all(bench)
@@ -349,13 +332,11 @@ def ship_now(bench: Bench, spec: StudySpec) -> None:
 
 
 @pytest.mark.slow
-def test_a_studys_deleted_spool_is_written_again_when_no_driver_is_left(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
+def test_a_studys_deleted_spool_is_written_again_when_no_driver_is_left(bench: Bench) -> None:
     """A record of what was shipped stays beside it, and says that nothing waits."""
-    bench.run(study_spec(trials=1), scripted())
-    ship_now(bench, study_spec(trials=1))
-    bench.run(study_spec(trials=2), scripted())
+    bench.run(small_study(trials=1), ScriptedPool())
+    ship_now(bench, small_study(trials=1))
+    bench.run(small_study(trials=2), ScriptedPool())
     (bench.home.parent("small") / "spool.jsonl").unlink()
     client = MlflowClient(TrackingSettings.from_environment(bench.home.root).uri)
     parent = runs_of(bench)["small"]
@@ -366,10 +347,8 @@ def test_a_studys_deleted_spool_is_written_again_when_no_driver_is_left(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [b"\0" * 8 + b"\n", b'{"kind": "\xff\xfe"}\n', b'{"kind": 7}\n'])
-def test_a_damaged_line_blocks_no_shipping(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, damage: bytes
-) -> None:
-    bench.run(study_spec(trials=2), scripted())
+def test_a_damaged_line_blocks_no_shipping(bench: Bench, damage: bytes) -> None:
+    bench.run(small_study(trials=2), ScriptedPool())
     for folder in (bench.home.parent("small"), bench.home.attempt("small", 0, 0)):
         with (folder / "spool.jsonl").open("ab") as file:
             file.write(damage)
@@ -382,10 +361,8 @@ def test_a_damaged_line_blocks_no_shipping(
 
 
 @pytest.mark.slow
-def test_a_model_whose_line_is_damaged_is_kept_again(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
-    bench.run(study_spec(trials=1), scripted())
+def test_a_model_whose_line_is_damaged_is_kept_again(bench: Bench) -> None:
+    bench.run(small_study(trials=1), ScriptedPool())
     folder = bench.home.attempt("small", 0, 0)
     damage(folder, "model-kept")
     ship_all(bench)
@@ -396,12 +373,10 @@ def test_a_model_whose_line_is_damaged_is_kept_again(
 
 
 @pytest.mark.slow
-def test_doctor_repairs_runs_whose_first_line_is_damaged(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
+def test_doctor_repairs_runs_whose_first_line_is_damaged(bench: Bench) -> None:
     """They are open for ever, with nothing left to ship, and their uid is forgotten."""
-    spec = study_spec(trials=2)
-    bench.run(spec, scripted())
+    spec = small_study(trials=2)
+    bench.run(spec, ScriptedPool())
     ship_now(bench, spec)
     tracking = TrackingSettings.from_environment(bench.home.root)
     client = MlflowClient(tracking.uri)
@@ -427,10 +402,8 @@ def test_doctor_repairs_runs_whose_first_line_is_damaged(
 
 
 @pytest.mark.slow
-def test_a_study_whose_data_set_a_newer_version_recorded_continues(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
-    bench.run(study_spec(trials=1), scripted())
+def test_a_study_whose_data_set_a_newer_version_recorded_continues(bench: Bench) -> None:
+    bench.run(small_study(trials=1), ScriptedPool())
     with bench.database.engine.begin() as connection:
         told = connection.execute(select(studies.c.dataset)).scalar_one()
         connection.execute(update(studies).values(dataset={**told, "unheard_of": 1}))

@@ -1,31 +1,24 @@
-from collections.abc import Callable
-
 import pytest
 
-from tests.bench import Bench, Curve, ScriptedPool
-from tuner.spec.study_spec import StudySpec
-
-Spec = Callable[..., StudySpec]
+from tests.bench import Bench, Curve, ScriptedPool, small_study
 
 
-def test_importance_needs_ten_points_and_covers_the_parameters_that_varied(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
+def test_importance_needs_ten_points_and_covers_the_parameters_that_varied(bench: Bench) -> None:
     space = {
         "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
         "batch_size": {"type": "int", "low": 16, "high": 64},
         "optimizer": {"type": "choice", "choices": ["adam"]},
     }
     few, enough = (
-        study_spec(search_space=space, baseline=[], sampler="random", trials=trials)
+        small_study(search_space=space, baseline=[], sampler="random", trials=trials)
         for trials in (9, 12)
     )
-    bench.run(few, scripted())
+    bench.run(few, ScriptedPool())
     trials = bench.trials(few)
     assert trials.importance() == trials.store_importance() == {}
     assert trials.why_no_importance() == "it needs 10 points with all their seeds, and has 9"
 
-    bench.run(enough, scripted())
+    bench.run(enough, ScriptedPool())
     trials = bench.trials(enough)
     importance = trials.importance()
     assert trials.store_importance() == importance == trials.importance()
@@ -45,14 +38,9 @@ def test_importance_needs_ten_points_and_covers_the_parameters_that_varied(
     ],
 )
 def test_importance_says_why_there_is_none(
-    bench: Bench,
-    scripted: type[ScriptedPool],
-    study_spec: Spec,
-    curve: Curve,
-    baseline: dict[str, float],
-    reason: str,
+    bench: Bench, curve: Curve, baseline: dict[str, float], reason: str
 ) -> None:
-    spec = study_spec(trials=10, baseline=[baseline] * 10)
-    bench.run(spec, scripted(curve=curve))
+    spec = small_study(trials=10, baseline=[baseline] * 10)
+    bench.run(spec, ScriptedPool(curve=curve))
     assert bench.trials(spec).why_no_importance() == reason
     assert bench.trials(spec).store_importance() == {}

@@ -1,7 +1,7 @@
 """What memory says of a study's rows is what the database says, once it is written."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
@@ -14,7 +14,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tests.bench import Bench
+from tests.bench import Bench, small_study
 from tuner.errors import RefusedError
 from tuner.search.optuna_rows import OptunaRows
 from tuner.spec.study_spec import StudySpec
@@ -22,7 +22,6 @@ from tuner.storage.drivers import DriverLease
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog
 
-Spec = Callable[..., StudySpec]
 RATE, SIZE = FloatDistribution(1e-4, 1e-1, log=True), CategoricalDistribution((16, 32))
 
 
@@ -66,8 +65,8 @@ def change_everything(rows: OptunaRows, trial: int) -> None:
         rows.set_trial_system_attr(trial, "rung", fact)
 
 
-def test_what_is_written_is_what_optuna_reads(each_bench: Bench, study_spec: Spec) -> None:
-    rows = rows_of(each_bench, study_spec())
+def test_what_is_written_is_what_optuna_reads(each_bench: Bench) -> None:
+    rows = rows_of(each_bench, small_study())
     trial = new_row(rows)
     change_everything(rows, trial)
     assert stored(each_bench, rows) != remembered(rows)
@@ -87,9 +86,9 @@ def test_what_is_written_is_what_optuna_reads(each_bench: Bench, study_spec: Spe
     )
 )
 def test_any_changes_in_any_order_come_out_the_same(
-    bench: Bench, study_spec: Spec, changes: list[tuple[str, int, float]]
+    bench: Bench, changes: list[tuple[str, int, float]]
 ) -> None:
-    rows = rows_of(bench, study_spec())
+    rows = rows_of(bench, small_study())
     trial = new_row(rows)
     for kind, key, value in changes:
         if kind == "report":
@@ -106,8 +105,8 @@ def test_any_changes_in_any_order_come_out_the_same(
     assert remembered(rows) == stored(bench, rows)
 
 
-def test_another_driver_sees_what_was_written(each_bench: Bench, study_spec: Spec) -> None:
-    ours, theirs = (rows_of(each_bench, study_spec()) for _ in range(2))
+def test_another_driver_sees_what_was_written(each_bench: Bench) -> None:
+    ours, theirs = (rows_of(each_bench, small_study()) for _ in range(2))
     trial = new_row(ours)
     ours.set_trial_intermediate_value(trial, 1, 0.5)
     theirs.refresh()
@@ -124,8 +123,8 @@ def test_another_driver_sees_what_was_written(each_bench: Bench, study_spec: Spe
     assert theirs.get_trial(trial).state is TrialState.COMPLETE
 
 
-def test_a_held_row_is_ours_until_it_is_released(bench: Bench, study_spec: Spec) -> None:
-    ours, theirs = (rows_of(bench, study_spec()) for _ in range(2))
+def test_a_held_row_is_ours_until_it_is_released(bench: Bench) -> None:
+    ours, theirs = (rows_of(bench, small_study()) for _ in range(2))
     trial = new_row(ours)
     ours.set_trial_user_attr(trial, "who", "we")
     ours.release(trial)
@@ -139,9 +138,9 @@ def test_a_held_row_is_ours_until_it_is_released(bench: Bench, study_spec: Spec)
 
 
 def test_a_row_that_another_driver_ended_in_another_way_is_not_ended_again(
-    each_bench: Bench, study_spec: Spec
+    each_bench: Bench,
 ) -> None:
-    ours, theirs = (rows_of(each_bench, study_spec()) for _ in range(2))
+    ours, theirs = (rows_of(each_bench, small_study()) for _ in range(2))
     trial = new_row(ours)
     theirs.refresh()
     theirs.set_trial_state_values(trial, TrialState.FAIL)
@@ -155,9 +154,9 @@ def test_a_row_that_another_driver_ended_in_another_way_is_not_ended_again(
 
 @pytest.mark.slow_variants
 def test_a_write_whose_answer_was_lost_is_repeated_without_effect(
-    each_bench: Bench, study_spec: Spec, monkeypatch: pytest.MonkeyPatch
+    each_bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = rows_of(each_bench, study_spec())
+    rows = rows_of(each_bench, small_study())
     with each_bench.database.retrying(stopped=lambda: False, say=print):
         for lost in count():
             with one_answer_lost(each_bench, lost, monkeypatch) as commits:
@@ -174,9 +173,9 @@ def test_a_write_whose_answer_was_lost_is_repeated_without_effect(
 
 
 def test_changes_are_written_all_or_none(
-    each_bench: Bench, study_spec: Spec, monkeypatch: pytest.MonkeyPatch
+    each_bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = rows_of(each_bench, study_spec())
+    rows = rows_of(each_bench, small_study())
     trial = new_row(rows)
     change_everything(rows, trial)
     before = stored(each_bench, rows)
@@ -197,9 +196,9 @@ def failing(*_: Any, **_options: Any) -> None:
 
 @pytest.mark.slow_variants
 def test_no_heartbeat_fails_while_rows_are_created(
-    each_bench: Bench, study_spec: Spec, caplog: pytest.LogCaptureFixture
+    each_bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    spec = study_spec()
+    spec = small_study()
     rows = rows_of(each_bench, spec)
     with DriverLease(each_bench.database, spec.name, each_bench.home.uid, lease_s=0.03):
         for slot in range(60):
@@ -207,10 +206,8 @@ def test_no_heartbeat_fails_while_rows_are_created(
     assert [each for each in caplog.records if each.name == "tuner.storage.drivers"] == []
 
 
-def test_a_driver_whose_study_is_deleted_learns_it_from_its_next_write(
-    each_bench: Bench, study_spec: Spec
-) -> None:
-    spec = study_spec()
+def test_a_driver_whose_study_is_deleted_learns_it_from_its_next_write(each_bench: Bench) -> None:
+    spec = small_study()
     rows = rows_of(each_bench, spec)
     each_bench.member(spec)
     trial = new_row(rows)
@@ -243,8 +240,8 @@ def one_answer_lost(
         yield commits
 
 
-def test_a_row_that_was_given_out_never_changes(bench: Bench, study_spec: Spec) -> None:
-    rows = rows_of(bench, study_spec())
+def test_a_row_that_was_given_out_never_changes(bench: Bench) -> None:
+    rows = rows_of(bench, small_study())
     trial = new_row(rows)
     (given_before,) = rows.get_all_trials(rows.study_id, deepcopy=False)
 

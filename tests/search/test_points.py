@@ -1,7 +1,5 @@
 """Where a trial's point comes from: baseline, seeds, queue, sampler, grid."""
 
-from collections.abc import Callable
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,18 +9,13 @@ from tuner.errors import UnavailableError
 from tuner.search import optuna_samplers, points
 from tuner.search.points import stated_point
 from tuner.spec.search_space import Scalar
-from tuner.spec.study_spec import StudySpec
 from tuner.training.plan import Outcome
 
-Spec = Callable[..., StudySpec]
 
+def test_repetitions_share_a_point_and_each_point_gets_the_same_seeds(bench: Bench) -> None:
+    pool = ScriptedPool(size=4)
 
-def test_repetitions_share_a_point_and_each_point_gets_the_same_seeds(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
-    pool = scripted(size=4)
-
-    summary = bench.run(study_spec(trials=3, seeds=4), pool)
+    summary = bench.run(small_study(trials=3, seeds=4), pool)
 
     assert summary.counts["completed"] == 12
     plans = {plan.slot: plan for plan in pool.submitted}
@@ -37,46 +30,42 @@ def test_repetitions_share_a_point_and_each_point_gets_the_same_seeds(
 @pytest.mark.slow_variants
 @pytest.mark.parametrize("pruner", ["median", "hyperband", "successive-halving"])
 def test_repetitions_of_a_point_are_not_pruned_against_each_other(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, pruner: str
+    bench: Bench, pruner: str
 ) -> None:
-    spec = study_spec(pruner=pruner, trials=1, seeds=12, epochs=9)
+    spec = small_study(pruner=pruner, trials=1, seeds=12, epochs=9)
 
-    summary = bench.run(spec, scripted(size=2, curve=lambda plan, epoch: epoch - plan.slot / 10))
+    summary = bench.run(
+        spec, ScriptedPool(size=2, curve=lambda plan, epoch: epoch - plan.slot / 10)
+    )
 
     assert summary.counts["completed"] == 12
 
 
-def test_an_empty_space_with_seeds_trains_the_fixed_point(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
-    pool = scripted()
-    spec = study_spec(search_space={"learning_rate": 0.002}, baseline=[], trials=1, seeds=3)
+def test_an_empty_space_with_seeds_trains_the_fixed_point(bench: Bench) -> None:
+    pool = ScriptedPool()
+    spec = small_study(search_space={"learning_rate": 0.002}, baseline=[], trials=1, seeds=3)
 
     assert bench.run(spec, pool).counts["completed"] == 3
     assert [plan.recipe.learning_rate for plan in pool.submitted] == [0.002] * 3
 
 
-def test_an_enqueued_point_is_the_next_new_trial(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
-    bench.record(study_spec())
-    bench.ledger(study_spec()).enqueue({"learning_rate": 0.007})
-    pool = scripted(dies=lambda plan: plan.slot == 1 and plan.attempt == 0)
+def test_an_enqueued_point_is_the_next_new_trial(bench: Bench) -> None:
+    bench.record(small_study())
+    bench.ledger(small_study()).enqueue({"learning_rate": 0.007})
+    pool = ScriptedPool(dies=lambda plan: plan.slot == 1 and plan.attempt == 0)
 
-    bench.run(study_spec(), pool)
+    bench.run(small_study(), pool)
 
     assert [plan.recipe.learning_rate for plan in pool.submitted[:3]] == [0.001, 0.007, 0.007]
     assert pool.submitted[1].params == pool.submitted[2].params
-    assert bench.ledger(study_spec()).queued() == 0
+    assert bench.ledger(small_study()).queued() == 0
 
 
 @pytest.mark.slow_variants(quick=4)
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes"])
 @pytest.mark.parametrize("pruner", ["median", "hyperband", "successive-halving", "none"])
-def test_every_sampler_and_pruner_drives_a_study(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, sampler: str, pruner: str
-) -> None:
-    spec = study_spec(
+def test_every_sampler_and_pruner_drives_a_study(bench: Bench, sampler: str, pruner: str) -> None:
+    spec = small_study(
         sampler=sampler,
         pruner=pruner,
         search_space={
@@ -88,7 +77,7 @@ def test_every_sampler_and_pruner_drives_a_study(
         baseline=[],
     )
 
-    summary = bench.run(spec, scripted())
+    summary = bench.run(spec, ScriptedPool())
 
     assert summary.counts["completed"] + summary.counts["pruned"] == 6
     assert all(not spec.point_problems(trial.params) for trial in summary.trials)
@@ -98,16 +87,12 @@ def test_every_sampler_and_pruner_drives_a_study(
 @pytest.mark.slow_variants
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes"])
 def test_stepped_values_have_no_binary_fractions(
-    bench: Bench,
-    scripted: type[ScriptedPool],
-    study_spec: Spec,
-    sampler: str,
-    capfd: pytest.CaptureFixture[str],
+    bench: Bench, sampler: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    pool = scripted()
+    pool = ScriptedPool()
     space = {"learning_rate": {"type": "float", "low": 0.05, "high": 0.78, "step": 0.05}}
     baseline = [{"learning_rate": 0.05 + 8 * 0.05}]
-    spec = study_spec(sampler=sampler, search_space=space, baseline=baseline, trials=20)
+    spec = small_study(sampler=sampler, search_space=space, baseline=baseline, trials=20)
 
     summary = bench.run(spec, pool)
 
@@ -120,18 +105,16 @@ def test_stepped_values_have_no_binary_fractions(
     assert capfd.readouterr().err == ""
 
 
-def test_a_grid_trains_every_point_once_and_the_baseline_first(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
+def test_a_grid_trains_every_point_once_and_the_baseline_first(bench: Bench) -> None:
     space = {
         "learning_rate": {"type": "choice", "choices": [0.001, 0.01]},
         "batch_size": {"type": "int", "low": 16, "high": 32, "step": 8},
     }
-    spec = study_spec(
+    spec = small_study(
         sampler="grid", search_space=space, baseline=[{"learning_rate": 0.01, "batch_size": 24}]
     )
 
-    summary = bench.run(spec, scripted(size=2))
+    summary = bench.run(spec, ScriptedPool(size=2))
 
     points = [
         (trial.params["learning_rate"], trial.params["batch_size"]) for trial in summary.trials
@@ -151,18 +134,15 @@ def test_a_grid_trains_every_point_once_and_the_baseline_first(
     ],
 )
 def test_a_grid_is_trained_completely_with_a_partial_or_repeated_baseline(
-    bench: Bench,
-    scripted: type[ScriptedPool],
-    study_spec: Spec,
-    baseline: list[dict[str, float]],
+    bench: Bench, baseline: list[dict[str, float]]
 ) -> None:
     space = {
         "learning_rate": {"type": "choice", "choices": [0.001, 0.01]},
         "batch_size": {"type": "choice", "choices": [16, 32]},
     }
-    pool = scripted()
+    pool = ScriptedPool()
 
-    bench.run(study_spec(sampler="grid", search_space=space, baseline=baseline, trials=4), pool)
+    bench.run(small_study(sampler="grid", search_space=space, baseline=baseline, trials=4), pool)
 
     points = [(plan.recipe.learning_rate, plan.recipe.batch_size) for plan in pool.submitted]
     assert sorted(points) == [(0.001, 16), (0.001, 32), (0.01, 16), (0.01, 32)]
@@ -184,10 +164,10 @@ _GRID = {
 @pytest.mark.slow_variants
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_a_grid_that_was_begun_in_another_order_is_trained_completely(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, seeds: int
+    bench: Bench, seeds: int
 ) -> None:
     """As earlier versions began it, where the baseline was partial."""
-    spec = study_spec(**_GRID, baseline=[{"learning_rate": 0.05}], seeds=seeds)
+    spec = small_study(**_GRID, baseline=[{"learning_rate": 0.05}], seeds=seeds)
     order = [stated_point(spec, point * seeds, {}) for point in range(8)]
     begun = [order[each] for each in (1, 7, 0, 4)[: 4 // seeds]]
     driver = bench.member(spec, lease_s=2)
@@ -198,7 +178,7 @@ def test_a_grid_that_was_begun_in_another_order_is_trained_completely(
     for claim in filter(None, claims):
         trials.open(claim)
         ledger.close(claim.uid, Outcome.INTERRUPTED)
-    pool = scripted()
+    pool = ScriptedPool()
 
     bench.run(spec, pool)
 
@@ -236,6 +216,6 @@ def test_every_slot_has_one_point_and_its_own_seed(trials: int, seeds: int, seed
     assert len(sampled) == trials
 
 
-def test_the_gp_sampler_without_pytorch_says_what_to_install(study_spec: Spec) -> None:
+def test_the_gp_sampler_without_pytorch_says_what_to_install() -> None:
     with pytest.raises(UnavailableError, match=r"pip install 'tuner\[gp\]'"):
-        optuna_samplers.sampler(study_spec(sampler="gp"), seed=0)
+        optuna_samplers.sampler(small_study(sampler="gp"), seed=0)

@@ -1,20 +1,17 @@
 """Which point is best, and which of its trainings stands for it."""
 
-from collections.abc import Callable
 from statistics import fmean
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bench import Bench, ScriptedPool
+from tests.bench import Bench, ScriptedPool, small_study
 from tuner.search.ranking import Training, in_order, rank
 from tuner.spec.study_spec import StudySpec
 from tuner.study.driver_events import ProgressEvent, TrialDone
 from tuner.tracking.spool.spool import read_events
 from tuner.tracking.spool.spool_events import StudyProgressed
-
-Spec = Callable[..., StudySpec]
 
 TWO_POINTS = [0.90, 0.99, 0.80, 0.93, 0.94, 0.92]
 """Of three seeds each: the first has the luckiest training, the second the better mean."""
@@ -64,14 +61,12 @@ def test_points_are_ranked_by_missing_trainings_then_by_their_mean(
     assert sorted(training.slot for training in in_order(ranked)) == sorted(values)
 
 
-def test_the_best_point_has_the_best_mean_not_the_best_single_seed(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
+def test_the_best_point_has_the_best_mean_not_the_best_single_seed(bench: Bench) -> None:
     heard: list[ProgressEvent] = []
 
     summary = bench.run(
-        study_spec(trials=2, seeds=3),
-        scripted(curve=lambda plan, _epoch: TWO_POINTS[plan.slot]),
+        small_study(trials=2, seeds=3),
+        ScriptedPool(curve=lambda plan, _epoch: TWO_POINTS[plan.slot]),
         notify=heard.append,
     )
 
@@ -93,12 +88,10 @@ def test_the_best_point_has_the_best_mean_not_the_best_single_seed(
 
 
 @pytest.mark.parametrize("end", ["pruned", "failed"])
-def test_a_point_with_a_missing_training_ranks_below_a_complete_one(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec, end: str
-) -> None:
+def test_a_point_with_a_missing_training_ranks_below_a_complete_one(bench: Bench, end: str) -> None:
     values = [0.91, 0.92, 0.93, 0.99, 0.98, 0.10]
-    spec = study_spec(trials=2, seeds=3, pruner={"type": "median", "n_startup_trials": 3})
-    pool = scripted(
+    spec = small_study(trials=2, seeds=3, pruner={"type": "median", "n_startup_trials": 3})
+    pool = ScriptedPool(
         curve=lambda plan, _epoch: values[plan.slot] if end == "pruned" or plan.slot != 5 else 1.0,
         fails=lambda plan: end == "failed" and plan.slot == 5,
     )
@@ -116,12 +109,10 @@ def progressed(bench: Bench) -> list[StudyProgressed]:
     return [event for event in told if isinstance(event, StudyProgressed)]
 
 
-def test_the_earlier_trial_wins_a_tie(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
+def test_the_earlier_trial_wins_a_tie(bench: Bench) -> None:
     values = [0.5, 0.9, 0.9, 0.1, 0.2, 0.3]
 
-    summary = bench.run(study_spec(), scripted(curve=lambda plan, _epoch: values[plan.slot]))
+    summary = bench.run(small_study(), ScriptedPool(curve=lambda plan, _epoch: values[plan.slot]))
 
     assert summary.best is not None
     assert summary.best.trial.number == 1

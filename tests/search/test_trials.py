@@ -1,18 +1,16 @@
 """What drivers that die between two writes leave of a trial, and what is read of it."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.bench import Bench
+from tests.bench import Bench, small_study
 from tuner.search.trials import OpenTrial, Trials, stored_result
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import ClaimedSlot
 from tuner.study.summary import summarise
 from tuner.training.plan import Outcome, Timings, TrainerInfo, TrialResult
 
-Spec = Callable[..., StudySpec]
 SPACE = {name: {"type": "float", "low": 0.1, "high": 0.9} for name in ("learning_rate", "a", "b")}
 
 
@@ -46,10 +44,10 @@ def open_next(bench: Bench, spec: StudySpec) -> tuple[Trials, OpenTrial]:
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "qmc"])
 def test_a_driver_that_dies_between_two_parameters_leaves_the_whole_point(
-    bench: Bench, study_spec: Spec, monkeypatch: pytest.MonkeyPatch, sampler: str
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, sampler: str
 ) -> None:
     spec, twin = (
-        study_spec(search_space=SPACE, baseline=[], sampler=sampler, name=name)
+        small_study(search_space=SPACE, baseline=[], sampler=sampler, name=name)
         for name in ("killed", "undisturbed")
     )
     set_param, calls = bench.database.storage._set_trial_param, list[Any]()
@@ -78,9 +76,9 @@ def test_a_driver_that_dies_between_two_parameters_leaves_the_whole_point(
 
 
 def test_a_result_is_stored_only_with_the_trials_end(
-    bench: Bench, study_spec: Spec, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = study_spec()
+    spec = small_study()
     trials, opened = open_next(bench, spec)
 
     def die(*_: object, **__: object) -> None:
@@ -96,9 +94,9 @@ def test_a_result_is_stored_only_with_the_trials_end(
 
 
 def test_a_result_that_an_earlier_version_stored_of_an_open_trial_does_not_count(
-    bench: Bench, study_spec: Spec
+    bench: Bench,
 ) -> None:
-    spec = study_spec()
+    spec = small_study()
     _, opened = open_next(bench, spec)
     bench.database.storage.set_trial_user_attr(opened.trial._trial_id, "result", {"error": "old"})
 
@@ -107,10 +105,8 @@ def test_a_result_that_an_earlier_version_stored_of_an_open_trial_does_not_count
     assert stored_result(row).error == ""
 
 
-def test_a_trial_that_failed_before_its_first_epoch_has_no_epochs(
-    bench: Bench, study_spec: Spec
-) -> None:
-    spec = study_spec()
+def test_a_trial_that_failed_before_its_first_epoch_has_no_epochs(bench: Bench) -> None:
+    spec = small_study()
     trials, opened = open_next(bench, spec)
     opened.trial.report(0.5, step=1)
     trials.tell(opened, failed())
@@ -120,10 +116,8 @@ def test_a_trial_that_failed_before_its_first_epoch_has_no_epochs(
     assert shown.epochs == 0
 
 
-def test_what_a_newer_version_stores_of_a_result_is_left_out(
-    bench: Bench, study_spec: Spec
-) -> None:
-    spec = study_spec()
+def test_what_a_newer_version_stores_of_a_result_is_left_out(bench: Bench) -> None:
+    spec = small_study()
     trials, opened = open_next(bench, spec)
     trials.tell(opened, failed(), trainer=TRAINER)
     (row,) = bench.trials(spec).all()

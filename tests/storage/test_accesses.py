@@ -8,27 +8,25 @@ from threading import Thread
 import pytest
 from sqlalchemy import text
 
-from tests.bench import Bench
+from tests.bench import Bench, small_study
 from tests.storage.test_foreign_rows import damage
 from tests.waiting import wait_until
 from tuner.account import user
 from tuner.errors import UsageError
-from tuner.spec.study_spec import StudySpec
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog
 from tuner.storage.test_set_accesses import TestSetAccesses, find_accesses
 
-Spec = Callable[..., StudySpec]
 ROWS, OTHER_ROWS = "d1" * 32, "d2" * 32
 MODEL, OTHER_MODEL = "a1" * 32, "a2" * 32
 
 
 @pytest.fixture
-def accesses_of(each_bench: Bench, study_spec: Spec) -> Callable[[str], TestSetAccesses]:
+def accesses_of(each_bench: Bench) -> Callable[[str], TestSetAccesses]:
     """The accesses of the study with this name."""
 
     def opened(name: str) -> TestSetAccesses:
-        return TestSetAccesses(each_bench.database, each_bench.record(study_spec(name=name)))
+        return TestSetAccesses(each_bench.database, each_bench.record(small_study(name=name)))
 
     return opened
 
@@ -96,15 +94,15 @@ def test_the_accesses_to_a_data_set_are_found_by_its_name_its_digest_or_a_study(
         sought(ROWS[:5])
 
 
-def test_a_data_set_that_nobody_has_opened_has_no_accesses(bench: Bench, study_spec: Spec) -> None:
+def test_a_data_set_that_nobody_has_opened_has_no_accesses(bench: Bench) -> None:
     with pytest.raises(UsageError, match="'digits': this database holds none yet"):
         find_accesses(bench.database, "digits")
-    bench.record(study_spec())
+    bench.record(small_study())
     assert find_accesses(bench.database, "digits") == find_accesses(bench.database, "small") == []
 
 
-def test_a_damaged_record_still_counts(bench: Bench, study_spec: Spec) -> None:
-    accesses = TestSetAccesses(bench.database, bench.record(study_spec()))
+def test_a_damaged_record_still_counts(bench: Bench) -> None:
+    accesses = TestSetAccesses(bench.database, bench.record(small_study()))
     accesses.complete(accesses.begin(0, "promote", ROWS, MODEL), {"test_accuracy": 0.9})
     damage(bench, "tuner_looks", "evidence")
     accesses.begin(1, "promote", ROWS, OTHER_MODEL)

@@ -1,23 +1,19 @@
 import threading
 from collections import Counter
-from collections.abc import Callable
 
-from tests.bench import Bench
+from tests.bench import Bench, small_study
 from tuner.home import Home
-from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import ClaimedSlot, Ledger
 from tuner.storage.opening import open_database
 from tuner.training.plan import Outcome
-
-Spec = Callable[..., StudySpec]
 
 
 def claim(ledger: Ledger, slots: int = 3) -> ClaimedSlot | None:
     return ledger.claim(slots, ready=lambda _slot: True, takes_queued=lambda _slot: True)
 
 
-def test_slots_are_claimed_in_order_and_once(each_bench: Bench, study_spec: Spec) -> None:
-    ledger = each_bench.ledger(study_spec(), each_bench.member(study_spec()))
+def test_slots_are_claimed_in_order_and_once(each_bench: Bench) -> None:
+    ledger = each_bench.ledger(small_study(), each_bench.member(small_study()))
 
     claimed = [claim(ledger), claim(ledger), claim(ledger), claim(ledger)]
 
@@ -25,10 +21,8 @@ def test_slots_are_claimed_in_order_and_once(each_bench: Bench, study_spec: Spec
     assert claimed[3] is None
 
 
-def test_a_slot_handed_back_is_claimed_again_as_the_next_attempt(
-    each_bench: Bench, study_spec: Spec
-) -> None:
-    ledger = each_bench.ledger(study_spec(), each_bench.member(study_spec()))
+def test_a_slot_handed_back_is_claimed_again_as_the_next_attempt(each_bench: Bench) -> None:
+    ledger = each_bench.ledger(small_study(), each_bench.member(small_study()))
     first = claim(ledger)
     assert first is not None
 
@@ -43,8 +37,8 @@ def test_a_slot_handed_back_is_claimed_again_as_the_next_attempt(
     assert third.slot == 1
 
 
-def test_an_attempt_is_closed_once(each_bench: Bench, study_spec: Spec) -> None:
-    ledger = each_bench.ledger(study_spec(), each_bench.member(study_spec()))
+def test_an_attempt_is_closed_once(each_bench: Bench) -> None:
+    ledger = each_bench.ledger(small_study(), each_bench.member(small_study()))
     first = claim(ledger)
     assert first is not None
 
@@ -53,10 +47,8 @@ def test_an_attempt_is_closed_once(each_bench: Bench, study_spec: Spec) -> None:
     assert [attempt.outcome for attempt in ledger.attempts()] == ["completed"]
 
 
-def test_queued_configurations_go_to_new_slots_in_order(
-    each_bench: Bench, study_spec: Spec
-) -> None:
-    ledger = each_bench.ledger(study_spec(), each_bench.member(study_spec()))
+def test_queued_configurations_go_to_new_slots_in_order(each_bench: Bench) -> None:
+    ledger = each_bench.ledger(small_study(), each_bench.member(small_study()))
     ledger.enqueue({"learning_rate": 0.1})
     ledger.enqueue({"learning_rate": 0.2})
     assert ledger.queued() == 2
@@ -69,10 +61,10 @@ def test_queued_configurations_go_to_new_slots_in_order(
     assert ledger.queued() == 0
 
 
-def test_concurrent_claims_never_share_a_slot(each_bench: Bench, study_spec: Spec) -> None:
-    driver = each_bench.member(study_spec())
+def test_concurrent_claims_never_share_a_slot(each_bench: Bench) -> None:
+    driver = each_bench.member(small_study())
     for number in range(60):
-        each_bench.ledger(study_spec()).enqueue({"learning_rate": 0.001 + number / 10_000})
+        each_bench.ledger(small_study()).enqueue({"learning_rate": 0.001 + number / 10_000})
     claimed: list[ClaimedSlot] = []
 
     def take(home: Home) -> None:

@@ -1,16 +1,14 @@
 """Which code trained which trials."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import insert, update
 
-from tests.bench import Bench
+from tests.bench import Bench, small_study
 from tuner.code import digest
 from tuner.errors import UsageError
 from tuner.recovery.sync import sync
-from tuner.spec.study_spec import StudySpec
 from tuner.storage.code_versions import CodeVersions
 from tuner.storage.studies import Catalog, DesiredState
 from tuner.storage.tables import code
@@ -18,11 +16,9 @@ from tuner.storage.tables import code
 OLD, NEW, NEWER = ({"networks.py": f"units = {number}\n"} for number in (1, 2, 3))
 
 
-def test_other_code_is_refused_until_it_is_accepted(
-    each_bench: Bench, study_spec: Callable[..., StudySpec]
-) -> None:
+def test_other_code_is_refused_until_it_is_accepted(each_bench: Bench) -> None:
     """A study without a version, such as one of before there were any, takes what comes first."""
-    spec = study_spec()
+    spec = small_study()
     each_bench.record(spec)
     versions = CodeVersions(each_bench.database, spec.name)
     versions.check(NEW)
@@ -44,9 +40,9 @@ def test_other_code_is_refused_until_it_is_accepted(
 
 
 def test_one_of_two_drivers_that_start_a_study_with_different_code_is_refused(
-    each_bench: Bench, study_spec: Callable[..., StudySpec]
+    each_bench: Bench,
 ) -> None:
-    spec = study_spec()
+    spec = small_study()
     each_bench.record(spec)
 
     def begin(code: dict[str, str]) -> bool:
@@ -63,10 +59,10 @@ def test_one_of_two_drivers_that_start_a_study_with_different_code_is_refused(
 
 @pytest.mark.parametrize("path", ["../evil.py", "a/../../evil.py", "/evil.py", "a//b.py", "\0"])
 def test_code_in_the_database_with_a_path_outside_the_folder_is_refused(
-    bench: Bench, study_spec: Callable[..., StudySpec], path: str
+    bench: Bench, path: str
 ) -> None:
     """A writer of the database may name any path; MLflow gets the files by theirs."""
-    spec = study_spec()
+    spec = small_study()
     bench.record(spec)
     files = {path: "evil = 1\n"}
     row = {"study": spec.name, "from_trial": 0, "digest": digest(files), "files": files, "at_ms": 0}
@@ -79,10 +75,8 @@ def test_code_in_the_database_with_a_path_outside_the_folder_is_refused(
     assert "is left out" in told[0]
 
 
-def test_code_that_was_changed_in_the_database_is_refused(
-    bench: Bench, study_spec: Callable[..., StudySpec]
-) -> None:
-    spec = study_spec()
+def test_code_that_was_changed_in_the_database_is_refused(bench: Bench) -> None:
+    spec = small_study()
     bench.record(spec)
     versions = CodeVersions(bench.database, spec.name)
     versions.update(OLD, trials=0, accepts=False)

@@ -1,18 +1,14 @@
 """Databases that cannot be opened, or fail later."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.bench import Bench
+from tests.bench import Bench, small_study
 from tuner.errors import UnavailableError, UsageError
 from tuner.home import Home
-from tuner.spec.study_spec import StudySpec
 from tuner.storage.opening import open_database
 from tuner.study.study import load_study
-
-Spec = Callable[..., StudySpec]
 
 
 def test_a_database_that_is_away_is_named_without_its_password(
@@ -47,10 +43,8 @@ def test_an_address_that_names_no_database_is_a_usage_error(
         open_database(home)
 
 
-def test_a_database_that_fails_while_it_is_used_is_unavailable(
-    bench: Bench, study_spec: Spec
-) -> None:
-    bench.record(study_spec())
+def test_a_database_that_fails_while_it_is_used_is_unavailable(bench: Bench) -> None:
+    bench.record(small_study())
     study = load_study("small", bench.home)
     with bench.database.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE tuner_attempts")

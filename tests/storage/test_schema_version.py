@@ -1,7 +1,6 @@
 """Databases that other versions of tuner made."""
 
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, replace
 
@@ -12,10 +11,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Boolean, column, table, text, update
 
-from tests.bench import Bench
+from tests.bench import Bench, small_study
 from tuner.errors import SpecError, UnavailableError
 from tuner.home import Home
-from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.reader import parse_study
 from tuner.spec.text.writer import to_yaml
 from tuner.storage import schema_version, tables
@@ -77,10 +75,8 @@ def test_the_schema_version_is_that_of_the_last_migration(each_bench: Bench) -> 
     assert steps.get_current_head() == schema_version.NEWEST
 
 
-def test_an_older_database_is_refused_until_it_is_upgraded(
-    each_bench: Bench, study_spec: Callable[..., StudySpec]
-) -> None:
-    spec = study_spec(lease_s=2)
+def test_an_older_database_is_refused_until_it_is_upgraded(each_bench: Bench) -> None:
+    spec = small_study(lease_s=2)
     each_bench.record(spec)
     as_the_first_version_left_it(each_bench)
     with pytest.raises(UnavailableError, match="tuner db upgrade"):
@@ -112,10 +108,8 @@ def _concerns_us(change: object) -> bool:
     return "tuner_" in repr(change) and schema_version.VERSION_TABLE not in repr(change)
 
 
-def test_an_access_of_a_study_that_cannot_be_read_is_kept(
-    bench: Bench, study_spec: Callable[..., StudySpec]
-) -> None:
-    bench.record(study_spec())
+def test_an_access_of_a_study_that_cannot_be_read_is_kept(bench: Bench) -> None:
+    bench.record(small_study())
     as_the_first_version_left_it(bench)
     with bench.database.engine.begin() as connection:
         connection.execute(text("UPDATE tuner_studies SET dataset = '{'"))
@@ -138,12 +132,10 @@ def test_a_newer_database_is_refused(each_bench: Bench) -> None:
     set_version(schema_version.NEWEST)
 
 
-def test_a_study_that_breaks_a_newer_rule_can_still_be_read(
-    bench: Bench, study_spec: Callable[..., StudySpec]
-) -> None:
-    bench.record(study_spec())
+def test_a_study_that_breaks_a_newer_rule_can_still_be_read(bench: Bench) -> None:
+    bench.record(small_study())
     text_then = (
-        to_yaml(study_spec())
+        to_yaml(small_study())
         .replace("model: paper-cnn", f"model: nets:{'m' * 600}")
         .replace("model: small", f"model: {'r' * 300}")
         .replace(
@@ -164,10 +156,8 @@ def test_a_study_that_breaks_a_newer_rule_can_still_be_read(
     assert Catalog(bench.database).names() == []
 
 
-def test_an_unreadable_study_is_named_without_its_text(
-    bench: Bench, study_spec: Callable[..., StudySpec]
-) -> None:
-    bench.record(study_spec())
+def test_an_unreadable_study_is_named_without_its_text(bench: Bench) -> None:
+    bench.record(small_study())
     with bench.database.engine.begin() as connection:
         connection.execute(update(tables.studies).values(spec="name: small\nlater: 1\n"))
     with pytest.raises(SpecError, match="later") as refused:
@@ -179,10 +169,8 @@ def test_a_new_home_needs_no_upgrade(home: Home) -> None:
     assert not upgrade_database(home)
 
 
-def test_an_access_whose_study_was_removed_by_hand_is_upgraded_too(
-    bench: Bench, study_spec: Callable[..., StudySpec]
-) -> None:
-    bench.record(study_spec())
+def test_an_access_whose_study_was_removed_by_hand_is_upgraded_too(bench: Bench) -> None:
+    bench.record(small_study())
     as_the_first_version_left_it(bench)
     # SQLite's own client checks no foreign keys.
     with closing(sqlite3.connect(bench.home.root / "tuner.db")) as database, database:

@@ -1,12 +1,11 @@
 """Claims of a study: which points race for them, and what is said of them."""
 
 import json
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from tests.bench import Bench, ScriptedPool
+from tests.bench import Bench, ScriptedPool, small_study
 from tuner.cli.results.show import show
 from tuner.errors import RefusedError
 from tuner.search.points import replicate_of
@@ -44,9 +43,9 @@ def reached(plan: TrialPlan, epoch: int) -> float:
 
 
 @pytest.fixture
-def spec(study_spec: Callable[..., StudySpec]) -> StudySpec:
+def spec() -> StudySpec:
     """A study that searches nothing."""
-    return study_spec(
+    return small_study(
         search_space={"learning_rate": {"type": "choice", "choices": [1, 2, 3, 4]}},
         baseline=[{"learning_rate": 1}],
         sampler="random",

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.bench import Bench, Curve, ScriptedPool
+from tests.bench import Bench, Curve, ScriptedPool, small_study
 from tuner.cli.results.show import show
 from tuner.errors import RefusedError, SpecError
 from tuner.search.race import Verdict
@@ -21,7 +21,6 @@ from tuner.training.plan import MODEL, TrialPlan
 
 SPACE = {"learning_rate": {"type": "choice", "choices": [1, 2, 3, 4, 5]}, "batch_size": 32}
 BASELINE = 1
-Spec = Callable[..., StudySpec]
 
 
 def curve(gains: dict[int, float], luck: dict[int, float], best_epoch: int = 2) -> Curve:
@@ -37,8 +36,8 @@ def curve(gains: dict[int, float], luck: dict[int, float], best_epoch: int = 2) 
 
 
 @pytest.fixture
-def spec(study_spec: Spec) -> StudySpec:
-    return study_spec(
+def spec() -> StudySpec:
+    return small_study(
         search_space=SPACE,
         baseline=[{"learning_rate": BASELINE}],
         sampler="grid",
@@ -169,13 +168,9 @@ def test_a_confirmation_says_what_it_costs(
     ],
 )
 def test_what_cannot_be_compared_is_refused(
-    bench: Bench,
-    opened: Callable[[StudySpec], Study],
-    study_spec: Spec,
-    changes: dict[str, Any],
-    why: str,
+    bench: Bench, opened: Callable[[StudySpec], Study], changes: dict[str, Any], why: str
 ) -> None:
-    changed = study_spec(
+    changed = small_study(
         **{"search_space": SPACE, "baseline": [{"learning_rate": BASELINE}], "sampler": "grid"}
         | {"trials": 5}
         | changes
@@ -212,10 +207,10 @@ def test_a_rule_that_is_wrong_is_named(
 
 
 def test_equal_points_and_those_that_differ_in_patience_race_once(
-    bench: Bench, opened: Callable[[StudySpec], Study], study_spec: Spec
+    bench: Bench, opened: Callable[[StudySpec], Study]
 ) -> None:
     patience = {"type": "choice", "choices": [1, 2, 3]}
-    spec = study_spec(
+    spec = small_study(
         search_space={**SPACE, "patience": patience},
         baseline=[{"learning_rate": rate, "patience": 2} for rate in (1, 2, 2, 1, 3)]
         + [{"learning_rate": 2, "patience": 1}],

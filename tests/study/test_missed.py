@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.bench import Bench, ScriptedPool, first_told
+from tests.bench import Bench, ScriptedPool, first_told, small_study
 from tests.study.test_confirmation import SPACE, confirmed, curve
 from tuner.cli.results.show import print_confirmation
 from tuner.datasets.split import stratified_split
@@ -38,8 +38,8 @@ def dataset(home: Home) -> DatasetInfo:
 
 
 @pytest.fixture
-def spec(study_spec: Callable[..., StudySpec]) -> StudySpec:
-    return study_spec(
+def spec() -> StudySpec:
+    return small_study(
         search_space=SPACE,
         baseline=[{"learning_rate": 1}],
         sampler="grid",

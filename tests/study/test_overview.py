@@ -2,12 +2,12 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import select, update
 
-from tests.bench import Bench, ScriptedPool
+from tests.bench import Bench, ScriptedPool, small_study
 from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.writer import to_yaml
 from tuner.storage.studies import Catalog, DesiredState
@@ -16,8 +16,6 @@ from tuner.study.driver_lock import only_driver
 from tuner.study.overview import StudyOverview, overview
 from tuner.study.study import Study
 from tuner.training.plan import Outcome
-
-Spec = Callable[..., StudySpec]
 
 
 def overviews(bench: Bench) -> Mapping[str, StudyOverview]:
@@ -70,16 +68,14 @@ def add_rows(bench: Bench, spec: StudySpec) -> None:
     storage.create_new_trial(study_id, create_trial(state=TrialState.COMPLETE, value=7.0))
 
 
-def test_the_list_of_studies_agrees_with_each_summary(
-    each_bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
-    each_bench.record(study_spec(name="untouched"))
-    each_bench.run(study_spec(name="finished", trials=3, seeds=2), scripted())
-    each_bench.run(study_spec(name="failed", trials=1), scripted(fails=lambda _plan: True))
-    each_bench.run(study_spec(name="lowered", trials=3, objective="val_loss"), scripted())
-    each_bench.record(study_spec(name="lowered", trials=2, objective="val_loss"))
-    open_two_attempts(each_bench, study_spec(name="driven"))
-    add_rows(each_bench, study_spec(name="odd"))
+def test_the_list_of_studies_agrees_with_each_summary(each_bench: Bench) -> None:
+    each_bench.record(small_study(name="untouched"))
+    each_bench.run(small_study(name="finished", trials=3, seeds=2), ScriptedPool())
+    each_bench.run(small_study(name="failed", trials=1), ScriptedPool(fails=lambda _plan: True))
+    each_bench.run(small_study(name="lowered", trials=3, objective="val_loss"), ScriptedPool())
+    each_bench.record(small_study(name="lowered", trials=2, objective="val_loss"))
+    open_two_attempts(each_bench, small_study(name="driven"))
+    add_rows(each_bench, small_study(name="odd"))
 
     assert_same(each_bench)
     for state in (DesiredState.PAUSE, DesiredState.STOP):
@@ -102,20 +98,18 @@ def test_the_list_of_studies_agrees_with_each_summary(
     assert (best.point, best.mean) == (1, math.inf)
 
 
-def test_studies_of_other_versions_are_read_or_named_as_unreadable(
-    each_bench: Bench, study_spec: Spec
-) -> None:
+def test_studies_of_other_versions_are_read_or_named_as_unreadable(each_bench: Bench) -> None:
     for name in ("yaml", "newer", "damaged"):
-        each_bench.record(study_spec(name=name))
+        each_bench.record(small_study(name=name))
     with each_bench.database.engine.begin() as connection:
         kept = dict(connection.execute(select(studies.c.name, studies.c.spec)).all())
         newer = json.dumps({**json.loads(kept["newer"]), "colour": "red"})
-        texts = {"yaml": to_yaml(study_spec(name="yaml")), "newer": newer, "damaged": "{"}
+        texts = {"yaml": to_yaml(small_study(name="yaml")), "newer": newer, "damaged": "{"}
         for name, text in texts.items():
             connection.execute(update(studies).where(studies.c.name == name).values(spec=text))
 
     records, unreadable = Catalog(each_bench.database).readable()
 
-    assert [record.spec for record in records] == [study_spec(name="yaml")]
+    assert [record.spec for record in records] == [small_study(name="yaml")]
     assert "colour" in str(unreadable["newer"])
     assert "must be JSON" in str(unreadable["damaged"])

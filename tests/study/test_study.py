@@ -1,14 +1,12 @@
-from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 
-from tests.bench import Bench, Clocks, ScriptedPool
+from tests.bench import Bench, Clocks, ScriptedPool, small_study
 from tests.waiting import wait_until
 from tuner.errors import RefusedError, SpecError, UsageError
-from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Ledger
 from tuner.storage.studies import Catalog, DesiredState
 from tuner.storage.tables import drivers
@@ -20,23 +18,19 @@ from tuner.study.submissions import Submissions, submit_study
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipping.shipper import Shipper
 
-Spec = Callable[..., StudySpec]
 
-
-def test_an_unknown_study_lists_the_known_ones(bench: Bench, study_spec: Spec) -> None:
+def test_an_unknown_study_lists_the_known_ones(bench: Bench) -> None:
     with pytest.raises(UsageError, match="no study 'small': this database holds none yet"):
         load_study("small", bench.home)
-    bench.record(study_spec())
+    bench.record(small_study())
 
     with pytest.raises(UsageError, match=r"unknown study 'smal'; did you mean 'small'\?"):
         load_study("smal", bench.home)
 
 
 @pytest.mark.slow_variants
-def test_a_deleted_study_leaves_nothing_but_its_accesses_to_the_test_set(
-    each_bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
-    each_bench.run(study_spec(), scripted())
+def test_a_deleted_study_leaves_nothing_but_its_accesses_to_the_test_set(each_bench: Bench) -> None:
+    each_bench.run(small_study(), ScriptedPool())
     with load_study("small", each_bench.home) as study:
         study.test_set_accesses.begin(0, "promote", "d" * 64, "a" * 64)
         study.delete()
@@ -44,18 +38,16 @@ def test_a_deleted_study_leaves_nothing_but_its_accesses_to_the_test_set(
     assert Catalog(each_bench.database).names() == []
     assert Ledger(each_bench.database, "small").attempts() == []
     assert not each_bench.home.study("small").exists()
-    assert each_bench.run(study_spec(), scripted()).counts["completed"] == 6
+    assert each_bench.run(small_study(), ScriptedPool()).counts["completed"] == 6
     (access,) = find_accesses(each_bench.database)
     assert (access.study, access.deleted) == ("small", True)
     with load_study("small", each_bench.home) as study:
         assert study.test_set_accesses.all() == [], "another study of that name"
 
 
-def test_a_deleted_study_is_no_longer_shipped(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
+def test_a_deleted_study_is_no_longer_shipped(bench: Bench) -> None:
     """What its driver left behind would make runs anew that were deleted with it."""
-    bench.run(study_spec(), scripted())
+    bench.run(small_study(), ScriptedPool())
     folder = bench.home.current_study("small")
     nowhere = TrackingSettings("http://127.0.0.1:9", "", "tuner")
     shipper = Shipper(folder, nowhere)
@@ -67,23 +59,21 @@ def test_a_deleted_study_is_no_longer_shipped(
     assert shipper.finish(lambda: 0) == 143
 
 
-def test_following_a_study_ends_when_its_budget_is_lowered_to_what_is_done(
-    bench: Bench, scripted: type[ScriptedPool], study_spec: Spec
-) -> None:
-    bench.run(study_spec(trials=2), scripted())
-    bench.record(study_spec(trials=6))
+def test_following_a_study_ends_when_its_budget_is_lowered_to_what_is_done(bench: Bench) -> None:
+    bench.run(small_study(trials=2), ScriptedPool())
+    bench.record(small_study(trials=6))
     asked = count()
 
     def lower(_: object) -> None:
-        bench.record(study_spec(trials=2))
+        bench.record(small_study(trials=2))
 
     with load_study("small", bench.home) as study:
         summary = study.follow(lower, stopped=lambda: next(asked) > 50)
     assert (summary.done, summary.slots) == (True, 2)
 
 
-def test_a_running_study_is_not_deleted(bench: Bench, study_spec: Spec) -> None:
-    bench.record(study_spec())
+def test_a_running_study_is_not_deleted(bench: Bench) -> None:
+    bench.record(small_study())
 
     with (
         only_driver(bench.home, "small"),
@@ -95,10 +85,10 @@ def test_a_running_study_is_not_deleted(bench: Bench, study_spec: Spec) -> None:
 
 
 def test_a_study_is_deleted_once_its_driver_on_another_machine_is_dead(
-    bench: Bench, study_spec: Spec, clocks: Clocks
+    bench: Bench, clocks: Clocks
 ) -> None:
-    bench.record(study_spec())
-    bench.member(study_spec())
+    bench.record(small_study())
+    bench.member(small_study())
     with bench.database.engine.begin() as connection:
         connection.execute(update(drivers).values(home="another", host="elsewhere"))
     clocks.meanwhile = lambda: pytest.fail("a driver that is not overdue is not waited for")
@@ -113,10 +103,8 @@ def test_a_study_is_deleted_once_its_driver_on_another_machine_is_dead(
         load_study("small", bench.home)
 
 
-def test_a_desired_state_and_a_driver_make_the_state_of_a_study(
-    bench: Bench, study_spec: Spec
-) -> None:
-    bench.record(study_spec())
+def test_a_desired_state_and_a_driver_make_the_state_of_a_study(bench: Bench) -> None:
+    bench.record(small_study())
     catalog = Catalog(bench.database)
     with load_study("small", bench.home) as study:
         assert study.state(study.summary()) == "open"
@@ -134,9 +122,9 @@ def test_a_desired_state_and_a_driver_make_the_state_of_a_study(
     assert [name for name, _uid, _text in catalog.in_state(DesiredState.RUN)] == ["small"]
 
 
-def test_a_study_is_driven_by_a_driver_on_another_machine(bench: Bench, study_spec: Spec) -> None:
-    bench.record(study_spec())
-    bench.member(study_spec())
+def test_a_study_is_driven_by_a_driver_on_another_machine(bench: Bench) -> None:
+    bench.record(small_study())
+    bench.member(small_study())
     with load_study("small", bench.home) as study:
         assert not study.is_driven()  # it was of this home, and nobody holds the home's lock
         with bench.database.engine.begin() as connection:
@@ -145,12 +133,12 @@ def test_a_study_is_driven_by_a_driver_on_another_machine(bench: Bench, study_sp
 
 
 def test_following_a_study_that_stops_ends_a_lease_after_its_last_driver_has_died(
-    bench: Bench, study_spec: Spec, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On another machine, so that only its silence tells. It takes over nothing."""
     monkeypatch.setattr("tuner.study.following.time", clocks)
-    bench.record(study_spec())
-    bench.member(study_spec())
+    bench.record(small_study())
+    bench.member(small_study())
     with bench.database.engine.begin() as connection:
         connection.execute(update(drivers).values(home="another", host="elsewhere"))
     with load_study("small", bench.home) as study:
@@ -171,19 +159,19 @@ def test_following_a_study_that_stops_ends_a_lease_after_its_last_driver_has_die
     ],
 )
 def test_a_configuration_outside_the_search_space_is_not_queued(
-    bench: Bench, study_spec: Spec, point: dict[str, float], said: str
+    bench: Bench, point: dict[str, float], said: str
 ) -> None:
-    bench.record(study_spec())
+    bench.record(small_study())
 
     with load_study("small", bench.home) as study, pytest.raises(UsageError, match=said):
         study.enqueue(point)
-    assert bench.ledger(study_spec()).queued() == 0
+    assert bench.ledger(small_study()).queued() == 0
 
 
 def test_overrides_of_a_submission_are_recorded_with_the_study(
-    each_bench: Bench, study_spec: Spec, tmp_path: Path
+    each_bench: Bench, tmp_path: Path
 ) -> None:
-    spec, home = study_spec(), each_bench.home
+    spec, home = small_study(), each_bench.home
     submitted = StudyFile(spec, "some/study.yaml", (tmp_path,), ("trials=1", "name=small"))
     assert submit_study(submitted, home)
     (waiting,) = Submissions(each_bench.database).all()
@@ -199,10 +187,8 @@ def test_overrides_of_a_submission_are_recorded_with_the_study(
     assert catalog.get("small").overrides == ()
 
 
-def test_an_access_to_the_test_set_is_counted_before_its_result_is_known(
-    each_bench: Bench, study_spec: Spec
-) -> None:
-    each_bench.record(study_spec())
+def test_an_access_to_the_test_set_is_counted_before_its_result_is_known(each_bench: Bench) -> None:
+    each_bench.record(small_study())
     with load_study("small", each_bench.home) as study:
         look = study.test_set_accesses.begin(3, "promote", "d" * 64, "a" * 64)
         assert [(each.trial, each.evidence) for each in study.test_set_accesses.all()] == [
@@ -213,8 +199,8 @@ def test_an_access_to_the_test_set_is_counted_before_its_result_is_known(
         assert study.test_set_accesses.all()[0].evidence == {"test_accuracy": 0.9}
 
 
-def test_a_parameter_that_the_model_does_not_take_is_refused(study_spec: Spec) -> None:
-    spec = study_spec(search_space={"droput_rate": 0.5, "learning_rate": 0.1}, baseline=[])
+def test_a_parameter_that_the_model_does_not_take_is_refused() -> None:
+    spec = small_study(search_space={"droput_rate": 0.5, "learning_rate": 0.1}, baseline=[])
 
     with pytest.raises(SpecError) as refused:
         check_parameters(spec, "a.yaml", {"dropout_rate": 0.5, "width": None})

@@ -1,14 +1,11 @@
 """What a summary tells of each trial: the code that trained it, and whether it can be promoted."""
 
-from collections.abc import Callable
-
 import pytest
 
-from tests.bench import Bench, ScriptedPool
+from tests.bench import Bench, ScriptedPool, small_study
 from tuner.cli.results.show import print_summary
 from tuner.cli.running.run_study import _say_what_is_next
 from tuner.code import digest
-from tuner.spec.study_spec import StudySpec
 from tuner.study.study import load_study
 from tuner.training.plan import ModelPlan
 from tuner.workers.messages import Described
@@ -29,13 +26,10 @@ class Unpromotable(ScriptedPool):
 
 @pytest.mark.parametrize("best_slot", [0, 1])
 def test_trials_that_cannot_be_promoted_are_marked_and_not_suggested(
-    best_slot: int,
-    bench: Bench,
-    study_spec: Callable[..., StudySpec],
-    capsys: pytest.CaptureFixture[str],
+    best_slot: int, bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pool = Unpromotable(curve=lambda plan, _: 0.9 if plan.slot == best_slot else 0.5)
-    summary = bench.run(study_spec(trials=3), pool)
+    summary = bench.run(small_study(trials=3), pool)
     assert [trial.unpromotable for trial in summary.trials] == ["", *["it has a Lambda layer"] * 2]
 
     assert [trial.remarks for trial in summary.trials] == [(), *[("compiled anew",)] * 2]
@@ -61,15 +55,15 @@ class Coded(ScriptedPool):
 
 
 def test_each_trial_names_the_code_that_trained_it_after_a_restart_too(
-    bench: Bench, study_spec: Callable[..., StudySpec], capsys: pytest.CaptureFixture[str]
+    bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before, after = Coded(), Coded()
     before.text, after.text = "units = 1", "units = 2"
-    bench.run(study_spec(trials=4), before, stopped=lambda: len(before.submitted) > 1)
+    bench.run(small_study(trials=4), before, stopped=lambda: len(before.submitted) > 1)
     print_summary(load_study("small", bench.home).summary())
     assert "code" not in capsys.readouterr().out
 
-    summary = bench.run(study_spec(trials=4), after)
+    summary = bench.run(small_study(trials=4), after)
 
     old, new = (digest({"networks.py": pool.text}) for pool in (before, after))
     assert len(before.submitted) == 2, "the second trial was handed back"

@@ -118,9 +118,7 @@ def read_experiment(settings: TrackingSettings) -> StoredExperiment | None:
         return store.experiment()
 
 
-def test_a_store_that_is_not_there_yet_holds_nothing_and_is_not_made(
-    tmp_path: Path,
-) -> None:
+def test_a_store_that_is_not_there_yet_holds_nothing_and_is_not_made(tmp_path: Path) -> None:
     nowhere = TrackingSettings.from_environment(tmp_path, {})
 
     seen = look_at(nowhere, METRICS)

@@ -26,9 +26,7 @@ from tuner.tracking.shipping.shipper import Shipper
 from tuner.tracking.shipping.study_shipper import StudyShipper
 from tuner.tracking.spool.shipped import load_progress, survey
 from tuner.tracking.spool.spool import attempt_folder, parent_folder
-from tuner.training.plan import (
-    EpochEnded,
-)
+from tuner.training.plan import EpochEnded
 
 PROXYS_LIMIT = 1_000_000
 TOO_LARGE = b"<html><head><title>413 Request Entity Too Large</title></head></html>"
@@ -145,9 +143,7 @@ def own_database(postgresql: str, name: str) -> str:
 
 
 def test_text_that_postgresql_cannot_hold_arrives_with_escapes(
-    recorder: Recorder,
-    postgresql: str,
-    tmp_path: Path,
+    recorder: Recorder, postgresql: str, tmp_path: Path
 ) -> None:
     settings = TrackingSettings(
         own_database(postgresql, "mlflow"), str(tmp_path / "artifacts"), "nul"

@@ -251,9 +251,7 @@ def test_the_end_of_a_study_brings_its_figures(recorder: Recorder) -> None:
     assert not told.after(recorder.closed()).undrawn
 
 
-def test_the_figures_of_each_point_are_told_once_when_the_study_is_done(
-    recorder: Recorder,
-) -> None:
+def test_the_figures_of_each_point_are_told_once_when_the_study_is_done(recorder: Recorder) -> None:
     told = recorder.progressed(
         summary(0, value=0.8), summary(1, value=0.6), summary(2, value=0.9), summary(3, "pruned")
     ).model_copy(update={"seeds": 2})
@@ -301,9 +299,7 @@ def test_a_confirmation_has_a_table_of_missed_images_and_while_it_has_the_data_t
     assert "missed.png" in {each.path for each in run.after(here).artifacts()}
 
 
-def test_an_attempt_that_recorded_its_confident_errors_has_their_table(
-    recorder: Recorder,
-) -> None:
+def test_an_attempt_that_recorded_its_confident_errors_has_their_table(recorder: Recorder) -> None:
     ended = recorder.ended()
     assert ended.result is not None
     errors = (ConfidentError(7, 2, 1, 0.97),)

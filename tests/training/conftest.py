@@ -9,6 +9,7 @@ they are set here, in the environment, which is read before any test runs.
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from tuner.spec.objective import Objective
-from tuner.spec.recipe import Recipe
+from tests.plans import small_plan
 from tuner.training.data import Rows, TrainingData
 from tuner.training.engines.base import Engine
 from tuner.training.engines.jax import JaxEngine
@@ -46,7 +46,6 @@ OTHERWISE: dict[str, dict[str, str]] = {
 """What of the contract does not hold on a backend, and why."""
 
 PlanMaker = Callable[..., TrialPlan]
-DataMaker = Callable[..., TrainingData]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -78,22 +77,24 @@ def default_precision() -> Iterator[None]:
     keras.config.set_dtype_policy(policy)
 
 
-@pytest.fixture
-def make_data() -> DataMaker:
-    """Cuts training and validation rows from the 1,797 digits of scikit-learn."""
+@cache
+def _digits() -> Rows:
     images, labels = load_digits(return_X_y=True)
-    pixels = (images.reshape(-1, 8, 8, 1) / 16 * 255).round().astype(np.uint8)
+    return Rows((images.reshape(-1, 8, 8, 1) / 16 * 255).round().astype(np.uint8), labels)
 
-    def make(train: int = 150, validation: int = 40) -> TrainingData:
-        first, second = slice(train), slice(train, train + validation)
-        return TrainingData(
-            train=Rows(pixels[first], labels[first]),
-            validation=Rows(pixels[second], labels[second]),
-            held_out=np.arange(train, train + validation),
-            classes=10,
-        )
 
-    return make
+def make_data(train: int = 150, validation: int = 40) -> TrainingData:
+    """Cuts training and validation rows from the 1,797 digits of scikit-learn."""
+
+    def rows(first: int, last: int) -> Rows:
+        return Rows(_digits().images[first:last].copy(), _digits().labels[first:last].copy())
+
+    return TrainingData(
+        train=rows(0, train),
+        validation=rows(train, train + validation),
+        held_out=np.arange(train, train + validation),
+        classes=10,
+    )
 
 
 @pytest.fixture
@@ -103,28 +104,14 @@ def make_plan(tmp_path: Path) -> PlanMaker:
     def make(
         model: str = "dense", params: dict[str, Any] | None = None, **changes: Any
     ) -> TrialPlan:
-        if params is None:
-            params = (
-                {"dense_units": 16, "depth": 1, "dropout_rate": 0.0} if model == "dense" else {}
-            )
-        recipe = {name: changes.pop(name) for name in Recipe.model_fields if name in changes}
-        stated = {name: value for name, value in recipe.items() if value is not None}
-        fields: dict[str, Any] = {
-            "study": "a-study",
-            "slot": 0,
-            "attempt": 1,
-            "params": {"batch_size": 64, **stated, **params},
+        small = {"dense_units": 16, "depth": 1, "dropout_rate": 0.0} if model == "dense" else {}
+        own: dict[str, Any] = {
+            "batch_size": 64,
             "model": ModelPlan(name=model),
             "dataset": tmp_path / "no-data",
-            "classes": tuple("0123456789"),
             "validation": 40,
-            "split_seed": 0,
-            "seed": 1,
-            "epochs": 2,
-            "objective": Objective(),
-            "precision": "float32",
             "folder": tmp_path,
         }
-        return TrialPlan(**{**fields, **changes})
+        return small_plan(small if params is None else params, **own | changes)
 
     return make

@@ -1,6 +1,5 @@
 """The contract of an engine, against Keras itself and the protocols alone."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.training.conftest import PlanMaker, make_data
 from tuner.errors import ModelError
 from tuner.models import known_models
 from tuner.models.model_file import sha256_of
@@ -17,15 +17,9 @@ from tuner.training.data import Rows, TrainingData
 from tuner.training.engines.base import Engine, Session, TrainedEpoch
 from tuner.training.plan import KeptModel, TrialPlan
 
-PlanMaker = Callable[..., TrialPlan]
-DataMaker = Callable[..., TrainingData]
 Weights = list[NDArray[Any]]
 
-pytestmark = [
-    pytest.mark.usefixtures("own_networks", "default_precision"),
-    # Keras reads TensorFlow's variables in NumPy 1's way when it saves.
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-]
+pytestmark = pytest.mark.usefixtures("own_networks", "default_precision")
 
 SGD = {"optimizer": "sgd", "learning_rate": 0.1}
 RECIPES: dict[str, dict[str, Any]] = {
@@ -109,7 +103,7 @@ def trained_by_keras(plan: TrialPlan, data: TrainingData) -> tuple[Weights, list
 @pytest.mark.filterwarnings("ignore:Gradients do not exist for variables .'extra'.:UserWarning")
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_it_trains_as_keras_does(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, recipe: dict[str, Any]
+    engine: Engine, make_plan: PlanMaker, recipe: dict[str, Any]
 ) -> None:
     plan, data = make_plan(**recipe), make_data()
     session, epochs = trained(engine, plan, data)
@@ -125,9 +119,7 @@ def test_it_trains_as_keras_does(
         assert accuracy == pytest.approx(expected["accuracy"], abs=1e-6)
 
 
-def test_the_confusion_counts_the_labels_in_its_rows(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
-) -> None:
+def test_the_confusion_counts_the_labels_in_its_rows(engine: Engine, make_plan: PlanMaker) -> None:
     data = make_data()
     _, (epoch,) = trained(engine, make_plan(epochs=1), data)
     counts = np.bincount(data.train.labels, minlength=data.classes)
@@ -136,9 +128,7 @@ def test_the_confusion_counts_the_labels_in_its_rows(
 
 @pytest.mark.slow_variants
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop", "nadam", "lion"])
-def test_every_optimizer_learns(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, optimizer: str
-) -> None:
+def test_every_optimizer_learns(engine: Engine, make_plan: PlanMaker, optimizer: str) -> None:
     rate = 0.1 if optimizer == "sgd" else 0.003
     plan = make_plan(optimizer=optimizer, learning_rate=rate, batch_size=32, epochs=4)
     _, epochs = trained(engine, plan, make_data())
@@ -150,7 +140,7 @@ AUGMENTED = {"shift": 0.1, "rotate": 15.0}
 
 @pytest.mark.parametrize("recipe", [{}, AUGMENTED], ids=["dropout", "dropout-and-augmentation"])
 def test_a_seed_repeats_bit_for_bit_and_another_does_not(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, recipe: dict[str, float]
+    engine: Engine, make_plan: PlanMaker, recipe: dict[str, float]
 ) -> None:
     def final(seed: int) -> tuple[list[bytes], list[float]]:
         plan = make_plan(params={"dense_units": 16, "dropout_rate": 0.5}, seed=seed, **recipe)
@@ -177,7 +167,7 @@ STATEFUL: dict[str, dict[str, Any]] = {
 @pytest.mark.slow_variants(quick=2)
 @pytest.mark.parametrize("change", STATEFUL.values(), ids=STATEFUL)
 def test_a_session_goes_on_from_a_state_as_if_never_interrupted(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, change: dict[str, Any]
+    engine: Engine, make_plan: PlanMaker, change: dict[str, Any]
 ) -> None:
     plan, data = make_plan(**change, epochs=3), make_data()
     through, epochs = trained(engine, plan, data)
@@ -194,9 +184,7 @@ def test_a_session_goes_on_from_a_state_as_if_never_interrupted(
     assert [weight.tobytes() for weight in resumed.weights()] == expected
 
 
-def test_a_state_of_another_network_is_refused(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
-) -> None:
+def test_a_state_of_another_network_is_refused(engine: Engine, make_plan: PlanMaker) -> None:
     data = make_data()
     states = [
         engine.session(make_plan(params={"dense_units": units}), data).state() for units in (8, 9)
@@ -210,7 +198,7 @@ def test_a_state_of_another_network_is_refused(
 @pytest.mark.slow_variants
 @pytest.mark.parametrize("validation", [1, 500, 501])
 def test_every_validation_row_gets_its_probabilities(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, validation: int, tmp_path: Path
+    engine: Engine, make_plan: PlanMaker, validation: int, tmp_path: Path
 ) -> None:
     import keras
 
@@ -229,7 +217,7 @@ def test_every_validation_row_gets_its_probabilities(
 
 @pytest.mark.parametrize("network", ["dense", "own_networks:dropping"])
 def test_the_saved_model_has_the_weights_that_were_asked_for(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, tmp_path: Path, network: str
+    engine: Engine, make_plan: PlanMaker, tmp_path: Path, network: str
 ) -> None:
     import keras
 
@@ -260,12 +248,7 @@ def answers_of_a_saved_file(
 @pytest.mark.parametrize("network", ["dense", "own_networks:adapted", "own_networks:subclassed"])
 @pytest.mark.parametrize("validation", [40, 0])
 def test_a_saved_file_answers_as_the_network_did(
-    engine: Engine,
-    make_plan: PlanMaker,
-    make_data: DataMaker,
-    tmp_path: Path,
-    network: str,
-    validation: int,
+    engine: Engine, make_plan: PlanMaker, tmp_path: Path, network: str, validation: int
 ) -> None:
     plan = make_plan(network, epochs=1, validation=validation)
     answers_of_a_saved_file(engine, plan, make_data(150, validation), tmp_path)
@@ -283,7 +266,6 @@ UNSAFE: dict[str, tuple[str, dict[str, str], str]] = {
 def test_a_saved_file_that_cannot_be_promoted_is_refused(
     engine: Engine,
     make_plan: PlanMaker,
-    make_data: DataMaker,
     tmp_path: Path,
     network: str,
     params: dict[str, str],
@@ -297,16 +279,14 @@ def test_a_saved_file_that_cannot_be_promoted_is_refused(
 @pytest.mark.parametrize("activation", ["linear", "sigmoid", "tanh"])
 @pytest.mark.parametrize("validation", [40, 0])
 def test_a_network_that_gives_no_probabilities_is_refused_before_its_first_epoch(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, activation: str, validation: int
+    engine: Engine, make_plan: PlanMaker, activation: str, validation: int
 ) -> None:
     plan = make_plan("own_networks:headed", {"activation": activation}, validation=validation)
     with pytest.raises(ModelError, match=r"must output class probabilities .*with a softmax"):
         engine.session(plan, make_data(150, validation))
 
 
-def test_bfloat16_learns_as_float32_does(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
-) -> None:
+def test_bfloat16_learns_as_float32_does(engine: Engine, make_plan: PlanMaker) -> None:
     data, share = make_data(1000, 400), {}
     for precision in ("float32", "bfloat16"):
         plan = make_plan(precision=precision, learning_rate=0.01, batch_size=32, epochs=6)
@@ -321,7 +301,7 @@ def test_bfloat16_learns_as_float32_does(
 
 
 def test_whole_numbers_and_shares_of_one_are_the_same_pixels(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
+    engine: Engine, make_plan: PlanMaker
 ) -> None:
     whole = make_data()
     shares = replace(
@@ -335,9 +315,7 @@ def test_whole_numbers_and_shares_of_one_are_the_same_pixels(
     np.testing.assert_allclose(first.probabilities(), second.probabilities(), rtol=1e-4, atol=1e-6)
 
 
-def test_statistics_move_in_training_alone(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
-) -> None:
+def test_statistics_move_in_training_alone(engine: Engine, make_plan: PlanMaker) -> None:
     data = make_data()
     session = engine.session(make_plan("own_networks:normalised"), data)
     start = session.weights()
@@ -390,7 +368,7 @@ def test_pixels_come_in_the_range_that_the_plan_names(engine: Engine, make_plan:
 
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
 def test_a_network_that_scales_bytes_itself_trains_as_one_that_does_not(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, tmp_path: Path, dtype: str
+    engine: Engine, make_plan: PlanMaker, tmp_path: Path, dtype: str
 ) -> None:
     import keras
 
@@ -408,15 +386,13 @@ def test_a_network_that_scales_bytes_itself_trains_as_one_that_does_not(
 
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
 def test_a_network_that_scales_bytes_is_refused_pixels_in_0_to_1(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, dtype: str
+    engine: Engine, make_plan: PlanMaker, dtype: str
 ) -> None:
     with pytest.raises(ModelError, match=r"own_networks:rescaled: .* write pixels: bytes"):
         engine.session(make_plan("own_networks:rescaled", {"dtype": dtype}), make_data())
 
 
-def test_bytes_that_nothing_scales_are_remarked(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
-) -> None:
+def test_bytes_that_nothing_scales_are_remarked(engine: Engine, make_plan: PlanMaker) -> None:
     session = engine.session(make_plan(pixels="bytes"), make_data())
     assert any("as they are; begin the network with" in remark for remark in session.remarks)
 
@@ -439,7 +415,7 @@ def test_turns_stay_within_their_degrees(engine: Engine, make_plan: PlanMaker) -
 
 
 def test_an_epoch_of_any_length_runs_the_program_that_is_there(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
+    engine: Engine, make_plan: PlanMaker
 ) -> None:
     from own_networks import TRACED  # type: ignore[import-not-found]  # on the path in a test
 
@@ -452,9 +428,7 @@ def test_an_epoch_of_any_length_runs_the_program_that_is_there(
     assert len(TRACED) == traced
 
 
-def test_data_of_another_trial_does_not_linger(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
-) -> None:
+def test_data_of_another_trial_does_not_linger(engine: Engine, make_plan: PlanMaker) -> None:
     for rows, validation in ((150, 40), (70, 20)):
         session, (epoch,) = trained(engine, make_plan(epochs=1), make_data(rows, validation))
         assert epoch.confusion.sum() == rows
@@ -474,9 +448,7 @@ class Ignored:
         return False
 
 
-def test_a_trial_on_it_ends_with_a_result(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
-) -> None:
+def test_a_trial_on_it_ends_with_a_result(engine: Engine, make_plan: PlanMaker) -> None:
     data = make_data()
     result = training_loop.train(make_plan(), lambda _plan: data, engine, Ignored())
     assert result.error is None
@@ -489,7 +461,7 @@ def test_a_trial_on_it_ends_with_a_result(
 
 
 def test_a_network_that_keras_cannot_save_is_trained_and_says_so(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
+    engine: Engine, make_plan: PlanMaker
 ) -> None:
     data = make_data()
     plan = make_plan("own_networks:unsavable", epochs=1)

@@ -6,7 +6,6 @@ In that process `TUNER_TEST_BACKEND` is `jax`, and the tests marked `on_jax` run
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.training.conftest import BACKEND, OTHERWISE
+from tests.training.conftest import BACKEND, OTHERWISE, PlanMaker, make_data
 from tuner.training import training_loop
-from tuner.training.data import TrainingData
 from tuner.training.engines.base import Engine
 from tuner.training.plan import EpochReport, TrialPlan
-
-PlanMaker = Callable[..., TrialPlan]
-DataMaker = Callable[..., TrainingData]
 
 is_jax = BACKEND == "jax"
 on_jax = pytest.mark.skipif(not is_jax, reason="runs in the process that the contract runs in")
@@ -59,7 +54,7 @@ def order(rows: int) -> NDArray[np.int32]:
 @on_jax
 @pytest.mark.usefixtures("own_networks", "default_precision")
 def test_an_epoch_of_a_length_seen_before_is_not_compiled_again(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
+    engine: Engine, make_plan: PlanMaker
 ) -> None:
     from own_networks import TRACED  # type: ignore[import-not-found]  # on the path in a test
 
@@ -88,7 +83,7 @@ CHANGES: list[dict[str, Any]] = [
 
 @on_jax
 def test_trials_that_differ_in_inputs_alone_share_a_program_and_nothing_else(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, make_plan: PlanMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import keras
 
@@ -109,7 +104,7 @@ def test_trials_that_differ_in_inputs_alone_share_a_program_and_nothing_else(
 
 @on_jax
 def test_convolutions_on_a_processor_run_in_no_loop_and_give_the_same(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, make_plan: PlanMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import jax
 
@@ -131,7 +126,7 @@ def test_convolutions_on_a_processor_run_in_no_loop_and_give_the_same(
 @on_jax
 @pytest.mark.usefixtures("own_networks", "default_precision")
 def test_a_network_that_cannot_be_traced_trains_step_by_step_and_says_so(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
+    engine: Engine, make_plan: PlanMaker
 ) -> None:
     data = make_data(200, 100)
     session = engine.session(make_plan("own_networks:uncompilable", learning_rate=0.01), data)
@@ -145,7 +140,7 @@ def test_a_network_that_cannot_be_traced_trains_step_by_step_and_says_so(
 @on_jax
 @pytest.mark.usefixtures("own_networks", "default_precision")
 def test_a_network_that_jax_cannot_differentiate_fails_and_says_why(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
+    engine: Engine, make_plan: PlanMaker
 ) -> None:
     class Ignored:
         def epoch_ended(self, _report: EpochReport) -> None:

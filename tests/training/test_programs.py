@@ -1,6 +1,6 @@
 """Compiled programs are kept from trial to trial, and nothing of one trial reaches the next."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
@@ -9,12 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.training.conftest import PlanMaker, make_data
 from tuner.training.data import TrainingData
 from tuner.training.engines.base import Engine, Session
-from tuner.training.plan import TrialPlan
-
-PlanMaker = Callable[..., TrialPlan]
-DataMaker = Callable[..., TrainingData]
 
 pytestmark = pytest.mark.usefixtures("own_networks", "default_precision")
 
@@ -63,11 +60,7 @@ CHANGES: list[dict[str, Any]] = [
 @pytest.mark.slow_variants(quick=2)
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: next(iter(change)))
 def test_a_trial_that_differs_in_inputs_alone_is_not_compiled_again(
-    engine: Engine,
-    make_plan: PlanMaker,
-    make_data: DataMaker,
-    monkeypatch: pytest.MonkeyPatch,
-    change: dict[str, Any],
+    engine: Engine, make_plan: PlanMaker, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
 ) -> None:
     data, plain = make_data(), {"params": {**SMALL, "dropout_rate": 0.3}}
     first = outcome(engine.session(make_plan(**plain), data), data)
@@ -82,7 +75,7 @@ def test_a_trial_that_differs_in_inputs_alone_is_not_compiled_again(
 
 
 def test_a_functional_network_shares_its_program_too(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, make_plan: PlanMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = make_data()
     plans = [make_plan("own_networks:branched", {"dropout_rate": rate}) for rate in (0.2, 0.6)]
@@ -109,11 +102,7 @@ def test_a_functional_network_shares_its_program_too(
     ids=lambda change: next(iter(change)),
 )
 def test_another_network_or_recipe_is_another_program(
-    engine: Engine,
-    make_plan: PlanMaker,
-    make_data: DataMaker,
-    monkeypatch: pytest.MonkeyPatch,
-    change: dict[str, Any],
+    engine: Engine, make_plan: PlanMaker, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
 ) -> None:
     data = make_data()
     plan = make_plan(**{"params": {**SMALL, "dropout_rate": 0.3}, **change})
@@ -128,9 +117,7 @@ def test_another_network_or_recipe_is_another_program(
     assert traced == []
 
 
-def test_the_program_of_other_data_is_not_used(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
-) -> None:
+def test_the_program_of_other_data_is_not_used(engine: Engine, make_plan: PlanMaker) -> None:
     few, many = make_data(50, 20), make_data(400, 30)
     outcome(engine.session(make_plan(), few), few)
     session = engine.session(make_plan(), many)
@@ -139,7 +126,7 @@ def test_the_program_of_other_data_is_not_used(
 
 
 def test_a_network_with_code_of_its_own_is_compiled_for_each_trial_and_says_so(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
+    engine: Engine, make_plan: PlanMaker
 ) -> None:
     data = make_data()
     for scale in (1.0, 3.0):
@@ -165,12 +152,7 @@ ALIKE_IN_CONFIGURATION: dict[str, tuple[str, dict[str, str], str]] = {
     ("network", "params", "reason"), ALIKE_IN_CONFIGURATION.values(), ids=ALIKE_IN_CONFIGURATION
 )
 def test_a_network_that_its_configuration_does_not_tell_gets_a_program_of_its_own(
-    engine: Engine,
-    make_plan: PlanMaker,
-    make_data: DataMaker,
-    network: str,
-    params: dict[str, str],
-    reason: str,
+    engine: Engine, make_plan: PlanMaker, network: str, params: dict[str, str], reason: str
 ) -> None:
     session = engine.session(make_plan(f"own_networks:{network}", params), make_data())
     (remark,) = session.remarks
@@ -179,7 +161,7 @@ def test_a_network_that_its_configuration_does_not_tell_gets_a_program_of_its_ow
 
 
 def test_a_model_class_of_its_own_is_compiled_for_each_trial_and_says_so(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
+    engine: Engine, make_plan: PlanMaker
 ) -> None:
     data = make_data()
     session = engine.session(make_plan("own_networks:subclassed"), data)
@@ -189,7 +171,7 @@ def test_a_model_class_of_its_own_is_compiled_for_each_trial_and_says_so(
 
 
 def test_a_network_that_cannot_be_compiled_trains_step_by_step_and_says_so(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker
+    engine: Engine, make_plan: PlanMaker
 ) -> None:
     data = make_data(200, 100)
     session = engine.session(make_plan("own_networks:uncompilable", learning_rate=0.01), data)

@@ -5,7 +5,6 @@
 
 import json
 import os
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.training.conftest import PlanMaker, make_data
 from tuner.models import known_models
 from tuner.training.data import TrainingData
 from tuner.training.engines.base import Engine
 from tuner.training.plan import TrialPlan
-
-PlanMaker = Callable[..., TrialPlan]
-DataMaker = Callable[..., TrainingData]
 
 NOISE = 1e-3
 """Of an array's largest number."""
@@ -82,7 +79,7 @@ def by_keras(
 @example(recipe=([], [("normalised", 0), ("embedded", 0)], []))  # no gradient of the first
 @example(recipe=([("adapted", 1), ("nested", 0), ("own function", 2)], [], [("regularize", 0)]))
 def test_a_random_network_trains_as_in_keras_fit(
-    engine: Engine, make_plan: PlanMaker, make_data: DataMaker, recipe: Any
+    engine: Engine, make_plan: PlanMaker, recipe: Any
 ) -> None:
     data = make_data(24, 4)
     order = np.random.default_rng(5).permutation(24).astype(np.int32)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench import Bench, ScriptedPool, first_told
+from tests.bench import Bench, ScriptedPool, first_told, small_study
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.studies import Catalog
 from tuner.study.study import Study
@@ -14,11 +14,11 @@ from tuner.training.plan import TrialResult
 
 
 @pytest.fixture
-def studied(bench: Bench, study_spec: Callable[..., StudySpec]) -> Callable[..., StudySpec]:
+def studied(bench: Bench) -> Callable[..., StudySpec]:
     """Runs a study; keywords replace its keys, `pool` is who trains it."""
 
     def run(pool: ScriptedPool | None = None, **changes: Any) -> StudySpec:
-        spec = study_spec(**{"trials": 2, **changes})
+        spec = small_study(**{"trials": 2, **changes})
         bench.run(spec, pool or ScriptedPool())
         return spec
 

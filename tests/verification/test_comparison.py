@@ -14,14 +14,7 @@ from tuner.spec.study_spec import StudySpec
 from tuner.storage.code_versions import CodeVersion
 from tuner.study.study import Study
 from tuner.tracking.spool.spool import FILE_NAME
-from tuner.training.plan import (
-    EpochReport,
-    Outcome,
-    Timings,
-    TrainerInfo,
-    TrialError,
-    TrialResult,
-)
+from tuner.training.plan import EpochReport, Outcome, Timings, TrainerInfo, TrialError, TrialResult
 from tuner.verification.comparison import Agreement, Change, Verification, compare
 from tuner.verification.noise import Spread
 from tuner.verification.record import RecordedMetric, RecordedTraining, Source, read_record

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text
 
-from tests.bench import Bench, ScriptedPool, rising
+from tests.bench import Bench, ScriptedPool, rising, small_study
 from tuner.errors import RefusedError, UsageError
 from tuner.spec.study_spec import StudySpec
 from tuner.study.driver_events import EpochDone, ProgressEvent
@@ -55,10 +55,10 @@ def test_a_spool_that_is_another_attempts_or_on_another_machine_is_not_read(
 
 
 def test_reports_that_an_earlier_attempt_may_have_made_are_left_out(
-    bench: Bench, study_spec: Callable[..., StudySpec], opened: Opened
+    bench: Bench, opened: Opened
 ) -> None:
     """The row keeps what the first attempt reported, which may have had other code."""
-    spec, heard = study_spec(trials=1), list[ProgressEvent]()
+    spec, heard = small_study(trials=1), list[ProgressEvent]()
 
     def began() -> bool:
         return any(isinstance(event, EpochDone) for event in heard)
@@ -101,10 +101,8 @@ def test_a_trial_without_a_result_is_refused(
         read_record(opened(spec), bench.home, 2)
 
 
-def test_a_trial_that_has_not_ended_is_refused(
-    bench: Bench, study_spec: Callable[..., StudySpec], opened: Opened
-) -> None:
-    spec, heard = study_spec(trials=1), list[ProgressEvent]()
+def test_a_trial_that_has_not_ended_is_refused(bench: Bench, opened: Opened) -> None:
+    spec, heard = small_study(trials=1), list[ProgressEvent]()
     bench.run(spec, ScriptedPool(), stopped=lambda: bool(heard[3:]), notify=heard.append)
     with pytest.raises(RefusedError, match="trial 0 of small is waiting; wait until it has ended"):
         read_record(opened(spec), bench.home, 0)

@@ -11,16 +11,10 @@ import psutil
 import pytest
 
 from tests.faults.conftest import python_path
+from tests.plans import small_plan
 from tuner.datasets.store import DatasetInfo, prepare
-from tuner.spec.objective import Objective
-from tuner.spec.recipe import Recipe
 from tuner.spec.study_spec import DatasetReference
-from tuner.training.plan import (
-    EpochEnded,
-    EpochReport,
-    ModelPlan,
-    TrialPlan,
-)
+from tuner.training.plan import EpochEnded, EpochReport, ModelPlan, TrialPlan
 from tuner.workers.devices import Device, layout
 from tuner.workers.local_pool import LocalPool
 from tuner.workers.pool import Finished, Lost, PoolEvent, Reported, TrainerPool
@@ -83,27 +77,16 @@ def make_plan(digits: DatasetInfo, tmp_path: Path) -> PlanMaker:
         **changes: Any,
     ) -> TrialPlan:
         slot = next(_SLOTS)
-        if params is None:
-            params = {"dense_units": 16, "depth": 1} if model == "dense" else {}
-        recipe = {name: changes.pop(name) for name in Recipe.model_fields if name in changes}
-        stated = {name: value for name, value in recipe.items() if value is not None}
-        fields: dict[str, Any] = {
-            "study": "a-study",
+        small = {"dense_units": 16, "depth": 1} if model == "dense" else {}
+        own: dict[str, Any] = {
             "slot": slot,
-            "attempt": 1,
-            "params": {**stated, **params},
             "model": ModelPlan(name=model, code_path=(code,)),
             "dataset": digits.train,
             "classes": digits.classes,
             "validation": 200,
-            "split_seed": 0,
-            "seed": 1,
-            "epochs": 2,
-            "objective": Objective(),
-            "precision": "float32",
             "folder": tmp_path / f"slot-{slot}",
         }
-        return TrialPlan(**{**fields, **changes})
+        return small_plan(small if params is None else params, **own | changes)
 
     return make
 

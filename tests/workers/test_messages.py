@@ -7,12 +7,7 @@ from pydantic import ValidationError
 
 from tests.workers.conftest import PlanMaker
 from tuner.children import Refused
-from tuner.training.plan import (
-    EpochEnded,
-    EpochReport,
-    SystemSample,
-    SystemSampled,
-)
+from tuner.training.plan import EpochEnded, EpochReport, SystemSample, SystemSampled
 from tuner.workers import messages
 from tuner.workers.messages import answer_adapter, request_adapter
 

@@ -19,14 +19,7 @@ from tuner.code import digest
 from tuner.errors import DataError, ModelError
 from tuner.models.model_file import sha256_of
 from tuner.training.engines.recipes import processor_precisions
-from tuner.training.plan import (
-    ModelPlan,
-    Outcome,
-    Precision,
-    SystemSampled,
-    TrialPlan,
-    TrialResult,
-)
+from tuner.training.plan import ModelPlan, Outcome, Precision, SystemSampled, TrialPlan, TrialResult
 from tuner.workers.devices import layout
 from tuner.workers.local_pool import LocalPool
 from tuner.workers.pool import Finished, PoolEvent, Reported

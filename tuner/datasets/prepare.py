@@ -35,10 +35,7 @@ class Request(Frozen):
 
 
 def prepare_apart(
-    reference: DatasetReference,
-    root: Path,
-    code_path: Sequence[Path],
-    log: Callable[[str], None],
+    reference: DatasetReference, root: Path, code_path: Sequence[Path], log: Callable[[str], None]
 ) -> DatasetInfo:
     """Prepares a data set as `prepare` does, in another process.
 

@@ -27,7 +27,6 @@ from tuner.storage.code_versions import CodeVersions
 from tuner.storage.database import Database
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog, DesiredState, StudyRecord
-from tuner.study.code_folders import folders_here
 from tuner.study.driver_events import Notify, SetupStep, ignore
 from tuner.study.driver_lock import only_driver
 from tuner.study.study_file import StudyFile, check_parameters
@@ -112,9 +111,7 @@ def join_study(
     """
     with open_database(home) as database:
         record = Catalog(database).get(name)
-        file = StudyFile(
-            record.spec, record.source, folders_here(record.code_path), record.overrides
-        )
+        file = StudyFile.stored(record.spec, record)
         with only_driver(home, name):
             return _Run(file, home, database, terms, notify, stopped).drive()
 
@@ -132,12 +129,7 @@ def begin_study(
     Raises:
         TunerError: as `run_study`; a `RefusedError` also when the submission was withdrawn.
     """
-    file = StudyFile(
-        submission.read(),
-        submission.source,
-        folders_here(submission.code_path),
-        submission.overrides,
-    )
+    file = StudyFile.stored(submission.read(), submission)
     file.check()
     with open_database(home) as database, only_driver(home, submission.name):
         return _Run(file, home, database, terms, notify, stopped, submission=submission).drive()

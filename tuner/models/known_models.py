@@ -17,13 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.errors import ModelError, encodable, unknown
 from tuner.models.contract import check_network, check_trained_by_recipe, gist
-from tuner.references import (
-    is_import_path,
-    known_names,
-    make_importable,
-    resolve,
-    users_module,
-)
+from tuner.references import is_import_path, known_names, make_importable, resolve, users_module
 from tuner.spec.search_space import Scalar
 
 if TYPE_CHECKING:

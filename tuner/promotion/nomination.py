@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tuner.errors import RefusedError, UsageError
+from tuner.errors import RefusedError
 from tuner.home import Home
 from tuner.promotion.candidate import Candidate, Validated
 from tuner.search.points import split_seed
@@ -30,7 +30,7 @@ def nominate(study: Study, number: int | None = None) -> Candidate:
         DataError: the data set is not available on this machine, or has changed.
     """
     summary = study.summary()
-    trial = _best(summary) if number is None else _numbered(summary, number)
+    trial = summary.best_point().trial if number is None else _completed(summary, number)
     result = stored_result(study.trials.by_slot()[trial.slot])
     if trial.run_id is None:
         raise RefusedError(
@@ -114,12 +114,6 @@ def _opened(home: Home, database: Database, name: str) -> Study:
     return Study(home, database, Catalog(database).get(name))
 
 
-def _best(summary: StudySummary) -> TrialSummary:
-    if summary.best is None:
-        raise RefusedError(f"no trial of {summary.study} has completed")
-    return summary.best.trial
-
-
 def _validated(study: Study, slot: int, result: StoredResult) -> Validated | None:
     """The validation figures of the best epoch; None if the study has no validation rows."""
     if not study.spec.validation:
@@ -132,12 +126,8 @@ def _validated(study: Study, slot: int, result: StoredResult) -> Validated | Non
     )
 
 
-def _numbered(summary: StudySummary, number: int) -> TrialSummary:
-    for trial in summary.trials:
-        if trial.number == number:
-            if trial.state != Outcome.COMPLETED:
-                raise RefusedError(f"trial {number} of {summary.study} is {trial.state}")
-            return trial
-    raise UsageError(
-        f"study {summary.study!r} has no trial {number}; it has 0 to {len(summary.trials) - 1}"
-    )
+def _completed(summary: StudySummary, number: int) -> TrialSummary:
+    trial = summary.trial(number)
+    if trial.state != Outcome.COMPLETED:
+        raise RefusedError(f"trial {number} of {summary.study} is {trial.state}")
+    return trial

@@ -171,11 +171,7 @@ def _reproduction_line(found: Reproduction | None) -> str:
 
 
 def _incumbent(
-    settings: TrackingSettings,
-    version: "ModelVersion",
-    rows: HeldOut,
-    home: Home,
-    say: Say | None,
+    settings: TrackingSettings, version: "ModelVersion", rows: HeldOut, home: Home, say: Say | None
 ) -> Incumbent | None:
     """The champion, ready to answer; None if it cannot, after `say` was told why."""
     try:

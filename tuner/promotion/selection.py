@@ -26,7 +26,6 @@ from tuner.study.confirmation.refit import check_refit, check_same_code, refit_s
 from tuner.study.confirmation.report import ConfirmationReport, chosen_training, find_report
 from tuner.study.study import Study
 from tuner.study.study_file import StudyFile
-from tuner.study.summary import StudySummary
 from tuner.words import command, count
 
 Train = Callable[[StudyFile], object]
@@ -107,7 +106,7 @@ def select(
 
 def _stated_trial(study: Study, number: int) -> _Choice:
     nominate(study, number)  # refuses what cannot be promoted
-    trial = next(each for each in study.summary().trials if each.number == number)
+    trial = study.summary().trial(number)
     grounds = Grounds(
         study=study.name, point=trial.point, lines=("not confirmed (the trial was stated)",)
     )
@@ -122,7 +121,7 @@ def _stated_point(study: Study, point: int) -> _Choice:
 
 
 def _by_mean(study: Study, why: str) -> _Choice:
-    return _represented(study, _best(study.summary()), why)
+    return _represented(study, study.summary().best_point(), why)
 
 
 def _represented(study: Study, point: PointSummary, why: str) -> _Choice:
@@ -167,7 +166,7 @@ def _confirmed(study: Study, terms: StudySpec, train: Train, say: Say) -> _Choic
             f"not promoted: the confirmation of {study.name} is not over; resume it with: "
             f"{command('confirm', study.name)}"
         )
-    best = _best(study.summary())
+    best = study.summary().best_point()
     if raced(best.params) not in [each.params for each in report.points]:
         say(
             f"point {best.point} is best now and newer than {report.study}, which does not count "
@@ -181,7 +180,7 @@ def _confirmed(study: Study, terms: StudySpec, train: Train, say: Say) -> _Choic
 def _after_race(study: Study, terms: StudySpec, train: Train, say: Say) -> tuple[Study, int] | None:
     """Runs the confirmation of a study to its end; see `chosen_training`."""
     summary = study.summary()
-    _best(summary)
+    summary.best_point()  # refuses a study without one
     if not summary.done:
         raise RefusedError(
             f"{study.name} has {count(summary.slots - summary.ended, 'trial')} to go; run it to "
@@ -231,12 +230,6 @@ def _refitted(study: Study, choice: _Choice, train: Train, say: Say) -> _Choice:
     check_refit(owner, choice.owner, choice.trial)
     grounds = choice.grounds.model_copy(update={"refit": True})
     return replace(choice, owner=owner, trial=0, grounds=grounds)
-
-
-def _best(summary: StudySummary) -> PointSummary:
-    if summary.best is None:
-        raise RefusedError(f"no trial of {summary.study} has completed")
-    return summary.best
 
 
 def _described(candidate: Candidate, grounds: Grounds) -> str:

@@ -7,14 +7,13 @@ from typing import Literal
 from pydantic import ValidationError
 
 from tuner.clock import now_ms
-from tuner.datasets.store import DatasetInfo
 from tuner.home import Home
 from tuner.recording.provenance import Provenance
 from tuner.search.importance import Importance
 from tuner.search.ranking import PointSummary
 from tuner.search.trials import Trials
 from tuner.spec.text.writer import to_yaml
-from tuner.storage.attempts import Attempt
+from tuner.storage.attempts import Attempt, ClosedAttempt
 from tuner.storage.code_versions import CodeVersion
 from tuner.storage.studies import StudyRecord
 from tuner.study.confirmation.missed import find_missed
@@ -222,7 +221,7 @@ class Journal:
                 uid=uid,
                 number=number,
                 plan=plan,
-                dataset=self._dataset,
+                dataset=self._record.dataset,
                 trainer=trainer,
                 tags=self._tags() | _newest(self._versions),
                 source=source,
@@ -262,10 +261,14 @@ class Journal:
         self._openings.pop(folder, None)
         self._spools.release(folder)
 
-    def attempt_abandoned(self, slot: int, number: int, uid: str, outcome: Outcome) -> None:
-        """Records that the driver of an attempt, in another home, has died."""
-        folder = self._home.attempt(self._record.name, slot, number)
-        self._once(folder, spool_events.AttemptAbandoned(at_ms=now_ms(), uid=uid, outcome=outcome))
+    def attempt_abandoned(self, attempt: Attempt | ClosedAttempt) -> None:
+        """Records that the driver of an attempt that is over, in another home, has died."""
+        assert attempt.outcome is not None
+        folder = self._home.attempt(self._record.name, attempt.slot, attempt.number)
+        abandoned = spool_events.AttemptAbandoned(
+            at_ms=now_ms(), uid=attempt.uid, outcome=attempt.outcome
+        )
+        self._once(folder, abandoned)
 
     def attempt_ended_elsewhere(self, attempt: Attempt) -> None:
         """Ends the copy of another home's spool that was made before the attempt's end."""
@@ -312,10 +315,6 @@ class Journal:
             "tuner.study_uid": self._record.uid,
             "mlflow.source.name": self._record.source,
         }
-
-    @property
-    def _dataset(self) -> DatasetInfo:
-        return self._record.dataset
 
     def _begin(
         self, folder: Path, opening: spool_events.StudyOpened | spool_events.AttemptStarted

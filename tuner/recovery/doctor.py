@@ -118,9 +118,7 @@ class Doctor:
                 journal.attempt_named(attempt)
                 forget_progress(self._home.attempt(self._record.name, attempt.slot, attempt.number))
             elif attempt.outcome is not None:
-                journal.attempt_abandoned(
-                    attempt.slot, attempt.number, attempt.uid, attempt.outcome
-                )
+                journal.attempt_abandoned(attempt)
         elif finding.kind is Kind.UNNAMED and attempt is not None:
             self._ledger.name_run(attempt.uid, finding.run_id)
         elif finding.kind in (*again, Kind.RUNNING):

@@ -128,9 +128,7 @@ class PeerDrivers:
         if folder.exists() and driver.home in (self._home.uid, ""):
             _end_spool(self._home, self._study, attempt, self._journal)
         else:
-            self._journal.attempt_abandoned(
-                attempt.slot, attempt.number, attempt.uid, attempt.outcome
-            )
+            self._journal.attempt_abandoned(attempt)
 
 
 def end_driver(database: Database, study: str, driver: DriverRecord) -> list[ClosedAttempt] | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tuner.errors import SpecError, check_text, unknown
 from tuner.models import known_models
@@ -10,6 +11,11 @@ from tuner.search import optuna_samplers
 from tuner.spec.recipe import Recipe
 from tuner.spec.search_space import Scalar
 from tuner.spec.study_spec import StudySpec
+from tuner.study.code_folders import folders_here
+
+if TYPE_CHECKING:
+    from tuner.storage.studies import StudyRecord
+    from tuner.study.submissions import Submission
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,11 @@ class StudyFile:
     """The folders that the user's modules are searched in; the file's own comes first."""
     overrides: tuple[str, ...] = ()
     """The overrides of the file (`--set`), such as `epochs=3`."""
+
+    @classmethod
+    def stored(cls, spec: StudySpec, stored: "StudyRecord | Submission") -> "StudyFile":
+        """A study whose file, folders and overrides are those that the database has."""
+        return cls(spec, stored.source, folders_here(stored.code_path), stored.overrides)
 
     @property
     def code_path(self) -> tuple[Path, ...]:

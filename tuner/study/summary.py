@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner.errors import RefusedError, UsageError
 from tuner.search.claims import claims_of
 from tuner.search.points import point_of
 from tuner.search.race_trials import Values, planned, values_of
@@ -64,6 +65,28 @@ class StudySummary(Standing):
     trials: tuple[TrialSummary, ...]
     points: tuple[PointSummary, ...]
     """The points with a completed trial, the best first."""
+
+    def best_point(self) -> PointSummary:
+        """The point that ranks first.
+
+        Raises:
+            RefusedError: no trial has completed.
+        """
+        if self.best is None:
+            raise RefusedError(f"no trial of {self.study} has completed")
+        return self.best
+
+    def trial(self, number: int) -> TrialSummary:
+        """The trial with this number.
+
+        Raises:
+            UsageError: there is no such trial.
+        """
+        for each in self.trials:
+            if each.number == number:
+                return each
+        last = len(self.trials) - 1
+        raise UsageError(f"study {self.study!r} has no trial {number}; it has 0 to {last}")
 
 
 def summarise(spec: StudySpec, trials: Trials, ledger: Ledger) -> StudySummary:

@@ -65,10 +65,7 @@ class DivergedError(Exception):
 
 
 def train(
-    plan: TrialPlan,
-    load: Callable[[TrialPlan], TrainingData],
-    engine: Engine,
-    listener: Listener,
+    plan: TrialPlan, load: Callable[[TrialPlan], TrainingData], engine: Engine, listener: Listener
 ) -> TrialResult:
     """Trains one trial to its end.
 

@@ -104,14 +104,8 @@ def read_record(study: Study, home: Home, number: int | None = None) -> Recorded
 
 def _trial(summary: StudySummary, number: int | None) -> TrialSummary:
     if number is None:
-        if summary.best is None:
-            raise RefusedError(f"no trial of {summary.study} has completed")
-        return summary.best.trial
-    trial = next((each for each in summary.trials if each.number == number), None)
-    if trial is None:
-        raise UsageError(
-            f"study {summary.study!r} has no trial {number}; it has 0 to {len(summary.trials) - 1}"
-        )
+        return summary.best_point().trial
+    trial = summary.trial(number)
     if trial.state == Outcome.FAILED:
         raise RefusedError(
             f"trial {number} of {summary.study} failed, so it has no result to compare with"

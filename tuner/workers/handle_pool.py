@@ -277,9 +277,7 @@ class _Trainer:
     """The trainer at one placement, and its plan."""
 
     def __init__(
-        self,
-        placement: Placement,
-        events: "queue.SimpleQueue[tuple[_Trainer, Answer | None]]",
+        self, placement: Placement, events: "queue.SimpleQueue[tuple[_Trainer, Answer | None]]"
     ) -> None:
         self.placement = placement
         self.has_been_ready = False

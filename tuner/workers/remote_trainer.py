@@ -19,15 +19,7 @@ from tuner.training.output import excerpt
 from tuner.training.plan import CHECKPOINT, EpochEnded, ModelPlan, TrialPlan
 from tuner.workers.devices import Device, usable_cores, visible_gpus
 from tuner.workers.local_pool import TrainerProcess
-from tuner.workers.messages import (
-    OUTPUT_LOG,
-    Answer,
-    Describe,
-    Ended,
-    Probe,
-    Request,
-    Train,
-)
+from tuner.workers.messages import OUTPUT_LOG, Answer, Describe, Ended, Probe, Request, Train
 from tuner.workers.pool import Ending
 
 _LOCK = "in-use"

@@ -143,17 +143,17 @@ class Trainer:
         self._parent.answer(answer)
 
     def _information(self, request: Describe | Probe) -> Answer:
-        if isinstance(request, Probe):
-            self._import(request.plan.model)
-            native = [each for each in request.precisions if each in self._engine.precisions]
-            plans = [
-                request.plan.model_copy(update={"precision": each})
-                for each in native or request.precisions
-            ]
-            data = self._load(request.plan)
-            times = training_loop.epoch_times(plans, data, self._engine, request.known)
-            return messages.Probed(times=times)
-        return self._description(request)
+        if isinstance(request, Describe):
+            return self._description(request)
+        self._import(request.plan.model)
+        native = [each for each in request.precisions if each in self._engine.precisions]
+        plans = [
+            request.plan.model_copy(update={"precision": each})
+            for each in native or request.precisions
+        ]
+        data = self._load(request.plan)
+        times = training_loop.epoch_times(plans, data, self._engine, request.known)
+        return messages.Probed(times=times)
 
     def _import(self, model: ModelPlan) -> None:
         """Makes the model's code importable, and checks it before this process first imports it.
@@ -194,7 +194,8 @@ class Trainer:
             self._parent.answer(Refused.of(error))
             return
         with output_to(plan.folder / OUTPUT_LOG), SystemSampler(self._sampled):
-            result = training_loop.train(plan, self._load, self._engine, _TrialListener(self, plan))
+            listener = _TrialListener(plan, self._parent, self._decisions)
+            result = training_loop.train(plan, self._load, self._engine, listener)
         self._parent.answer(messages.Ended(result=result))
 
     def _load(self, plan: TrialPlan) -> data.TrainingData:
@@ -211,36 +212,25 @@ class Trainer:
     def _sampled(self, sample: SystemSample) -> None:
         self._parent.answer(SystemSampled(sample=sample))
 
-    def reported(self, report: EpochReport) -> None:
-        """Answers with an epoch's report."""
-        self._parent.answer(EpochEnded(report=report))
-
-    def stops_after(self, plan: TrialPlan, report: EpochReport) -> bool:
-        """Whether the driver asks the trial to stop after this epoch; waits briefly for that."""
-        patience_s = _PATIENCE * (report.train_s + report.validation_s)
-        self._decisions.wait(plan, report.epoch, min(max(patience_s, _LEAST_S), _MOST_S))
-        return self.is_pruned(plan)
-
-    def is_pruned(self, plan: TrialPlan) -> bool:
-        """Whether the driver has asked for the plan to stop."""
-        return self._decisions.is_pruned(plan)
-
 
 class _TrialListener:
     """Connects the training loop of one plan to the driver."""
 
-    def __init__(self, trainer: Trainer, plan: TrialPlan) -> None:
-        self._trainer = trainer
+    def __init__(self, plan: TrialPlan, parent: Parent, decisions: Decisions) -> None:
         self._plan = plan
+        self._parent = parent
+        self._decisions = decisions
 
     def epoch_ended(self, report: EpochReport) -> None:
-        self._trainer.reported(report)
+        self._parent.answer(EpochEnded(report=report))
 
     def stops_after(self, report: EpochReport) -> bool:
-        return self._trainer.stops_after(self._plan, report)
+        patience_s = _PATIENCE * (report.train_s + report.validation_s)
+        self._decisions.wait(self._plan, report.epoch, min(max(patience_s, _LEAST_S), _MOST_S))
+        return self.pruned()
 
     def pruned(self) -> bool:
-        return self._trainer.is_pruned(self._plan)
+        return self._decisions.is_pruned(self._plan)
 
 
 def _refusal(model: str, error: Exception) -> Refused:

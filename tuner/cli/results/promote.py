@@ -10,6 +10,7 @@ from tuner.cli.results.comparisons import print_comparison, refusal
 from tuner.cli.results.evaluations import print_evaluation
 from tuner.cli.terminal.options import Address, AsJson, NumCpus, NumGpus, On, cluster_of
 from tuner.cli.terminal.shell import next_command
+from tuner.cli.terminal.study_run import run_file
 from tuner.cli.terminal.terminal_tables import number, print_table, score
 from tuner.errors import RefusedError, UsageError
 from tuner.words import command
@@ -69,7 +70,6 @@ def promote(
 ) -> None:
     """Confirm the best point, train it on all rows, test it, and register it as champion."""
     from tuner.api import promote as promote_study
-    from tuner.cli.running.run_study import run_file
 
     cluster = cluster_of(on, address, num_cpus, num_gpus)
     report = promote_study(

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tuner.cli.results.show import check_some_completed, print_confirmation
-from tuner.cli.running.run_study import run_file
 from tuner.cli.terminal.options import (
     Address,
     AsJson,
@@ -15,8 +14,8 @@ from tuner.cli.terminal.options import (
     StudyName,
     cluster_of,
 )
-from tuner.cli.terminal.shell import next_command, same_command
-from tuner.errors import ExitCode
+from tuner.cli.terminal.shell import next_command
+from tuner.cli.terminal.study_run import check_finished, run_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,6 +86,4 @@ def race_study(
     else:
         print_confirmation(found)
     check_some_completed(summary)
-    if not summary.done:
-        typer.echo(f"{found.study} is not finished; resume with: {same_command()}", err=True)
-        raise typer.Exit(ExitCode.OK)
+    check_finished(summary)

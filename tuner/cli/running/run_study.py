@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuner.cli.running.confirm import race_study
 from tuner.cli.terminal.options import Address, NumCpus, NumGpus, On, cluster_of
-from tuner.cli.terminal.shell import next_command, same_command
-from tuner.errors import ExitCode, UsageError
+from tuner.cli.terminal.shell import next_command
+from tuner.cli.terminal.study_run import check_finished, run_file
+from tuner.errors import UsageError
 
 if TYPE_CHECKING:
     from tuner.study.study_file import StudyFile
     from tuner.study.summary import StudySummary
-    from tuner.workers.cluster import Cluster
 
 
 def run_study(
@@ -68,8 +69,6 @@ def run_study(
     print_summary(summary)
     check_some_completed(summary)
     if spec.claims and summary.done:
-        from tuner.cli.running.confirm import race_study
-
         race_study(spec.name, {}, cluster)
     _say_what_is_next(summary)
 
@@ -84,37 +83,8 @@ def _submit(file: "StudyFile") -> None:
     typer.echo(f"{name} {what}; follow it with: {next_command('watch', name)}", err=True)
 
 
-def run_file(
-    file: "StudyFile", cluster: "Cluster | None" = None, *, accept_new_code: bool = False
-) -> "StudySummary":
-    """Runs a study with the live view; ends the process when a signal has stopped it."""
-    from rich.console import Console
-
-    from tuner.cli.terminal.live_view import view
-    from tuner.cli.terminal.signals import StopSignals
-    from tuner.driver.run_study import run_study as run
-    from tuner.home import Home
-
-    with StopSignals() as signals, view(Console(stderr=True)) as shown:
-        home, stopped = Home.from_environment(), signals.received
-        summary = run(
-            file,
-            home,
-            cluster=cluster,
-            accept_new_code=accept_new_code,
-            notify=shown.show,
-            stopped=stopped,
-        )
-    if signals.exit_code is not None:
-        typer.echo(f"stopped; resume with: {same_command()}", err=True)
-        raise typer.Exit(signals.exit_code)
-    return summary
-
-
 def _say_what_is_next(summary: "StudySummary") -> None:
-    if not summary.done:
-        typer.echo(f"{summary.study} is not finished; resume with: {same_command()}", err=True)
-        raise typer.Exit(ExitCode.OK)
+    check_finished(summary)
     best = summary.best
     steps = {next_command("ui"): "compare the trials in MLflow"}
     if best is not None and not best.trial.unpromotable:

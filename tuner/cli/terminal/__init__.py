@@ -1,1 +1,1 @@
-"""What the commands share: tables, the live view, options, signals, suggested next commands."""
+"""What the commands share: runs, the live view, signals, tables, options, next commands."""

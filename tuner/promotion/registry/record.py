@@ -86,11 +86,7 @@ def _present(client: "MlflowClient", candidate: Candidate) -> "Run":
     return run
 
 
-def record_evidence(
-    client: "MlflowClient",
-    candidate: Candidate,
-    report: PromotionReport,
-) -> None:
+def record_evidence(client: "MlflowClient", candidate: Candidate, report: PromotionReport) -> None:
     """Logs metrics, the evidence as JSON and the figures; status and times stay.
 
     A metric gets another point only if its value differs, so that its newest value and the

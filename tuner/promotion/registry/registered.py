@@ -1,7 +1,8 @@
 """What the registry has: the models that tuner registered, their versions and aliases."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from tuner.promotion.registry.versions import ALIAS, CHALLENGER, PREVIOUS
 from tuner.spec.section import Frozen
@@ -68,17 +69,9 @@ def registered_models(settings: TrackingSettings) -> list[Model]:
 
 
 def _models(client: "MlflowClient") -> Iterator[Model]:
-    token: str | None = None
-    while True:
-        page = client.search_registered_models(
-            max_results=_PAGE, order_by=["name ASC"], page_token=token
-        )
-        for found in page:
-            model = _model(client, found)
-            if model.versions:
-                yield model
-        if not (token := page.token):
-            return
+    search = partial(client.search_registered_models, order_by=["name ASC"])
+    models = (_model(client, found) for found in _every(search))
+    yield from (model for model in models if model.versions)
 
 
 def _model(client: "MlflowClient", found: "RegisteredModel") -> Model:
@@ -94,17 +87,19 @@ def _model(client: "MlflowClient", found: "RegisteredModel") -> Model:
 
 def _versions(client: "MlflowClient", name: str) -> Iterator[Version]:
     quoted = name.replace("'", "''")
-    token: str | None = None
-    while True:
-        page = client.search_model_versions(
-            f"name = '{quoted}'",
-            max_results=_PAGE,
-            order_by=["version_number DESC"],
-            page_token=token,
-        )
-        yield from (_version(each) for each in page if _STUDY in each.tags)
-        if not (token := page.token):
-            return
+    newest_first = ["version_number DESC"]
+    search = partial(client.search_model_versions, f"name = '{quoted}'", order_by=newest_first)
+    yield from (_version(each) for each in _every(search) if _STUDY in each.tags)
+
+
+def _every(search: Callable[..., Any]) -> Iterable[Any]:
+    """What a search finds, over all pages."""
+    from mlflow.utils import get_results_from_paginated_fn
+
+    def page(most: int, token: str | None) -> Any:
+        return search(max_results=most, page_token=token)
+
+    return get_results_from_paginated_fn(page, _PAGE)  # type: ignore[no-any-return]
 
 
 def _version(found: "ModelVersion") -> Version:

@@ -20,7 +20,6 @@ from tuner.spec.section import STORED, Frozen, problems_in
 from tuner.spec.study_spec import FEWEST_SEEDS, Confirmation, Race, StudySpec
 from tuner.spec.text.writer import study_document
 from tuner.storage.tables import SLOT
-from tuner.study.code_folders import folders_here
 from tuner.study.study import Study
 from tuner.study.study_file import StudyFile
 from tuner.words import command, count, seconds
@@ -105,7 +104,6 @@ def confirmation_of(study: Study, changes: Mapping[str, Any]) -> StudyFile:
             have changed since the race began.
         SpecError: a rule is invalid, or the study's name is too long.
     """
-    record = study.record
     begun = find_confirmation(study)
     if begun is not None and begun.spec.race is not None:
         _check_same_claims(study, begun.spec)
@@ -117,7 +115,7 @@ def confirmation_of(study: Study, changes: Mapping[str, Any]) -> StudyFile:
             study, rules_of(study.spec.confirmation or Confirmation(), changes)
         )
         study.create_sibling(spec)
-    return StudyFile(spec, record.source, folders_here(record.code_path), record.overrides)
+    return StudyFile.stored(spec, study.record)
 
 
 def _new_confirmation(study: Study, rules: Confirmation) -> StudySpec:
@@ -228,8 +226,7 @@ def _finalists(study: Study, rules: Confirmation) -> tuple[list[Finalist], int |
     Of equal points, which a sampler may choose, one races.
     """
     summary = study.summary()
-    if summary.best is None:
-        raise RefusedError(f"no trial of {study.name} has completed")
+    summary.best_point()  # refuses a study without one
     stated = [trial for trial in summary.trials if point_of(study.spec, trial.slot) == 0]
     if study.spec.baseline and not stated:
         raise RefusedError(f"the baseline of {study.name} has not been trained yet")

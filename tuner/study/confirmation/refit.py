@@ -12,7 +12,6 @@ from tuner.spec.resume import resume_problems
 from tuner.spec.search_space import Scalar
 from tuner.spec.study_spec import Refit, StudySpec
 from tuner.storage.tables import SLOT
-from tuner.study.code_folders import folders_here
 from tuner.study.confirmation.race_study import Finalist, fixed_points
 from tuner.study.study import Study
 from tuner.study.study_file import StudyFile
@@ -48,7 +47,6 @@ def refit_study(study: Study, point: int, params: Mapping[str, Scalar], epochs: 
         SpecError: the study's name is too long.
     """
     chosen = Finalist(point=point, params=dict(params))
-    record = study.record
     for known in find_refits(study):
         spec = _refit(study.spec, known.name, chosen, epochs)
         if _is_same(known, spec, study):
@@ -58,7 +56,7 @@ def refit_study(study: Study, point: int, params: Mapping[str, Scalar], epochs: 
         names = (_name(study, number) for number in itertools.count(1))
         spec = _refit(study.spec, next(each for each in names if each not in taken), chosen, epochs)
         study.create_sibling(spec)
-    return StudyFile(spec, record.source, folders_here(record.code_path), record.overrides)
+    return StudyFile.stored(spec, study.record)
 
 
 def check_same_code(study: Study, owner: Study, trial: int) -> None:

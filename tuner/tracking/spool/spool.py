@@ -20,6 +20,7 @@ from typing import Self
 from pydantic import ValidationError
 
 from tuner.errors import UnavailableError
+from tuner.files import is_same_file
 from tuner.tracking.spool.spool_events import (
     AttemptAbandoned,
     AttemptEnded,
@@ -119,10 +120,7 @@ class SpoolWriter:
     @property
     def is_gone(self) -> bool:
         """Whether the file was deleted, or replaced, since it was opened."""
-        try:
-            return not os.path.samestat(self.path.stat(), os.fstat(self._file.fileno()))
-        except FileNotFoundError:
-            return True
+        return not is_same_file(self.path, self._file)
 
     def close(self) -> None:
         """Closes the file."""

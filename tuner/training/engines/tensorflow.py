@@ -11,12 +11,7 @@ from tuner.models.contract import check_probabilities
 from tuner.training.data import TrainingData
 from tuner.training.engines.base import TrainedEpoch
 from tuner.training.engines.keras_session import KerasSession, seeded_network
-from tuner.training.engines.recipes import (
-    augmentation,
-    gpu_precisions,
-    processor_precisions,
-    rates,
-)
+from tuner.training.engines.recipes import augmentation, gpu_precisions, processor_precisions, rates
 from tuner.training.plan import Precision, TrialPlan
 
 if TYPE_CHECKING:
