@@ -15,6 +15,7 @@ from tuner.search.ranking import PointSummary
 from tuner.spec.search_space import Scalar
 from tuner.spec.study_spec import StudySpec
 from tuner.study.confirmation.race_study import (
+    begin_confirmation,
     best_epochs,
     confirmation_of,
     find_confirmation,
@@ -190,14 +191,11 @@ def _after_race(study: Study, terms: StudySpec, train: Train, say: Say) -> tuple
         )
     is_new = find_confirmation(study) is None
     assert terms.confirmation is not None, "it is asked for"
-    file = confirmation_of(study, terms.confirmation.model_dump() if is_new else {})
     say(
         f"confirming {study.name}: its best points and its baseline are trained again with fresh "
         "seeds; --unconfirmed skips that"
     )
-    if is_new and (cost := forecast(study, file.spec)) is not None:
-        say(f"{file.spec.name}: {cost}")
-    train(file)
+    train(begin_confirmation(study, terms.confirmation.model_dump() if is_new else {}, say))
     return chosen_training(study)
 
 

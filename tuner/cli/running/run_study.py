@@ -1,6 +1,7 @@
 """`tuner run-study`: runs a study file, or resumes it."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,11 +68,21 @@ def run_study(
     summary = run_file(study_file, cluster, accept_new_code=accept_new_code)
     print_summary(summary)
     check_some_completed(summary)
-    if spec.claims and summary.done:
-        from tuner.cli.running.confirm import race_study
-
-        race_study(spec.name, {}, cluster)
+    _decide_claims(study_file, summary, cluster)
     _say_what_is_next(summary)
+
+
+def _decide_claims(file: "StudyFile", summary: "StudySummary", cluster: "Cluster | None") -> None:
+    from tuner.cli.running.confirm import print_confirmed
+    from tuner.driver.confirmation import decide_claims
+    from tuner.home import Home
+
+    home = Home.from_environment()
+    raced = decide_claims(
+        file, summary, home, partial(run_file, cluster=cluster), partial(typer.echo, err=True)
+    )
+    if raced is not None:
+        print_confirmed(raced)
 
 
 def _submit(file: "StudyFile") -> None:

@@ -4,7 +4,7 @@ It is named after its study, and everything that holds for a study holds for it:
 retried, tracked, followed, and runs on every kind of worker.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import median, median_high
 from typing import Any
 
@@ -85,8 +85,23 @@ def has_rivals(study: Study, rules: Confirmation) -> bool:
     Raises:
         RefusedError: no trial has completed, or the baseline has not been trained yet.
     """
-    finalists, _ = _finalists(study, rules)
-    return len(finalists) > 1
+    if len(_finalists(study, rules)[0]) > 1:
+        return ""
+    two = rules.model_copy(update={"finalists": 2})
+    if len(_finalists(study, two)[0]) > 1:
+        return "one finalist and no baseline leave nothing to compare"
+    return "the study has a single point to compare"
+
+
+def begin_confirmation(
+    study: Study, changes: Mapping[str, Any], say: Callable[[str], None]
+) -> StudyFile:
+    """Does as `confirmation_of`, and says what a new confirmation will cost."""
+    is_new = find_confirmation(study) is None
+    file = confirmation_of(study, changes)
+    if is_new and (cost := forecast(study, file.spec)) is not None:
+        say(f"{file.spec.name}: {cost}")
+    return file
 
 
 def confirmation_of(study: Study, changes: Mapping[str, Any]) -> StudyFile:
