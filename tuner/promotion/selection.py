@@ -17,11 +17,9 @@ from tuner.spec.study_spec import StudySpec
 from tuner.study.confirmation.race_study import (
     begin_confirmation,
     best_epochs,
-    confirmation_of,
     find_confirmation,
-    forecast,
-    has_rivals,
     raced,
+    why_no_rivals,
 )
 from tuner.study.confirmation.refit import check_refit, check_same_code, refit_study
 from tuner.study.confirmation.report import ConfirmationReport, chosen_training, find_report
@@ -148,9 +146,7 @@ def _why_unconfirmed(study: Study, terms: StudySpec) -> str:
         return "the study has no validation images"
     if find_confirmation(study) is not None or not study.summary().done:
         return ""
-    if not has_rivals(study, terms.confirmation):
-        return "the study has a single point to compare"
-    return ""
+    return why_no_rivals(study, terms.confirmation)
 
 
 def _confirmed(study: Study, terms: StudySpec, train: Train, say: Say) -> _Choice:
