@@ -156,7 +156,13 @@ def _new_confirmation(study: Study, rules: Confirmation) -> StudySpec:
         [*racing, *claimed],
         epochs=best_epochs(study, [each.point for each in finalists]),
         seed=confirmation_seed(spec),
-        race=Race(study=spec.name, against=against, claimed=len(claimed), rules=rules),
+        race=Race(
+            study=spec.name,
+            against=against,
+            claimed=len(claimed),
+            points=tuple(each.point for each in finalists),
+            rules=rules,
+        ),
     )
 
 
