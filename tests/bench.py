@@ -299,7 +299,15 @@ class Bench:
 
     def journal(self, spec: StudySpec, leads: Callable[[], bool] = lambda: True) -> Journal:
         record, trials = self.record(spec), self.trials(spec)
-        return Journal(self.home, record, UNKNOWN, trials, leads=leads, say=self.said.append)
+        return Journal(
+            self.home,
+            self.database,
+            record,
+            UNKNOWN,
+            trials,
+            leads=leads,
+            say=self.said.append,
+        )
 
     def run(
         self,

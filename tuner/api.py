@@ -5,12 +5,13 @@ Each function imports what it needs when it is called.
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.home import Home
 from tuner.spec.text.reader import read_study
-from tuner.study.driver_events import Notify, ignore
+from tuner.study.driver_events import Notify, SetupStep, ignore
 from tuner.study.study import load_study
 from tuner.study.summary import StudySummary
 from tuner.tracking.settings import TrackingSettings
@@ -50,6 +51,9 @@ def run_study(
 ) -> StudySummary:
     """Runs a study file, or resumes the study where it stopped.
 
+    If the file states claims, the study's confirmation follows, which decides them; `confirm`
+    returns what was found.
+
     Args:
         file: the study file, YAML.
         home: the home folder; by default `TUNER_HOME`, or else `.tuner`.
@@ -60,11 +64,12 @@ def run_study(
         overrides: new values for top-level keys of the file, such as `trials=3`.
 
     Returns:
-        The summary of the study, complete or stopped.
+        The summary of the study, complete or stopped, without that of the confirmation.
 
     Raises:
         TunerError: see `tuner.errors`.
     """
+    from tuner.driver.confirmation import decide_claims
     from tuner.driver.run_study import run_study as run
     from tuner.study.study_file import StudyFile
 
@@ -72,13 +77,10 @@ def run_study(
     changes = tuple(f"{key}={json.dumps(value)}" for key, value in overrides.items())
     study_file = StudyFile(read_study(path, changes), str(path), (path.parent,), changes)
     place = home or Home.from_environment()
-    return run(
-        study_file,
-        place,
-        accept_new_code=accept_new_code,
-        notify=notify,
-        stopped=stopped,
-    )
+    begin = partial(run, home=place, notify=notify, stopped=stopped)
+    summary = begin(study_file, accept_new_code=accept_new_code)
+    decide_claims(study_file, summary, place, begin, _told(notify))
+    return summary
 
 
 def confirm(
@@ -111,16 +113,13 @@ def confirm(
         SpecError: a rule is invalid, or the race began with other rules or points.
         TunerError: as for `run_study`.
     """
+    from tuner.driver.confirmation import run_confirmation
     from tuner.driver.run_study import run_study as run
-    from tuner.study.confirmation.race_study import confirmation_of
-    from tuner.study.confirmation.report import find_report
 
     place = home or Home.from_environment()
+    begin = partial(run, home=place, notify=notify, stopped=stopped)
     with load_study(study, place) as opened:
-        run(confirmation_of(opened, rules), place, notify=notify, stopped=stopped)
-        found = find_report(opened)
-        assert found is not None, "the race has begun"
-        return found
+        return run_confirmation(opened, rules, begin, _told(notify)).report
 
 
 def promote(
@@ -363,3 +362,8 @@ def looks(wanted: str | None = None, *, home: Home | None = None) -> "list[TestS
 
     with open_database(home or Home.from_environment()) as database:
         return find_accesses(database, wanted)
+
+
+def _told(notify: Notify) -> Callable[[str], None]:
+    """Sends texts as events."""
+    return lambda text: notify(SetupStep(text))

@@ -1,6 +1,10 @@
-"""Formats counts, durations and commands in messages."""
+"""Formats counts, durations and commands in messages, and text for Markdown."""
 
+import re
 import shlex
+
+_MARKUP = re.compile(r"[\\`*\[\]<>|#]|(?<!\w)_|_(?!\w)")
+"""The signs that Markdown would not show as they are; it does an underscore inside a word."""
 
 
 def count(number: int, one: str, many: str = "") -> str:
@@ -21,3 +25,8 @@ def command(*words: str, program: str = "tuner") -> str:
         program: the program, quoted already.
     """
     return f"{program} {shlex.join(words)}"
+
+
+def plain(text: str) -> str:
+    """Text of a user's own for Markdown, which is shown as it is, on one line."""
+    return _MARKUP.sub(r"\\\g<0>", " ".join(text.split()))

@@ -9,6 +9,7 @@ from tests.faults.kill_points import KillPoint
 from tuner.storage.code_versions import CodeVersions
 
 CONFIRM = ("confirm", "fault", "--finalists", "2", "--max-seeds", "5")
+REFIT = ("promote", "fault", "--point", "1")
 SPACE = {"learning_rate": {"type": "choice", "choices": [0.05, 0.01, 0.002]}}
 
 
@@ -36,7 +37,7 @@ def test_a_race_that_is_killed_again_and_again_ends_with_each_training_once(
 
 
 @pytest.mark.slow
-def test_a_confirmation_that_is_killed_while_it_is_created_has_the_code_of_its_study(
+def test_a_confirmation_or_refit_that_is_killed_while_it_is_created_has_the_code_of_its_study(
     place: Place,
 ) -> None:
     code = place.folder / "networks.py"
@@ -46,15 +47,29 @@ def test_a_confirmation_that_is_killed_while_it_is_created_has_the_code_of_its_s
         model="networks:build",
     )  # fmt: skip
     assert place.run() == 0
-    for point in (KillPoint.STUDY_NAMED, KillPoint.CODE_NOT_STORED):
-        place.kill(point, command=CONFIRM)
     trained = code.read_text()
-    code.write_text(f"{trained}\n\nCHANGED = True\n")
-    assert place.run(command=CONFIRM) == 2
-    assert "+CHANGED = True" in place.said(), "the code is not what trained the study"
-    assert not place.trials("fault-confirmation")
-    code.write_text(trained)
+    for command, sibling in ((CONFIRM, "fault-confirmation"), (REFIT, "fault-refit")):
+        for point in (KillPoint.STUDY_NAMED, KillPoint.CODE_NOT_STORED):
+            place.kill(point, command=command)
+        code.write_text(f"{trained}\n\nCHANGED = True\n")
+        said = len(place.said())
+        assert place.run(command=command) == 2
+        assert "+CHANGED = True" in place.said()[said:], "the code is not what trained the study"
+        assert not place.trials(sibling)
+        code.write_text(trained)
     assert place.run(command=CONFIRM) == 0
+    for point in (KillPoint.ROW_OPENED, KillPoint.ROW_TOLD):
+        place.kill(point, command=REFIT)
+    place.run(command=REFIT)  # it is not registered: this engine's file is not Keras'
+    assert "trial 0 of fault-refit is point 1 trained on all training images" in place.said()
+    (row,) = place.trials("fault-refit")
+    assert row.state.name == "COMPLETE"
+    attempts = place.attempts("fault-refit")
+    assert [each.final for each in attempts][-1:] == [True]
+    assert sum(each.final for each in attempts) == 1
     with place._opened() as database:
-        own, race = (CodeVersions(database, name).all() for name in ("fault", "fault-confirmation"))
-    assert [each.digest for each in race] == [each.digest for each in own]
+        names = ("fault", "fault-confirmation", "fault-refit")
+        own, *others = (
+            [each.digest for each in CodeVersions(database, name).all()] for name in names
+        )
+    assert others == [own, own]

@@ -118,6 +118,24 @@ def test_a_challengers_card_names_the_challenger(digits: DatasetInfo) -> None:
     assert 'mlflow.keras.load_model("models:/digits@challenger")' in card
 
 
+def test_a_description_begins_with_a_sentence_and_has_lists_for_tables(
+    digits: DatasetInfo,
+) -> None:
+    text = short_card(candidate(digits), report(digits.classes))
+    assert text.startswith("Classifies images of 8 x 8 pixels")
+    assert "|" not in text
+    assert "# digits" not in text
+    assert "- gate test_accuracy: value 0.96, limit 0.9, passed" in text
+    assert "- class 9: precision 1.0000, recall 0.6667, F1 0.8000, images 30" in text
+    page = as_html(text, "digits", b"")
+    assert "<li>class 9: precision" in page
+
+
+def test_a_page_breaks_a_long_digest(digits: DatasetInfo) -> None:
+    page = as_html(model_card(candidate(digits), report(digits.classes)), "digits", b"")
+    assert "overflow-wrap:anywhere" in page
+
+
 def test_a_page_has_tables_and_the_picture_and_fetches_nothing(digits: DatasetInfo) -> None:
     card = model_card(candidate(digits), report(digits.classes))
     page = as_html(card, "digits", b"\x89PNG picture")

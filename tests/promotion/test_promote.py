@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,21 @@ def registered(settings: TrackingSettings) -> list[str]:
     """The names of all registered models."""
     with connected(settings) as client:
         return [model.name for model in client.search_registered_models()]
+
+
+def lead_to_a_study(client: Any, run_id: str) -> str:
+    """Puts the run below a refit's, and that one below a study's, whose id is returned."""
+    experiment_id = client.get_run(run_id).info.experiment_id
+    study, refit = (client.create_run(experiment_id).info.run_id for _ in range(2))
+    client.set_tag(refit, "mlflow.parentRunId", study)
+    client.set_tag(run_id, "mlflow.parentRunId", refit)
+    return str(study)
+
+
+def note(settings: TrackingSettings, run_id: str) -> str:
+    """What MLflow shows as the description of the run."""
+    with connected(settings) as client:
+        return str(client.get_run(run_id).data.tags.get("mlflow.note.content", ""))
 
 
 def test_a_passing_candidate_becomes_the_champion(
@@ -42,6 +58,7 @@ def test_a_passing_candidate_becomes_the_champion(
     with connected(settings) as client:
         before = client.get_run(candidate.run_id).info
         client.log_metric(candidate.run_id, "test_f1", 0.5, timestamp=2000)  # told otherwise once
+        study = lead_to_a_study(client, candidate.run_id)
 
     report = run_promotion(candidate)
 
@@ -81,8 +98,19 @@ def test_a_passing_candidate_becomes_the_champion(
     assert document["metrics"] == report.metrics
     assert document["test_set_use"] == use.model_dump()
     assert load_champion(settings, report.model, Home(tmp_path)).run_id == candidate.run_id
+    assert f"**Promoted:** trial 3 of digits-study as {report.model} version 1" in note(
+        settings, study
+    )
+    with connected(settings) as client:
+        about = client.get_registered_model(report.model).description
+        assert about.startswith("Classifies images of 8 x 8 pixels into the 10 classes of digits.")
+        client.update_registered_model(report.model, "ours")
+        client.set_tag(study, "mlflow.note.content", "typed by hand")
 
     again = run_promotion(candidate)
+    assert note(settings, study) == "typed by hand"
+    with connected(settings) as client:
+        assert client.get_registered_model(report.model).description == "ours"
     assert (again.promoted, again.version, again.reigning) == (True, 1, True)
     assert again.test_set_use == use.model_copy(update={"access": 2})
 

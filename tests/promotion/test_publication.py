@@ -104,8 +104,11 @@ def test_what_a_study_file_may_call_a_model_is_registered_and_found(
 ) -> None:
     candidate = make_candidate()
     called = candidate.model_copy(update={"promotion": Promotion(model=name)})
+    with connected(settings) as client:
+        client.create_registered_model(name)
     assert publish(called) == 1
-    with connected(settings):
+    with connected(settings) as client:
+        assert "8 x 8 pixels" in client.get_registered_model(name).description
         for address in (f"models:/{name}@champion", f"models:/{name}/1"):
             found = mlflow.artifacts.download_artifacts(address, dst_path=str(tmp_path))
             assert (Path(found) / "data" / "model.keras").is_file()

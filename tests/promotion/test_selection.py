@@ -184,6 +184,7 @@ def test_a_skipped_confirmation_is_said_and_recorded(workshop: Callable[..., Wor
         ({"confirmation": "off"}, "confirmation: off"),
         ({"trials": 1, "sampler": "random", "seeds": 3}, "a single point"),
         ({"baseline": [{"learning_rate": 1}] * 2, "trials": 2, "sampler": "random"}, "a single"),
+        ({"baseline": [], "confirmation": {"finalists": 1}}, "one finalist and no baseline"),
         ({"validation": 0, "objective": "accuracy"}, "no validation images"),
     ],
 )

@@ -6,11 +6,18 @@ import pytest
 
 from tests.bench import Bench, ScriptedPool, small_study
 from tuner.recovery.takeover import recover_study
+from tuner.spec.study_spec import Confirmation, Race
+from tuner.study.confirmation.race_study import confirmation_of
+from tuner.study.confirmation.refit import refit_study
+from tuner.study.confirmation.report import find_report
 from tuner.study.driver_events import ProgressEvent, TrialDone
-from tuner.tracking.spool.spool import read_events
+from tuner.study.study import Study
+from tuner.tracking.spool.spool import read_events, spool_folders
 from tuner.tracking.spool.spool_events import (
     AttemptEnded,
+    AttemptStarted,
     StudyClosed,
+    StudyOpened,
     StudyProgressed,
 )
 from tuner.training.plan import (
@@ -44,6 +51,69 @@ def test_the_studys_spool_has_each_trial_as_it_ends_and_all_at_the_end(bench: Be
     assert sorted(known.items()) == [(trial.number, trial) for trial in summary.trials]
     assert study_closed.importance == bench.trials(small_study()).importance()
     assert [event.metrics["trials_completed"] for event in progress] == [*range(1, 13), 12, 12]
+
+
+def runs_of(bench: Bench, study: str) -> list[tuple[str, dict[str, str]]]:
+    """The name of each attempt's run and its tags, after those of the study's own run."""
+    (first, *_), _ = read_events(bench.home.parent(study))
+    assert isinstance(first, StudyOpened)
+    told = [read_events(folder)[0][0] for folder in spool_folders(bench.home.current_study(study))]
+    starts = [each for each in told if isinstance(each, AttemptStarted)]
+    return [(study, first.tags), *((each.name, each.tags) for each in starts)]
+
+
+def test_a_confirmation_and_a_refit_name_their_study_and_what_they_train(bench: Bench) -> None:
+    spec = small_study(trials=3, validation=10_000, baseline=[{"learning_rate": 0.002}])
+    bench.run(spec, ScriptedPool())
+    study = Study(bench.home, bench.database, bench.record(spec))
+    race = confirmation_of(study, {"finalists": 1, "max_seeds": 5}).spec
+    bench.run(race, ScriptedPool())
+    refit = refit_study(study, 1, {"learning_rate": 0.003}, epochs=1).spec
+    bench.run(refit, ScriptedPool())
+    roles = {"small": "study", "small-confirmation": "confirmation", "small-refit": "refit"}
+    for name, role in roles.items():
+        for _, tags in runs_of(bench, name):
+            assert (tags["tuner.study"], tags["tuner.role"]) == ("small", role)
+    assert [name for name, _ in runs_of(bench, "small")[1:]] == ["trial 0", "trial 1", "trial 2"]
+    assert race.race is not None
+    best, baseline = race.race.points
+    assert baseline == 0
+    names = [name for name, _ in runs_of(bench, "small-confirmation")[1:]]
+    assert names[:3] == [
+        f"confirmation: point {best}, seed 0",
+        "confirmation: point 0, seed 0",
+        f"confirmation: point {best}, seed 1",
+    ]
+    assert [name for name, _ in runs_of(bench, "small-refit")[1:]] == ["refit: point 1"]
+    told, _ = read_events(bench.home.parent("small-confirmation"))
+    *_, last = (event for event in told if isinstance(event, StudyProgressed))
+    report = find_report(study)
+    assert report is not None
+    assert last.verdict == tuple(report.lines())
+    assert last.verdict
+    for name in ("small", "small-refit"):
+        others, _ = read_events(bench.home.parent(name))
+        assert not any(event.verdict for event in others if isinstance(event, StudyProgressed))
+
+
+def test_the_trainings_for_claims_alone_and_those_of_earlier_confirmations_have_names(
+    bench: Bench,
+) -> None:
+    points = [{"learning_rate": rate, "batch_size": 32} for rate in (0.002, 0.004, 0.008)]
+    rules = Confirmation(max_seeds=5)
+    race = small_study(
+        trials=3,
+        baseline=points,
+        sampler="random",
+        validation=10_000,
+        race=Race(study="other", against=0, claimed=1, rules=rules),
+    )
+    bench.run(race, ScriptedPool())
+    assert [name for name, _ in runs_of(bench, "small")[1:4]] == [
+        "confirmation: finalist 0, seed 0",
+        "confirmation: finalist 1, seed 0",
+        "confirmation: claimed point 0, seed 0",
+    ]
 
 
 def test_a_study_whose_driver_broke_down_after_the_last_trial_is_closed_with_importance(

@@ -1,5 +1,6 @@
 """Claims of a study: which points race for them, and what is said of them."""
 
+import copy
 import json
 
 import numpy as np
@@ -7,8 +8,10 @@ import pytest
 
 from tests.bench import Bench, ScriptedPool, small_study
 from tuner.cli.results.show import show
+from tuner.driver.confirmation import Confirmed, decide_claims
 from tuner.errors import RefusedError
 from tuner.search.points import replicate_of
+from tuner.search.race_trials import RaceValues, values_of
 from tuner.spec.samplers import Grid
 from tuner.spec.study_spec import Claim, StudySpec
 from tuner.storage.studies import Catalog
@@ -17,6 +20,8 @@ from tuner.study.confirmation.race_study import confirmation_of
 from tuner.study.confirmation.report import ConfirmationReport, find_report
 from tuner.study.overview import overview
 from tuner.study.study import Study
+from tuner.study.study_file import StudyFile
+from tuner.study.summary import StudySummary
 from tuner.tracking.spool.spool import read_events
 from tuner.tracking.spool.spool_events import StudyProgressed
 from tuner.training.plan import TrialPlan
@@ -97,6 +102,57 @@ def test_each_claim_is_decided_and_its_points_train_no_longer(
         row.params["learning_rate"] for row in rows if replicate_of(race, row.user_attrs[SLOT]) == 5
     }
     assert late == {1, 3}
+
+
+def test_a_race_reads_each_ended_trial_once(bench: Bench, spec: StudySpec) -> None:
+    _, race, _ = decided(bench, spec)
+    rows = bench.trials(race).all()
+    values = RaceValues(race)
+    some = dict(values.of(rows[:3]))
+    emptied = [copy.copy(row) for row in rows]
+    for row in emptied[:3]:
+        row.user_attrs = {SLOT: row.user_attrs[SLOT]}
+    assert values.of(emptied) == values_of(race, rows)
+    assert some.items() <= values_of(race, rows).items()
+    assert all("train_time_s" in each for each in some.values())
+
+
+def test_a_study_that_states_claims_goes_on_to_its_race_once_it_has_ended(
+    bench: Bench, spec: StudySpec
+) -> None:
+    said, ran = list[str](), list[str]()
+
+    def run(file: StudyFile) -> StudySummary:
+        ran.append(file.spec.name)
+        return bench.run(file.spec, ScriptedPool(size=2, curve=reached))
+
+    def decide(spec: StudySpec, ended: StudySummary) -> Confirmed | None:
+        return decide_claims(StudyFile(spec, "study.yaml", ()), ended, bench.home, run, said.append)
+
+    interrupted = bench.run(spec, ScriptedPool(curve=reached), stopped=lambda: True)
+    assert decide(spec, interrupted) is None
+    ended = bench.run(spec, ScriptedPool(curve=reached))
+    assert decide(spec.model_copy(update={"claims": ()}), ended) is None
+    assert not ran
+    raced = decide(spec, ended)
+    assert raced is not None
+    assert ran == ["small-confirmation"]
+    assert said[0].startswith("small-confirmation: 20 to 24 trainings of about")
+    assert raced.report.over
+    assert next(claim.verdict for claim in raced.report.claims) == "confirmed"
+    again = decide(spec, ended)
+    assert again is not None
+    assert again.report == raced.report
+    assert len(said) == 1, "what it costs is said once"
+
+
+def test_a_study_that_states_claims_and_failed_has_nothing_to_decide_them_by(
+    bench: Bench, spec: StudySpec
+) -> None:
+    failed = bench.run(spec, ScriptedPool(fails=lambda _plan: True))
+    assert failed.done
+    file = StudyFile(spec, "study.yaml", ())
+    assert decide_claims(file, failed, bench.home, lambda _file: failed, bench.said.append) is None
 
 
 def test_claims_are_shown_in_the_list_of_studies_in_json_and_in_the_spool(

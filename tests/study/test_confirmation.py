@@ -8,6 +8,7 @@ import pytest
 
 from tests.bench import Bench, Curve, ScriptedPool, small_study
 from tuner.cli.results.show import show
+from tuner.driver.run_study import run_study
 from tuner.errors import RefusedError, SpecError
 from tuner.search.race import Verdict
 from tuner.spec.objective import Objective
@@ -17,6 +18,8 @@ from tuner.storage.studies import Catalog
 from tuner.study.confirmation.race_study import confirmation_of, forecast
 from tuner.study.confirmation.report import chosen_training, find_report
 from tuner.study.study import Study
+from tuner.study.study_file import StudyFile
+from tuner.study.submissions import submit_study
 from tuner.training.plan import MODEL, TrialPlan
 
 SPACE = {"learning_rate": {"type": "choice", "choices": [1, 2, 3, 4, 5]}, "batch_size": 32}
@@ -179,6 +182,39 @@ def test_what_cannot_be_compared_is_refused(
     bench.run(changed, ScriptedPool(curve=accuracy))
     with pytest.raises(RefusedError, match=why):
         confirmation_of(opened(changed), {})
+
+
+def test_one_finalist_without_a_baseline_has_nothing_to_race_against(
+    bench: Bench, opened: Callable[[StudySpec], Study]
+) -> None:
+    spec = small_study(search_space=SPACE, baseline=[], sampler="grid", trials=5)
+    bench.run(spec, ScriptedPool(curve=curve({}, {})))
+    with pytest.raises(RefusedError, match="one finalist and no baseline leave nothing to compare"):
+        confirmation_of(opened(spec), {"finalists": 1})
+    assert confirmation_of(opened(spec), {"finalists": 2}).spec.trials == 2
+
+
+def test_the_longest_name_of_a_new_study_has_room_for_its_confirmation(
+    bench: Bench, spec: StudySpec, opened: Callable[[StudySpec], Study]
+) -> None:
+    longest = spec.model_copy(update={"name": "n" * 237})
+    StudyFile(longest, "study.yaml", ()).check_new()
+    bench.run(longest, ScriptedPool(curve=curve({}, {})))
+    assert len(confirmation_of(opened(longest), {}).spec.name) == 250
+
+
+def test_a_longer_name_is_refused_in_a_new_study_and_goes_on_in_one_that_exists(
+    bench: Bench, spec: StudySpec, opened: Callable[[StudySpec], Study]
+) -> None:
+    longer = spec.model_copy(update={"name": "é" * 119})
+    file = StudyFile(longer, "study.yaml", ())
+    for start in (submit_study, run_study):
+        with pytest.raises(SpecError, match=r"name: must have at most 237 bytes .* got 238"):
+            start(file, bench.home)
+    bench.run(longer, ScriptedPool(curve=curve({}, {})))
+    assert not submit_study(file, bench.home), "it resumes"
+    with pytest.raises(SpecError, match="must have 1 to 250 bytes, got 251"):
+        confirmation_of(opened(longer), {})
 
 
 def test_a_confirmation_is_not_confirmed_itself_and_needs_a_completed_trial(

@@ -1,5 +1,6 @@
 """Missed images: what all good trainings of a confirmation agree on against the labels."""
 
+import copy
 import csv
 import io
 from collections import Counter
@@ -72,6 +73,25 @@ def study(bench: Bench, spec: StudySpec, opened: Callable[[StudySpec], Study]) -
     return confirmed(
         bench, spec, opened, values, pool=ScriptedPool(curve=values, errors=errors), finalists=2
     )
+
+
+def test_the_errors_lie_apart_from_what_a_race_reads_and_those_of_earlier_versions_count_too(
+    study: Study,
+) -> None:
+    race = find_confirmation(study)
+    assert race is not None
+    rows = race.trials.all()
+    found = find_missed(race.record, rows, study.datasets)
+    assert found is not None
+    assert found.images
+    before = []
+    for row in map(copy.copy, rows):
+        row.user_attrs = dict(row.user_attrs)
+        apart = row.user_attrs.pop("confident_errors")
+        assert "confident_errors" not in row.user_attrs["result"]
+        row.user_attrs["result"] = {**row.user_attrs["result"], "confident_errors": apart}
+        before.append(row)
+    assert find_missed(race.record, before, study.datasets) == found
 
 
 def test_an_image_is_missed_if_all_good_trainings_that_had_it_agree(

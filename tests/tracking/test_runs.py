@@ -18,9 +18,15 @@ from tuner.errors import RefusedError
 from tuner.spec.recipe import Recipe
 from tuner.tracking.runs.attempt_run import AttemptRun, attempt_params
 from tuner.tracking.runs.exports import summary_csv
-from tuner.tracking.runs.run_update import RunUpdate
+from tuner.tracking.runs.run_update import RunUpdate, Section
 from tuner.tracking.runs.study_run import StudyRun
-from tuner.tracking.spool.spool_events import ClaimSummary, Missed, MissedImage
+from tuner.tracking.spool.spool_events import (
+    ClaimSummary,
+    Missed,
+    MissedImage,
+    StudyClosed,
+    StudyOpened,
+)
 from tuner.training.plan import ConfidentError, EpochEnded
 from tuner.training.scores import evaluate_predictions
 
@@ -275,11 +281,89 @@ def test_the_figures_of_each_point_are_told_once_when_the_study_is_done(recorder
     assert again == {(f"points/{name}", 1) for name in ("mean", "std", "n")}
 
 
+def in_role(opened: StudyOpened, role: str) -> StudyOpened:
+    """The opening of a confirmation or refit of the study `mine`."""
+    return opened.model_copy(
+        update={"tags": {**opened.tags, "tuner.role": role, "tuner.study": "mine"}}
+    )
+
+
+def described(run: StudyRun, ended: StudyClosed) -> str | None:
+    (told,) = run.update(ended).sections or (Section("Search", ""),)
+    return told.text or None
+
+
+def test_a_study_that_is_done_describes_its_question_and_result(recorder: Recorder) -> None:
+    told = recorder.progressed(
+        summary(0, value=0.8), summary(1, value=0.9), summary(2, "pruned", None)
+    ).model_copy(update={"seeds": 2})
+    other = told.trials[2].model_copy(update={"params": {"learning_rate": 0.1, "optimizer": "`"}})
+    told = told.model_copy(update={"trials": (*told.trials[:2], other)})
+    run = StudyRun(recorder.opened(model="paper-cnn", dataset="mnist")).after(told)
+    assert described(run, recorder.closed(complete=False)) is None
+    assert described(run, recorder.closed()) == (
+        "**Question:** with which of 2 configurations has `paper-cnn` the best `val_accuracy` on "
+        "`mnist`?\n\n"
+        "**Best in the search:** point 0, `learning_rate=0.01 dropout_rate=0.4`: mean "
+        "`val_accuracy` 0.8500 (standard deviation 0.0707, 2 trainings)\n\n"
+        "3 trials: 2 completed, 1 pruned (`summary.csv`, by point `points.csv`)"
+    )
+    assert not run.update(recorder.closed()).sections_above
+    single = StudyRun(recorder.opened()).after(recorder.progressed(summary(0)))
+    assert "mean `val_accuracy` 0.9200 (1 training)" in (described(single, recorder.closed()) or "")
+
+
+def test_a_study_without_a_completed_trial_describes_no_best_one(recorder: Recorder) -> None:
+    run = StudyRun(recorder.opened()).after(recorder.progressed(summary(0, "failed", None)))
+    assert described(run, recorder.closed(failed=True)) == (
+        "1 trial: 1 failed (`summary.csv`, by point `points.csv`)"
+    )
+
+
+def test_a_confirmation_gives_its_study_the_answer(recorder: Recorder) -> None:
+    claim = ClaimSummary(
+        name="a",
+        metric="val_loss",
+        margin=0.1,
+        better={},
+        than={},
+        better_mean=None,
+        than_mean=None,
+        verdict="undecided",
+    )
+    lines = ("point 3 is better than the baseline: +0.01", "claim 'a*b' is undecided")
+    event = recorder.progressed(summary(0)).model_copy(
+        update={"verdict": lines, "claims": (claim,)}
+    )
+    run = StudyRun(in_role(recorder.opened(), "confirmation")).after(event)
+    ended = run.update(recorder.closed())
+    (section,) = ended.sections
+    assert ended.sections_above == (section,)
+    assert section == Section(
+        "Confirmation",
+        "**Answer:** point 3 is better than the baseline: +0.01\n\n"
+        "- claim 'a\\*b' is undecided\n\n"
+        "Claims: 1 undecided (`claims.csv`)",
+    )
+    undecided = StudyRun(in_role(recorder.opened(), "confirmation"))
+    assert not undecided.after(recorder.progressed(summary(0))).update(recorder.closed()).sections
+
+
+def test_a_refit_says_what_its_values_are_of(recorder: Recorder) -> None:
+    run = StudyRun(in_role(recorder.opened(), "refit")).after(recorder.progressed(summary(0)))
+    ended = run.update(recorder.closed())
+    assert [each.title for each in ended.sections] == ["Refit"]
+    assert "study mine" in ended.sections[0].text
+    assert not ended.sections_above
+
+
 def test_a_home_that_records_no_metrics_of_the_study_tells_none_of_its_points(
     recorder: Recorder,
 ) -> None:
     bare = recorder.progressed(summary(0)).model_copy(update={"metrics": {}})
-    assert not StudyRun(recorder.opened()).after(bare).update(recorder.closed()).points
+    update = StudyRun(recorder.opened()).after(bare).update(recorder.closed())
+    assert not update.points
+    assert not update.sections
 
 
 def test_a_confirmation_has_a_table_of_missed_images_and_while_it_has_the_data_their_picture(

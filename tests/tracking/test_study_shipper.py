@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.tracking.recorder import START_MS, Recorder, summary
-from tests.tracking.store import Store, ship
+from tests.tracking.store import Store, forget_progress, ship
 from tuner.tracking.runs.figures import Figure
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.shipping.study_shipper import StudyShipper
@@ -36,6 +36,110 @@ def test_a_study_becomes_its_runs(recorder: Recorder, local: TrackingSettings) -
     )
     assert trial.data.params.keys() == pruned.data.params.keys()
     assert trial.data.metrics.keys() == pruned.data.metrics.keys()
+
+
+def sibling(recorder: Recorder, role: str, study: str = "sweep") -> Recorder:
+    """Records a confirmation or refit of a study, with one trial."""
+    own = Recorder(recorder.folder.parent / role, f"{study}-{role}")
+    tags = {"tuner.study": study, "tuner.role": role, "tuner.study_uid": own.study_uid}
+    opened = own.opened()
+    own.parent(opened.model_copy(update={"tags": {**opened.tags, **tags}}))
+    started = own.started(0, name=f"{role}: point 3", tags=tags)
+    own.attempt(0, 0, started, own.epoch(1), own.ended())
+    retried = own.started(0, 1, name=f"{role}: point 3", tags=tags)
+    own.attempt(0, 1, retried, own.epoch(1), own.ended())
+    own.parent(own.progressed(summary(0)), own.closed())
+    return own
+
+
+@pytest.mark.parametrize("name", ["sweep", "Anna's sweep", 'her "sweep"'])
+def test_the_runs_of_a_confirmation_and_a_refit_belong_to_their_study(
+    tmp_path: Path, local: TrackingSettings, name: str
+) -> None:
+    recorder = Recorder(tmp_path / "study", name)
+    recorder.parent(recorder.opened(), recorder.progressed(summary(0)), recorder.closed())
+    ship(recorder.folder, local)
+    for role in ("confirmation", "refit"):
+        own = sibling(recorder, role, name)
+        for _ in range(2):
+            ship(own.folder, local)
+            forget_progress(own.folder)
+    store = Store(local)
+    study = store.runs.pop(name)
+    assert "mlflow.parentRunId" not in study.data.tags
+    for role in ("confirmation", "refit"):
+        parent = store.runs[f"{name}-{role}"]
+        assert parent.data.tags["mlflow.parentRunId"] == study.info.run_id
+        for trial in (f"{role}: point 3", f"{role}: point 3 attempt 1"):
+            tags = store.runs[trial].data.tags
+            assert tags["mlflow.parentRunId"] == parent.info.run_id
+            assert (tags["tuner.study"], tags["tuner.role"]) == (name, role)
+
+
+@pytest.mark.parametrize("name", ["sweep", "a 'sweep' that is \"his\""])
+def test_a_confirmation_whose_study_has_no_run_is_shipped_all_the_same(
+    recorder: Recorder, local: TrackingSettings, name: str
+) -> None:
+    assert ship(sibling(recorder, "refit", name).folder, local) == 0
+    assert "mlflow.parentRunId" not in Store(local).runs[f"{name}-refit"].data.tags
+
+
+NOTE = "mlflow.note.content"
+
+
+def test_the_run_of_a_study_is_described_until_a_person_describes_it(
+    recorder: Recorder, local: TrackingSettings
+) -> None:
+    recorder.whole_study()
+    ship(recorder.folder, local)
+    store = Store(local)
+    run_id, first = store.runs["sweep"].info.run_id, store.runs["sweep"].data.tags[NOTE]
+    assert first.startswith("## Search\n\n**Best in the search:** point 0")
+    assert "a run for each study" in store.experiment.tags[NOTE]
+
+    told = recorder.progressed(summary(0), summary(1, value=0.99))
+    recorder.parent(told, recorder.closed())
+    ship(recorder.folder, local)
+    second = Store(local).runs["sweep"].data.tags[NOTE]
+    assert "**Best in the search:** point 1" in second
+
+    for typed in ("all mine", second + "\n\nand I say: well done", " "):
+        store.client.set_tag(run_id, NOTE, typed)
+        recorder.parent(recorder.progressed(summary(1, value=0.5)), recorder.closed())
+        ship(recorder.folder, local)
+        left = Store(local).runs["sweep"].data.tags[NOTE]
+        assert left == typed if typed.strip() else left.startswith("## Search")
+
+
+def test_a_confirmation_answers_on_the_run_of_its_study_whatever_is_shipped_again(
+    recorder: Recorder, local: TrackingSettings
+) -> None:
+    recorder.whole_study()
+    ship(recorder.folder, local)
+    own = sibling(recorder, "confirmation")
+    told = own.progressed(summary(0)).model_copy(update={"verdict": ("point 3 is better",)})
+    own.parent(told, own.closed())
+    for each in (own, recorder, own):
+        ship(each.folder, local)
+        store = Store(local)
+        page = store.runs["sweep"].data.tags[NOTE]
+        assert page.startswith("## Search\n\n**Best in the search:** point 0")
+        assert page.endswith("## Confirmation\n\n**Answer:** point 3 is better")
+        answer = store.runs["sweep-confirmation"].data.tags[NOTE]
+        assert answer == "## Confirmation\n\n**Answer:** point 3 is better"
+        forget_progress(each.folder)
+
+
+def test_an_experiment_that_a_person_has_described_stays_so(
+    recorder: Recorder, local: TrackingSettings
+) -> None:
+    recorder.whole_study()
+    ship(recorder.folder, local)
+    store = Store(local)
+    for typed in ("my theses", ""):
+        store.client.set_experiment_tag(store.experiment.experiment_id, NOTE, typed)
+        ship(recorder.folder, local)
+        assert Store(local).experiment.tags[NOTE] == typed
 
 
 def test_the_summary_names_the_runs_that_came_to_be_known_after_it_was_told(

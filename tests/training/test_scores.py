@@ -67,6 +67,18 @@ def test_a_probable_label_error_is_found_and_an_unsure_error_is_not() -> None:
     assert found == ConfidentError(row=12, label=1, predicted=0, probability=0.91)
 
 
+def test_of_too_many_confident_errors_the_most_probable_ones_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scores, "MOST_ERRORS", 2)
+    right = np.eye(3)[[0, 1, 2]]
+    wrong = np.array([[0.1, 0.9, 0], [0, 0.97, 0.03], [0.05, 0.95, 0]])
+    labels = np.array([0, 1, 2, 0, 0, 0])
+    means = np.vstack([right * 0.6, wrong])
+    found = scores.confident_errors(means, labels, np.arange(6))
+    assert [error.row for error in found] == [4, 5]
+
+
 @given(predictions())
 def test_the_confusion_matrix_is_scikit_learns(rows: tuple[Labels, Labels]) -> None:
     confusion = scores.confusion_matrix(*rows, len(CLASSES))

@@ -18,7 +18,7 @@ from tuner.recording.shipping import DriverShipping
 from tuner.recovery.retention import BestModels, remove_checkpoints
 from tuner.recovery.takeover import PeerDrivers
 from tuner.search import points
-from tuner.search.race_trials import planned, values_of
+from tuner.search.race_trials import RaceValues, planned
 from tuner.search.trials import OpenTrial, Trials
 from tuner.storage.attempts import ClaimedSlot, Ledger
 from tuner.storage.studies import DesiredState
@@ -117,6 +117,7 @@ class Driver:
         self._notify = notify
         self._epoch_limit_s = epoch_limit_s
         self._stays = stays
+        self._values = RaceValues(self._spec)
         self._models = BestModels(planner.home, self._spec, ledger, journal, trials.all())
         self._active: dict[tuple[int, int], _Active] = {}
         self._listened = 0.0
@@ -193,7 +194,7 @@ class Driver:
         return not self._ledger.has_free(self._spec.slots, self._is_planned())
 
     def _is_planned(self) -> Callable[[int], bool]:
-        return planned(self._spec, lambda: values_of(self._spec, self._trials.all())).__contains__
+        return planned(self._spec, lambda: self._values.of(self._trials.all())).__contains__
 
     def _fill(self) -> None:
         while self._pool.idle and (claim := self._claim()):

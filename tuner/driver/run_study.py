@@ -173,6 +173,7 @@ class _Run:
     def _finished(self) -> StudySummary | None:
         """Closes and ships a study that has no trial left; None for any other study."""
         if self._catalog.find(self._spec.name) is None:
+            self._file.check_new()
             return None
         record = self._catalog.check_resumable(self._spec, self._file.source)
         self._spec = with_stored_choices(record.spec, self._spec)
@@ -190,7 +191,9 @@ class _Run:
     def _close(self, record: StudyRecord, trials: Trials, ledger: Ledger) -> None:
         """Closes what dead drivers left open, and the study."""
         code = provenance(self._file.code_path[0])
-        journal = Journal(self._home, record, code, trials, self._code.all(), say=self._say)
+        journal = Journal(
+            self._home, self._database, record, code, trials, self._code.all(), say=self._say
+        )
         with closing(journal):
             peers = PeerDrivers(self._home, self._database, record.name, journal, self._say)
             peers.close_leftovers(ledger)

@@ -134,6 +134,7 @@ class DriverSession:
         versions = CodeVersions(self.database, self.record.name).all()
         return Journal(
             self.home,
+            self.database,
             self.record,
             self.provenance,
             trials,

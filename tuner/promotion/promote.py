@@ -18,7 +18,11 @@ from tuner.promotion.judging.reproduction import Reproduction
 from tuner.promotion.judging.test_set_use import use_of
 from tuner.promotion.registry.card import short_card
 from tuner.promotion.registry.publication import PackedModel, check_unmoved, pack, publish
-from tuner.promotion.registry.record import check_recordable, record_evidence
+from tuner.promotion.registry.record import (
+    check_recordable,
+    describe_promotion,
+    record_evidence,
+)
 from tuner.promotion.registry.versions import (
     ALIAS,
     CHALLENGER,
@@ -133,7 +137,9 @@ def _registered(
     reigning = named is not None and int(named.version) == version
     say(f"{report.model} version {version} {'stays' if reigning else 'is now'} the {alias}")
     update = {"promoted": True, "version": version, "alias": alias, "reigning": reigning}
-    return report.model_copy(update=update)
+    report = report.model_copy(update=update)
+    describe_promotion(client, candidate, report)
+    return report
 
 
 def _fetched(

@@ -15,12 +15,11 @@ from tuner.search.ranking import PointSummary
 from tuner.spec.search_space import Scalar
 from tuner.spec.study_spec import StudySpec
 from tuner.study.confirmation.race_study import (
+    begin_confirmation,
     best_epochs,
-    confirmation_of,
     find_confirmation,
-    forecast,
-    has_rivals,
     raced,
+    why_no_rivals,
 )
 from tuner.study.confirmation.refit import check_refit, check_same_code, refit_study
 from tuner.study.confirmation.report import ConfirmationReport, chosen_training, find_report
@@ -146,9 +145,7 @@ def _why_unconfirmed(study: Study, terms: StudySpec) -> str:
         return "the study has no validation images"
     if find_confirmation(study) is not None or not study.summary().done:
         return ""
-    if not has_rivals(study, terms.confirmation):
-        return "the study has a single point to compare"
-    return ""
+    return why_no_rivals(study, terms.confirmation)
 
 
 def _confirmed(study: Study, terms: StudySpec, train: Train, say: Say) -> _Choice:
@@ -189,14 +186,11 @@ def _after_race(study: Study, terms: StudySpec, train: Train, say: Say) -> tuple
         )
     is_new = find_confirmation(study) is None
     assert terms.confirmation is not None, "it is asked for"
-    file = confirmation_of(study, terms.confirmation.model_dump() if is_new else {})
     say(
         f"confirming {study.name}: its best points and its baseline are trained again with fresh "
         "seeds; --unconfirmed skips that"
     )
-    if is_new and (cost := forecast(study, file.spec)) is not None:
-        say(f"{file.spec.name}: {cost}")
-    train(file)
+    train(begin_confirmation(study, terms.confirmation.model_dump() if is_new else {}, say))
     return chosen_training(study)
 
 

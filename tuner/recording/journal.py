@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import ValidationError
 
@@ -10,14 +10,20 @@ from tuner.clock import now_ms
 from tuner.home import Home
 from tuner.recording.provenance import Provenance
 from tuner.search.importance import Importance
+from tuner.search.points import point_of, replicate_of
 from tuner.search.ranking import PointSummary
 from tuner.search.trials import Trials
+from tuner.spec.study_spec import StudySpec
 from tuner.spec.text.writer import to_yaml
 from tuner.storage.attempts import Attempt, ClosedAttempt
 from tuner.storage.code_versions import CodeVersion
+from tuner.storage.database import Database
 from tuner.storage.studies import StudyRecord
 from tuner.study.confirmation.missed import find_missed
+from tuner.study.confirmation.report import verdict_of
+from tuner.study.study import Study
 from tuner.study.summary import Standing, StudySummary
+from tuner.tracking.runs.study_run import ROLE_TAG, STUDY_TAG, STUDY_UID_TAG
 from tuner.tracking.spool import spool_events
 from tuner.tracking.spool.backlog import Backlog
 from tuner.tracking.spool.shipped import survey
@@ -37,12 +43,21 @@ CODE_TAG = "tuner.code"
 """The MLflow tag with the digest of the user's code."""
 
 
+class _Found(NamedTuple):
+    """What follows from all trials together."""
+
+    importance: Importance
+    missed: Missed | None
+    verdict: tuple[str, ...]
+
+
 class Journal:
     """The spools of one study in one home folder."""
 
     def __init__(
         self,
         home: Home,
+        database: Database,
         record: StudyRecord,
         code: Provenance,
         trials: Trials,
@@ -55,6 +70,7 @@ class Journal:
 
         Args:
             home: where the spools are; the caller holds its driver lock.
+            database: the study's database, read when the run of a confirmation is closed.
             record: the study.
             code: where the user's code came from.
             trials: its trials, read when the study's run is closed.
@@ -66,6 +82,7 @@ class Journal:
         self._trials = trials
         self._leads = leads
         self._home = home
+        self._database = database
         self._record = record
         self._code = code
         self._versions = versions
@@ -121,8 +138,7 @@ class Journal:
         self,
         standing: Standing,
         trials: Iterable[TrialSummary],
-        importance: Importance | None = None,
-        missed: Missed | None = None,
+        found: _Found | None = None,
         *,
         with_metrics: bool = True,
     ) -> None:
@@ -141,10 +157,11 @@ class Journal:
                 direction=direction,
                 seeds=standing.seeds,
                 trials=changed,
-                importance=importance or {},
+                importance=found.importance if found else {},
                 claims=standing.claims,
                 metrics=metrics if with_metrics else {},
-                missed=missed,
+                missed=found.missed if found else None,
+                verdict=found.verdict if found else (),
             ),
         )
         self._told |= {trial.number: trial for trial in changed}
@@ -196,7 +213,9 @@ class Journal:
         """Records all trials, and what follows from them together, which may take seconds."""
         importance = self._trials.store_importance()
         missed = find_missed(self._record, self._trials.all(), self._home.datasets)
-        self._progress(summary, summary.trials, importance, missed, with_metrics=with_metrics)
+        verdict = verdict_of(Study(self._home, self._database, self._record))
+        found = _Found(importance, missed, verdict)
+        self._progress(summary, summary.trials, found, with_metrics=with_metrics)
 
     def _close(self, at_ms: int, summary: StudySummary | None) -> None:
         complete, failed = (summary.done, summary.all_failed) if summary else (False, False)
@@ -220,6 +239,7 @@ class Journal:
                 at_ms=now_ms(),
                 uid=uid,
                 number=number,
+                name=_title(self._record.spec, number, plan.slot),
                 plan=plan,
                 dataset=self._record.dataset,
                 trainer=trainer,
@@ -312,7 +332,9 @@ class Journal:
     def _tags(self) -> dict[str, str]:
         return {
             **self._code.tags(),
-            "tuner.study_uid": self._record.uid,
+            STUDY_UID_TAG: self._record.uid,
+            STUDY_TAG: self._record.spec.origin or self._record.name,
+            ROLE_TAG: self._record.spec.role,
             "mlflow.source.name": self._record.source,
         }
 
@@ -349,6 +371,19 @@ def _figures(metric: str, best: PointSummary) -> dict[str, float]:
     if best.std is not None:
         figures |= {f"best_{metric}_std": best.std, f"best_{metric}_n": float(best.completed)}
     return figures
+
+
+def _title(spec: StudySpec, number: int, slot: int) -> str:
+    """What a trial's run is called. Those of a confirmation and a refit say what they train."""
+    if spec.refit_of is not None:
+        return f"refit: point {spec.refit_of.point}"
+    if spec.race is None:
+        return f"trial {number}"
+    index, racing = point_of(spec, slot), spec.trials - spec.race.claimed
+    point = f"claimed point {index - racing}"
+    if index < racing:  # earlier versions did not store its number
+        point = f"point {spec.race.points[index]}" if spec.race.points else f"finalist {index}"
+    return f"confirmation: {point}, seed {replicate_of(spec, slot)}"
 
 
 def _told(versions: Sequence[CodeVersion]) -> dict[str, str]:

@@ -100,7 +100,8 @@ class Doctor:
 
     def _repair_once(self, say: Callable[[str], None]) -> list[Finding]:
         trials = Trials(self._database, self._record.spec)
-        with closing(Journal(self._home, self._record, UNKNOWN, trials, say=say)) as journal:
+        opened = Journal(self._home, self._database, self._record, UNKNOWN, trials, say=say)
+        with closing(opened) as journal:
             found = self.findings()
             for finding in found:
                 self._prepare(finding, journal)

@@ -176,7 +176,8 @@ def recover_study(
     """
     ledger, trials = Ledger(database, record.name), Trials(database, record.spec)
     versions = CodeVersions(database, record.name).all()
-    with closing(Journal(home, record, UNKNOWN, trials, versions, say=say)) as journal:
+    opened = Journal(home, database, record, UNKNOWN, trials, versions, say=say)
+    with closing(opened) as journal:
         peers = PeerDrivers(home, database, record.name, journal, say)
         peers.close_leftovers(ledger)
         everywhere = patient and survey(home.current_study(record.name)).pending > 0

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from sqlalchemy import ColumnElement, Connection, Select, String, and_, cast, select
 
 from tuner.search.ranking import Training
-from tuner.search.trials import RESULT, StoredResult
+from tuner.search.trials import RESULT, Measured
 from tuner.storage.tables import (
     OPTUNA_REPORTS,
     OPTUNA_STUDIES,
@@ -107,7 +107,7 @@ def _measured(connection: Connection, names: Collection[str]) -> Mapping[int, Ma
     own = and_(_ATTRIBUTE.trial_id == _TRIAL.trial_id, _ATTRIBUTE.key == RESULT)
     rows = connection.execute(statement.join(OPTUNA_TRIAL_ATTRIBUTES, own))
     return {
-        trial_id: StoredResult.model_validate_json(text, extra="ignore").measured
+        trial_id: Measured.model_validate_json(text, extra="ignore").by_metric
         for trial_id, text in rows
     }
 

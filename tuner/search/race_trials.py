@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner.search.outlines import Outline, outlines
 from tuner.search.points import claimed_points, point_of, replicate_of, searched
 from tuner.search.race import FIRST_BLOCKS, Block, Contest, RaceState, judge
-from tuner.search.trials import stored_result
+from tuner.search.trials import stored_measures, stored_result
 from tuner.spec.objective import direction_of
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Ledger
@@ -22,15 +22,26 @@ Values = Mapping[int, Mapping[str, float]]
 """What each ended trial reached, by slot and metric; the larger, the better. Empty for nothing."""
 
 
+class RaceValues:
+    """What the ended trials of one race reached. Each is read once, since it never changes."""
+
+    def __init__(self, spec: StudySpec) -> None:
+        self._spec = spec
+        self._known: dict[int, Mapping[str, float]] = {}
+
+    def of(self, rows: Iterable[FrozenTrial]) -> Values:
+        """Returns the values of these trials, among which are all that were read before."""
+        for row in rows:
+            slot = row.user_attrs[SLOT]
+            if slot not in self._known and row.state.is_finished():
+                measured = stored_measures(row).by_metric if self._spec.claims else {}
+                self._known[slot] = _reached(self._spec, row.state, row.value, measured)
+        return self._known
+
+
 def values_of(spec: StudySpec, rows: Iterable[FrozenTrial]) -> Values:
     """Returns what the ended trials of a race reached."""
-    return {
-        row.user_attrs[SLOT]: _reached(
-            spec, row.state, row.value, stored_result(row).measured if spec.claims else {}
-        )
-        for row in rows
-        if row.state.is_finished()
-    }
+    return RaceValues(spec).of(rows)
 
 
 def outlined_values(spec: StudySpec, rows: Iterable[Outline]) -> Values:

@@ -1,7 +1,8 @@
 """The trials of a study: one Optuna trial per slot, from its creation to its end."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
@@ -26,25 +27,37 @@ _IMPORTANCE = "importance"
 RESULT = "result"
 """The attribute of an Optuna trial that holds its `StoredResult`."""
 
+_ERRORS = "confident_errors"
+"""The attribute of an Optuna trial that holds its confident errors. A race looks at the results of
+all its trials after each one, and seldom at these, which may be thousands."""
+
 REFRESH_S = 1.0
 """Drivers read one another's reports, and write their own, at this interval."""
 
 
-class StoredResult(Frozen):
+class Measured(Frozen):
+    """What an ended trial reached, apart from its objective. This part is quick to read."""
+
+    train_time_s: float = 0.0
+    best_metrics: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def by_metric(self) -> dict[str, float]:
+        """The metrics of the best epoch, and the training's time."""
+        return {**self.best_metrics, "train_time_s": self.train_time_s}
+
+
+class StoredResult(Measured):
     """The part of an ended trial's result that is stored with its Optuna trial.
 
     It is one attribute, so that a retry replaces what an attempt before it has left.
     """
 
     epochs: int | None = None
-    train_time_s: float = 0.0
     total_time_s: float | None = None
     best_epoch: int | None = None
     value: float | None = None
     """The objective at the best epoch."""
-    best_metrics: dict[str, float] = Field(default_factory=dict)
-    confident_errors: tuple[ConfidentError, ...] | None = None
-    """Of a training of a race; None if they were not recorded."""
     weights_sha256: str = ""
     """Digest of the best epoch's weights; empty if it was not recorded."""
     model_sha256: str = ""
@@ -59,11 +72,6 @@ class StoredResult(Frozen):
     trainer: TrainerInfo | None = None
     """The trainer of the last attempt; None in results of earlier versions."""
 
-    @property
-    def measured(self) -> dict[str, float]:
-        """What the training reached, by metric: those of its best epoch, and its time."""
-        return {**self.best_metrics, "train_time_s": self.train_time_s}
-
     @classmethod
     def of(
         cls, result: TrialResult, objective: Objective, code: str, trainer: TrainerInfo | None
@@ -77,7 +85,6 @@ class StoredResult(Frozen):
             best_epoch=result.best_epoch,
             value=result.value(objective),
             best_metrics={} if best is None else best.metrics,
-            confident_errors=result.confident_errors,
             weights_sha256=result.weights_sha256,
             model_sha256="" if model is None else model.sha256,
             parameters=None if model is None else model.parameters,
@@ -94,10 +101,28 @@ def stored_result(row: FrozenTrial) -> StoredResult:
 
     Earlier versions of tuner stored each field as an attribute of its own.
     """
+    return StoredResult.model_validate(_stored(row), extra="ignore")  # newer ones may store more
+
+
+def stored_measures(row: FrozenTrial) -> Measured:
+    """Returns the part of `stored_result` that a race needs."""
+    return Measured.model_validate(_stored(row), extra="ignore")
+
+
+def stored_errors(row: FrozenTrial) -> tuple[ConfidentError, ...] | None:
+    """Returns the confident errors of a completed training of a race; None if it stored none."""
     if not row.state.is_finished():
-        return StoredResult()  # a driver may have died before it ended the trial
-    stored = row.user_attrs.get(RESULT, row.user_attrs)
-    return StoredResult.model_validate(stored, extra="ignore")  # a newer version may store more
+        return None
+    earlier = _stored(row).get(_ERRORS)  # earlier versions stored them with the result
+    errors = row.user_attrs.get(_ERRORS, earlier)
+    return None if errors is None else tuple(ConfidentError(*each) for each in errors)
+
+
+def _stored(row: FrozenTrial) -> Mapping[str, Any]:
+    if not row.state.is_finished():
+        return {}  # a driver may have died before it ended the trial
+    stored: Mapping[str, Any] = row.user_attrs.get(RESULT, row.user_attrs)
+    return stored
 
 
 @dataclass(frozen=True)
@@ -218,6 +243,8 @@ class Trials:
             trainer: the trainer that ended it.
         """
         self._store(opened, StoredResult.of(result, self._spec.objective, code, trainer))
+        if self._spec.race is not None:
+            opened.trial.set_user_attr(_ERRORS, result.confident_errors)
         completed = result.state is Outcome.COMPLETED
         value = result.value(self._spec.objective) if completed else None
         self._study().tell(opened.trial, value, state=OPTUNA_STATES[result.state])

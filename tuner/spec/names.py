@@ -12,6 +12,8 @@ LONGEST_PARAMETER_NAME = 250
 LONGEST_FUNCTION_NAME = 500
 """MLflow's MAX_DATASET_NAME_SIZE."""
 _LONGEST_NAME = 250
+CONFIRMATION = "-confirmation"
+"""What the name of a confirmation adds to that of its study; that of a refit adds less."""
 _UNADDRESSED = "?@'"
 """Characters with which MLflow 3.17 cannot find a registered model: a `models:/` address ends at
 `?` and takes the text after `@` as an alias, and the pages put the name in single quotes."""
@@ -28,6 +30,15 @@ def _study_name(name: str) -> str:
         rule = "must not contain a slash or colon, start with a dot, or start or end with a space"
         raise broken(Problem((), f"{rule}, got {shown(name)}"))
     return name
+
+
+def new_name_problem(study: str) -> str | None:
+    """Returns why a new study must not have this name; None if its confirmation can be named."""
+    longest, length = _LONGEST_NAME - len(CONFIRMATION), len(study.encode())
+    if length <= longest:
+        return None
+    rule = f"must have at most {longest} bytes in a new study, so that its confirmation has a name"
+    return f"{rule}, got {length}"
 
 
 def _registry_name(name: str, info: ValidationInfo) -> str:

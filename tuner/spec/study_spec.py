@@ -135,6 +135,8 @@ class Race(Section):
     """The number of the point that is the baseline, if there is one."""
     claimed: Annotated[Whole, Field(ge=0)] = 0
     """How many of the points, the last ones, are trained for the study's claims alone."""
+    points: tuple[Annotated[Whole, Field(ge=0)], ...] = ()
+    """The numbers that the other points have in that study; none from earlier versions."""
     rules: Confirmation = Confirmation()
     """When points are dropped, and when the race is over."""
 
@@ -264,6 +266,13 @@ class StudySpec(Section):
         """The study whose points this one trains again, if it is a confirmation or a refit."""
         follows = self.race or self.refit_of
         return None if follows is None else follows.study
+
+    @property
+    def role(self) -> Literal["study", "confirmation", "refit"]:
+        """What the study is to its `origin`; `study` if it has none."""
+        if self.race is not None:
+            return "confirmation"
+        return "study" if self.refit_of is None else "refit"
 
     @property
     def domains(self) -> dict[str, Domain]:

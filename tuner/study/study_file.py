@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tuner.errors import SpecError, check_text, unknown
 from tuner.models import known_models
 from tuner.search import optuna_samplers
+from tuner.spec.names import new_name_problem
 from tuner.spec.recipe import Recipe
 from tuner.spec.search_space import Scalar
 from tuner.spec.study_spec import StudySpec
@@ -54,6 +55,15 @@ class StudyFile:
         known_models.check_name(self.spec.model)
         if self.spec.model in known_models.BUILTIN:
             check_parameters(self.spec, self.source, known_models.hyperparameters(self.spec.model))
+
+    def check_new(self) -> None:
+        """Checks what a study must fulfil that does not exist yet.
+
+        Raises:
+            SpecError: its name leaves no room for that of its confirmation.
+        """
+        if problem := new_name_problem(self.spec.name):
+            raise SpecError(self.source, [f"name: {problem}"])
 
 
 def check_parameters(

@@ -130,9 +130,11 @@ def submit_study(file: StudyFile, home: Home) -> bool:
     """
     file.check()
     with open_database(home) as database:
+        catalog = Catalog(database)
+        if catalog.find(file.spec.name) is None:
+            file.check_new()
         if Submissions(database).put(file):
             return True
-        catalog = Catalog(database)
         catalog.resume(file.spec, file.source, file.code_path, file.overrides)
         catalog.set_desired_state(file.spec.name, DesiredState.RUN)
         return False

@@ -13,6 +13,8 @@ Confusion = NDArray[np.int64]
 
 _DIGITS = 6
 """The decimal places of a stored probability, as many as float32 has."""
+MOST_ERRORS = 5000
+"""The most confident errors of a training, about 130 kB in the database."""
 
 
 def confusion_matrix(
@@ -96,7 +98,8 @@ def confident_errors(
         rows: the number of each image, shape (N,).
 
     Returns:
-        The images in their order; none for a class without an image.
+        The images in their order, none for a class without an image. Of more than `MOST_ERRORS`
+        the most probable ones: a network that has so many wrong says little about the labels.
     """
     classes = probabilities.shape[1]
     own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
@@ -106,6 +109,7 @@ def confident_errors(
     predicted = probabilities.argmax(axis=1)
     highest = probabilities.max(axis=1)
     found = np.flatnonzero((predicted != labels) & (highest >= thresholds[predicted]))
+    found = np.sort(found[np.argsort(-highest[found], kind="stable")[:MOST_ERRORS]])
     return tuple(
         ConfidentError(
             row=int(rows[each]),

@@ -1,6 +1,7 @@
 """`tuner confirm`: races a study's best points against its baseline, with fresh seeds."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,9 +19,7 @@ from tuner.cli.terminal.shell import next_command
 from tuner.cli.terminal.study_run import check_finished, run_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tuner.workers.cluster import Cluster
+    from tuner.driver.confirmation import Confirmed
 
 
 def confirm(
@@ -45,45 +44,26 @@ def confirm(
     """
     stated = {"finalists": finalists, "max_seeds": max_seeds, "margin": margin, "level": level}
     changes = {name: value for name, value in stated.items() if value is not None}
-    cluster = cluster_of(on, address, num_cpus, num_gpus)
-    race_study(study, changes, cluster, as_json=as_json)
+    from tuner.driver.confirmation import run_confirmation
+    from tuner.study.study import load_study
+
+    run = partial(run_file, cluster=cluster_of(on, address, num_cpus, num_gpus))
+    with load_study(study) as opened:
+        raced = run_confirmation(opened, changes, run, partial(typer.echo, err=True))
+    print_confirmed(raced, as_json=as_json)
     typer.echo(f"next: {next_command('promote', 'best', study)}", err=True)
 
 
-def race_study(
-    study: str,
-    changes: "Mapping[str, Any]",
-    cluster: "Cluster | None" = None,
-    *,
-    as_json: bool = False,
-) -> None:
-    """Runs the confirmation of a study, and prints what it found.
-
-    Args:
-        study: its name.
-        changes: rules that replace those of the study file.
-        cluster: where trainers run; this machine by default.
-        as_json: print JSON.
+def print_confirmed(raced: "Confirmed", *, as_json: bool = False) -> None:
+    """Prints what a confirmation has found, as JSON on request.
 
     Raises:
-        Exit: a signal has stopped it, or it is not finished.
+        RefusedError: every training failed.
+        Exit: it is not finished.
     """
-    from tuner.study.confirmation.race_study import confirmation_of, find_confirmation, forecast
-    from tuner.study.confirmation.report import find_report
-    from tuner.study.study import load_study
-
-    with load_study(study) as opened:
-        is_new = find_confirmation(opened) is None
-        file = confirmation_of(opened, changes)
-        cost = forecast(opened, file.spec) if is_new else None
-        if cost is not None:
-            typer.echo(f"{file.spec.name}: {cost}", err=True)
-        summary = run_file(file, cluster)
-        found = find_report(opened)
-    assert found is not None, "the race has begun"
     if as_json:
-        typer.echo(found.model_dump_json(indent=2))
+        typer.echo(raced.report.model_dump_json(indent=2))
     else:
-        print_confirmation(found)
-    check_some_completed(summary)
-    check_finished(summary)
+        print_confirmation(raced.report)
+    check_some_completed(raced.summary)
+    check_finished(raced.summary)

@@ -1,12 +1,13 @@
 """`tuner run-study`: runs a study file, or resumes it."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuner.cli.running.confirm import race_study
+from tuner.cli.running.confirm import print_confirmed
 from tuner.cli.terminal.options import Address, NumCpus, NumGpus, On, cluster_of
 from tuner.cli.terminal.shell import next_command
 from tuner.cli.terminal.study_run import check_finished, run_file
@@ -15,6 +16,7 @@ from tuner.errors import UsageError
 if TYPE_CHECKING:
     from tuner.study.study_file import StudyFile
     from tuner.study.summary import StudySummary
+    from tuner.workers.cluster import Cluster
 
 
 def run_study(
@@ -68,9 +70,20 @@ def run_study(
     summary = run_file(study_file, cluster, accept_new_code=accept_new_code)
     print_summary(summary)
     check_some_completed(summary)
-    if spec.claims and summary.done:
-        race_study(spec.name, {}, cluster)
+    _decide_claims(study_file, summary, cluster)
     _say_what_is_next(summary)
+
+
+def _decide_claims(file: "StudyFile", summary: "StudySummary", cluster: "Cluster | None") -> None:
+    from tuner.driver.confirmation import decide_claims
+    from tuner.home import Home
+
+    home = Home.from_environment()
+    raced = decide_claims(
+        file, summary, home, partial(run_file, cluster=cluster), partial(typer.echo, err=True)
+    )
+    if raced is not None:
+        print_confirmed(raced)
 
 
 def _submit(file: "StudyFile") -> None:

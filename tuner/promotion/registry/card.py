@@ -1,8 +1,7 @@
 """The model card: what a registered model is, why it was chosen, how good it is, how to load it."""
 
 import base64
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from tuner.promotion.candidate import Candidate, Grounds
 from tuner.promotion.judging.evidence import Evidence
@@ -10,39 +9,56 @@ from tuner.promotion.registry.versions import ALIAS, CHALLENGER, Alias
 from tuner.promotion.report import PromotionReport
 from tuner.study.confirmation.missed import confused_pairs
 from tuner.training.plan import ClassScores, Evaluation
-from tuner.words import count
+from tuner.words import count, plain
 
 LONGEST = 5000
 """The longest description of a version that MLflow's registry stores."""
 _MOST_PAIRS = 3
 _MOST_MISSED = 10
-_MARKUP = re.compile(r"[\\`*\[\]<>|#]|(?<!\w)_|_(?!\w)")
-"""The signs that Markdown would not show as they are; it does an underscore inside a word."""
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem;"
-    "color-scheme:light dark}table{border-collapse:collapse;margin:1rem 0}"
+    "color-scheme:light dark;overflow-wrap:anywhere}table{border-collapse:collapse;margin:1rem 0}"
     "td,th{padding:.2rem .8rem;border-bottom:1px solid #8884;text-align:left}"
     "code,pre{font-family:ui-monospace,monospace}"
     "pre{padding:.8rem;border:1px solid #8884;overflow-x:auto}img{max-width:100%}"
 )
 
 
+Rows = Callable[[Sequence[str], Sequence[Sequence[str]]], Iterator[str]]
+"""Writes a head and rows as Markdown."""
+
+
 def model_card(candidate: Candidate, report: PromotionReport) -> str:
     """Returns the card as Markdown. It has no picture."""
-    evidence = _evidence(report)
-    blocks = [*_head(candidate), *_quality(evidence, report), *_per_class(evidence.test)]
-    missed = _missed(candidate.grounds)
-    return "\n".join([*blocks, *missed, *_limits(candidate, evidence), *_loading(report)])
+    title = [f"# {plain(candidate.promotion.model)}", ""]
+    return "\n".join([*title, *_body(candidate, report, _table)])
 
 
 def short_card(candidate: Candidate, report: PromotionReport) -> str:
-    """Returns the card without its longest tables if it would not fit into a description."""
-    card = model_card(candidate, report)
-    if len(card) <= LONGEST:
-        return card
+    """Returns the card as the description of a version, which MLflow shows below the model's name.
+
+    It begins with a sentence, since the list of versions shows that much as plain text, and has
+    lists for tables, which MLflow draws without lines. Without the longest lists if they would not
+    fit.
+    """
+    whole = "\n".join(_body(candidate, report, _list))
+    if len(whole) <= LONGEST:
+        return whole
+    return "\n".join(_body(candidate, report, _list, whole=False))[:LONGEST]
+
+
+def _body(
+    candidate: Candidate, report: PromotionReport, rows: Rows, *, whole: bool = True
+) -> Iterator[str]:
+    """Yields the card's lines without its title, and on request without the longest tables."""
     evidence = _evidence(report)
-    blocks = [*_head(candidate), *_quality(evidence, report), *_limits(candidate, evidence)]
-    return "\n".join([*blocks, *_loading(report)])[:LONGEST]
+    yield from _head(candidate)
+    yield from _quality(evidence, report, rows)
+    if whole:
+        yield from _per_class(evidence.test, rows)
+        yield from _missed(candidate.grounds, rows)
+    yield from _limits(candidate, evidence)
+    yield from _loading(report)
 
 
 def as_html(card: str, title: str, confusion_matrix: bytes) -> str:
@@ -74,13 +90,11 @@ def _evidence(report: PromotionReport) -> Evidence:
 
 def _head(candidate: Candidate) -> Iterator[str]:
     grounds, data = candidate.grounds, candidate.dataset
-    yield f"# {_text(candidate.promotion.model)}"
-    yield ""
     height, width, channels = data.image_shape
     yield (
         f"Classifies images of {height} x {width} pixels with {channels} channel"
         f"{'s' * (channels > 1)} into {len(data.classes)} classes: "
-        f"{_text(', '.join(data.classes))}."
+        f"{plain(', '.join(data.classes))}."
     )
     yield ""
     yield "## Training"
@@ -88,25 +102,25 @@ def _head(candidate: Candidate) -> Iterator[str]:
     trained = f"trial {candidate.number} of {candidate.study}"
     if grounds is not None:
         trained = f"point {grounds.point} of study {grounds.study}, {trained}"
-    yield f"- Trained as {_text(trained)}."
+    yield f"- Trained as {plain(trained)}."
     if grounds is not None and grounds.refit:
         yield "- Trained again on all training images, those for validation too (refit)."
     yield f"- Network: `{candidate.model.name}`, on {candidate.backend} in {candidate.precision}."
     params = ", ".join(f"`{name}={value}`" for name, value in sorted(candidate.params.items()))
     yield f"- Parameters: {params or 'none'}."
     yield (
-        f"- Data: {_text(data.name)}, {data.train_count:,} training and {data.test_count:,} test "
-        f"images, from {_text(data.source)}, SHA-256 `{data.digest}`."
+        f"- Data: {plain(data.name)}, {data.train_count:,} training and {data.test_count:,} test "
+        f"images, from {plain(data.source)}, SHA-256 `{data.digest}`."
     )
     yield ""
     if grounds is not None:
         yield "## Why this one"
         yield ""
-        yield from (f"- {_text(line)}" for line in grounds.lines)
+        yield from (f"- {plain(line)}" for line in grounds.lines)
         yield ""
 
 
-def _quality(evidence: Evidence, report: PromotionReport) -> Iterator[str]:
+def _quality(evidence: Evidence, report: PromotionReport, rows: Rows) -> Iterator[str]:
     test, interval = evidence.test, evidence.interval
     yield "## On the test set"
     yield ""
@@ -129,7 +143,7 @@ def _quality(evidence: Evidence, report: PromotionReport) -> Iterator[str]:
         )
         yield ""
     if report.gates:
-        yield from _table(
+        yield from rows(
             ("gate", "value", "limit", ""),
             [
                 (
@@ -143,19 +157,19 @@ def _quality(evidence: Evidence, report: PromotionReport) -> Iterator[str]:
         )
 
 
-def _per_class(test: Evaluation) -> Iterator[str]:
-    rows = [
+def _per_class(test: Evaluation, rows: Rows) -> Iterator[str]:
+    classes = [
         (
-            _text(each.label),
+            plain(each.label),
             *(f"{value:.4f}" for value in (each.precision, each.recall, each.f1)),
             str(each.support),
         )
         for each in test.classes
     ]
-    yield from _table(("class", "precision", "recall", "F1", "images"), rows)
+    yield from rows(("class", "precision", "recall", "F1", "images"), classes)
 
 
-def _missed(grounds: Grounds | None) -> Iterator[str]:
+def _missed(grounds: Grounds | None, rows: Rows) -> Iterator[str]:
     """What the confirmation's trainings agree on against the labels, if that is known."""
     if grounds is None or grounds.missed is None:
         return
@@ -164,7 +178,7 @@ def _missed(grounds: Grounds | None) -> Iterator[str]:
     yield ""
     many = count(len(found), "training image")
     yield (
-        f"Every good training of {_text(grounds.confirmation or '')} that was validated on them "
+        f"Every good training of {plain(grounds.confirmation or '')} that was validated on them "
         f"put {many} into another class than the label's with confidence: probable label errors, "
         "or classes that look alike."
     )
@@ -174,14 +188,14 @@ def _missed(grounds: Grounds | None) -> Iterator[str]:
     pairs = confused_pairs(found)[:_MOST_PAIRS]
     yield "Most often: " + "; ".join(_taken(*pair) for pair in pairs) + "."
     yield ""
-    yield from _table(
+    yield from rows(
         ("row", "file", "label", "predicted", "trainings", "probability"),
         [
             (
                 str(each.row),
-                _text(each.file),
-                _text(each.label),
-                _text(each.predicted),
+                plain(each.file),
+                plain(each.label),
+                plain(each.predicted),
                 f"{each.agreeing} of {each.trainings}",
                 f"{each.probability:.4f}",
             )
@@ -196,11 +210,11 @@ def _limits(candidate: Candidate, evidence: Evidence) -> Iterator[str]:
     yield ""
     present = [each for each in test.classes if each.support]
     worst: ClassScores = min(present, key=lambda each: each.recall)
-    yield f"- The class it finds least often is {_text(worst.label)}: recall {worst.recall:.4f}."
+    yield f"- The class it finds least often is {plain(worst.label)}: recall {worst.recall:.4f}."
     if pairs := "; ".join(_confused(test)):
         yield f"- Most often confused: {pairs}."
     yield (
-        f"- All figures are of images like those of {_text(candidate.dataset.name)}. Other "
+        f"- All figures are of images like those of {plain(candidate.dataset.name)}. Other "
         "pictures are classified too, as one of its classes."
     )
     yield ""
@@ -220,7 +234,7 @@ def _confused(test: Evaluation) -> Iterator[str]:
 
 
 def _taken(label: str, predicted: str, number: int) -> str:
-    return f"{_text(label)} taken for {_text(predicted)} ({number})"
+    return f"{plain(label)} taken for {plain(predicted)} ({number})"
 
 
 def _loading(report: PromotionReport) -> Iterator[str]:
@@ -243,6 +257,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     yield ""
 
 
-def _text(text: str) -> str:
-    """Text of a user's own, which is shown as it is: without Markdown in it, on one line."""
-    return _MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
+def _list(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yields a list with the first cell of each row, then the others that have a content."""
+    for row in rows:
+        others = (
+            f"{name} {cell}".strip() for name, cell in zip(head[1:], row[1:], strict=True) if cell
+        )
+        yield f"- {head[0]} {row[0]}: {', '.join(others)}"
+    yield ""

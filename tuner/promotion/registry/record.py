@@ -12,9 +12,11 @@ from tuner.promotion.candidate import Candidate
 from tuner.promotion.judging.comparison import ChampionComparison, Disagreement, Right
 from tuner.promotion.judging.evidence import answered_images
 from tuner.promotion.registry.card import as_html, model_card
+from tuner.promotion.registry.versions import is_missing
 from tuner.promotion.report import PromotionReport
+from tuner.tracking.descriptions import describe
 from tuner.tracking.runs.figures import ConfusionFigure, ImageGroup, ImagesFigure
-from tuner.words import count
+from tuner.words import count, plain
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -105,6 +107,45 @@ def record_evidence(client: "MlflowClient", candidate: Candidate, report: Promot
     with TemporaryDirectory() as folder:
         _write(Path(folder), candidate, report)
         client.log_artifacts(candidate.run_id, folder, FOLDER)
+
+
+def describe_promotion(
+    client: "MlflowClient", candidate: Candidate, report: PromotionReport
+) -> None:
+    """Tells the run of the study what was promoted, if it still has one."""
+    run = _study_run(client, candidate.run_id)
+    if run is not None and run.info.lifecycle_stage != _DELETED:
+        describe(client, run.info.run_id, "Promotion", _promotion(candidate, report))
+
+
+def _study_run(client: "MlflowClient", run_id: str) -> "Run | None":
+    """The run above a trial's, and above that of its confirmation or refit; None if it is gone."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if not is_missing(error):
+            raise
+        return None
+    above = run.data.tags.get("mlflow.parentRunId")
+    return run if above is None else _study_run(client, above)
+
+
+def _promotion(candidate: Candidate, report: PromotionReport) -> str:
+    """What was promoted, in Markdown."""
+    assert report.evidence is not None
+    test, interval, grounds = report.evidence.test, report.evidence.interval, candidate.grounds
+    what = f"trial {candidate.number} of {plain(candidate.study)}"
+    if grounds is not None:
+        again = ", trained again on all training images" * grounds.refit
+        what = f"point {grounds.point}{again} ({what})"
+    return (
+        f"**Promoted:** {what} as {plain(report.model)} version {report.version}, which became the "
+        f"{report.alias}. Its test accuracy is {test.accuracy:.4f} (95% interval "
+        f"{interval.low:.4f} to {interval.high:.4f}); its model card is among the artifacts of its "
+        f"run, {candidate.run_id}."
+    )
 
 
 def _write(folder: Path, candidate: Candidate, report: PromotionReport) -> None:

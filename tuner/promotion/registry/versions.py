@@ -20,6 +20,7 @@ from tuner.promotion.registry.package import PACKED_FILE
 from tuner.storage.studies import Registrations
 from tuner.tracking.runs.attempt_run import MODEL_SHA256_TAG
 from tuner.tracking.runs.study_run import STUDY_UID_TAG
+from tuner.words import command, plain
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -134,7 +135,7 @@ def create_version(
 ) -> "ModelVersion":
     """Registers a logged model as a new version and waits until it is READY."""
     name = candidate.promotion.model
-    _ensure_registered(client, name)
+    _ensure_registered(client, name, _about(candidate))
     version = client.create_model_version(
         name,
         source=f"models:/{model_id}",
@@ -255,14 +256,30 @@ def discard(client: "MlflowClient", version: "ModelVersion") -> None:
         client.delete_model_version(version.name, version.version)
 
 
-def _ensure_registered(client: "MlflowClient", name: str) -> None:
+def _about(candidate: Candidate) -> str:
+    """What a registered model is, in Markdown."""
+    data, name = candidate.dataset, candidate.promotion.model
+    height, width, _ = data.image_shape
+    return (
+        f"Classifies images of {height} x {width} pixels into the {len(data.classes)} classes of "
+        f"{plain(data.name)}. Each version is a network that `tuner promote` has tested and "
+        f"registered; its description is its model card. The alias `{ALIAS}` names the version in "
+        f"use, `{PREVIOUS}` the one before. The tags `tuner.act...` are the record of who moved "
+        f"them and why; `{command('registry', 'history', name)}` shows it."
+    )
+
+
+def _ensure_registered(client: "MlflowClient", name: str, description: str) -> None:
+    """Creates the registered model if need be, and describes one that nobody has described."""
     from mlflow.exceptions import MlflowException
 
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(name, description=description)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+        if not client.get_registered_model(name).description:
+            client.update_registered_model(name, description)
 
 
 def is_missing(error: "MlflowException") -> bool:

@@ -23,7 +23,7 @@ from tuner.datasets.store import find_prepared, read_arrays, read_files
 from tuner.errors import DataError
 from tuner.search.points import point_of, replicate_of, split_seed
 from tuner.search.race_trials import race_state, values_of
-from tuner.search.trials import stored_result
+from tuner.search.trials import stored_errors
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.studies import StudyRecord
 from tuner.storage.tables import SLOT
@@ -83,10 +83,11 @@ def _good_trainings(
     spec: StudySpec, rows: Sequence[FrozenTrial], remaining: Collection[int]
 ) -> Iterator[_Training]:
     for row in rows:
-        slot, errors = row.user_attrs[SLOT], stored_result(row).confident_errors
-        completed = row.state is TrialState.COMPLETE and errors is not None
+        slot, completed = row.user_attrs[SLOT], row.state is TrialState.COMPLETE
         if completed and point_of(spec, slot) in remaining:
-            yield slot, errors or ()
+            errors = stored_errors(row)
+            if errors is not None:
+                yield slot, errors
 
 
 def _validations(

@@ -4,7 +4,7 @@ It is named after its study, and everything that holds for a study holds for it:
 retried, tracked, followed, and runs on every kind of worker.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import median, median_high
 from typing import Any
 
@@ -15,6 +15,7 @@ from tuner.errors import RefusedError, SpecError
 from tuner.search.points import claimed_points, confirmation_seed, point_of
 from tuner.search.race import FIRST_BLOCKS
 from tuner.search.trials import stored_result
+from tuner.spec.names import CONFIRMATION
 from tuner.spec.search_space import Scalar
 from tuner.spec.section import STORED, Frozen, problems_in
 from tuner.spec.study_spec import FEWEST_SEEDS, Confirmation, Race, StudySpec
@@ -55,7 +56,7 @@ class Forecast(Frozen):
 
 def confirmation_name(study: str) -> str:
     """The name of a study's confirmation."""
-    return f"{study}-confirmation"
+    return f"{study}{CONFIRMATION}"
 
 
 def rules_of(stated: Confirmation, changes: Mapping[str, Any]) -> Confirmation:
@@ -78,14 +79,29 @@ def find_confirmation(study: Study) -> Study | None:
     return found if race is not None and race.study == study.name else None
 
 
-def has_rivals(study: Study, rules: Confirmation) -> bool:
-    """Whether a study has two points at least that a confirmation by these rules would compare.
+def why_no_rivals(study: Study, rules: Confirmation) -> str:
+    """Returns why a confirmation by these rules has no two points to compare; empty if it has.
 
     Raises:
         RefusedError: no trial has completed, or the baseline has not been trained yet.
     """
-    finalists, _ = _finalists(study, rules)
-    return len(finalists) > 1
+    if len(_finalists(study, rules)[0]) > 1:
+        return ""
+    two = rules.model_copy(update={"finalists": 2})
+    if len(_finalists(study, two)[0]) > 1:
+        return "one finalist and no baseline leave nothing to compare"
+    return "the study has a single point to compare"
+
+
+def begin_confirmation(
+    study: Study, changes: Mapping[str, Any], say: Callable[[str], None]
+) -> StudyFile:
+    """Does as `confirmation_of`, and says what a new confirmation will cost."""
+    is_new = find_confirmation(study) is None
+    file = confirmation_of(study, changes)
+    if is_new and (cost := forecast(study, file.spec)) is not None:
+        say(f"{file.spec.name}: {cost}")
+    return file
 
 
 def confirmation_of(study: Study, changes: Mapping[str, Any]) -> StudyFile:
@@ -124,9 +140,12 @@ def _new_confirmation(study: Study, rules: Confirmation) -> StudySpec:
         raise RefusedError(f"{spec.name} trains points of {origin} again, and is not confirmed")
     if not spec.validation:
         raise RefusedError(f"{spec.name} has no validation images to compare its points on")
+    if not spec.claims and (why := why_no_rivals(study, rules)):
+        raise RefusedError(
+            f"{spec.name} is not confirmed: {why}; train further points, state a baseline, or "
+            "let more than one point race with --finalists"
+        )
     finalists, against = _finalists(study, rules)
-    if len(finalists) == 1 and not spec.claims:
-        raise RefusedError(f"{spec.name} has a single point, and nothing to compare it with")
     racing = [each.params for each in finalists]
     claimed = _claimed_alone(spec, racing, against)
     return fixed_points(
@@ -135,7 +154,13 @@ def _new_confirmation(study: Study, rules: Confirmation) -> StudySpec:
         [*racing, *claimed],
         epochs=best_epochs(study, [each.point for each in finalists]),
         seed=confirmation_seed(spec),
-        race=Race(study=spec.name, against=against, claimed=len(claimed), rules=rules),
+        race=Race(
+            study=spec.name,
+            against=against,
+            claimed=len(claimed),
+            points=tuple(each.point for each in finalists),
+            rules=rules,
+        ),
     )
 
 

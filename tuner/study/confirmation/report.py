@@ -258,6 +258,23 @@ def find_report(study: Study) -> ConfirmationReport | None:
     return found.model_copy(update={"more_seeds": more})
 
 
+def verdict_of(confirmation: Study) -> tuple[str, ...]:
+    """What the race that a study is has found, in words. The first line is the answer.
+
+    Empty if the study is no race, or is not over, or if its study or the points are gone.
+    """
+    origin = confirmation.sibling(confirmation.spec.origin or "")
+    if origin is None:
+        return ()
+    try:
+        found = find_report(origin)
+    except RefusedError:  # another study has that name now
+        return ()
+    if found is None or not found.over or found.study != confirmation.name:
+        return ()
+    return tuple(filter(None, (*found.lines(), found.missed_line())))
+
+
 def chosen_training(study: Study) -> tuple[Study, int] | None:
     """The confirmation, and the number of its trial that represents the chosen point.
 

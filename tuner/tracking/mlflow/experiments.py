@@ -8,12 +8,13 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
 from tuner.errors import RefusedError
+from tuner.tracking.descriptions import EXPERIMENT, NOTE_TAG
 from tuner.tracking.mlflow.local_store import local_store_made
 from tuner.tracking.mlflow.mlflow_errors import translated
 from tuner.tracking.settings import TrackingSettings
 
-_KIND_TAG, _KIND = "mlflow.experimentKind", "custom_model_development"
-"""A tag that opens the experiment in the UI's view for model training."""
+_TAGS = {"mlflow.experimentKind": "custom_model_development", NOTE_TAG: EXPERIMENT}
+"""The kind opens the experiment in the UI's view for model training; the note describes it."""
 
 
 class ExperimentError(RefusedError):
@@ -33,7 +34,9 @@ def open_store(uri: str) -> MlflowClient:
 
 
 def find_or_create_experiment(client: MlflowClient, settings: TrackingSettings) -> Experiment:
-    """Returns the experiment in `settings`, created if need be and tagged for model training.
+    """Returns the experiment in `settings`, created if need be.
+
+    It is tagged for model training, and described if it never had a description.
 
     Raises:
         UnavailableError: the store does not answer.
@@ -51,8 +54,9 @@ def find_or_create_experiment(client: MlflowClient, settings: TrackingSettings) 
                 f"MLflow: artifacts of experiment {name!r} go to {elsewhere}, since the state "
                 "folder was moved; repair that with: tuner doctor --fix"
             )
-        if _KIND_TAG not in experiment.tags:
-            client.set_experiment_tag(experiment.experiment_id, _KIND_TAG, _KIND)
+        for tag, value in _TAGS.items():
+            if tag not in experiment.tags:
+                client.set_experiment_tag(experiment.experiment_id, tag, value)
     return experiment
 
 
@@ -77,7 +81,7 @@ def is_deleted(experiment: Experiment) -> bool:
 def _create(client: MlflowClient, name: str, artifact_root: str) -> None:
     location = Path(artifact_root).resolve().as_uri() if artifact_root else None
     try:
-        client.create_experiment(name, location, {_KIND_TAG: _KIND})
+        client.create_experiment(name, location, _TAGS)
     except MlflowException as error:
         # Another driver was faster.
         if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):

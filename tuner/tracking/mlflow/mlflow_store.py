@@ -25,6 +25,7 @@ from tuner.datasets.store import DatasetInfo
 from tuner.errors import RefusedError, UnavailableError, encodable
 from tuner.files import stays_inside
 from tuner.spec.rules import LONGEST_VALUE
+from tuner.tracking.descriptions import describe
 from tuner.tracking.mlflow.dataset_input import dataset_input
 from tuner.tracking.mlflow.experiments import (
     check_not_deleted,
@@ -34,8 +35,15 @@ from tuner.tracking.mlflow.experiments import (
 from tuner.tracking.mlflow.mlflow_errors import of_artifacts, translated
 from tuner.tracking.mlflow.run_deletion import A_DOUBLE, DELETED_TAG, WITH_ITS_STUDY, discard
 from tuner.tracking.runs.figures import Figure
-from tuner.tracking.runs.run_update import Artifact, Point, RunOpening, RunStatus, RunUpdate
-from tuner.tracking.runs.study_run import STUDY_UID_TAG
+from tuner.tracking.runs.run_update import (
+    Artifact,
+    Point,
+    RunOpening,
+    RunStatus,
+    RunUpdate,
+    Section,
+)
+from tuner.tracking.runs.study_run import KIND_TAG, STUDY_UID_TAG
 from tuner.tracking.settings import TrackingSettings
 
 UID_TAG = "tuner.uid"
@@ -168,6 +176,16 @@ class MlflowStore:
             self._parents[uid] = self.find(uid)
         return self._parents[uid]
 
+    def find_study(self, name: str) -> str | None:
+        """Returns the id of the newest run of a study with this name; None without one."""
+        mark = '"' if "'" in name else "'"  # MLflow knows no way to write one inside itself
+        if mark in name:
+            return None
+        with translated(f"search the run of study {name!r}"):
+            named = f"attributes.run_name = {mark}{name}{mark} and tags.`{KIND_TAG}` = 'study'"
+            found = self._client.search_runs([self._experiment_id], named, max_results=1)
+        return str(found[0].info.run_id) if found else None
+
     def check_parents(self) -> bool:
         """Whether the parents that were found since the last call still exist.
 
@@ -245,6 +263,7 @@ class MlflowStore:
             (update.artifacts, partial(self._log_artifacts, run)),
             (update.removed_artifacts, partial(self._remove_artifacts, run)),
             (update.removed_tags, partial(self._remove_tags, run_id)),
+            (update.sections, partial(self._describe, run_id)),
             (statuses, partial(self._set_status, run_id, update.ended_ms)),
         ]
         return [refusal for rows, act in parts for refusal in self._in_parts(run_id, rows, act)]
@@ -372,6 +391,10 @@ class MlflowStore:
             if key in there:
                 self._client.delete_tag(run_id, key)
 
+    def _describe(self, run_id: str, sections: Sequence[Section]) -> None:
+        for each in sections:
+            describe(self._client, run_id, each.title, each.text)
+
     def _set_status(self, run_id: str, ended_ms: int | None, statuses: Sequence[RunStatus]) -> None:
         for status in statuses:
             if status == "RUNNING":
@@ -399,6 +422,8 @@ def _named(row: object) -> str:
             return f"artifact {row.path!r}"
         case DatasetInfo():
             return f"data set {row.name!r}"
+        case Section():
+            return f"description, section {row.title!r}"
     return str(row)
 
 

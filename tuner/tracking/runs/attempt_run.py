@@ -14,7 +14,7 @@ from tuner.errors import RefusedError
 from tuner.tracking.runs.attempt_ending import ending_artifacts, ending_points, ending_tags
 from tuner.tracking.runs.exports import as_json, column, evaluation_json
 from tuner.tracking.runs.run_update import Artifact, Point, RunOpening, RunStatus, RunUpdate
-from tuner.tracking.runs.study_run import STUDY_UID_TAG
+from tuner.tracking.runs.study_run import KIND_TAG, STUDY_TAG, STUDY_UID_TAG
 from tuner.tracking.spool.spool_events import (
     AttemptAbandoned,
     AttemptEnded,
@@ -122,7 +122,7 @@ class AttemptRun:
 
 def _opening(started: AttemptStarted) -> RunOpening:
     plan = started.plan
-    name = f"trial {started.number}"
+    name = started.name or f"trial {started.number}"
     return RunOpening(
         uid=started.uid,
         name=f"{name} attempt {plan.attempt}" if plan.attempt else name,
@@ -196,9 +196,9 @@ def _attempt_tags(event: AttemptStarted) -> dict[str, str]:
     plan, trainer = event.plan, event.trainer
     versions = {f"tuner.version.{name}": text for name, text in trainer.versions.items()}
     tags = {
-        "tuner.kind": "trial",
+        KIND_TAG: "trial",
         "tuner.state": "running",
-        "tuner.study": plan.study,
+        STUDY_TAG: event.tags.get(STUDY_TAG, plan.study),
         "tuner.trial": str(event.number),
         "tuner.slot": str(plan.slot),
         "tuner.attempt": str(plan.attempt),

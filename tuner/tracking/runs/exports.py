@@ -1,9 +1,9 @@
-"""Writes results as CSV and JSON."""
+"""Writes results as CSV and JSON, and in words for people."""
 
 import csv
 import io
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
@@ -12,6 +12,7 @@ from tuner.spec.search_space import Scalar
 from tuner.spec.section import Frozen
 from tuner.tracking.spool.spool_events import ClaimSummary, MissedImage, TrialSummary
 from tuner.training.plan import ConfidentError, Evaluation, Outcome
+from tuner.words import count, plain
 
 
 def as_json(value: object) -> str:
@@ -184,3 +185,64 @@ def optimization_history(
         point = TrialPoint(number=trial.number, state=trial.state, value=trial.value, best=best)
         history.append(point)
     return history
+
+
+def counts(names: Iterable[str]) -> str:
+    """Counts equal names, such as `3 confirmed, 1 undecided`, in the order of the names."""
+    return ", ".join(f"{number} {name}" for name, number in sorted(Counter(names).items()))
+
+
+def search_section(
+    study: Mapping[str, str], trials: Sequence[TrialSummary], metric: str, best: PointFigures | None
+) -> str:
+    """What a study asked, its best point by the mean over its seeds, and its trials by state.
+
+    Args:
+        study: the params of the study's run.
+        trials: its trials.
+        metric: its objective.
+        best: its best point; None if no trial was completed.
+    """
+    questions = [_question(study, trials, metric)] if {"model", "dataset"} <= study.keys() else []
+    best_one = [] if best is None else [f"**Best in the search:** {_best(best, metric)}"]
+    told = f"{count(len(trials), 'trial')}: {counts(trial.state for trial in trials)}"
+    return "\n\n".join([*questions, *best_one, f"{told} (`summary.csv`, by point `points.csv`)"])
+
+
+def verdict_section(verdict: Sequence[str], claims: Sequence[ClaimSummary]) -> str:
+    """What a confirmation has found: the answer, what else is to be said, the claims by verdict."""
+    first, *others = verdict
+    told = [f"**Answer:** {plain(first)}", "\n".join(f"- {plain(line)}" for line in others)]
+    if claims:
+        told.append(f"Claims: {counts(claim.verdict for claim in claims)} (`claims.csv`)")
+    return "\n\n".join(filter(None, told))
+
+
+def refit_section(study: str) -> str:
+    """What a refit is."""
+    return (
+        f"The chosen point of study {plain(study)}, trained again on all training images, those "
+        "for validation too. So its values are of images that it was trained on."
+    )
+
+
+def _question(study: Mapping[str, str], trials: Sequence[TrialSummary], metric: str) -> str:
+    model, data = _code(study["model"]), _code(study["dataset"])
+    points = {as_point(trial.params) for trial in trials}
+    if len(points) < 2:
+        return f"**Question:** which {_code(metric)} does {model} reach on {data}?"
+    return (
+        f"**Question:** with which of {len(points)} configurations has {model} the best "
+        f"{_code(metric)} on {data}?"
+    )
+
+
+def _best(best: PointFigures, metric: str) -> str:
+    params = _code(as_point(best.params)) if best.params else "no parameters"
+    spread = f"standard deviation {best.std:.4f}, " if best.std is not None else ""
+    figures = f"mean {_code(metric)} {best.mean:.4f} ({spread}{count(best.n, 'training')})"
+    return f"point {best.point}, {params}: {figures}"
+
+
+def _code(text: str) -> str:
+    return f"`{' '.join(text.split()).replace('`', chr(39))}`"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from tuner.datasets.store import DatasetInfo
+from tuner.tracking.descriptions import Title
 from tuner.tracking.runs.figures import Figure
 
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -30,6 +31,15 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class Section:
+    """A section of a run's description."""
+
+    title: Title
+    text: str
+    """Markdown."""
+
+
+@dataclass(frozen=True)
 class RunOpening:
     """A run that is to exist."""
 
@@ -39,6 +49,8 @@ class RunOpening:
     started_ms: int
     tags: Mapping[str, str] = field(default_factory=dict)
     parent_uid: str | None = None
+    below: str | None = None
+    """The name of the study below whose run it is shown, if that one has a run."""
     predecessor_uid: str | None = None
     again: bool = False
     """Whether the run may have been opened before, with another start time."""
@@ -57,6 +69,9 @@ class RunUpdate:
     artifacts: tuple[Artifact, ...] = ()
     removed_artifacts: tuple[str, ...] = ()
     dataset: DatasetInfo | None = None
+    sections: tuple[Section, ...] = ()
+    sections_above: tuple[Section, ...] = ()
+    """For the run of the study below whose run this one lies (`RunOpening.below`)."""
     status: RunStatus | None = None
     ended_ms: int | None = None
 
@@ -78,6 +93,8 @@ def merged(updates: Sequence[RunUpdate]) -> RunUpdate:
         artifacts=tuple(artifacts.values()),
         removed_artifacts=tuple(path for update in updates for path in update.removed_artifacts),
         dataset=next((each.dataset for each in updates if each.dataset is not None), None),
+        sections=tuple(each for update in updates for each in update.sections),
+        sections_above=tuple(each for update in updates for each in update.sections_above),
         status=ends[-1].status if ends else None,
         ended_ms=ends[-1].ended_ms if ends else None,
     )

@@ -1,6 +1,5 @@
 """Turns a study's events into updates of its parent run."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -11,14 +10,25 @@ from tuner.tracking.runs.exports import (
     PointFigures,
     as_json,
     claims_csv,
+    counts,
     missed_csv,
     optimization_history,
     point_figures,
     points_csv,
+    refit_section,
+    search_section,
     summary_csv,
+    verdict_section,
 )
 from tuner.tracking.runs.figures import Figure, HistoryFigure, ImportanceFigure, MissedFigure
-from tuner.tracking.runs.run_update import Artifact, Point, RunOpening, RunStatus, RunUpdate
+from tuner.tracking.runs.run_update import (
+    Artifact,
+    Point,
+    RunOpening,
+    RunStatus,
+    RunUpdate,
+    Section,
+)
 from tuner.tracking.spool.spool_events import (
     Event,
     Missed,
@@ -31,6 +41,13 @@ from tuner.training.plan import Outcome
 
 STUDY_UID_TAG = "tuner.study_uid"
 """Tag of the parent run and every child run: the study's uid."""
+
+KIND_TAG = "tuner.kind"
+"""Tag of every run: `study` for a parent run, `trial` for a child run."""
+
+STUDY_TAG, ROLE_TAG = "tuner.study", "tuner.role"
+"""Tags of every run: the study's name, and what the run's own study is to it. A confirmation and a
+refit have the name of their study, so one filter finds all runs of the three."""
 
 CLAIMS_TAG = "tuner.claims"
 """Tag of the parent run of a race with claims: how many have which verdict."""
@@ -66,6 +83,8 @@ class StudyRun:
     """The MLflow run id of each attempt, by uid, as far as known."""
     importance: Mapping[str, float] = field(default_factory=dict)
     missed: Missed | None = None
+    verdict: tuple[str, ...] = ()
+    """What a confirmation has found, in words."""
     figures: tuple[PointFigures, ...] = ()
     """Of each point, as they were when every trial had ended."""
     undrawn: bool = False
@@ -73,12 +92,14 @@ class StudyRun:
 
     @property
     def opening(self) -> RunOpening:
-        """The parent run."""
+        """The parent run. That of a confirmation or refit lies below its study's."""
+        is_own = self.opened.tags.get(ROLE_TAG, "study") == "study"
         return RunOpening(
             uid=self.opened.tags.get(STUDY_UID_TAG, f"study:{self.opened.study}"),
             name=self.opened.study,
             started_ms=self.opened.at_ms,
             tags=self.opened.tags,
+            below=None if is_own else self.opened.tags.get(STUDY_TAG),
         )
 
     def after(self, event: Event) -> Self:
@@ -95,6 +116,7 @@ class StudyRun:
                     trials={**self.trials, **told},
                     importance=event.importance or self.importance,
                     missed=event.missed or self.missed,
+                    verdict=event.verdict or self.verdict,
                     undrawn=True,
                 )
             case StudyClosed():
@@ -121,8 +143,13 @@ class StudyRun:
                 return RunUpdate(points=self._points(event), tags=_claim_tags(event))
             case StudyClosed():
                 artifacts = self.artifacts() if self.undrawn else ()
+                section = self._section(event)
                 return replace(
-                    _closed(event), points=self._point_metrics(event), artifacts=artifacts
+                    _closed(event),
+                    points=self._point_metrics(event),
+                    artifacts=artifacts,
+                    sections=section,
+                    sections_above=section if self.verdict else (),
                 )
         raise RefusedError(f"{event.kind}: belongs into an attempt's spool, not the parent's")
 
@@ -158,6 +185,23 @@ class StudyRun:
         if has_arrays(self.missed.folder):
             yield Artifact("missed.png", MissedFigure(self.missed, self.opened.study))
 
+    def _section(self, event: StudyClosed) -> tuple[Section, ...]:
+        """The result in words, once the study is done, from the home that records its metrics."""
+        if not event.complete or self.progress is None or not self.progress.metrics:
+            return ()
+        role = self.opened.tags.get(ROLE_TAG, "study")
+        if role == "refit":
+            return (Section("Refit", refit_section(self.opened.tags.get(STUDY_TAG, ""))),)
+        if self.verdict:
+            return (Section("Confirmation", verdict_section(self.verdict, self.progress.claims)),)
+        if role == "confirmation":
+            return ()
+        best = next(iter(self._final(event)), None)
+        text = search_section(
+            self.opened.params, list(self.trials.values()), self.progress.metric, best
+        )
+        return (Section("Search", text),)
+
     def _points(self, event: StudyProgressed) -> tuple[Point, ...]:
         """The metrics; none if no trial has ended since, so that a step has one point."""
         step = _step(event)
@@ -189,8 +233,7 @@ class StudyRun:
 
 def _claim_tags(event: StudyProgressed) -> dict[str, str]:
     """The tag that counts the claims by their verdict, such as `3 confirmed, 1 undecided`."""
-    counts = Counter(claim.verdict for claim in event.claims)
-    told = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
+    told = counts(claim.verdict for claim in event.claims)
     return {CLAIMS_TAG: told} if told else {}
 
 
@@ -210,7 +253,7 @@ def _opened(event: StudyOpened) -> RunUpdate:
         artifacts.append(Artifact("uncommitted.diff", event.uncommitted))
     return RunUpdate(
         params=event.params,
-        tags={**event.tags, "tuner.kind": "study", "tuner.state": "running"},
+        tags={**event.tags, KIND_TAG: "study", "tuner.state": "running"},
         artifacts=tuple(artifacts),
         status="RUNNING",
     )

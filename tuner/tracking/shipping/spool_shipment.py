@@ -232,6 +232,7 @@ class SpoolShipment:
             if opened is not None:
                 update = self._begun(step.for_run(is_new=opened.is_new))
                 self._refuse(_located(step.end, self._store.apply(opened, update)))
+                self._describe_above(step, update)
                 if update.ended_ms is not None:
                     if opened.is_new:
                         self.made = step.run.opening
@@ -245,6 +246,14 @@ class SpoolShipment:
         undrawn = isinstance(step.run, StudyRun) and step.run.undrawn
         self._advance(offset=step.end, ended=ended, undrawn=undrawn)
         return True
+
+    def _describe_above(self, step: ShippingStep, update: RunUpdate) -> None:
+        """Tells the run of the study that a confirmation or refit belongs to what came of it."""
+        below = step.run.opening.below if step.run and update.sections_above else None
+        run_id = None if below is None else self._store.find_study(below)
+        if run_id is not None:
+            told = RunUpdate(sections=update.sections_above)
+            self._refuse(_located(step.end, self._store.apply(OpenRun(run_id), told)))
 
     def _draw(self) -> None:
         run = self._known()
@@ -270,6 +279,8 @@ class SpoolShipment:
             self.waits_for_parent = parent_id is None
             if parent_id is None:
                 return None
+        if opening.below is not None:
+            parent_id = self._store.find_study(opening.below)
         if opening.predecessor_uid is not None:
             predecessor = self._store.find(opening.predecessor_uid) or ""
             tags = {**opening.tags, "tuner.predecessor_run_id": predecessor}

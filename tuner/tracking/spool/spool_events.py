@@ -144,6 +144,8 @@ class StudyProgressed(Frozen):
     """Counts by state and the best value, which are logged on the parent run."""
     missed: Missed | None = None
     """Of a confirmation that is over; None if nothing is new."""
+    verdict: tuple[str, ...] = ()
+    """What a confirmation has found, in words; empty if nothing is new."""
 
 
 class StudyClosed(Frozen):
@@ -165,6 +167,8 @@ class AttemptStarted(Frozen):
     """Unique among all attempts of all studies and machines."""
     number: int
     """Optuna's number of the trial."""
+    name: str = ""
+    """What the attempt's training is called; empty in spools of earlier versions."""
     plan: TrialPlan
     dataset: DatasetInfo
     trainer: TrainerInfo
