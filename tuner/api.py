@@ -6,9 +6,10 @@ Each function imports what it needs when it is called.
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tuner.home import Home
+from tuner.spec.study_spec import checked_workers
 from tuner.spec.text.reader import read_study
 from tuner.study.driver_events import Notify, ignore
 from tuner.study.study import load_study
@@ -84,6 +85,7 @@ def run_study(
 def confirm(
     study: str,
     *,
+    workers: int | Literal["auto"] | None = None,
     home: Home | None = None,
     notify: Notify = ignore,
     stopped: Callable[[], bool] = lambda: False,
@@ -97,6 +99,7 @@ def confirm(
 
     Args:
         study: its name. The confirmation is a study too, `STUDY-confirmation`.
+        workers: the number of trainers, or `auto`; by default as for the study.
         home: the home folder; by default `TUNER_HOME`, or else `.tuner`.
         notify: receives an event for each step, trial and epoch.
         stopped: is called at least every half second; True interrupts all trials and returns.
@@ -108,7 +111,7 @@ def confirm(
 
     Raises:
         RefusedError: there is nothing to confirm.
-        SpecError: a rule is invalid, or the race began with other rules or points.
+        SpecError: a rule or `workers` is invalid, or the race began with other rules or points.
         TunerError: as for `run_study`.
     """
     from tuner.driver.run_study import run_study as run
@@ -116,8 +119,10 @@ def confirm(
     from tuner.study.confirmation.report import find_report
 
     place = home or Home.from_environment()
+    trainers = None if workers is None else checked_workers(workers)
     with load_study(study, place) as opened:
-        run(confirmation_of(opened, rules), place, notify=notify, stopped=stopped)
+        file = confirmation_of(opened, rules).with_workers(trainers)
+        run(file, place, notify=notify, stopped=stopped)
         found = find_report(opened)
         assert found is not None, "the race has begun"
         return found
@@ -133,6 +138,7 @@ def promote(
     replace: bool = False,
     challenger: bool = False,
     file: str | Path | None = None,
+    workers: int | Literal["auto"] | None = None,
     home: Home | None = None,
     train: Callable[["StudyFile"], object] | None = None,
     say: Callable[[str], None] = lambda _text: None,
@@ -156,6 +162,8 @@ def promote(
         replace: waive the gates against the champion, also where it cannot be compared.
         challenger: register it beside the champion, under the alias `challenger`.
         file: the study file with the model name and gates; by default those of the last run.
+        workers: the number of trainers of the confirmation and the refit, or `auto`; by default as
+            for the study.
         home: the home folder; by default `TUNER_HOME`, or else `.tuner`.
         train: runs the confirmation and the refit; by default as `run_study` does.
         say: receives a line for each step.
@@ -166,7 +174,8 @@ def promote(
     Raises:
         RefusedError: no trial can be promoted, its run is deleted, the champion cannot be
             compared, or the study file was edited since the last run.
-        UsageError: there is no such study, point or trial; or both a point and a trial are given.
+        UsageError: there is no such study, point or trial; both a point and a trial are given; or
+            `workers` is invalid.
         ModelError: the model is missing, damaged, not trusted or not the validated one.
         UnavailableError: the database or MLflow does not answer.
         TunerError: as for `run_study`.
@@ -177,12 +186,14 @@ def promote(
     from tuner.promotion.terms import terms
 
     place = home or Home.from_environment()
+    trainers = None if workers is None else checked_workers(workers)
+    trained = train or (lambda begun: run(begun, place))
     with load_study(study, place) if study else newest_study(place) as opened:
         spec = terms(opened.record, None if file is None else Path(file), say)
         selected = select(
             opened,
             spec,
-            train or (lambda begun: run(begun, place)),
+            lambda begun: trained(begun.with_workers(trainers)),
             trial=trial,
             point=point,
             unconfirmed=unconfirmed,
@@ -218,13 +229,14 @@ def evaluate(
 
     Args:
         study: its name.
-        trial: the number of a completed trial; by default the best one.
+        trial: the number of a completed trial; by default the median one of the best
+            point.
         every: score each completed trial whose model is kept, with one access each.
         home: the home folder; by default `TUNER_HOME`, or else `.tuner`.
         heard: receives each trial's evaluation at once.
 
     Returns:
-        The evaluation by trial number, the best trial by validation first.
+        The evaluation by trial number, the trials of the best point by validation first.
 
     Raises:
         RefusedError: no such trial has completed, or its run is deleted.

@@ -1,5 +1,6 @@
 """Confirmations: which points race, on what, and what is said of it."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -82,7 +83,7 @@ def test_a_real_gain_is_confirmed_and_luck_is_not(
     assert chosen.finding.interval.low <= 0.02 <= chosen.finding.interval.high
     assert found.points[0] == chosen
     assert {each.params["learning_rate"] for each in found.points} == {1, 2, 3, 4}
-    assert found.raw_best.number == best.trial.number
+    assert found.best_single.number == best.trial.number
     text = "\n".join(found.lines())
     assert f"point {found.chosen} is better than the baseline: val_accuracy +0.0" in text
     assert f"trial {best.trial.number}, chosen for its value" in text
@@ -157,7 +158,9 @@ def test_a_confirmation_says_what_it_costs(
     assert cost is not None
     assert (cost.fewest, cost.most) == (9, 15)
     assert cost.training_s == pytest.approx(1.2 / 5 * 2)
-    assert str(cost) == "9 to 15 trainings of about 0.48 s each, on one trainer"
+    assert str(cost) == (
+        "9 to 15 trainings of about 0.48 s each, as many at a time as trainers start"
+    )
 
 
 @pytest.mark.parametrize(
@@ -319,7 +322,8 @@ def test_show_marks_the_points_that_cannot_be_told_from_the_best_and_the_baselin
     show(spec.name)
     text = capsys.readouterr().out
     assert "undecided until: tuner confirm small" in text
-    assert "not told from" not in text
+    assert "may equal" not in text
+    assert "\nbest: point 1, " in text
     file = confirmation_of(opened(spec), {"finalists": 3})
     bench.run(file.spec, ScriptedPool(size=2, curve=gains))
     found = find_report(opened(spec))
@@ -331,8 +335,19 @@ def test_show_marks_the_points_that_cannot_be_told_from_the_best_and_the_baselin
     assert found.not_told_from(99) is None
     show(spec.name)
     text = capsys.readouterr().out
-    assert "not told from" in text
+    (head,) = (line for line in text.splitlines() if "may equal" in line and "mean" in line)
+    assert head.split()[-2:] == ["may", "equal"]
+    marked = {line.split()[0]: line.split()[-1] for line in text.splitlines() if " 0.9" in line}
+    told = {f"{number}": mark for number, mark in marked.items() if mark in ("neither", "baseline")}
+    assert told == {"3": "neither", "0": "neither", "2": "baseline", "1": "baseline"}
+    assert "may equal: whether the point may be as good as the point with the best mean" in text
+    assert "?" not in text
     assert "undecided until" not in text
+    assert "\nbest of the search: point 1, " in text
+    assert "point 3 is better than the baseline: val_accuracy +0.0" in text
+    assert re.search(
+        r"its promotion takes point 3, mean .* \(standard deviation 0.00\d\d, n = ", text
+    )
 
 
 def test_there_is_no_choice_before_the_race_is_over(

@@ -47,7 +47,7 @@ def test_trials_that_cannot_be_promoted_are_marked_and_not_suggested(
     assert "* cannot be promoted: it has a Lambda layer (trials 1, 2)" in told.out
     assert told.out.count("completed *") == 2
     assert ("promote best" in told.err) is (best_slot == 0)
-    assert ("the best trial, 1, cannot be promoted: it has" in told.err) is (best_slot == 1)
+    assert ("the best point, 1, cannot be promoted: it has" in told.err) is (best_slot == 1)
 
 
 class Coded(ScriptedPool):

@@ -13,7 +13,9 @@ from tuner.cli.terminal.options import (
     NumGpus,
     On,
     StudyName,
+    Workers,
     cluster_of,
+    workers_of,
 )
 from tuner.cli.terminal.shell import next_command, same_command
 from tuner.errors import ExitCode
@@ -21,6 +23,7 @@ from tuner.errors import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tuner.spec.study_spec import AutoOrCount
     from tuner.workers.cluster import Cluster
 
 
@@ -34,6 +37,7 @@ def confirm(
     level: Annotated[
         float | None, typer.Option(help="The chance to take equal points for different ones.")
     ] = None,
+    workers: Workers = None,
     on: On = None,
     address: Address = None,
     num_cpus: NumCpus = 1.0,
@@ -47,7 +51,7 @@ def confirm(
     stated = {"finalists": finalists, "max_seeds": max_seeds, "margin": margin, "level": level}
     changes = {name: value for name, value in stated.items() if value is not None}
     cluster = cluster_of(on, address, num_cpus, num_gpus)
-    race_study(study, changes, cluster, as_json=as_json)
+    race_study(study, changes, cluster, workers_of(workers), as_json=as_json)
     typer.echo(f"next: {next_command('promote', 'best', study)}", err=True)
 
 
@@ -55,6 +59,7 @@ def race_study(
     study: str,
     changes: "Mapping[str, Any]",
     cluster: "Cluster | None" = None,
+    workers: "AutoOrCount | None" = None,
     *,
     as_json: bool = False,
 ) -> None:
@@ -64,6 +69,7 @@ def race_study(
         study: its name.
         changes: rules that replace those of the study file.
         cluster: where trainers run; this machine by default.
+        workers: how many trainers; by default as many as for the study.
         as_json: print JSON.
 
     Raises:
@@ -75,7 +81,7 @@ def race_study(
 
     with load_study(study) as opened:
         is_new = find_confirmation(opened) is None
-        file = confirmation_of(opened, changes)
+        file = confirmation_of(opened, changes).with_workers(workers)
         cost = forecast(opened, file.spec) if is_new else None
         if cost is not None:
             typer.echo(f"{file.spec.name}: {cost}", err=True)

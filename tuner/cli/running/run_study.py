@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuner.cli.terminal.options import Address, NumCpus, NumGpus, On, cluster_of
+from tuner.cli.terminal.options import (
+    Address,
+    NumCpus,
+    NumGpus,
+    On,
+    Workers,
+    cluster_of,
+    workers_of,
+)
 from tuner.cli.terminal.shell import next_command, same_command
 from tuner.errors import ExitCode, UsageError
 
@@ -20,7 +28,7 @@ def run_study(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The study file, YAML.")],
     trials: Annotated[int | None, typer.Option(help="The number of trials.")] = None,
     epochs: Annotated[int | None, typer.Option(help="The epochs of a trial.")] = None,
-    workers: Annotated[str | None, typer.Option(help="The number of trainers, or auto.")] = None,
+    workers: Workers = None,
     name: Annotated[str | None, typer.Option(help="Another name for the study.")] = None,
     accept_new_code: Annotated[
         bool,
@@ -70,7 +78,7 @@ def run_study(
     if spec.claims and summary.done:
         from tuner.cli.running.confirm import race_study
 
-        race_study(spec.name, {}, cluster)
+        race_study(spec.name, {}, cluster, workers_of(workers))
     _say_what_is_next(summary)
 
 
@@ -119,7 +127,7 @@ def _say_what_is_next(summary: "StudySummary") -> None:
     steps = {next_command("ui"): "compare the trials in MLflow"}
     if best is not None and not best.trial.unpromotable:
         steps[next_command("promote", "best", summary.study)] = (
-            "confirm the best one, test and register it"
+            "confirm the best point, test and register it"
         )
     width = max(map(len, steps))
     typer.echo("next:", err=True)
@@ -127,7 +135,7 @@ def _say_what_is_next(summary: "StudySummary") -> None:
         typer.echo(f"  {step:<{width}}   {what}", err=True)
     if best is not None and best.trial.unpromotable:
         typer.echo(
-            f"the best trial, {best.trial.number}, cannot be promoted: {best.trial.unpromotable}; "
+            f"the best point, {best.point}, cannot be promoted: {best.trial.unpromotable}; "
             "change the model, and run it as a new study with another --name",
             err=True,
         )
