@@ -1,11 +1,13 @@
 """What a summary tells of each trial: the code that trained it, and whether it can be promoted."""
 
+import json
 from collections.abc import Callable
 
 import pytest
 
 from tests.bench import Bench, ScriptedPool
-from tuner.cli.results.show import print_summary
+from tuner.cli.results.show import print_summary, show
+from tuner.cli.results.studies import studies
 from tuner.cli.running.run_study import _say_what_is_next
 from tuner.code import digest
 from tuner.spec.study_spec import StudySpec
@@ -77,3 +79,38 @@ def test_each_trial_names_the_code_that_trained_it_after_a_restart_too(
     print_summary(summary)
     told = capsys.readouterr().out
     assert (told.count(old[:12]), told.count(new[:12])) == (1, 3)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_best_is_a_point_with_its_mean_its_spread_and_n_wherever_it_is_shown(
+    seeds: int,
+    bench: Bench,
+    study_spec: Callable[..., StudySpec],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TUNER_HOME", str(bench.home.root))
+    values = [0.90, 0.99, 0.80, 0.93, 0.94, 0.92]
+    spec = study_spec(trials=6 // seeds, seeds=seeds)
+    summary = bench.run(spec, ScriptedPool(curve=lambda plan, _: values[plan.slot]))
+    assert summary.best is not None
+
+    show("small")
+    shown = capsys.readouterr().out
+    show("small", as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    studies()
+    listed = capsys.readouterr().out
+
+    best = summary.best.model_dump(mode="json")
+    assert told["best"] == told["points"][0] == best
+    assert told["best_single"]["number"] == 1
+    if seeds == 1:
+        assert "\nbest: point 1, val_accuracy 0.9900 (trial 1, n = 1), " in shown
+        assert "0.9900 (point 1, n = 1)" in listed
+        assert (best["mean"], best["std"], best["completed"]) == (0.99, None, 1)
+    else:
+        mean = "mean val_accuracy 0.9300 (standard deviation 0.0100, n = 3)"
+        assert f"\nbest: point 1, {mean}, " in shown
+        assert "\nbest single training: trial 1 of point 0, val_accuracy 0.9900" in shown
+        assert "0.9300 ± 0.0100 (point 1, n = 3)" in listed

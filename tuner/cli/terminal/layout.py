@@ -95,7 +95,7 @@ def _narrowed(whole: Sequence[int], texts: Sequence[Sequence[str]], room: int) -
     heads = [_PART.findall(head) for head, *_ in texts]
     both = [[head, *own] for head, own in zip(heads, cells, strict=True)]
     for least in (
-        [max(_halved(head), *map(_length, own)) for head, own in zip(heads, cells, strict=True)],
+        [max([_halved(head), *map(_length, own)]) for head, *own in both],
         [max(map(_halved, own)) for own in both],
         [_longest(*own) for own in both],
         [_longest(*map(_parts, own)) for own in both],

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 import typer
@@ -31,7 +32,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
     fitted = layout.columns(columns, cells, _room())
     if title:
         print_text(title)
-    Console(width=fitted.width).print(_table(columns, cells, fitted))
+    drawn = Console(width=fitted.width, height=len(cells))  # both, or Rich may assume 80 columns
+    drawn.print(_table(columns, cells, fitted))
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], fitted: "Columns") -> "Group":
@@ -76,9 +78,7 @@ def print_text(text: str, advised: str = "") -> None:
 
 def _room() -> int | None:
     """The width of the terminal; None if standard output is a pipe or a file."""
-    from rich.console import Console
-
-    return Console().width if sys.stdout.isatty() else None  # FORCE_COLOR makes a pipe no terminal
+    return get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _printable(cell: str) -> str:
