@@ -7,9 +7,10 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tuner.home import Home
+from tuner.spec.study_spec import checked_workers
 from tuner.spec.text.reader import read_study
 from tuner.study.driver_events import Notify, SetupStep, ignore
 from tuner.study.study import load_study
@@ -86,6 +87,7 @@ def run_study(
 def confirm(
     study: str,
     *,
+    workers: int | Literal["auto"] | None = None,
     home: Home | None = None,
     notify: Notify = ignore,
     stopped: Callable[[], bool] = lambda: False,
@@ -99,6 +101,7 @@ def confirm(
 
     Args:
         study: its name. The confirmation is a study too, `STUDY-confirmation`.
+        workers: the number of trainers, or `auto`; by default as for the study.
         home: the home folder; by default `TUNER_HOME`, or else `.tuner`.
         notify: receives an event for each step, trial and epoch.
         stopped: is called at least every half second; True interrupts all trials and returns.
@@ -110,7 +113,7 @@ def confirm(
 
     Raises:
         RefusedError: there is nothing to confirm.
-        SpecError: a rule is invalid, or the race began with other rules or points.
+        SpecError: a rule or `workers` is invalid, or the race began with other rules or points.
         TunerError: as for `run_study`.
     """
     from tuner.driver.confirmation import run_confirmation
@@ -118,8 +121,9 @@ def confirm(
 
     place = home or Home.from_environment()
     begin = partial(run, home=place, notify=notify, stopped=stopped)
+    trainers = None if workers is None else checked_workers(workers)
     with load_study(study, place) as opened:
-        return run_confirmation(opened, rules, begin, _told(notify)).report
+        return run_confirmation(opened, rules, begin, _told(notify), trainers).report
 
 
 def promote(
@@ -132,6 +136,7 @@ def promote(
     replace: bool = False,
     challenger: bool = False,
     file: str | Path | None = None,
+    workers: int | Literal["auto"] | None = None,
     home: Home | None = None,
     train: Callable[["StudyFile"], object] | None = None,
     say: Callable[[str], None] = lambda _text: None,
@@ -155,6 +160,8 @@ def promote(
         replace: waive the gates against the champion, also where it cannot be compared.
         challenger: register it beside the champion, under the alias `challenger`.
         file: the study file with the model name and gates; by default those of the last run.
+        workers: the number of trainers of the confirmation and the refit, or `auto`; by default as
+            for the study.
         home: the home folder; by default `TUNER_HOME`, or else `.tuner`.
         train: runs the confirmation and the refit; by default as `run_study` does.
         say: receives a line for each step.
@@ -165,7 +172,8 @@ def promote(
     Raises:
         RefusedError: no trial can be promoted, its run is deleted, the champion cannot be
             compared, or the study file was edited since the last run.
-        UsageError: there is no such study, point or trial; or both a point and a trial are given.
+        UsageError: there is no such study, point or trial; both a point and a trial are given; or
+            `workers` is invalid.
         ModelError: the model is missing, damaged, not trusted or not the validated one.
         UnavailableError: the database or MLflow does not answer.
         TunerError: as for `run_study`.
@@ -176,12 +184,14 @@ def promote(
     from tuner.promotion.terms import terms
 
     place = home or Home.from_environment()
+    trainers = None if workers is None else checked_workers(workers)
+    trained = train or (lambda begun: run(begun, place))
     with load_study(study, place) if study else newest_study(place) as opened:
         spec = terms(opened.record, None if file is None else Path(file), say)
         selected = select(
             opened,
             spec,
-            train or (lambda begun: run(begun, place)),
+            lambda begun: trained(begun.with_workers(trainers)),
             trial=trial,
             point=point,
             unconfirmed=unconfirmed,
@@ -217,13 +227,14 @@ def evaluate(
 
     Args:
         study: its name.
-        trial: the number of a completed trial; by default the best one.
+        trial: the number of a completed trial; by default the median one of the best
+            point.
         every: score each completed trial whose model is kept, with one access each.
         home: the home folder; by default `TUNER_HOME`, or else `.tuner`.
         heard: receives each trial's evaluation at once.
 
     Returns:
-        The evaluation by trial number, the best trial by validation first.
+        The evaluation by trial number, the trials of the best point by validation first.
 
     Raises:
         RefusedError: no such trial has completed, or its run is deleted.

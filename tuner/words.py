@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Sequence
 
 _MARKUP = re.compile(r"[\\`*\[\]<>|#]|(?<!\w)_|_(?!\w)")
 """The signs that Markdown would not show as they are; it does an underscore inside a word."""
@@ -17,13 +18,20 @@ def seconds(value: float) -> str:
     return f"{value:.1f} s" if value >= 1 else f"{value:.2g} s"
 
 
-def command(*words: str, program: str = "tuner") -> str:
+def command(name: str, *arguments: str, options: Sequence[str] = (), program: str = "tuner") -> str:
     """Formats a command to be typed, quoted for the shell where that is needed.
 
+    Arguments that begin with a dash stand behind `--`, or else they would be read as options.
+
     Args:
-        words: its arguments.
+        name: its name.
+        arguments: its arguments.
+        options: its options, each followed by its value if it takes one.
         program: the program, quoted already.
     """
+    words = [name, *arguments, *options]
+    if any(argument.startswith("-") for argument in arguments):
+        words = [name, *options, "--", *arguments]
     return f"{program} {shlex.join(words)}"
 
 

@@ -40,14 +40,16 @@ def test_a_terminal_shows_the_trial_that_runs_and_keeps_a_line_of_each_that_ende
     assert re.search(r"^fault ━+ 0/2 trials .* so far about .* left$", first, re.MULTILINE)
     assert first.endswith("  no trial has completed yet")
     assert re.search(r"^fault ━+╺━+ 1/2 trials .* so far about .* left$", second, re.MULTILINE)
-    assert re.search(r"^  best: trial 0, val_accuracy 0\.\d+$", second, re.MULTILINE)
+    assert re.search(
+        r"^  best: point 0, val_accuracy 0\.\d+ \(trial 0, n = 1\)$", second, re.MULTILINE
+    )
     assert not re.search(running.format(0, ""), second)
     assert len(block.findall(first)) == len(block.findall(second)) == 3, "one block at a time"
 
     assert terminal.process.returncode == 0
     assert not block.search(last)
     steps = ["starting 1 trainer", "measuring an epoch", ended.format(0), ended.format(1)]
-    assert re.search(r"(?s)^" + r".*\n".join(steps) + r".*\nfault: 2 completed\nbest: trial", last)
+    assert re.search(r"(?s)^" + r".*\n".join(steps) + r".*\nfault: 2 completed\nbest: point", last)
 
 
 def test_lines_from_several_threads_stay_whole_above_the_block() -> None:

@@ -5,8 +5,11 @@ import shlex
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 
 import tuner
+from tuner.cli.main import app
 from tuner.cli.results.promote import promote
 from tuner.cli.results.show import check_some_completed
 from tuner.cli.terminal.live_view import line
@@ -67,6 +70,32 @@ def test_an_advised_command_names_the_study_to_the_shell_as_it_is_called() -> No
     name = 'it\'s $HOME; "mine"'
     assert shlex.split(command("show", name)) == ["tuner", "show", name]
     assert command("promote", "best", "paper-sweep") == "tuner promote best paper-sweep"
+
+
+@pytest.mark.parametrize("name", ["-1", "--fix", "--", "it's -mine", "small"])
+@pytest.mark.parametrize(
+    ("arguments", "options", "read"),
+    [
+        (["show"], [], {"study": "{}"}),
+        (["doctor"], ["--fix"], {"study": "{}", "fix": True}),
+        (["promote", "best"], ["--unconfirmed"], {"study": "{}", "unconfirmed": True}),
+        (["promote"], ["--trial", "3"], {"which": "{}", "trial": 3}),
+        (["predict", "IMAGE"], ["--model", "{}"], {"model": "{}"}),
+    ],
+)
+def test_an_advised_command_is_read_as_it_was_meant_whatever_the_study_is_called(
+    name: str, arguments: list[str], options: list[str], read: dict[str, object]
+) -> None:
+    stated = [option.format(name) for option in options]
+    names = [] if "{}" in options else [name]
+    typed = shlex.split(command(*arguments, *names, options=stated))
+    assert typed[:2] == ["tuner", arguments[0]]
+    program = get_command(app)
+    assert isinstance(program, TyperGroup)
+    context = program.commands[arguments[0]].make_context(arguments[0], typed[2:])
+    for parameter, value in read.items():
+        expected = value.format(name) if isinstance(value, str) else value
+        assert context.params[parameter] == expected
 
 
 def test_every_advised_command_with_a_name_in_it_is_quoted() -> None:

@@ -76,6 +76,8 @@ def test_the_best_point_has_the_best_mean_not_the_best_single_seed(bench: Bench)
     assert best.mean == pytest.approx(0.93)
     assert best.std == pytest.approx(0.01)
     assert (best.trial.number, best.trial.value) == (3, 0.93)
+    assert summary.best_single is not None
+    assert (summary.best_single.number, summary.best_single.point) == (1, 0), "by luck"
     assert [point.point for point in summary.points] == [1, 0]
     told = [event.best for event in heard if isinstance(event, TrialDone)]
     assert [(each.point, each.completed) for each in told if each] == [
@@ -116,3 +118,6 @@ def test_the_earlier_trial_wins_a_tie(bench: Bench) -> None:
 
     assert summary.best is not None
     assert summary.best.trial.number == 1
+    metrics = progressed(bench)[-1].metrics
+    assert (metrics["best_val_accuracy"], metrics["best_val_accuracy_n"]) == (0.9, 1)
+    assert "best_val_accuracy_std" not in metrics, "a single training has none"

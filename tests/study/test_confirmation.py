@@ -1,5 +1,6 @@
 """Confirmations: which points race, on what, and what is said of it."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -84,7 +85,7 @@ def test_a_real_gain_is_confirmed_and_luck_is_not(
     assert chosen.finding.interval.low <= 0.02 <= chosen.finding.interval.high
     assert found.points[0] == chosen
     assert {each.params["learning_rate"] for each in found.points} == {1, 2, 3, 4}
-    assert found.raw_best.number == best.trial.number
+    assert found.best_single.number == best.trial.number
     text = "\n".join(found.lines())
     assert f"point {found.chosen} is better than the baseline: val_accuracy +0.0" in text
     assert f"trial {best.trial.number}, chosen for its value" in text
@@ -160,7 +161,9 @@ def test_a_confirmation_says_what_it_costs(
     assert cost is not None
     assert (cost.fewest, cost.most) == (9, 15)
     assert cost.training_s == pytest.approx(1.2 / 5 * 2)
-    assert str(cost) == "9 to 15 trainings of about 0.48 s each, on one trainer"
+    assert str(cost) == (
+        "9 to 15 trainings of about 0.48 s each, as many at a time as trainers start"
+    )
 
 
 @pytest.mark.parametrize(
@@ -354,7 +357,10 @@ def test_show_marks_the_points_that_cannot_be_told_from_the_best_and_the_baselin
     show(spec.name)
     text = capsys.readouterr().out
     assert "undecided until: tuner confirm small" in text
-    assert "not told from" not in text
+    assert "may equal" not in text
+    best = opened(spec).summary().best
+    assert best is not None
+    assert f"\nbest: point {best.point}, " in text
     file = confirmation_of(opened(spec), {"finalists": 3})
     bench.run(file.spec, ScriptedPool(size=2, curve=gains))
     found = find_report(opened(spec))
@@ -366,8 +372,18 @@ def test_show_marks_the_points_that_cannot_be_told_from_the_best_and_the_baselin
     assert found.not_told_from(99) is None
     show(spec.name)
     text = capsys.readouterr().out
-    assert "not told from" in text
+    lines = re.findall(r"^ +(\d+) .* (neither|best|baseline|both) *$", text, re.MULTILINE)
+    told = {int(point): "" if mark == "neither" else mark for point, mark in lines}
+    assert told == {
+        each.point: "".join(found.not_told_from(each.point) or ()) for each in found.points
+    }
+    assert "may equal: whether the point may be as good as the point with the best mean" in text
+    assert "?" not in text
     assert "undecided until" not in text
+    assert f"\nbest of the search: point {best.point}, " in text
+    assert f"point {found.chosen} is better than the baseline: val_accuracy +0.0" in text
+    takes = rf"promotion takes point {found.chosen}, mean .* \(standard deviation 0.00\d\d, n = \d"
+    assert re.search(takes, text)
 
 
 def test_there_is_no_choice_before_the_race_is_over(

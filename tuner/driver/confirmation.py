@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuner.home import Home
+from tuner.spec.study_spec import AutoOrCount
 from tuner.study.confirmation.race_study import begin_confirmation
 from tuner.study.confirmation.report import ConfirmationReport, find_report
 from tuner.study.study import Study, load_study
@@ -25,7 +26,13 @@ class Confirmed:
     report: ConfirmationReport
 
 
-def run_confirmation(study: Study, changes: Mapping[str, Any], run: Run, say: Say) -> Confirmed:
+def run_confirmation(
+    study: Study,
+    changes: Mapping[str, Any],
+    run: Run,
+    say: Say,
+    workers: AutoOrCount | None = None,
+) -> Confirmed:
     """Begins or resumes the confirmation of a study, and runs it.
 
     Args:
@@ -33,11 +40,12 @@ def run_confirmation(study: Study, changes: Mapping[str, Any], run: Run, say: Sa
         changes: rules that replace those of the study file, see `confirmation_of`.
         run: runs the confirmation.
         say: receives what a new one will cost.
+        workers: the number of trainers; by default as for the study.
 
     Raises:
         TunerError: as `confirmation_of` and `run`.
     """
-    summary = run(begin_confirmation(study, changes, say))
+    summary = run(begin_confirmation(study, changes, say).with_workers(workers))
     found = find_report(study)
     assert found is not None, "the race has begun"
     return Confirmed(summary, found)
@@ -64,4 +72,4 @@ def decide_claims(
     if not file.spec.claims or not ended.done or ended.best is None:
         return None
     with load_study(file.spec.name, home) as study:
-        return run_confirmation(study, {}, run, say)
+        return run_confirmation(study, {}, run, say, file.spec.workers)

@@ -42,7 +42,7 @@ def evaluate_trials(
 
     Args:
         study: the trials' study.
-        numbers: the trials' numbers; None is the best one.
+        numbers: the trials' numbers; None is the median one of the best point.
         settings: the MLflow that has their runs.
         home: the state folder, for the model cache.
         report: receives each trial's number and evaluation as it comes.

@@ -1,10 +1,11 @@
-"""Finds the trial to promote: the best completed one of a study, or a given one."""
+"""Finds the trial to promote: the median one of a study's best point, or a given one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from tuner.errors import RefusedError
 from tuner.home import Home
 from tuner.promotion.candidate import Candidate, Validated
+from tuner.recovery.sync import sync
 from tuner.search.points import split_seed
 from tuner.search.ranking import in_order, rank, trainings
 from tuner.search.trials import StoredResult, Trials, stored_result
@@ -19,25 +20,37 @@ from tuner.tracking.spool.spool_events import TrialSummary
 from tuner.training.plan import ModelPlan, Outcome
 from tuner.words import command
 
+_SHIPPING_S = 300.0
+"""How long MLflow is waited for, as in `tuner sync`."""
 
-def nominate(study: Study, number: int | None = None) -> Candidate:
+
+def nominate(
+    study: Study, number: int | None = None, say: Callable[[str], None] = lambda _text: None
+) -> Candidate:
     """The trial that represents the best point by validation, or trial `number`.
+
+    If its run is not known yet, as after a Ctrl-C, what this home has recorded is shipped first.
+
+    Args:
+        study: the study.
+        number: the trial's number.
+        say: receives a line for each step.
 
     Raises:
         UsageError: there is no such trial.
         RefusedError: no trial has completed, this one has not, its run is not known yet, or it
             has no model.
         DataError: the data set is not available on this machine, or has changed.
+        UnavailableError: MLflow refuses every run.
     """
     summary = study.summary()
     trial = summary.best_point().trial if number is None else _completed(summary, number)
-    result = stored_result(study.trials.by_slot()[trial.slot])
     if trial.run_id is None:
-        raise RefusedError(
-            f"trial {trial.number} of {study.name}: its MLflow run is not known yet; wait until "
-            "its driver has shipped it, or run tuner sync on the machine that trained it; where "
-            f"MLflow has the run already: {command('doctor', study.name, '--fix')}"
-        )
+        sync(study.home, study.name, _SHIPPING_S, say)
+        trial = study.summary().trial(trial.number)
+    if trial.run_id is None:
+        raise _unshipped(study, trial)
+    result = stored_result(study.trials.by_slot()[trial.slot])
     if not result.model_sha256:
         raise RefusedError(
             f"trial {trial.number} of {study.name}: its model could not be kept when it ended"
@@ -64,8 +77,16 @@ def nominate(study: Study, number: int | None = None) -> Candidate:
     )
 
 
+def _unshipped(study: Study, trial: TrialSummary) -> RefusedError:
+    return RefusedError(
+        f"trial {trial.number} of {study.name}: its MLflow run is not known yet; ship it on "
+        f"{study.host(trial.slot)}, which trained it: {command('sync', study.name)}; where MLflow "
+        f"has the run already: {command('doctor', study.name, options=['--fix'])}"
+    )
+
+
 def kept_trials(study: Study) -> list[int]:
-    """The numbers of the completed trials whose models are kept, the best first.
+    """The numbers of the completed trials whose models are kept, those of the best point first.
 
     Raises:
         RefusedError: no trial has completed.

@@ -85,7 +85,7 @@ def select(
     if trial is not None and point is not None:
         raise UsageError("--trial and --point exclude each other")
     if trial is not None:
-        choice = _stated_trial(study, trial)
+        choice = _stated_trial(study, trial, say)
     elif point is not None:
         choice = _stated_point(study, point)
     elif why := "--unconfirmed" if unconfirmed else _why_unconfirmed(study, terms):
@@ -95,16 +95,16 @@ def select(
     twin = None
     if trial is None and terms.promotion.refit and study.spec.validation:
         kept = choice.trial in kept_trials(choice.owner)  # a stated point's may not be
-        twin = nominate(choice.owner, choice.trial) if kept else None
+        twin = nominate(choice.owner, choice.trial, say) if kept else None
         choice = _refitted(study, choice, train, say)
-    candidate = nominate(choice.owner, choice.trial)
+    candidate = nominate(choice.owner, choice.trial, say)
     say(_described(candidate, choice.grounds))
     stated = candidate.model_copy(update={"grounds": choice.grounds})
     return Selection(choice.owner, stated, twin)
 
 
-def _stated_trial(study: Study, number: int) -> _Choice:
-    nominate(study, number)  # refuses what cannot be promoted
+def _stated_trial(study: Study, number: int, say: Say) -> _Choice:
+    nominate(study, number, say)  # refuses what cannot be promoted
     trial = study.summary().trial(number)
     grounds = Grounds(
         study=study.name, point=trial.point, lines=("not confirmed (the trial was stated)",)
@@ -182,7 +182,7 @@ def _after_race(study: Study, terms: StudySpec, train: Train, say: Say) -> tuple
         raise RefusedError(
             f"{study.name} has {count(summary.slots - summary.ended, 'trial')} to go; run it to "
             "its end, or promote what is best so far: "
-            + command("promote", "best", study.name, "--unconfirmed")
+            + command("promote", "best", study.name, options=["--unconfirmed"])
         )
     is_new = find_confirmation(study) is None
     assert terms.confirmation is not None, "it is asked for"
@@ -190,7 +190,8 @@ def _after_race(study: Study, terms: StudySpec, train: Train, say: Say) -> tuple
         f"confirming {study.name}: its best points and its baseline are trained again with fresh "
         "seeds; --unconfirmed skips that"
     )
-    train(begin_confirmation(study, terms.confirmation.model_dump() if is_new else {}, say))
+    rules = terms.confirmation.model_dump() if is_new else {}
+    train(begin_confirmation(study, rules, say))
     return chosen_training(study)
 
 
@@ -229,12 +230,12 @@ def _refitted(study: Study, choice: _Choice, train: Train, say: Say) -> _Choice:
 def _described(candidate: Candidate, grounds: Grounds) -> str:
     """Which training it is, and of which point."""
     trial = f"trial {candidate.number} of {candidate.study}"
+    mean = "" if grounds.mean is None else f"mean {candidate.metric} {grounds.mean:.4f}, "
+    std = "" if grounds.std is None else f"standard deviation {grounds.std:.4f}, "
+    point = f"point {grounds.point} ({mean}{std}n = {grounds.seeds})"
     if grounds.refit:  # its value is of images that it was trained on
-        return f"{trial} is point {grounds.point} trained on all training images"
+        return f"{trial} is {point} trained on all training images"
     trial = f"{trial}, {candidate.metric} {candidate.value:.4f}"
     if grounds.std is not None:
-        return (
-            f"{trial}, is the median of {grounds.seeds} seeds of point {grounds.point} "
-            f"(mean {grounds.mean:.4f}, standard deviation {grounds.std:.4f})"
-        )
+        return f"{trial}, is the median training of {point}"
     return f"{trial}, is promoted as it was trained"

@@ -56,7 +56,7 @@ def terms(record: StudyRecord, file: Path | None, say: Callable[[str], None]) ->
         raise RefusedError(
             "\n".join(f"{own}: {edit}" for edit in edits)
             + "\nto go by the file: "
-            + command("promote", "best", record.name, "--file", str(own))
+            + command("promote", "best", record.name, options=["--file", str(own)])
         )
     return record.spec
 

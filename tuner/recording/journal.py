@@ -366,10 +366,10 @@ class Journal:
 
 
 def _figures(metric: str, best: PointSummary) -> dict[str, float]:
-    """The best point's mean and, over several seeds, their standard deviation and number."""
-    figures = {f"best_{metric}": best.mean}
+    """The best point's mean, the number of its trainings, and their standard deviation if any."""
+    figures = {f"best_{metric}": best.mean, f"best_{metric}_n": float(best.completed)}
     if best.std is not None:
-        figures |= {f"best_{metric}_std": best.std, f"best_{metric}_n": float(best.completed)}
+        figures[f"best_{metric}_std"] = best.std
     return figures
 
 

@@ -1,7 +1,7 @@
 """Retention: which models and checkpoints of a study are kept, and until when.
 
-Models of the `keep_models` best completed trials go to MLflow, and stay in their attempts' folders
-while they are among the best. The model of any other trial is removed when the trial ends, or
+Models of the `keep_models` completed trials that rank first go to MLflow, and stay in their
+attempts' folders while they do. The model of any other trial is removed when the trial ends, or
 when a better one displaces it. While a point still has seeds to train, its models wait: which of
 its trainings represents it is known when all have ended.
 

@@ -11,19 +11,31 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    TypeAdapter,
+    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from tuner.errors import unknown
+from tuner.errors import SpecError, unknown
 from tuner.spec.names import FunctionName, RegistryName, StudyName, address_problem
 from tuner.spec.objective import ClaimMetric, Objective, ObjectiveEntry
 from tuner.spec.recipe import Backend, Pixels, implied_backend
 from tuner.spec.rules import checked_space, study_problems
 from tuner.spec.samplers import Grid, NoPruner, Pruner, Sampler, SuccessiveHalving, Tpe
 from tuner.spec.search_space import Domain, Entry, Scalar, Value, grid_size
-from tuner.spec.section import Flag, Problem, Real, Section, Whole, broken, is_stored, shown
+from tuner.spec.section import (
+    Flag,
+    Problem,
+    Real,
+    Section,
+    Whole,
+    broken,
+    is_stored,
+    problems_in,
+    shown,
+)
 
 
 class DatasetReference(Section):
@@ -163,6 +175,19 @@ def _auto_or_count(value: object) -> object:
 AutoOrCount = Annotated[
     Annotated[Whole, Field(ge=1)] | Literal["auto"], BeforeValidator(_auto_or_count)
 ]
+_WORKERS: TypeAdapter[AutoOrCount] = TypeAdapter(AutoOrCount)
+
+
+def checked_workers(value: object) -> AutoOrCount:
+    """Returns a number of trainers that is stated outside a study file.
+
+    Raises:
+        SpecError: it breaks the rule for `workers` in a study file.
+    """
+    try:
+        return _WORKERS.validate_python(value)
+    except ValidationError as error:
+        raise SpecError("workers", map(str, problems_in(error, ()))) from error
 
 
 def _implied_trials(validated: dict[str, Any]) -> int:
@@ -231,7 +256,7 @@ class StudySpec(Section):
     max_retries: Whole = Field(default=2, ge=0)
     """How often a trial is retried after its trainer died."""
     keep_models: Whole = Field(default=3, ge=1)
-    """How many of the best trials keep their model in MLflow."""
+    """How many trials keep their model in MLflow, those of the best points first."""
     confirmation: ConfirmationEntry = Confirmation()
     """The rules of `tuner confirm`, which `tuner promote best` runs first; `off` skips it there."""
     claims: tuple[Claim, ...] = ()

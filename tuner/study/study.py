@@ -51,6 +51,11 @@ class Study:
         return self.record.name
 
     @property
+    def home(self) -> Home:
+        """The home folder that it was opened in."""
+        return self._home
+
+    @property
     def spec(self) -> StudySpec:
         """The study file as it was last run."""
         return self.record.spec
@@ -128,6 +133,10 @@ class Study:
     def attempts(self, slot: int) -> Sequence[Attempt]:
         """Returns the attempts at a slot, the oldest first."""
         return [attempt for attempt in self._ledger.attempts() if attempt.slot == slot]
+
+    def host(self, slot: int) -> str:
+        """Returns the name of the machine that ran the newest attempt at a slot."""
+        return self._drivers.hosts()[self.attempts(slot)[-1].driver]
 
     def enqueue(self, point: Mapping[str, Scalar]) -> int:
         """Queues a configuration to try next. The sampler chooses the parameters it leaves out.

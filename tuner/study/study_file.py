@@ -1,9 +1,9 @@
 """A study file ready to run: the study, the file's path and the folders of the user's modules."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from tuner.errors import SpecError, check_text, unknown
 from tuner.models import known_models
@@ -11,7 +11,7 @@ from tuner.search import optuna_samplers
 from tuner.spec.names import new_name_problem
 from tuner.spec.recipe import Recipe
 from tuner.spec.search_space import Scalar
-from tuner.spec.study_spec import StudySpec
+from tuner.spec.study_spec import AutoOrCount, StudySpec
 from tuner.study.code_folders import folders_here
 
 if TYPE_CHECKING:
@@ -40,6 +40,12 @@ class StudyFile:
     def code_path(self) -> tuple[Path, ...]:
         """The absolute folders that the user's modules are imported from, then the current one."""
         return tuple(dict.fromkeys((*(folder.absolute() for folder in self.folders), Path.cwd())))
+
+    def with_workers(self, workers: AutoOrCount | None) -> Self:
+        """Returns this file with another number of trainers; None keeps its own."""
+        if workers is None:
+            return self
+        return replace(self, spec=self.spec.model_copy(update={"workers": workers}))
 
     def check(self) -> None:
         """Checks everything that can be checked before a process starts.

@@ -18,6 +18,7 @@ from tuner.storage.attempts import OPTUNA_STATES, Attempt, Ledger, outcome_of
 from tuner.storage.tables import SLOT
 from tuner.study.driver_events import Planned
 from tuner.tracking.spool.spool_events import ClaimSummary, TrialSummary
+from tuner.training.plan import Outcome
 
 STATES = (*OPTUNA_STATES, "running", "waiting")
 """The states of a trial. A waiting trial has no attempt in progress."""
@@ -54,7 +55,7 @@ class Standing(Tally):
     direction: str
     seeds: int
     best: PointSummary | None
-    """The point that ranks first; None before a trial has completed."""
+    """The point with the best mean, see `tuner.search.ranking`; None before a trial completed."""
     claims: tuple[ClaimSummary, ...] = ()
     """What is known of the claims that the study races, if it is a race."""
 
@@ -87,6 +88,16 @@ class StudySummary(Standing):
                 return each
         last = len(self.trials) - 1
         raise UsageError(f"study {self.study!r} has no trial {number}; it has 0 to {last}")
+
+    @property
+    def best_single(self) -> TrialSummary | None:
+        """The trial with the best single value, which was luck in part; None before one completed.
+
+        It need not be a training of the best point.
+        """
+        sign = 1 if self.direction == "maximize" else -1
+        completed = (each for each in self.trials if each.state == Outcome.COMPLETED)
+        return max(completed, key=lambda each: sign * (each.value or 0.0), default=None)
 
 
 def summarise(spec: StudySpec, trials: Trials, ledger: Ledger) -> StudySummary:

@@ -2,9 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-import typer
-
-from tuner.cli.terminal.terminal_tables import number, print_table, score
+from tuner.cli.terminal.terminal_tables import number, print_table, print_text, score
 from tuner.words import count
 
 if TYPE_CHECKING:
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
 def print_comparison(comparison: "ChampionComparison") -> None:
     """Prints the champion's accuracy, the difference with its evidence, and the changed recalls."""
     rows, interval = comparison.rows, comparison.interval
-    typer.echo(
+    print_text(
         f"{_champion(comparison)} (trial {comparison.trial} of {comparison.study}): "
         f"test accuracy {score(comparison.test_accuracy)} on the same images\n"
         f"difference {_points(comparison.difference)} points "

@@ -8,7 +8,7 @@ import typer
 
 from tuner.cli.results.evaluations import print_evaluation
 from tuner.cli.terminal.options import AsJson, StudyName
-from tuner.cli.terminal.terminal_tables import print_table, score
+from tuner.cli.terminal.terminal_tables import print_table, print_text, score
 from tuner.errors import UsageError
 from tuner.words import count
 
@@ -25,7 +25,8 @@ _COLUMNS = ("point", "trial", "accuracy", "precision", "recall", "F1", "loss")
 def evaluate(
     study: StudyName,
     trial: Annotated[
-        int | None, typer.Option(help="A completed trial; the best one by default.")
+        int | None,
+        typer.Option(help="A completed trial; by default that of the best point."),
     ] = None,
     every: Annotated[
         bool, typer.Option("--all", help="Every completed trial whose model is kept.")
@@ -66,8 +67,8 @@ def _print(study: str, found: "dict[int, TestEvaluation]", *, every: bool, as_js
     else:
         (evaluation,) = found.values()
         print_evaluation(evaluation)
-        typer.echo(f"test accuracy {score(evaluation.accuracy)}, loss {score(evaluation.loss)}")
-    typer.echo(str(list(found.values())[-1].test_set_use))
+        print_text(f"test accuracy {score(evaluation.accuracy)}, loss {score(evaluation.loss)}")
+    print_text(str(list(found.values())[-1].test_set_use))
 
 
 def rows_by_point(

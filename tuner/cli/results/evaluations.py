@@ -2,9 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-import typer
-
-from tuner.cli.terminal.terminal_tables import print_table, score
+from tuner.cli.terminal.terminal_tables import print_table, print_text, score
 
 if TYPE_CHECKING:
     from tuner.training.plan import Evaluation
@@ -20,7 +18,7 @@ def print_evaluation(evaluation: "Evaluation") -> None:
     if evaluation.absent:
         from tuner.tracking.runs.exports import absent_note
 
-        typer.echo(absent_note(evaluation.absent))
+        print_text(absent_note(evaluation.absent))
     labels = [each.label for each in evaluation.classes]
     counts = [
         (label, *map(str, row)) for label, row in zip(labels, evaluation.confusion, strict=True)

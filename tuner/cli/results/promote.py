@@ -8,10 +8,19 @@ import typer
 
 from tuner.cli.results.comparisons import print_comparison, refusal
 from tuner.cli.results.evaluations import print_evaluation
-from tuner.cli.terminal.options import Address, AsJson, NumCpus, NumGpus, On, cluster_of
+from tuner.cli.terminal.options import (
+    Address,
+    AsJson,
+    NumCpus,
+    NumGpus,
+    On,
+    Workers,
+    cluster_of,
+    workers_of,
+)
 from tuner.cli.terminal.shell import next_command
 from tuner.cli.terminal.study_run import run_file
-from tuner.cli.terminal.terminal_tables import number, print_table, score
+from tuner.cli.terminal.terminal_tables import number, print_table, print_text, score
 from tuner.errors import RefusedError, UsageError
 from tuner.words import command
 
@@ -62,6 +71,7 @@ def promote(
         Path | None,
         typer.Option(help="Use the model name and gates of this study file, as it is now."),
     ] = None,
+    workers: Workers = None,
     on: On = None,
     address: Address = None,
     num_cpus: NumCpus = 1.0,
@@ -81,6 +91,7 @@ def promote(
         replace=replace,
         challenger=alias == "challenger",
         file=file,
+        workers=workers_of(workers),
         train=lambda begun: run_file(begun, cluster),
         say=lambda text: typer.echo(text, err=True),
     )
@@ -128,9 +139,9 @@ def _failures(report: "PromotionReport") -> Iterator[str]:
 
 def _print(report: "PromotionReport") -> None:
     for line in report.grounds.lines if report.grounds else ():
-        typer.echo(line)
+        print_text(line)
     if report.evidence is None:
-        typer.echo("the test set was not opened")
+        print_text("the test set was not opened")
     else:
         _print_evidence(report, report.evidence)
     refusing = {gate.name for gate in report.refusing}
@@ -147,22 +158,22 @@ def _print(report: "PromotionReport") -> None:
         print_table(["gate", "value", "limit", ""], rows)
     if report.promoted:
         since = "is still" if report.reigning else "is now"
-        typer.echo(f"{report.model} version {report.version} {since} @{report.alias}")
+        print_text(f"{report.model} version {report.version} {since} @{report.alias}")
         if not report.challenger:
-            advised = next_command("predict", "IMAGE", "--model", report.model)
+            advised = next_command("predict", "IMAGE", options=["--model", report.model])
             typer.echo(f"next: {advised}", err=True)
     elif report.passed:
         gates = "every gate passed" if report.gates else "the study states no gates"
-        typer.echo(f"dry run: {gates}, nothing was registered")
+        print_text(f"dry run: {gates}, nothing was registered")
 
 
 def _print_evidence(report: "PromotionReport", evidence: "Evidence") -> None:
     print_evaluation(evidence.test)
     interval = evidence.interval
-    typer.echo(
+    print_text(
         f"test accuracy {score(evidence.test.accuracy)} "
         f"(95% interval {score(interval.low)} to {score(interval.high)})"
     )
-    typer.echo(str(report.test_set_use))
+    print_text(str(report.test_set_use))
     if report.champion is not None:
         print_comparison(report.champion)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.cli.terminal.options import AsJson
-from tuner.cli.terminal.terminal_tables import local_time, print_table, score
+from tuner.cli.terminal.terminal_tables import local_time, print_table, print_text, run_id, score
 
 if TYPE_CHECKING:
     from tuner.promotion.registry.history import PastAct
@@ -58,7 +58,7 @@ def show(name: ModelName, as_json: AsJson = False) -> None:
             typer.echo(f"{name} version {version.version}: its tag {key} is damaged", err=True)
     champion = model.version(model.champion)
     if champion is not None and champion.verdict:
-        typer.echo(f"version {champion.version}: {champion.verdict}")
+        print_text(f"version {champion.version}: {champion.verdict}")
 
 
 @registry.command()
@@ -135,7 +135,7 @@ def _version_row(model: "Model", version: "Version") -> tuple[str, ...]:
         version.study,
         version.trial,
         score(version.test_accuracy),
-        version.run_id,
+        run_id(version.run_id),
     )
 
 

@@ -10,9 +10,12 @@ from tuner.cli.terminal.terminal_tables import (
     best_point,
     digest,
     duration,
+    mean_of,
     number,
     params,
     print_table,
+    print_text,
+    run_id,
     score,
 )
 from tuner.errors import RefusedError, TunerError
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from tuner.study.summary import StudySummary
 
 
-_LIKE = "not told from"
+_MAY_EQUAL = "may equal"
 """The column that names what a confirmation cannot tell a point from."""
 
 
@@ -52,6 +55,8 @@ def show(study: StudyName, as_json: AsJson = False) -> None:
         if as_json:
             fields = {"study", "metric", "counts", "trials", "points", "best"}
             content = summary.model_dump(mode="json", include=fields)
+            single = summary.best_single
+            content["best_single"] = None if single is None else single.model_dump(mode="json")
             content["precision"] = {
                 "chosen": opened.spec.precision,
                 "epoch_s": dict(opened.record.epoch_s),
@@ -60,26 +65,27 @@ def show(study: StudyName, as_json: AsJson = False) -> None:
                 content["confirmation"] = confirmed.model_dump(mode="json")
             typer.echo(json.dumps(content, indent=2))
             return
-        print_summary(summary, confirmed)
+        print_summary(summary, confirmed=confirmed is not None)
         if opened.spec.origin is None:
             _print_importance(opened)
             if confirmed is None:
                 _print_undecided(summary)
         if confirmed is not None:
             print_confirmation(confirmed)
-        typer.echo(f"accesses to the test set: {accesses}")
+        print_text(f"accesses to the test set: {accesses}")
 
 
-def print_summary(summary: "StudySummary", confirmed: "ConfirmationReport | None" = None) -> None:
+def print_summary(summary: "StudySummary", *, confirmed: bool = False) -> None:
     """Prints the trials, the points if there are several seeds, and the best point.
 
-    Marks the points that a confirmation cannot tell from the best one and from the baseline.
+    Args:
+        summary: the study.
+        confirmed: whether a confirmation follows, which knows better what is best.
     """
     from tuner.tracking.runs.exports import column
 
     versions = {trial.code for trial in summary.trials if trial.code}
     marked = len(versions) > 1
-    compared = confirmed is not None and summary.seeds == 1  # else points have their own table
     searched = sorted({name for trial in summary.trials for name in trial.params})
     rows = [
         (
@@ -90,31 +96,39 @@ def print_summary(summary: "StudySummary", confirmed: "ConfirmationReport | None
             str(trial.epochs),
             duration(trial.duration_s),
             *([digest(trial.code or None)] if marked else []),
-            *([_like(confirmed, trial.point)] if compared else []),
-            trial.run_id or "-",
+            run_id(trial.run_id),
         )
         for trial in summary.trials
     ]
-    head, tail = (
-        ["trial", "state"],
-        [summary.metric, "epochs", "time", *["code"] * marked, *[_LIKE] * compared, "MLflow run"],
-    )
+    head = ["trial", "state"]
+    tail = [summary.metric, "epochs", "time", *["code"] * marked, "MLflow run"]
     names = [column(name, (*head, *tail)) for name in searched]
     print_table([*head, *names, *tail], rows)
     for why, trials in _unpromotable(summary).items():
-        typer.echo(f"* cannot be promoted: {why} ({_trials(trials)})")
+        print_text(f"* cannot be promoted: {why} ({_trials(trials)})")
     counts = ", ".join(f"{count} {state}" for state, count in summary.counts.items() if count)
     if summary.seeds > 1:
-        _print_points(summary, confirmed)
-    typer.echo(f"{summary.study}: {counts}")
+        _print_points(summary)
+    print_text(f"{summary.study}: {counts}")
     if summary.best is not None:
-        best = summary.best
-        typer.echo(f"best: {best_point(best, summary.metric)}, {_named(best)}")
-        if summary.seeds > 1:
-            typer.echo(
-                f"trial {best.trial.number}, {summary.metric} {score(best.trial.value)}, "
-                "is the median of its seeds and represents it"
-            )
+        _print_best(summary, summary.best, "best of the search" if confirmed else "best")
+
+
+def _print_best(summary: "StudySummary", best: "PointSummary", title: str) -> None:
+    """Prints the best point and, of several seeds, its median training and the luckiest of all."""
+    print_text(f"{title}: {best_point(best, summary.metric)}, {_named(best)}")
+    if summary.seeds == 1:
+        return
+    print_text(
+        f"trial {best.trial.number}, {summary.metric} {score(best.trial.value)}, "
+        "is the median of its seeds and represents it"
+    )
+    single = summary.best_single
+    if single is not None:
+        print_text(
+            f"best single training: trial {single.number} of point {single.point}, "
+            f"{summary.metric} {score(single.value)}, chosen for its value"
+        )
 
 
 def _unpromotable(summary: "StudySummary") -> dict[str, list[int]]:
@@ -147,7 +161,7 @@ def check_some_completed(summary: "StudySummary") -> None:
         )
 
 
-def _print_points(summary: "StudySummary", confirmed: "ConfirmationReport | None") -> None:
+def _print_points(summary: "StudySummary") -> None:
     """Prints mean and standard deviation of each point over its seeds, the best point first."""
     rows = [
         (
@@ -156,28 +170,21 @@ def _print_points(summary: "StudySummary", confirmed: "ConfirmationReport | None
             f"{each.completed} of {each.seeds}",
             score(each.mean),
             score(each.std),
-            *([_like(confirmed, each.point)] if confirmed else []),
             " ".join(map(str, sorted(each.trials))),
         )
         for each in summary.points
     ]
-    mean, like = f"mean {summary.metric}", [_LIKE] if confirmed else []
-    head = ["point", "parameters", "seeds", mean, "standard deviation", *like, "trials"]
+    mean = f"mean {summary.metric}"
+    head = ["point", "parameters", "seeds", mean, "standard deviation", "trials"]
     print_table(head, rows)
-
-
-def _like(confirmed: "ConfirmationReport | None", point: int | None) -> str:
-    """What a point cannot be told from; a question mark if it was not in the confirmation."""
-    like = None if confirmed is None or point is None else confirmed.not_told_from(point)
-    return "?" if like is None else ", ".join(like)
 
 
 def _print_undecided(summary: "StudySummary") -> None:
     """Says that nothing is known of how points differ, which no confirmation has compared."""
     if len(summary.points) > 1:
-        typer.echo(
-            "which points differ from the best one and from the baseline is undecided until: "
-            f"{command('confirm', summary.study)}"
+        print_text(
+            "which points differ from the best one and from the baseline is undecided until:",
+            command("confirm", summary.study),
         )
 
 
@@ -185,9 +192,9 @@ def _print_importance(opened: "Study") -> None:
     importance = opened.importance()
     if importance:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in importance.items())
-        typer.echo(f"importance: {shares}")
+        print_text(f"importance: {shares}")
     elif opened.spec.domains:
-        typer.echo(f"importance: not known; {opened.why_no_importance()}")
+        print_text(f"importance: not known; {opened.why_no_importance()}")
 
 
 def print_confirmation(found: "ConfirmationReport") -> None:
@@ -197,9 +204,11 @@ def print_confirmation(found: "ConfirmationReport") -> None:
     if found.claims:
         _print_claims(found)
     for line in filter(None, (*found.lines(), found.missed_line())):
-        typer.echo(line)
+        print_text(line)
     if found.over and len(found.points) > 1:
-        typer.echo(f"its promotion takes point {found.chosen}")
+        chosen = found.of(found.chosen)
+        mean = mean_of(found.metric, chosen.mean, chosen.std, chosen.seeds, chosen.seeds)
+        print_text(f"its promotion takes point {chosen.point}, {mean}")
 
 
 def _print_claims(found: "ConfirmationReport") -> None:
@@ -230,12 +239,22 @@ def _print_raced(found: "ConfirmationReport") -> None:
             score(each.mean),
             score(each.std),
             _beside_baseline(found, each),
+            _may_equal(found, each),
         )
         for each in found.points
     ]
-    mean = f"mean {found.metric}"
-    head = ["point", "parameters", "seeds", mean, "standard deviation", "beside the baseline"]
-    print_table(head, rows)
+    head = ["point", "parameters", "seeds", f"mean {found.metric}", "standard deviation"]
+    print_table([*head, "beside the baseline", _MAY_EQUAL], rows)
+    print_text(
+        f"{_MAY_EQUAL}: whether the point may be as good as the point with the best mean, as the "
+        "baseline, as both or as neither, by what the confirmation has seen"
+    )
+
+
+def _may_equal(found: "ConfirmationReport", point: "ConfirmedPoint") -> str:
+    """What a confirmation cannot tell a point from."""
+    like = found.not_told_from(point.point) or ("neither",)
+    return "both" if len(like) > 1 else like[0]
 
 
 def _beside_baseline(found: "ConfirmationReport", point: "ConfirmedPoint") -> str:

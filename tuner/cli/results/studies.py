@@ -53,6 +53,5 @@ def _best(study: "StudyOverview") -> str:
     best = study.best
     if best is None:
         return "-"
-    if study.record.spec.replicates == 1:
-        return f"{score(best.mean)} (trial {best.representatives[0].number})"
-    return f"{score(best.mean)} (point {best.point}, mean of {len(best.trainings)})"
+    spread = "" if best.std is None else f" ± {score(best.std)}"
+    return f"{score(best.mean)}{spread} (point {best.point}, n = {len(best.trainings)})"

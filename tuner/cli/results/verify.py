@@ -5,13 +5,15 @@ from typing import Annotated
 import typer
 
 from tuner.cli.terminal.options import AsJson, StudyName
+from tuner.cli.terminal.terminal_tables import print_text
 from tuner.errors import RefusedError
 
 
 def verify(
     study: StudyName,
     trial: Annotated[
-        int | None, typer.Option(help="A completed or pruned trial; the best one by default.")
+        int | None,
+        typer.Option(help="A completed or pruned trial; by default that of the best point."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -24,6 +26,6 @@ def verify(
         typer.echo(found.model_dump_json(indent=2))
     else:
         for line in found.lines():
-            typer.echo(line)
+            print_text(line)
     if found.agreement is Agreement.DIFFERENT:
         raise RefusedError(f"trial {found.trial} of {found.study} does not repeat: {found.first}")

@@ -13,7 +13,9 @@ from tuner.cli.terminal.options import (
     NumGpus,
     On,
     StudyName,
+    Workers,
     cluster_of,
+    workers_of,
 )
 from tuner.cli.terminal.shell import next_command
 from tuner.cli.terminal.study_run import check_finished, run_file
@@ -32,6 +34,7 @@ def confirm(
     level: Annotated[
         float | None, typer.Option(help="The chance to take equal points for different ones.")
     ] = None,
+    workers: Workers = None,
     on: On = None,
     address: Address = None,
     num_cpus: NumCpus = 1.0,
@@ -49,7 +52,9 @@ def confirm(
 
     run = partial(run_file, cluster=cluster_of(on, address, num_cpus, num_gpus))
     with load_study(study) as opened:
-        raced = run_confirmation(opened, changes, run, partial(typer.echo, err=True))
+        raced = run_confirmation(
+            opened, changes, run, partial(typer.echo, err=True), workers_of(workers)
+        )
     print_confirmed(raced, as_json=as_json)
     typer.echo(f"next: {next_command('promote', 'best', study)}", err=True)
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.cli.running.confirm import print_confirmed
-from tuner.cli.terminal.options import Address, NumCpus, NumGpus, On, cluster_of
+from tuner.cli.terminal.options import (
+    Address,
+    NumCpus,
+    NumGpus,
+    On,
+    Workers,
+    cluster_of,
+)
 from tuner.cli.terminal.shell import next_command
 from tuner.cli.terminal.study_run import check_finished, run_file
 from tuner.errors import UsageError
@@ -23,7 +30,7 @@ def run_study(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The study file, YAML.")],
     trials: Annotated[int | None, typer.Option(help="The number of trials.")] = None,
     epochs: Annotated[int | None, typer.Option(help="The epochs of a trial.")] = None,
-    workers: Annotated[str | None, typer.Option(help="The number of trainers, or auto.")] = None,
+    workers: Workers = None,
     name: Annotated[str | None, typer.Option(help="Another name for the study.")] = None,
     accept_new_code: Annotated[
         bool,
@@ -102,7 +109,7 @@ def _say_what_is_next(summary: "StudySummary") -> None:
     steps = {next_command("ui"): "compare the trials in MLflow"}
     if best is not None and not best.trial.unpromotable:
         steps[next_command("promote", "best", summary.study)] = (
-            "confirm the best one, test and register it"
+            "confirm the best point, test and register it"
         )
     width = max(map(len, steps))
     typer.echo("next:", err=True)
@@ -110,7 +117,7 @@ def _say_what_is_next(summary: "StudySummary") -> None:
         typer.echo(f"  {step:<{width}}   {what}", err=True)
     if best is not None and best.trial.unpromotable:
         typer.echo(
-            f"the best trial, {best.trial.number}, cannot be promoted: {best.trial.unpromotable}; "
+            f"the best point, {best.point}, cannot be promoted: {best.trial.unpromotable}; "
             "change the model, and run it as a new study with another --name",
             err=True,
         )

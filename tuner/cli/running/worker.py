@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tuner.errors import UsageError
+from tuner.cli.terminal.options import Workers, workers_of
 
 
 def worker(
@@ -13,14 +13,13 @@ def worker(
         list[str] | None,
         typer.Argument(metavar="[STUDY]...", help="Names of studies; all by default."),
     ] = None,
-    workers: Annotated[str, typer.Option(help="The number of trainers here, or auto.")] = "auto",
+    workers: Workers = "auto",
     until_done: Annotated[
         bool, typer.Option("--until-done", help="End when every study has ended.")
     ] = False,
 ) -> None:
     """Run trials of all studies that have free ones, until told to stop."""
-    if workers != "auto" and not (workers.isdecimal() and int(workers)):
-        raise UsageError(f"--workers: must be auto or a whole number >= 1, got {workers!r}")
+    trainers = workers_of(workers)
 
     from rich.console import Console
 
@@ -40,7 +39,7 @@ def worker(
         Worker(
             Home.from_environment(),
             only=frozenset(studies or ()),
-            workers="auto" if workers == "auto" else int(workers),
+            workers=trainers or "auto",
             notify=shown.show,
             stop=signals,
         ).serve(until_done=until_done)

@@ -8,6 +8,7 @@ import typer
 from tuner.errors import UsageError
 
 if TYPE_CHECKING:
+    from tuner.spec.study_spec import AutoOrCount
     from tuner.workers.cluster import Cluster
 
 
@@ -19,6 +20,7 @@ class Platform(StrEnum):
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="The study's name.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Workers = Annotated[str | None, typer.Option(help="The number of trainers, or auto.")]
 On = Annotated[
     Platform | None, typer.Option(help="Where trainers run; on this machine by default.")
 ]
@@ -30,6 +32,19 @@ NumGpus = Annotated[
     float | None,
     typer.Option(min=0, help="With --on ray: GPUs of each trainer; may be a fraction."),
 ]
+
+
+def workers_of(stated: str | None) -> "AutoOrCount | None":
+    """Returns the number of trainers that `--workers` states.
+
+    Raises:
+        SpecError: it is neither `auto` nor a whole number of at least 1.
+    """
+    if stated is None:
+        return None
+    from tuner.spec.study_spec import checked_workers
+
+    return checked_workers(int(stated) if stated.isdecimal() else stated)
 
 
 def cluster_of(

@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tuner.words import command
@@ -19,11 +20,11 @@ def program() -> str:
     return shlex.quote(sys.argv[0])
 
 
-def next_command(*words: str) -> str:
-    """Returns a command of this program, quoted for the shell."""
-    return command(*words, program=program())
+def next_command(name: str, *arguments: str, options: Sequence[str] = ()) -> str:
+    """Returns a command of this program, see `tuner.words.command`."""
+    return command(name, *arguments, options=options, program=program())
 
 
 def same_command() -> str:
     """Returns the current command line, quoted for the shell."""
-    return next_command(*sys.argv[1:])
+    return f"{program()} {shlex.join(sys.argv[1:])}"

@@ -16,6 +16,7 @@ from tuner.promotion.candidate import Candidate
 from tuner.promotion.judging.reproduction import Reproduction, reproduce
 from tuner.promotion.registry.model_cache import cached
 from tuner.tracking.runs.attempt_run import MODEL_ARTIFACT
+from tuner.words import command
 
 if TYPE_CHECKING:
     import keras
@@ -46,8 +47,9 @@ def fetch_kept(client: "MlflowClient", candidate: Candidate, home: Path) -> Path
         kept = {item.path for item in client.list_artifacts(candidate.run_id, "model")}
         if MODEL_ARTIFACT not in kept:
             raise ModelError(
-                f"{origin}: the run of trial {candidate.number} keeps no model; only the best "
-                "trials of a study do, and a model may still be on its way to MLflow"
+                f"{origin}: the run of trial {candidate.number} keeps no model; only trials that "
+                "rank first do, and one that is still on its way is sent to MLflow with: "
+                + command("sync", candidate.study)
             )
         return Path(client.download_artifacts(candidate.run_id, MODEL_ARTIFACT, str(folder)))
 

@@ -148,7 +148,7 @@ def _is_vouched_for(origin: str, tags: _VersionTags, known_by: str, home: Home) 
         f"{origin}: study {tags.study!r} of this database "
         "has not registered this file with these tags: they were changed, or an earlier version of "
         "tuner registered it; check and register a model of the study by: "
-        + command("promote", "best", tags.study, "--replace")
+        + command("promote", "best", tags.study, options=["--replace"])
     )
 
 

@@ -50,7 +50,7 @@ class Forecast(Frozen):
     def __str__(self) -> str:
         return (
             f"{self.fewest} to {count(self.most, 'training')} of about {seconds(self.training_s)} "
-            "each, on one trainer"
+            "each, as many at a time as trainers start"
         )
 
 

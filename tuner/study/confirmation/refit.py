@@ -123,7 +123,7 @@ def _check_completed(refit: Study) -> None:
 def _without_refit(study: str) -> str:
     return (
         "promote the point's median training with promotion.refit: false, or a trial with: "
-        f"{command('promote', study, '--trial', 'N')}"
+        f"{command('promote', study, options=['--trial', 'N'])}"
     )
 
 

@@ -17,7 +17,6 @@ from tuner.storage.tables import SLOT
 from tuner.study.confirmation.missed import find_missed
 from tuner.study.confirmation.race_study import Finalist, find_confirmation, has_value, raced
 from tuner.study.study import Study
-from tuner.study.summary import ended_summary
 from tuner.tracking.runs.study_run import MISSED_TABLE
 from tuner.tracking.spool.spool_events import ClaimSummary, MissedImage, TrialSummary
 from tuner.words import command, count, seconds
@@ -63,7 +62,7 @@ class ConfirmationReport(Frozen):
     """The number of the baseline's point in the study."""
     chosen: int
     """The number of the point to promote."""
-    raw_best: TrialSummary
+    best_single: TrialSummary
     """The study's trial with the best single value, which was luck in part."""
     more_seeds: int | None = None
     """How many more seeds would probably decide, where nothing is and more would be trained."""
@@ -134,9 +133,10 @@ class ConfirmationReport(Frozen):
         for claim in self.claims:
             yield from self._claimed(claim)
         if chosen.mean is not None and len(self.points) > 1:
+            single = self.best_single
             yield (
                 f"the best single training of the search had {self.metric} "
-                f"{self.raw_best.value:.4f} (trial {self.raw_best.number}, chosen for its value); "
+                f"{single.value:.4f} (trial {single.number}, chosen for its value); "
                 f"{self._named(chosen.point)} has a mean of {chosen.mean:.4f} over "
                 f"{count(chosen.seeds, 'fresh seed')}"
             )
@@ -215,7 +215,8 @@ def find_report(study: Study) -> ConfirmationReport | None:
     spec, rows = confirmation.spec, confirmation.trials.all()
     assert spec.race is not None
     state = race_state(spec, values_of(spec, rows))
-    numbers = _numbers(study, spec)
+    numbers, best_single = _numbers(study, spec), study.summary().best_single
+    assert best_single is not None, "its points were compared"
     results = [(point_of(spec, row.user_attrs[SLOT]), row) for row in rows]
     values = {
         point: [float(row.value or 0) for own, row in results if own == point and has_value(row)]
@@ -244,7 +245,7 @@ def find_report(study: Study) -> ConfirmationReport | None:
         ),
         baseline=None if against is None else numbers[against],
         chosen=numbers[chosen_point(spec, rows)],
-        raw_best=_raw_best(study),
+        best_single=best_single,
         claims=claims_of(spec, rows),
         training_s=fmean(took) if took else 0.0,
         rules=spec.race.rules,
@@ -309,11 +310,3 @@ def _numbers(study: Study, confirmation: StudySpec) -> list[int]:
             f"another study of that name: {command('delete', confirmation.name)}"
         )
     return [number for number in numbers if number is not None]
-
-
-def _raw_best(study: Study) -> TrialSummary:
-    """The trial with the best single value."""
-    sign = 1 if study.spec.objective.direction == "maximize" else -1
-    completed = filter(has_value, study.trials.all())
-    best = max(completed, key=lambda row: sign * float(row.value or 0.0))
-    return ended_summary(study.spec, best)

@@ -141,7 +141,7 @@ class StudyProgressed(Frozen):
     claims: tuple[ClaimSummary, ...] = ()
     """What the race has found about its claims so far."""
     metrics: dict[str, float]
-    """Counts by state and the best value, which are logged on the parent run."""
+    """Counts by state, and the best point's mean, spread and n, for the parent run."""
     missed: Missed | None = None
     """Of a confirmation that is over; None if nothing is new."""
     verdict: tuple[str, ...] = ()
