@@ -1,155 +1,26 @@
-"""The loop on an engine that follows a script: no network, the same numbers every time."""
+"""The loop on an engine that follows a script."""
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.training.conftest import PlanMaker
+from tests.training.scripted_engine import (
+    HELD_OUT,
+    ROWS,
+    TRAINED,
+    Listener,
+    ScriptedEngine,
+    kept_epoch,
+    train,
+)
 from tuner.errors import ModelError
-from tuner.models.model_file import sha256_of
 from tuner.spec.objective import Objective
 from tuner.training import training_loop
-from tuner.training.checkpoint import Checkpoint
-from tuner.training.data import Rows, TrainingData
-from tuner.training.engines.base import TrainedEpoch
-from tuner.training.plan import (
-    CHECKPOINT,
-    EpochReport,
-    KeptModel,
-    Outcome,
-    Precision,
-    TrialPlan,
-    TrialResult,
-)
-
-CLASSES = 10
-ROWS = 100
-HELD_OUT = 1000 + np.arange(ROWS)
-
-PlanMaker = Callable[..., TrialPlan]
-
-
-@dataclass
-class Listener:
-    """Keeps what it hears, and prunes when told to."""
-
-    prunes_after: int | None = None
-    heard: list[EpochReport] = field(default_factory=list)
-    told: bool = False
-
-    def epoch_ended(self, report: EpochReport) -> None:
-        self.heard.append(report)
-        self.told |= report.epoch == self.prunes_after
-
-    def stops_after(self, report: EpochReport) -> bool:
-        return self.told and report.epoch >= 1
-
-    def pruned(self) -> bool:
-        return self.told
-
-
-@dataclass
-class ScriptedEngine:
-    """An engine and its only session: epoch after epoch it does what `right` says.
-
-    Its one weight counts the epochs, and a saved model is a file with that number in it.
-    """
-
-    right: tuple[int, ...]
-    """How many of 100 validation rows each epoch gets right; `TRAINED` for training rows."""
-    loss: dict[int, float] = field(default_factory=dict)
-    """The training loss of an epoch, 1 where it is not told."""
-    during: dict[int, Callable[[], None]] = field(default_factory=dict)
-    """What else happens in the course of an epoch."""
-    softmax: bool = True
-    unlike: bool = False
-    """Whether its file answers otherwise than it does."""
-    epoch: int = 0
-    orders: list[list[int]] = field(default_factory=list)
-    parameters: int = 1
-    architecture: str = "scripted"
-    backend: str = "none"
-    platform: Literal["cpu", "gpu"] = "cpu"
-    remarks: tuple[str, ...] = ()
-    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
-
-    def session(self, _plan: TrialPlan, data: TrainingData) -> "ScriptedEngine":
-        self._labels = data.validation.labels
-        return self
-
-    def versions(self) -> dict[str, str]:
-        return {}
-
-    def train_epoch(self, order: NDArray[np.int32]) -> TrainedEpoch:
-        self.epoch += 1
-        self.orders.append(order.tolist())
-        self.during.get(self.epoch, lambda: None)()
-        confusion = np.zeros((CLASSES, CLASSES), np.int64)
-        confusion[0, :2] = TRAINED, len(order) - TRAINED
-        return TrainedEpoch(self.loss.get(self.epoch, 1.0), confusion)
-
-    def probabilities(self) -> NDArray[np.float32]:
-        right = np.arange(len(self._labels)) < self.right[self.epoch - 1]
-        predicted = np.where(right, self._labels, (self._labels + 1) % CLASSES)
-        certain = np.eye(CLASSES, dtype=np.float32)[predicted]
-        return np.float32(0.9) * certain + np.float32(0.01) if self.softmax else certain * 5
-
-    def weights(self) -> list[NDArray[np.generic]]:
-        return [np.array(self.epoch)]
-
-    def state(self) -> list[NDArray[np.generic]]:
-        return [np.array(self.epoch)]
-
-    def restore(self, state: Sequence[NDArray[np.generic]], epochs: int) -> None:
-        (self.epoch,) = (int(each) for each in state)
-        assert self.epoch == epochs
-
-    def save(self, weights: list[NDArray[np.generic]], path: Path) -> None:
-        path.write_text(str(weights[0]))
-
-    def check_file(self, model: KeptModel, rows: Rows, answers: NDArray[np.float32]) -> None:
-        assert model.sha256 == sha256_of(model.path)
-        assert len(rows) == len(answers)
-        if self.unlike:
-            raise ModelError("it is another network")
-
-
-@dataclass
-class Clock:
-    """Goes only when told."""
-
-    seconds: float = 0.0
-
-    def now(self) -> float:
-        return self.seconds
-
-    def advance(self, seconds: float) -> None:
-        self.seconds += seconds
-
-
-TRAINED = 40
-
-
-def _rows() -> Rows:
-    return Rows(np.zeros((ROWS, 2, 2, 1), np.uint8), np.arange(ROWS) % CLASSES)
-
-
-def train(plan: TrialPlan, engine: ScriptedEngine, listener: Listener | None = None) -> TrialResult:
-    data = TrainingData(train=_rows(), validation=_rows(), held_out=HELD_OUT, classes=CLASSES)
-    return training_loop.train(plan, lambda _plan: data, engine, listener or Listener())
-
-
-def kept_epoch(result: TrialResult) -> int:
-    """The epoch whose weights lie in the kept model's file."""
-    assert result.model is not None
-    assert result.model.sha256 == sha256_of(result.model.path)
-    return int(result.model.path.read_text())
+from tuner.training.data import TrainingData
+from tuner.training.plan import EpochReport, Outcome, TrialPlan, TrialResult
 
 
 def test_a_completed_trial_has_its_curve_its_evaluation_and_its_model(make_plan: PlanMaker) -> None:
@@ -364,139 +235,6 @@ def test_a_model_that_cannot_be_written_costs_the_model_alone(
     assert "its model could not be kept, nor promoted: No such file or directory" in result.remarks
     assert result.best_epoch == 2
     assert result.unpromotable == "its model could not be kept: No such file or directory"
-
-
-@pytest.mark.parametrize(
-    ("float32_s", "bfloat16_s", "rounds"),
-    [
-        ((3.0,), (1.0,), 1),
-        ((1.0,), (3.0,), 1),
-        ((4.0, 4.0, 5.0), (3.0, 3.0, 3.5), 3),
-        ((4.0, 4.0, 5.0, 4.0, 4.0), (3.0, 3.9, 3.5, 4.1, 4.0), 5),
-    ],
-)
-def test_an_epochs_seconds_are_measured_without_the_first_step_until_they_tell(
-    make_plan: PlanMaker,
-    monkeypatch: pytest.MonkeyPatch,
-    float32_s: tuple[float, ...],
-    bfloat16_s: tuple[float, ...],
-    rounds: int,
-) -> None:
-    taken = [seconds for pair in zip(float32_s, bfloat16_s, strict=True) for seconds in pair]
-    clock = Clock()
-    epochs: dict[int, Callable[[], None]] = {
-        2 * turn + 1: partial(clock.advance, 9.0) for turn in range(len(taken))
-    }
-    epochs |= {2 * turn + 2: partial(clock.advance, each) for turn, each in enumerate(taken)}
-    script = ScriptedEngine((), during=epochs)
-    monkeypatch.setattr("tuner.training.training_loop.time.perf_counter", clock.now)
-
-    data = TrainingData(train=_rows(), validation=_rows(), held_out=HELD_OUT, classes=CLASSES)
-    plans = [make_plan(batch_size=4, precision=each) for each in ("float32", "bfloat16")]
-    times = training_loop.epoch_times(plans, data, script, {})
-
-    per_row = (ROWS + ROWS / 3) / 32
-    assert times.rounds == {
-        "float32": pytest.approx([each * per_row for each in float32_s]),
-        "bfloat16": pytest.approx([each * per_row for each in bfloat16_s]),
-    }
-    assert [len(order) for order in script.orders] == [4, 32] * 2 * rounds
-
-
-def test_short_steps_are_repeated_and_a_known_network_is_measured_in_its_precision_alone(
-    make_plan: PlanMaker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = Clock()
-    steps: dict[int, Callable[[], None]] = {
-        number: partial(clock.advance, 0.04) for number in range(1, 5)
-    }
-    script = ScriptedEngine((), during=steps)
-    monkeypatch.setattr("tuner.training.training_loop.time.perf_counter", clock.now)
-    data = TrainingData(train=_rows(), validation=_rows(), held_out=HELD_OUT, classes=CLASSES)
-    plans = [make_plan(batch_size=4, precision=each) for each in ("float32", "bfloat16")]
-
-    times = training_loop.epoch_times(
-        plans, data, script, {"scripted": "bfloat16", "other": "float32"}
-    )
-
-    assert times.rounds == {"bfloat16": pytest.approx([0.04 * (ROWS + ROWS / 3) / 32])}
-    assert times.precision == "bfloat16"
-    assert [len(order) for order in script.orders] == [4, 32, 32]
-
-
-def interrupted(plan: TrialPlan, engine: ScriptedEngine, epoch: int) -> Path:
-    """The checkpoint of a training that ended with its process in the course of an epoch."""
-
-    def die() -> None:
-        raise SystemExit
-
-    engine.during = {epoch: die}
-    with pytest.raises(SystemExit):
-        train(plan, engine)
-    return plan.folder / CHECKPOINT
-
-
-def test_an_attempt_that_goes_on_ends_as_one_that_was_never_interrupted(
-    make_plan: PlanMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tuner.training.checkpoint._SHARE", math.inf)  # after every epoch
-    right = (30, 60, 40, 20, 50)
-    through = train(make_plan(epochs=5, folder=tmp_path), ScriptedEngine(right))
-    checkpoint = interrupted(make_plan(epochs=5), ScriptedEngine(right), epoch=4)
-    listener, engine = Listener(), ScriptedEngine(right)
-
-    resumed = train(make_plan(epochs=5, resumes=checkpoint), engine, listener)
-
-    assert len(engine.orders) == 2, "only what was missing is trained"
-    assert resumed.epochs == tuple(listener.heard)
-    assert [e.metrics for e in resumed.epochs] == [e.metrics for e in through.epochs]
-    assert resumed.evaluation == through.evaluation
-    assert resumed.weights_sha256 == through.weights_sha256 != ""
-    assert kept_epoch(resumed) == resumed.best_epoch == through.best_epoch == 2
-
-
-def test_the_time_of_a_resumed_trial_holds_the_epochs_that_it_takes_over(
-    make_plan: PlanMaker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tuner.training.checkpoint._SHARE", math.inf)  # after every epoch
-    path = interrupted(make_plan(epochs=3), ScriptedEngine((10, 20, 30)), epoch=3)
-    left = Checkpoint.read(path)
-    slow = [
-        each.model_copy(update={"train_s": 100.0, "validation_s": 10.0}) for each in left.reports
-    ]
-    replace(left, reports=tuple(slow)).write(path)
-
-    result = train(make_plan(epochs=3, resumes=path), ScriptedEngine((10, 20, 30)))
-
-    timings = result.timings
-    assert timings.train_s + timings.validation_s > 220
-    assert timings.total_s > timings.train_s + timings.validation_s
-
-
-def test_patience_counts_the_epochs_of_the_attempt_before(make_plan: PlanMaker) -> None:
-    right, recipe = (60, 40, 40, 40, 40), {"patience": 3}
-    checkpoint = interrupted(make_plan(epochs=5, **recipe), ScriptedEngine(right), epoch=4)
-    resumed = train(make_plan(epochs=5, resumes=checkpoint, **recipe), ScriptedEngine(right))
-    assert [report.epoch for report in resumed.epochs] == [1, 2, 3, 4]
-
-
-def test_a_checkpoint_that_cannot_be_used_costs_its_epochs_and_is_remarked(
-    make_plan: PlanMaker,
-) -> None:
-    checkpoint = interrupted(make_plan(epochs=4), ScriptedEngine((10, 20, 30, 40)), epoch=3)
-    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
-    engine = ScriptedEngine((10, 20, 30, 40))
-    resumed = train(make_plan(epochs=4, resumes=checkpoint), engine)
-    assert len(engine.orders) == len(resumed.epochs) == 4
-    assert resumed.remarks[0].startswith("begins again at its first epoch")
-
-
-def test_a_folder_that_takes_no_checkpoint_ends_no_trial(make_plan: PlanMaker) -> None:
-    plan = make_plan(epochs=3)
-    (plan.folder / f".partial-{CHECKPOINT}").mkdir()
-    result = train(plan, ScriptedEngine((10, 20, 30)))
-    assert result.state is Outcome.COMPLETED
-    assert result.remarks[0].startswith("cannot keep checkpoints")
 
 
 def test_a_plan_that_asks_for_them_gets_the_confident_errors_of_its_best_epoch(
