@@ -53,7 +53,9 @@ def test_a_promotion_that_is_killed_in_its_race_resumes_and_registers_the_refit(
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
 
-    done = studied.tuner("promote", "best", "confirmed", "--json")
+    done = studied.tuner("promote", "best", "confirmed", "--workers", "2", "--json")
+    assert "starting 2 trainers" in done.stderr, "its file says 1"
+    assert " on 2 trainers" in done.stderr
     report = json.loads(done.stdout)
     assert report["promoted"]
     grounds = report["grounds"]
