@@ -133,7 +133,7 @@ def test_a_description_begins_with_a_sentence_and_has_lists_for_tables(
 
 def test_a_page_breaks_a_long_digest(digits: DatasetInfo) -> None:
     page = as_html(model_card(candidate(digits), report(digits.classes)), "digits", b"")
-    assert "overflow-wrap:anywhere" in page
+    assert "overflow-wrap:break-word" in page
 
 
 def test_a_page_has_tables_and_the_picture_and_fetches_nothing(digits: DatasetInfo) -> None:
