@@ -260,9 +260,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _list(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yields a list with the first cell of each row, then the others that have a content."""
+    yield f"By {head[0]}:"  # so that a list does not go on with the one before
+    yield ""
     for row in rows:
         others = (
             f"{name} {cell}".strip() for name, cell in zip(head[1:], row[1:], strict=True) if cell
         )
-        yield f"- {head[0]} {row[0]}: {', '.join(others)}"
+        yield f"- {row[0]}: {', '.join(others)}"
     yield ""
