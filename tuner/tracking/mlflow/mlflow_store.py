@@ -43,7 +43,7 @@ from tuner.tracking.runs.run_update import (
     RunUpdate,
     Section,
 )
-from tuner.tracking.runs.study_run import KIND_TAG, STUDY_UID_TAG
+from tuner.tracking.runs.study_run import STUDY_UID_TAG
 from tuner.tracking.settings import TrackingSettings
 
 UID_TAG = "tuner.uid"
@@ -176,15 +176,10 @@ class MlflowStore:
             self._parents[uid] = self.find(uid)
         return self._parents[uid]
 
-    def find_study(self, name: str) -> str | None:
-        """Returns the id of the newest run of a study with this name; None without one."""
-        mark = '"' if "'" in name else "'"  # MLflow knows no way to write one inside itself
-        if mark in name:
-            return None
-        with translated(f"search the run of study {name!r}"):
-            named = f"attributes.run_name = {mark}{name}{mark} and tags.`{KIND_TAG}` = 'study'"
-            found = self._client.search_runs([self._experiment_id], named, max_results=1)
-        return str(found[0].info.run_id) if found else None
+    def find_active(self, uid: str) -> str | None:
+        """Returns the id of the run with this uid; None if it was never made, or is deleted."""
+        run = next(filter(_is_active, self._runs(uid)), None)
+        return None if run is None else str(run.info.run_id)
 
     def check_parents(self) -> bool:
         """Whether the parents that were found since the last call still exist.

@@ -50,7 +50,7 @@ class RunOpening:
     tags: Mapping[str, str] = field(default_factory=dict)
     parent_uid: str | None = None
     below: str | None = None
-    """The name of the study below whose run it is shown, if that one has a run."""
+    """The uid of the study's run below which it is shown, if that exists."""
     predecessor_uid: str | None = None
     again: bool = False
     """Whether the run may have been opened before, with another start time."""

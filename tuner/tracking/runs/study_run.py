@@ -49,6 +49,9 @@ STUDY_TAG, ROLE_TAG = "tuner.study", "tuner.role"
 """Tags of every run: the study's name, and what the run's own study is to it. A confirmation and a
 refit have the name of their study, so one filter finds all runs of the three."""
 
+ORIGIN_TAG = "tuner.origin_uid"
+"""Tag of the parent run of a confirmation or refit: the uid of its study, while that exists."""
+
 CLAIMS_TAG = "tuner.claims"
 """Tag of the parent run of a race with claims: how many have which verdict."""
 
@@ -93,13 +96,12 @@ class StudyRun:
     @property
     def opening(self) -> RunOpening:
         """The parent run. That of a confirmation or refit lies below its study's."""
-        is_own = self.opened.tags.get(ROLE_TAG, "study") == "study"
         return RunOpening(
             uid=self.opened.tags.get(STUDY_UID_TAG, f"study:{self.opened.study}"),
             name=self.opened.study,
             started_ms=self.opened.at_ms,
             tags=self.opened.tags,
-            below=None if is_own else self.opened.tags.get(STUDY_TAG),
+            below=self.opened.tags.get(ORIGIN_TAG),
         )
 
     def after(self, event: Event) -> Self:
