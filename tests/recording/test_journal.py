@@ -74,6 +74,8 @@ def test_a_confirmation_and_a_refit_name_their_study_and_what_they_train(bench: 
     for name, role in roles.items():
         for _, tags in runs_of(bench, name):
             assert (tags["tuner.study"], tags["tuner.role"]) == ("small", role)
+    origins = [runs_of(bench, name)[0][1].get("tuner.origin_uid") for name in roles]
+    assert origins == [None, study.record.uid, study.record.uid]
     assert [name for name, _ in runs_of(bench, "small")[1:]] == ["trial 0", "trial 1", "trial 2"]
     assert race.race is not None
     best, baseline = race.race.points

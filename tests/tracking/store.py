@@ -44,10 +44,12 @@ class Store:
         listed = list_artifacts(run_id=run_id, artifact_path=path, tracking_uri=self.uri)
         return {entry.path for entry in listed}
 
-    def text(self, name: str, path: str) -> str:
+    def file(self, name: str, path: str) -> Path:
         run_id = self.runs[name].info.run_id
-        found = download_artifacts(run_id=run_id, artifact_path=path, tracking_uri=self.uri)
-        return Path(found).read_text()
+        return Path(download_artifacts(run_id=run_id, artifact_path=path, tracking_uri=self.uri))
+
+    def text(self, name: str, path: str) -> str:
+        return self.file(name, path).read_text()
 
     def snapshot(self) -> object:
         """Everything of every run, to compare."""

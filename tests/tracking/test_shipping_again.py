@@ -8,12 +8,23 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from PIL import Image
 
+from tests.bench import Bench, ScriptedPool
+from tests.study.test_confirmation import SPACE, confirmed, curve
+from tests.study.test_missed import GOOD, errors
 from tests.tracking.recorder import Recorder
 from tests.tracking.servers import Server
 from tests.tracking.store import Store, forget_progress, ship
+from tuner.datasets.store import prepare
+from tuner.spec.study_spec import Claim, StudySpec
+from tuner.storage.studies import Catalog
+from tuner.study.confirmation.report import find_report
+from tuner.study.study import Study
+from tuner.tracking.runs.exports import claims_csv, missed_csv
 from tuner.tracking.settings import TrackingSettings
 from tuner.tracking.spool.spool import attempt_folder
+from tuner.words import plain
 
 
 def forget_nothing(_folder: Path) -> None:
@@ -82,6 +93,57 @@ def test_a_server_gets_what_a_file_gets(
         if name.endswith("attempt 1"):
             lost = there.runs[name.removesuffix(" attempt 1")].info.run_id
             assert there.runs[name].data.tags["tuner.predecessor_run_id"] == lost
+
+
+CLAIMS = (Claim(name="4 is better", better={"learning_rate": 4}, than={"learning_rate": 1}),)
+
+
+@pytest.mark.slow
+def test_a_servers_own_client_reads_what_a_study_and_its_confirmation_found(
+    bench: Bench, study_spec: Callable[..., StudySpec], server: Server
+) -> None:
+    spec = study_spec(
+        search_space=SPACE,
+        baseline=[{"learning_rate": 1}],
+        sampler="grid",
+        pruner="none",
+        trials=5,
+        seeds=2,
+        epochs=5,
+        validation=300,
+        claims=CLAIMS,
+    )
+    bench.dataset = prepare(spec.dataset, bench.home.datasets)
+    values = curve({GOOD: 0.02}, luck={})
+    pool = ScriptedPool(curve=values, errors=errors)
+    study = confirmed(bench, spec, lambda spec: opened(bench, spec), values, pool, finalists=1)
+    found, settings = find_report(study), replace(server.settings, experiment="a confirmation")
+    for name in (spec.name, f"{spec.name}-confirmation"):
+        assert ship(bench.home.current_study(name), settings) == 0
+
+    store, race = Store(settings), f"{spec.name}-confirmation"
+    figures = {each.point: each for each in study.summary().points}
+    for name, wanted in (("mean", "mean"), ("std", "std"), ("n", "completed")):
+        told = {step: value for step, value, _ in store.points(spec.name, f"points/{name}")}
+        assert told == {point: getattr(each, wanted) for point, each in figures.items()}
+    assert found is not None
+    assert store.text(race, "claims.csv") == claims_csv(found.claims)
+    assert store.runs[race].data.tags["tuner.claims"] == "1 confirmed"
+    assert found.missed
+    assert store.text(race, "missed.csv") == missed_csv(found.missed)
+    picture = store.file(race, "missed.png")
+    with Image.open(picture) as shown:
+        shown.verify()
+        assert min(shown.size) > 100
+    page = store.runs[spec.name].data.tags["mlflow.note.content"]
+    assert "**Answer:** " + plain(next(found.lines())) in page
+    assert "Claims: 1 confirmed" in page
+    trials = [run for run in store.runs.values() if run.data.tags["tuner.kind"] == "trial"]
+    assert {run.data.tags["tuner.study"] for run in trials} == {spec.name}
+
+
+def opened(bench: Bench, spec: StudySpec) -> Study:
+    return Study(bench.home, bench.database, Catalog(bench.database).get(spec.name))
 
 
 def without_ids(store: Store, name: str) -> object:

@@ -38,12 +38,12 @@ def test_a_study_becomes_its_runs(recorder: Recorder, local: TrackingSettings) -
     assert trial.data.metrics.keys() == pruned.data.metrics.keys()
 
 
-def sibling(recorder: Recorder, role: str, study: str = "sweep") -> Recorder:
+def sibling(recorder: Recorder, role: str) -> Recorder:
     """Records a confirmation or refit of a study, with one trial."""
-    own = Recorder(recorder.folder.parent / role, f"{study}-{role}")
-    tags = {"tuner.study": study, "tuner.role": role, "tuner.study_uid": own.study_uid}
-    opened = own.opened()
-    own.parent(opened.model_copy(update={"tags": {**opened.tags, **tags}}))
+    own = Recorder(recorder.folder.parent / role, f"{recorder.study}-{role}")
+    tags = {"tuner.study": recorder.study, "tuner.role": role, "tuner.study_uid": own.study_uid}
+    below = {**own.opened().tags, **tags, "tuner.origin_uid": recorder.study_uid}
+    own.parent(own.opened().model_copy(update={"tags": below}))
     started = own.started(0, name=f"{role}: point 3", tags=tags)
     own.attempt(0, 0, started, own.epoch(1), own.ended())
     retried = own.started(0, 1, name=f"{role}: point 3", tags=tags)
@@ -52,36 +52,41 @@ def sibling(recorder: Recorder, role: str, study: str = "sweep") -> Recorder:
     return own
 
 
-@pytest.mark.parametrize("name", ["sweep", "Anna's sweep", 'her "sweep"'])
 def test_the_runs_of_a_confirmation_and_a_refit_belong_to_their_study(
-    tmp_path: Path, local: TrackingSettings, name: str
+    recorder: Recorder, local: TrackingSettings
 ) -> None:
-    recorder = Recorder(tmp_path / "study", name)
     recorder.parent(recorder.opened(), recorder.progressed(summary(0)), recorder.closed())
     ship(recorder.folder, local)
     for role in ("confirmation", "refit"):
-        own = sibling(recorder, role, name)
+        own = sibling(recorder, role)
         for _ in range(2):
             ship(own.folder, local)
             forget_progress(own.folder)
     store = Store(local)
-    study = store.runs.pop(name)
+    study = store.runs["sweep"]
     assert "mlflow.parentRunId" not in study.data.tags
     for role in ("confirmation", "refit"):
-        parent = store.runs[f"{name}-{role}"]
+        parent = store.runs[f"sweep-{role}"]
         assert parent.data.tags["mlflow.parentRunId"] == study.info.run_id
         for trial in (f"{role}: point 3", f"{role}: point 3 attempt 1"):
             tags = store.runs[trial].data.tags
             assert tags["mlflow.parentRunId"] == parent.info.run_id
-            assert (tags["tuner.study"], tags["tuner.role"]) == (name, role)
+            assert (tags["tuner.study"], tags["tuner.role"]) == ("sweep", role)
 
 
-@pytest.mark.parametrize("name", ["sweep", "a 'sweep' that is \"his\""])
 def test_a_confirmation_whose_study_has_no_run_is_shipped_all_the_same(
-    recorder: Recorder, local: TrackingSettings, name: str
+    recorder: Recorder, local: TrackingSettings
 ) -> None:
-    assert ship(sibling(recorder, "refit", name).folder, local) == 0
-    assert "mlflow.parentRunId" not in Store(local).runs[f"{name}-refit"].data.tags
+    recorder.parent(recorder.opened(), recorder.closed())
+    ship(recorder.folder, local)
+    client, run = Store(local).client, Store(local).runs["sweep"]
+    client.delete_run(run.info.run_id)
+    own = sibling(recorder, "confirmation")
+    told = own.progressed(summary(0)).model_copy(update={"verdict": ("point 3 is better",)})
+    own.parent(told, own.closed())
+    assert ship(own.folder, local) == 0
+    assert "mlflow.parentRunId" not in Store(local).runs["sweep-confirmation"].data.tags
+    assert client.get_run(run.info.run_id).info.lifecycle_stage == "deleted"
 
 
 NOTE = "mlflow.note.content"

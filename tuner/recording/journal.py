@@ -18,12 +18,12 @@ from tuner.spec.text.writer import to_yaml
 from tuner.storage.attempts import Attempt, ClosedAttempt
 from tuner.storage.code_versions import CodeVersion
 from tuner.storage.database import Database
-from tuner.storage.studies import StudyRecord
+from tuner.storage.studies import Catalog, StudyRecord
 from tuner.study.confirmation.missed import find_missed
 from tuner.study.confirmation.report import verdict_of
 from tuner.study.study import Study
 from tuner.study.summary import Standing, StudySummary
-from tuner.tracking.runs.study_run import ROLE_TAG, STUDY_TAG, STUDY_UID_TAG
+from tuner.tracking.runs.study_run import ORIGIN_TAG, ROLE_TAG, STUDY_TAG, STUDY_UID_TAG
 from tuner.tracking.spool import spool_events
 from tuner.tracking.spool.backlog import Backlog
 from tuner.tracking.spool.shipped import survey
@@ -70,7 +70,7 @@ class Journal:
 
         Args:
             home: where the spools are; the caller holds its driver lock.
-            database: the study's database, read when the run of a confirmation is closed.
+            database: its database, read when the run of a confirmation is opened or closed.
             record: the study.
             code: where the user's code came from.
             trials: its trials, read when the study's run is closed.
@@ -118,7 +118,7 @@ class Journal:
                     "epochs": str(spec.epochs),
                     "seed": str(spec.seed),
                 },
-                tags=self._tags() | _told(self._versions),
+                tags=self._tags() | self._origin() | _told(self._versions),
                 uncommitted=self._code.uncommitted,
                 code={
                     f"from-trial-{version.from_trial}/{path}": text
@@ -337,6 +337,12 @@ class Journal:
             ROLE_TAG: self._record.spec.role,
             "mlflow.source.name": self._record.source,
         }
+
+    def _origin(self) -> dict[str, str]:
+        """The tag that names the run of the study that a confirmation or refit belongs to."""
+        origin = self._record.spec.origin
+        record = None if origin is None else Catalog(self._database).find(origin)
+        return {} if record is None else {ORIGIN_TAG: record.uid}
 
     def _begin(
         self, folder: Path, opening: spool_events.StudyOpened | spool_events.AttemptStarted

@@ -17,7 +17,8 @@ _MOST_PAIRS = 3
 _MOST_MISSED = 10
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem;"
-    "color-scheme:light dark;overflow-wrap:anywhere}table{border-collapse:collapse;margin:1rem 0}"
+    "color-scheme:light dark;overflow-wrap:break-word}"
+    "table{display:block;overflow-x:auto;border-collapse:collapse;margin:1rem 0}"
     "td,th{padding:.2rem .8rem;border-bottom:1px solid #8884;text-align:left}"
     "code,pre{font-family:ui-monospace,monospace}"
     "pre{padding:.8rem;border:1px solid #8884;overflow-x:auto}img{max-width:100%}"
@@ -259,9 +260,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _list(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yields a list with the first cell of each row, then the others that have a content."""
+    yield f"By {head[0]}:"  # so that a list does not go on with the one before
+    yield ""
     for row in rows:
         others = (
             f"{name} {cell}".strip() for name, cell in zip(head[1:], row[1:], strict=True) if cell
         )
-        yield f"- {head[0]} {row[0]}: {', '.join(others)}"
+        yield f"- {row[0]}: {', '.join(others)}"
     yield ""

@@ -264,7 +264,8 @@ def verdict_of(confirmation: Study) -> tuple[str, ...]:
 
     Empty if the study is no race, or is not over, or if its study or the points are gone.
     """
-    origin = confirmation.sibling(confirmation.spec.origin or "")
+    race = confirmation.spec.race
+    origin = None if race is None else confirmation.sibling(race.study)
     if origin is None:
         return ()
     try:

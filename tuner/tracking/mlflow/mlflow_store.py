@@ -37,13 +37,13 @@ from tuner.tracking.mlflow.run_deletion import A_DOUBLE, DELETED_TAG, WITH_ITS_S
 from tuner.tracking.runs.figures import Figure
 from tuner.tracking.runs.run_update import (
     Artifact,
+    NoteSection,
     Point,
     RunOpening,
     RunStatus,
     RunUpdate,
-    Section,
 )
-from tuner.tracking.runs.study_run import KIND_TAG, STUDY_UID_TAG
+from tuner.tracking.runs.study_run import STUDY_UID_TAG
 from tuner.tracking.settings import TrackingSettings
 
 UID_TAG = "tuner.uid"
@@ -176,15 +176,10 @@ class MlflowStore:
             self._parents[uid] = self.find(uid)
         return self._parents[uid]
 
-    def find_study(self, name: str) -> str | None:
-        """Returns the id of the newest run of a study with this name; None without one."""
-        mark = '"' if "'" in name else "'"  # MLflow knows no way to write one inside itself
-        if mark in name:
-            return None
-        with translated(f"search the run of study {name!r}"):
-            named = f"attributes.run_name = {mark}{name}{mark} and tags.`{KIND_TAG}` = 'study'"
-            found = self._client.search_runs([self._experiment_id], named, max_results=1)
-        return str(found[0].info.run_id) if found else None
+    def find_active(self, uid: str) -> str | None:
+        """Returns the id of the run with this uid; None if it was never made, or is deleted."""
+        run = next(filter(_is_active, self._runs(uid)), None)
+        return None if run is None else str(run.info.run_id)
 
     def check_parents(self) -> bool:
         """Whether the parents that were found since the last call still exist.
@@ -391,7 +386,7 @@ class MlflowStore:
             if key in there:
                 self._client.delete_tag(run_id, key)
 
-    def _describe(self, run_id: str, sections: Sequence[Section]) -> None:
+    def _describe(self, run_id: str, sections: Sequence[NoteSection]) -> None:
         for each in sections:
             describe(self._client, run_id, each.title, each.text)
 
@@ -422,7 +417,7 @@ def _named(row: object) -> str:
             return f"artifact {row.path!r}"
         case DatasetInfo():
             return f"data set {row.name!r}"
-        case Section():
+        case NoteSection():
             return f"description, section {row.title!r}"
     return str(row)
 

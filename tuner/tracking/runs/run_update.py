@@ -31,7 +31,7 @@ class Artifact:
 
 
 @dataclass(frozen=True)
-class Section:
+class NoteSection:
     """A section of a run's description."""
 
     title: Title
@@ -50,7 +50,7 @@ class RunOpening:
     tags: Mapping[str, str] = field(default_factory=dict)
     parent_uid: str | None = None
     below: str | None = None
-    """The name of the study below whose run it is shown, if that one has a run."""
+    """The uid of the study's run below which it is shown, if that exists."""
     predecessor_uid: str | None = None
     again: bool = False
     """Whether the run may have been opened before, with another start time."""
@@ -69,8 +69,8 @@ class RunUpdate:
     artifacts: tuple[Artifact, ...] = ()
     removed_artifacts: tuple[str, ...] = ()
     dataset: DatasetInfo | None = None
-    sections: tuple[Section, ...] = ()
-    sections_above: tuple[Section, ...] = ()
+    sections: tuple[NoteSection, ...] = ()
+    sections_above: tuple[NoteSection, ...] = ()
     """For the run of the study below whose run this one lies (`RunOpening.below`)."""
     status: RunStatus | None = None
     ended_ms: int | None = None

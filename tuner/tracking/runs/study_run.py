@@ -23,11 +23,11 @@ from tuner.tracking.runs.exports import (
 from tuner.tracking.runs.figures import Figure, HistoryFigure, ImportanceFigure, MissedFigure
 from tuner.tracking.runs.run_update import (
     Artifact,
+    NoteSection,
     Point,
     RunOpening,
     RunStatus,
     RunUpdate,
-    Section,
 )
 from tuner.tracking.spool.spool_events import (
     Event,
@@ -48,6 +48,9 @@ KIND_TAG = "tuner.kind"
 STUDY_TAG, ROLE_TAG = "tuner.study", "tuner.role"
 """Tags of every run: the study's name, and what the run's own study is to it. A confirmation and a
 refit have the name of their study, so one filter finds all runs of the three."""
+
+ORIGIN_TAG = "tuner.origin_uid"
+"""Tag of the parent run of a confirmation or refit: the uid of its study, while that exists."""
 
 CLAIMS_TAG = "tuner.claims"
 """Tag of the parent run of a race with claims: how many have which verdict."""
@@ -93,13 +96,12 @@ class StudyRun:
     @property
     def opening(self) -> RunOpening:
         """The parent run. That of a confirmation or refit lies below its study's."""
-        is_own = self.opened.tags.get(ROLE_TAG, "study") == "study"
         return RunOpening(
             uid=self.opened.tags.get(STUDY_UID_TAG, f"study:{self.opened.study}"),
             name=self.opened.study,
             started_ms=self.opened.at_ms,
             tags=self.opened.tags,
-            below=None if is_own else self.opened.tags.get(STUDY_TAG),
+            below=self.opened.tags.get(ORIGIN_TAG),
         )
 
     def after(self, event: Event) -> Self:
@@ -185,22 +187,24 @@ class StudyRun:
         if has_arrays(self.missed.folder):
             yield Artifact("missed.png", MissedFigure(self.missed, self.opened.study))
 
-    def _section(self, event: StudyClosed) -> tuple[Section, ...]:
+    def _section(self, event: StudyClosed) -> tuple[NoteSection, ...]:
         """The result in words, once the study is done, from the home that records its metrics."""
         if not event.complete or self.progress is None or not self.progress.metrics:
             return ()
         role = self.opened.tags.get(ROLE_TAG, "study")
         if role == "refit":
-            return (Section("Refit", refit_section(self.opened.tags.get(STUDY_TAG, ""))),)
+            return (NoteSection("Refit", refit_section(self.opened.tags.get(STUDY_TAG, ""))),)
         if self.verdict:
-            return (Section("Confirmation", verdict_section(self.verdict, self.progress.claims)),)
+            return (
+                NoteSection("Confirmation", verdict_section(self.verdict, self.progress.claims)),
+            )
         if role == "confirmation":
             return ()
         best = next(iter(self._final(event)), None)
         text = search_section(
             self.opened.params, list(self.trials.values()), self.progress.metric, best
         )
-        return (Section("Search", text),)
+        return (NoteSection("Search", text),)
 
     def _points(self, event: StudyProgressed) -> tuple[Point, ...]:
         """The metrics; none if no trial has ended since, so that a step has one point."""

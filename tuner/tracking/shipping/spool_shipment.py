@@ -250,7 +250,7 @@ class SpoolShipment:
     def _describe_above(self, step: ShippingStep, update: RunUpdate) -> None:
         """Tells the run of the study that a confirmation or refit belongs to what came of it."""
         below = step.run.opening.below if step.run and update.sections_above else None
-        run_id = None if below is None else self._store.find_study(below)
+        run_id = None if below is None else self._store.find_active(below)
         if run_id is not None:
             told = RunUpdate(sections=update.sections_above)
             self._refuse(_located(step.end, self._store.apply(OpenRun(run_id), told)))
@@ -280,7 +280,7 @@ class SpoolShipment:
             if parent_id is None:
                 return None
         if opening.below is not None:
-            parent_id = self._store.find_study(opening.below)
+            parent_id = self._store.find_active(opening.below)
         if opening.predecessor_uid is not None:
             predecessor = self._store.find(opening.predecessor_uid) or ""
             tags = {**opening.tags, "tuner.predecessor_run_id": predecessor}
