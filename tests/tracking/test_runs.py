@@ -18,7 +18,7 @@ from tuner.errors import RefusedError
 from tuner.spec.recipe import Recipe
 from tuner.tracking.runs.attempt_run import AttemptRun, attempt_params
 from tuner.tracking.runs.exports import summary_csv
-from tuner.tracking.runs.run_update import RunUpdate, Section
+from tuner.tracking.runs.run_update import NoteSection, RunUpdate
 from tuner.tracking.runs.study_run import StudyRun
 from tuner.tracking.spool.spool_events import (
     ClaimSummary,
@@ -289,7 +289,7 @@ def in_role(opened: StudyOpened, role: str) -> StudyOpened:
 
 
 def described(run: StudyRun, ended: StudyClosed) -> str | None:
-    (told,) = run.update(ended).sections or (Section("Search", ""),)
+    (told,) = run.update(ended).sections or (NoteSection("Search", ""),)
     return told.text or None
 
 
@@ -339,7 +339,7 @@ def test_a_confirmation_gives_its_study_the_answer(recorder: Recorder) -> None:
     ended = run.update(recorder.closed())
     (section,) = ended.sections
     assert ended.sections_above == (section,)
-    assert section == Section(
+    assert section == NoteSection(
         "Confirmation",
         "**Answer:** point 3 is better than the baseline: +0.01\n\n"
         "- claim 'a\\*b' is undecided\n\n"
