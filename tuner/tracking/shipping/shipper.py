@@ -40,7 +40,8 @@ class Shipper:
         """The process's messages for people."""
         self.refusal = ""
         """Why nothing can be shipped until a person has repaired something; empty otherwise."""
-        self._pending: int | None = None
+        self.pending: int | None = None
+        """The number of events that MLflow lacks; None before the process has counted."""
         self._reported_at = 0.0
         self._started = threading.Event()
         self._found: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
@@ -61,11 +62,6 @@ class Shipper:
     def alive(self) -> bool:
         """Whether the process runs. It never ends by itself before `finish`."""
         return not self._process.ends(0)
-
-    @property
-    def pending(self) -> int | None:
-        """The number of events that MLflow lacks; None before the process has counted."""
-        return self._pending
 
     def poll(self) -> list[tuple[str, str]]:
         """Returns the uid and MLflow run id of every run that became known since the last call."""
@@ -115,7 +111,7 @@ class Shipper:
             elif "refused" in message:
                 self.refusal = message["refused"]
             else:
-                self._pending = message["pending"]
+                self.pending = message["pending"]
             self._reported_at = time.monotonic()
             self._started.set()
         self._started.set()
