@@ -128,8 +128,8 @@ def test_a_confirmation_answers_on_the_run_of_its_study_whatever_is_shipped_agai
         ship(each.folder, local)
         store = Store(local)
         page = store.runs["sweep"].data.tags[NOTE]
-        assert page.startswith("## Search\n\n**Best in the search:** point 0")
-        assert page.endswith("## Confirmation\n\n**Answer:** point 3 is better")
+        assert page.startswith("## Confirmation\n\n**Answer:** point 3 is better\n\n## Search\n\n")
+        assert page.count("**Best in the search:** point 0") == 1
         answer = store.runs["sweep-confirmation"].data.tags[NOTE]
         assert answer == "## Confirmation\n\n**Answer:** point 3 is better"
         forget_progress(each.folder)

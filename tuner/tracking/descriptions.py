@@ -23,8 +23,8 @@ EXPERIMENT = (
 )
 
 Title = Literal["Search", "Confirmation", "Refit", "Promotion"]
-_TITLES: tuple[Title, ...] = ("Search", "Confirmation", "Refit", "Promotion")
-"""In the order of the page."""
+_TITLES: tuple[Title, ...] = ("Promotion", "Confirmation", "Refit", "Search")
+"""In the order of the page, of which MLflow shows the first lines until a person wants more."""
 _LONGEST = 8000
 """The longest value of a run's tag, in characters (mlflow/utils/validation.py)."""
 _HEADINGS = re.compile(r"(?m)^## (.*)\n")
