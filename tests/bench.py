@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from sqlalchemy import BigInteger, ColumnElement, delete, literal
+from sqlalchemy import BigInteger, ColumnElement, bindparam, delete
 
 from tuner.datasets.store import DatasetInfo
 from tuner.driver.plans import Planner
@@ -79,7 +79,8 @@ class Clocks:
         return round((self.now + self.ahead) * 1000)
 
     def database_now_ms(self) -> ColumnElement[int]:
-        return literal(self.database_ms, BigInteger)
+        """The time when the statement is executed, which may be long after it was made."""
+        return bindparam(None, type_=BigInteger, callable_=lambda: self.database_ms)
 
 
 @contextmanager

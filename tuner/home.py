@@ -94,13 +94,15 @@ class Home:
         deleted, the process that wrote it writes it again. The folder of an earlier version is
         one level higher until `set_current` is called.
         """
-        folder = self.study(name)
-        if name in self._own_studies and not self.current_uid(name):
-            self.set_current(name, self._own_studies[name])
-        uid = self.current_uid(name)
-        if not uid or not any((folder / each).exists() for each in (uid, f"former-{uid}")):
+        folder, uid = self.study(name), self.current_uid(name)
+        if not uid and name in self._own_studies:
+            uid = self._own_studies[name]
+            self.set_current(name, uid)
+        present = _names(folder)  # one look, since drivers ask for their folders all the time
+        if not uid or present.isdisjoint((uid, f"former-{uid}")):
             return folder
-        self._part(name, uid)
+        if any(each in _PARTS or each.startswith("former-") for each in present):
+            self._part(name, uid)
         return folder / uid
 
     def former_studies(self, name: str) -> list[Path]:
@@ -153,8 +155,9 @@ class Home:
 
     def current_uid(self, name: str) -> str:
         """Returns the uid of the study that has the name here; empty if there is none."""
-        mark = self.study(name) / "uid"
-        return mark.read_text() if mark.exists() else ""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return (self.study(name) / "uid").read_text()
+        return ""
 
     def parent(self, name: str) -> Path:
         """Returns the folder of the study's own spool."""
@@ -228,6 +231,13 @@ def _inside(folder: Path, name: str) -> Path:
     if not is_folder_name(name):
         raise UsageError(f"{name!r}: cannot be the name of a folder in {folder}")
     return folder / name
+
+
+def _names(folder: Path) -> set[str]:
+    """Returns the names of what is in the folder; empty if there is no such folder."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return set(os.listdir(folder))  # noqa: PTH208 - makes no path of each
+    return set()
 
 
 def _merge(source: Path, target: Path) -> None:

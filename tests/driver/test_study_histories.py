@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.driver.schedules import play_generated, stage_in_memory
+from tests.driver.schedules.player import play_generated
+from tests.driver.schedules.stage import stage_in_memory
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.bench import Bench, ScriptedPool, small_study
-from tuner.search.ranking import Training, in_order, rank
+from tuner.search.ranking import Training, best_point, in_order, rank
 from tuner.spec.study_spec import StudySpec
 from tuner.study.driver_events import ProgressEvent, TrialDone
 from tuner.tracking.spool.spool import read_events
@@ -44,7 +44,8 @@ def test_points_are_ranked_by_missing_trainings_then_by_their_mean(
     spec = study_of(seeds, objective)
     sign = -1 if objective == "val_accuracy" else 1
 
-    ranked = rank(spec, (Training(slot, slot, value) for slot, value in values.items()))
+    trainings = [Training(slot, slot, value) for slot, value in values.items()]
+    ranked = rank(spec, trainings)
 
     keys = []
     for point in ranked:
@@ -58,6 +59,7 @@ def test_points_are_ranked_by_missing_trainings_then_by_their_mean(
         assert better <= len(own) // 2
         assert worse <= (len(own) - 1) // 2
     assert keys == sorted(keys)
+    assert best_point(spec, trainings) == next(iter(ranked), None)
     assert sorted(training.slot for training in in_order(ranked)) == sorted(values)
 
 

@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from tests.bench import Bench, ScriptedPool
+from tests.bench import Bench, ScriptedPool, small_study
 from tests.study.test_confirmation import SPACE, confirmed, curve
 from tests.study.test_missed import GOOD, errors
 from tests.tracking.recorder import Recorder
@@ -100,9 +100,9 @@ CLAIMS = (Claim(name="4 is better", better={"learning_rate": 4}, than={"learning
 
 @pytest.mark.slow
 def test_a_servers_own_client_reads_what_a_study_and_its_confirmation_found(
-    bench: Bench, study_spec: Callable[..., StudySpec], server: Server
+    bench: Bench, server: Server
 ) -> None:
-    spec = study_spec(
+    spec = small_study(
         search_space=SPACE,
         baseline=[{"learning_rate": 1}],
         sampler="grid",

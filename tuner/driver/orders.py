@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from tuner.errors import UsageError
 from tuner.spec.study_spec import Race, StudySpec
+from tuner.spec.text.writer import to_stored
 from tuner.storage.studies import Catalog, DesiredState
 
 _POLL_S = 1.0
@@ -41,7 +42,8 @@ class Control:
         self._study = spec.name
         self._stopped = stopped
         self._code = code
-        self._text = ""
+        self._text = to_stored(spec)
+        """The stored file whose budget is known."""
         self._polled = float("-inf")
         self._wanted = Orders(DesiredState.RUN, spec.trials, spec.race)
         """What the database said last."""

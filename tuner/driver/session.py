@@ -5,7 +5,7 @@ given: the pool, when to stop, who is notified, whether anything is shipped.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ from tuner.recovery.takeover import PeerDrivers
 from tuner.search.race_trials import has_free_slot
 from tuner.search.trials import Trials
 from tuner.storage.attempts import Ledger
-from tuner.storage.code_versions import CodeVersions
+from tuner.storage.code_versions import CodeVersion, CodeVersions
 from tuner.storage.database import Database
 from tuner.storage.drivers import DriverLease
 from tuner.storage.studies import Catalog, DesiredState, StudyRecord
@@ -95,13 +95,14 @@ class DriverSession:
         with self.database.retrying(self.stopped, self._say), lease:
             ledger, control = Ledger(self.database, self.record.name, lease.uid), self._control()
             trials = Trials(self.database, self.record.spec)
+            versions = CodeVersions(self.database, self.record.name).all()
             with (
                 self._shipping(ledger) as shipper,  # drained once the journal is closed,
                 # which may still write to full disks
-                closing(self._journal(lease, trials)) as journal,
+                closing(self._journal(lease, trials, versions)) as journal,
             ):
                 peers = self._peers(journal, lease)
-                self._open(peers, ledger, journal)
+                self._open(peers, ledger, journal, only_code=len(versions) == 1)
                 driver = Driver(
                     planner=self.planner,
                     trials=trials,
@@ -130,8 +131,9 @@ class DriverSession:
         patience = shipping_patience(Catalog(self.database), self.record.name, self.stopped)
         return shipping(folder, self.tracking, ledger, patience, self._say)
 
-    def _journal(self, lease: DriverLease, trials: Trials) -> Journal:
-        versions = CodeVersions(self.database, self.record.name).all()
+    def _journal(
+        self, lease: DriverLease, trials: Trials, versions: Sequence[CodeVersion]
+    ) -> Journal:
         return Journal(
             self.home,
             self.database,
@@ -147,12 +149,12 @@ class DriverSession:
         name = self.record.name
         return PeerDrivers(self.home, self.database, name, journal, self._say, lease.uid)
 
-    def _open(self, peers: PeerDrivers, ledger: Ledger, journal: Journal) -> None:
+    def _open(
+        self, peers: PeerDrivers, ledger: Ledger, journal: Journal, *, only_code: bool
+    ) -> None:
         """Closes what dead drivers left here, and opens the study's run."""
         peers.close_leftovers(ledger)
-        versions = CodeVersions(self.database, self.record.name).all()
-        only = len(versions) == 1
-        keep_checkpoints_of(self.home, self.record.name, self.planner.code, only=only)
+        keep_checkpoints_of(self.home, self.record.name, self.planner.code, only=only_code)
         journal.study_opened()
 
     def _drive(

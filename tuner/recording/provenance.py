@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -42,12 +43,18 @@ class Provenance:
             "mlflow.user": user(),
             "mlflow.source.type": "LOCAL",
             "tuner.host": socket.gethostname(),
-            "tuner.version": version("tuner"),
+            "tuner.version": _version(),
         }
         if self.revision:
             tags["mlflow.source.git.commit"] = self.revision
             tags["tuner.git.dirty"] = str(self.dirty).lower()
         return tags
+
+
+@cache
+def _version() -> str:
+    """The version of tuner, which is read from a file."""
+    return version("tuner")
 
 
 UNKNOWN = Provenance("", "", dirty=False)

@@ -112,7 +112,8 @@ class BestModels:
         if self._spec.race is not None:
             chosen = chosen_point(self._spec, rows)  # which need not have the best mean
             ranked.sort(key=lambda each: each.point != chosen)
-        first = in_order(ranked)[: self._spec.keep_models]
+        keep = self._spec.keep_models
+        first = in_order(ranked[:keep])[:keep]  # each point has a training
         best = {training.slot for training in first}
         undecided = self._undecided(rows).intersection(each.slot for each in completed)
         waited = self._waiting

@@ -64,9 +64,9 @@ class PeerDrivers:
         Ends their spools, and stores the MLflow run ids that they did not.
         """
         self._take_over(driver for driver in self._drivers.registered() if driver.is_gone)
-        own = self._drivers.of_home(self._home.uid)
-        _end_spools(self._home, self._study, ledger, own, self._journal)
-        _record_runs(self._home, self._study, ledger)
+        own, attempts = self._drivers.of_home(self._home.uid), ledger.attempts()
+        _end_spools(self._home, self._study, attempts, own, self._journal)
+        _record_runs(self._home, self._study, attempts, ledger)
 
     def take_over_dead(self) -> None:
         """Takes over drivers that have gone silent.
@@ -209,23 +209,23 @@ def close_study(
     journal.ensure_closed(summary, ended_ms=max(ends, default=now_ms()), alone=alone)
 
 
-def _record_runs(home: Home, study: str, ledger: Ledger) -> None:
+def _record_runs(home: Home, study: str, attempts: Iterable[Attempt], ledger: Ledger) -> None:
     """Stores the MLflow run ids of attempts whose driver died before it could."""
     runs = survey(home.current_study(study)).runs
-    for attempt in ledger.attempts():
+    for attempt in attempts:
         if attempt.run_id is None and attempt.uid in runs:
             ledger.name_run(attempt.uid, runs[attempt.uid])
 
 
 def _end_spools(
-    home: Home, study: str, ledger: Ledger, own: Container[str], journal: Journal
+    home: Home, study: str, attempts: Iterable[Attempt], own: Container[str], journal: Journal
 ) -> None:
     """Ends the spools that were left open in this home, with the outcomes in the ledger.
 
     `own` are the uids of this home's drivers. A spool of any other driver came here with a copy
     of its home. It gets an end without details, since the original home has them.
     """
-    for attempt in ledger.attempts():
+    for attempt in attempts:
         if attempt.outcome is None:
             continue
         if attempt.driver in own:

@@ -19,12 +19,18 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, get_storage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, String, case, cast, func, select
+from sqlalchemy import Connection, String, bindparam, case, cast, func, select
 
 from tuner.errors import RefusedError
 from tuner.search.optuna_samplers import exact
 from tuner.storage.database import Answer, Database
 from tuner.storage.tables import OPTUNA_TRIALS, SLOT, rows_of_slot
+
+_UNFINISHED = cast(OPTUNA_TRIALS.c.state, String).in_(("RUNNING", "WAITING"))
+_NEWEST_AND_OPEN = select(
+    func.max(OPTUNA_TRIALS.c.trial_id), func.sum(case((_UNFINISHED, 1), else_=0))
+).where(OPTUNA_TRIALS.c.study_id == bindparam("study_id"))
+"""The newest row of a study, and how many have not ended."""
 
 
 class StudyStorage(BaseStorage):
@@ -317,11 +323,8 @@ class OptunaRows(StudyStorage):
     def _others_may_have_written(self) -> bool:
         """Whether a row is new, or unfinished and not held. Finished rows never change."""
         open_ids = {key for key, row in self._rows.items() if not row.state.is_finished()}
-        unfinished = cast(OPTUNA_TRIALS.c.state, String).in_(("RUNNING", "WAITING"))
-        statement = select(
-            func.max(OPTUNA_TRIALS.c.trial_id), func.sum(case((unfinished, 1), else_=0))
-        ).where(OPTUNA_TRIALS.c.study_id == self.study_id)
         with self.database.engine.begin() as connection:
-            newest, open_rows = connection.execute(statement).one()
+            found = connection.execute(_NEWEST_AND_OPEN, {"study_id": self.study_id})
+            newest, open_rows = found.one()
         nothing_new = newest == max(self._rows, default=None) and (open_rows or 0) == len(open_ids)
         return not (nothing_new and open_ids <= self._held)

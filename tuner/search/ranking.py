@@ -6,7 +6,7 @@ failed or not ended) moves a point up. The median training represents its point,
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import NamedTuple
@@ -42,7 +42,7 @@ class RankedPoint:
     @property
     def mean(self) -> float:
         """The mean of the values."""
-        return fmean(training.value for training in self.trainings)
+        return fmean([training.value for training in self.trainings])
 
     @property
     def std(self) -> float | None:
@@ -92,15 +92,32 @@ def rank(spec: StudySpec, trainings: Iterable[Training]) -> list[RankedPoint]:
 
     A point with more completed trainings comes first, then the better mean, then the earlier point.
     """
-    sign = -1 if spec.objective.direction == "maximize" else 1
+    return sorted(_points(spec, trainings), key=_place(spec))
+
+
+def best_point(spec: StudySpec, trainings: Iterable[Training]) -> RankedPoint | None:
+    """Returns the point that `rank` puts first; None without a completed training."""
+    return min(_points(spec, trainings), key=_place(spec), default=None)
+
+
+def _points(spec: StudySpec, trainings: Iterable[Training]) -> list[RankedPoint]:
+    sign = _sign(spec)
     points: dict[int, list[Training]] = defaultdict(list)
     for training in trainings:
         points[point_of(spec, training.slot)].append(training)
-    ranked = [
+    return [
         RankedPoint(point, tuple(sorted(found, key=lambda each: (sign * each.value, each.number))))
         for point, found in points.items()
     ]
-    return sorted(ranked, key=lambda each: (-len(each.trainings), sign * each.mean, _first(each)))
+
+
+def _place(spec: StudySpec) -> Callable[[RankedPoint], tuple[int, float, int]]:
+    sign = _sign(spec)
+    return lambda each: (-len(each.trainings), sign * each.mean, _first(each))
+
+
+def _sign(spec: StudySpec) -> int:
+    return -1 if spec.objective.direction == "maximize" else 1
 
 
 def in_order(points: Iterable[RankedPoint]) -> list[Training]:

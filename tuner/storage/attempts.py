@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from optuna.trial import TrialState
-from sqlalchemy import ColumnElement, Connection, func, insert, select, true, update
+from sqlalchemy import Connection, Select, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tuner.clock import now_ms
@@ -91,6 +91,24 @@ class ClosedAttempt:
     """From the state of the Optuna trial; `interrupted` if the trial had not ended."""
 
 
+_ALL = (
+    select(attempts)
+    .where(attempts.c.study == bindparam("study"))
+    .order_by(attempts.c.slot, attempts.c.number)
+)
+"""Statements are made once: to make one takes longer than to execute it."""
+_FROM_SLOT = _ALL.where(attempts.c.slot >= bindparam("slot"))
+_OF_SLOT = _ALL.where(attempts.c.slot == bindparam("slot"))
+_OPEN = (
+    select(func.count())
+    .select_from(attempts)
+    .where(attempts.c.study == bindparam("study"), attempts.c.outcome.is_(None))
+)
+_QUEUED_FOR_SLOT = select(queued_points.c.params).where(
+    queued_points.c.study == bindparam("study"), queued_points.c.slot == bindparam("slot")
+)
+
+
 def _each(_slot: int) -> bool:
     return True
 
@@ -108,7 +126,7 @@ class Ledger:
 
     def attempts(self) -> list[Attempt]:
         """Every attempt, ordered by slot and number."""
-        return self._database.transact(self._attempts)
+        return self._database.transact(lambda one: self._attempts(one, _ALL))
 
     def latest(self) -> dict[int, Attempt]:
         """The newest attempt of each slot that has one."""
@@ -116,18 +134,13 @@ class Ledger:
 
     def latest_of(self, slot: int) -> Attempt | None:
         """The newest attempt of one slot."""
-        where = attempts.c.slot == slot
-        tried = self._database.transact(lambda connection: self._attempts(connection, where))
+        tried = self._database.transact(lambda one: self._attempts(one, _OF_SLOT, slot=slot))
         return tried[-1] if tried else None
 
     def open_attempts(self) -> int:
         """How many attempts are in progress, of all drivers."""
-        statement = (
-            select(func.count())
-            .select_from(attempts)
-            .where(attempts.c.study == self._study, attempts.c.outcome.is_(None))
-        )
-        return self._database.transact(lambda one: int(one.execute(statement).scalar_one()))
+        mine = {"study": self._study}
+        return self._database.transact(lambda one: int(one.execute(_OPEN, mine).scalar_one()))
 
     def has_free(self, slots: int, planned: Callable[[int], bool] = _each) -> bool:
         """Whether a slot is free: a planned one in [0, `slots`), or one that was handed back."""
@@ -159,13 +172,14 @@ class Ledger:
         def claim_once(connection: Connection) -> ClaimedSlot | None:
             latest = self._unsettled(connection)
             if mine := next((each for each in latest.values() if each.uid == uid), None):
-                return self._claimed(connection, mine)  # committed, but the answer was lost
+                before = self._before(connection, mine)  # committed, but the answer was lost
+                return self._claimed(connection, mine.slot, before, uid)
             free = self._free(slots, planned, latest)
             slot = next((slot for slot in free if ready(slot)), None)
             if slot is None:
                 return None
             self._insert(connection, slot, latest.get(slot), uid, takes_queued(slot))
-            return self._claimed(connection, self._attempts(connection, attempts.c.uid == uid)[0])
+            return self._claimed(connection, slot, latest.get(slot), uid)
 
         while True:
             try:
@@ -202,18 +216,14 @@ class Ledger:
             raise RefusedError(f"study {self._study!r} was deleted while it ran")
 
     def _attempts(
-        self, connection: Connection, where: ColumnElement[bool] | None = None
+        self, connection: Connection, statement: Select[Any], **values: int
     ) -> list[Attempt]:
-        statement = (
-            select(attempts)
-            .where(attempts.c.study == self._study, true() if where is None else where)
-            .order_by(attempts.c.slot, attempts.c.number)
-        )
-        return [_attempt(row._mapping) for row in connection.execute(statement)]
+        rows = connection.execute(statement, {"study": self._study, **values})
+        return [_attempt(row._mapping) for row in rows]
 
     def _unsettled(self, connection: Connection) -> dict[int, Attempt]:
         """The newest attempt of each slot that may still change. Does not read the done ones."""
-        rows = self._attempts(connection, attempts.c.slot >= self._settled)
+        rows = self._attempts(connection, _FROM_SLOT, slot=self._settled)
         latest = {attempt.slot: attempt for attempt in rows}
         while (first := latest.get(self._settled)) and first.final:
             self._settled += 1
@@ -245,15 +255,19 @@ class Ledger:
         if takes_queued and before is None:
             self._assign_queued(connection, slot)
 
-    def _claimed(self, connection: Connection, attempt: Attempt) -> ClaimedSlot:
-        tried = self._attempts(connection, attempts.c.slot == attempt.slot)
-        before = next((each for each in tried if each.number == attempt.number - 1), None)
+    def _before(self, connection: Connection, attempt: Attempt) -> Attempt | None:
+        tried = self._attempts(connection, _OF_SLOT, slot=attempt.slot)
+        return next((each for each in tried if each.number == attempt.number - 1), None)
+
+    def _claimed(
+        self, connection: Connection, slot: int, before: Attempt | None, uid: str
+    ) -> ClaimedSlot:
         return ClaimedSlot(
-            slot=attempt.slot,
-            number=attempt.number,
-            uid=attempt.uid,
+            slot=slot,
+            number=0 if before is None else before.number + 1,
+            uid=uid,
             predecessor=None if before is None else before.uid,
-            queued=self._assigned(connection, attempt.slot),
+            queued=self._assigned(connection, slot),
         )
 
     def _waiting(self) -> Any:
@@ -271,10 +285,8 @@ class Ledger:
             connection.execute(update(queued_points).where(where).values(slot=slot))
 
     def _assigned(self, connection: Connection, slot: int) -> dict[str, Scalar]:
-        statement = select(queued_points.c.params).where(
-            queued_points.c.study == self._study, queued_points.c.slot == slot
-        )
-        point = connection.execute(statement).scalar()
+        mine = {"study": self._study, "slot": slot}
+        point = connection.execute(_QUEUED_FOR_SLOT, mine).scalar()
         return intact(point, f"study {self._study!r}: the point queued for slot {slot}") or {}
 
 

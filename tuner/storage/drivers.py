@@ -86,11 +86,16 @@ class DriverLease:
         self.uid = uuid.uuid4().hex
         own_row = select(drivers.c.ended_ms).where(drivers.c.uid == self.uid)
         self._locked_row = own_row.with_for_update(read=True)  # once: every transaction reads it
+        registered = select(drivers.c.uid).where(
+            drivers.c.study == study, drivers.c.ended_ms.is_(None)
+        )
+        self._first_registered = registered.order_by(drivers.c.id).limit(1)
 
     def leads(self) -> bool:
         """Whether this driver is the first of the registered ones, and so writes for the study."""
-        registered = Drivers(self._database, self._study).registered()
-        self._led = bool(registered) and registered[0].uid == self.uid
+        statement = self._first_registered
+        first = self._database.transact(lambda one: one.execute(statement).scalar())
+        self._led = first == self.uid
         return self._led
 
     def send_heartbeat(self) -> None:
@@ -215,6 +220,7 @@ class Drivers:
         self._database = database
         self._studies = studies
         self._theirs = drivers.c.study.in_(studies)
+        self._registered = _registered().where(self._theirs)  # once: drivers ask all the time
         self._queried = time.monotonic()
         self._found: list[DriverRecord] = []
         """What `dead` has read last."""
@@ -223,11 +229,8 @@ class Drivers:
 
     def registered(self) -> list[DriverRecord]:
         """The drivers whose rows have not ended, dead or alive, in the order of registration."""
-        statement = _registered().where(self._theirs)
-        return [
-            _record(row)
-            for row in self._database.transact(lambda one: one.execute(statement).all())
-        ]
+        rows = self._database.transact(lambda one: one.execute(self._registered).all())
+        return [_record(row) for row in rows]
 
     def dead(self) -> list[DriverRecord]:
         """Returns the dead drivers. Call it every `pace_s` seconds."""

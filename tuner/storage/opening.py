@@ -11,7 +11,7 @@ import optuna
 import sqlalchemy
 from optuna.storages import RDBStorage
 from sqlalchemy import Connection, event
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from tuner.errors import UnavailableError, UsageError, masked
 from tuner.files import exclusive
@@ -144,4 +144,9 @@ def _prepare_connection(connection: Any, _record: Any) -> None:
 
 
 def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    begin, driver = "BEGIN IMMEDIATE", connection.connection.dbapi_connection
+    assert driver is not None, "it is not detached"
+    try:
+        driver.cursor().execute(begin)  # through SQLAlchemy each takes five times as long
+    except sqlite3.Error as error:
+        raise DBAPIError.instance(begin, None, error, sqlite3.Error) from error

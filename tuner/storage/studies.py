@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 from optuna.exceptions import DuplicatedStudyError
 from pydantic import ValidationError
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tuner.clock import now_ms
@@ -46,6 +46,10 @@ _DIGEST = (
     .label("digest")
 )
 """The digest of a study's newest code."""
+_BY_NAME = select(studies).where(studies.c.name == bindparam("study"))
+_ORDERS = select(studies.c.desired_state, studies.c.spec, _DIGEST).where(
+    studies.c.name == bindparam("study")
+)
 
 
 class DesiredState(StrEnum):
@@ -114,8 +118,7 @@ class Catalog:
         Raises:
             UsageError: its row was changed, not by tuner, or was written by another version.
         """
-        statement = select(studies).where(studies.c.name == name)
-        row = self._database.transact(lambda one: one.execute(statement).first())
+        row = self._database.transact(lambda one: one.execute(_BY_NAME, {"study": name}).first())
         return None if row is None else _record(row._mapping)
 
     def get(self, name: str) -> StudyRecord:
@@ -246,9 +249,7 @@ class Catalog:
 
         If the study was deleted: `STOP` and two empty strings.
         """
-        columns = studies.c.desired_state, studies.c.spec, _DIGEST
-        statement = select(*columns).where(studies.c.name == name)
-        row = self._database.transact(lambda one: one.execute(statement).first())
+        row = self._database.transact(lambda one: one.execute(_ORDERS, {"study": name}).first())
         if row is None:
             return DesiredState.STOP, "", ""
         return _desired_state(row.desired_state), row.spec, row.digest or ""

@@ -10,7 +10,7 @@ from functools import partial
 from tuner.home import Home
 from tuner.search.outlines import Outline, outlines
 from tuner.search.race_trials import claiming, outlined_values
-from tuner.search.ranking import RankedPoint, rank
+from tuner.search.ranking import RankedPoint, best_point
 from tuner.spec.study_spec import StudySpec
 from tuner.storage.attempts import Attempt, attempts_by_study
 from tuner.storage.database import Database
@@ -67,4 +67,4 @@ def tally_of(spec: StudySpec, rows: Iterable[Outline], tried: Iterable[Attempt])
 
 def _best(spec: StudySpec, rows: Iterable[Outline]) -> RankedPoint | None:
     completed = (row.training for row in rows)
-    return next(iter(rank(spec, filter(None, completed))), None)
+    return best_point(spec, filter(None, completed))

@@ -9,7 +9,7 @@ from tuner.errors import RefusedError, UsageError
 from tuner.search.claims import claims_of
 from tuner.search.points import point_of
 from tuner.search.race_trials import Values, planned, values_of
-from tuner.search.ranking import PointSummary, rank, summary_of, trainings
+from tuner.search.ranking import PointSummary, best_point, rank, summary_of, trainings
 from tuner.search.trials import StoredResult, Trials, stored_result
 from tuner.spec.samplers import NoPruner
 from tuner.spec.section import Frozen
@@ -127,11 +127,12 @@ def standing_of(spec: StudySpec, rows: Sequence[FrozenTrial], running: int) -> S
 
 def best_of(spec: StudySpec, rows: Sequence[FrozenTrial]) -> PointSummary | None:
     """Returns the point that ranks first among rows in memory, without its MLflow run."""
-    for first in rank(spec, trainings(rows))[:1]:
-        number = first.representatives[0].number
-        row = next(row for row in rows if row.number == number)
-        return summary_of(spec, first, ended_summary(spec, row))
-    return None
+    first = best_point(spec, trainings(rows))
+    if first is None:
+        return None
+    number = first.representatives[0].number
+    row = next(row for row in rows if row.number == number)
+    return summary_of(spec, first, ended_summary(spec, row))
 
 
 def plan_of(
