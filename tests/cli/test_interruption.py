@@ -44,19 +44,20 @@ def test_ctrl_c_while_a_promotion_ships_what_was_left_tells_how_to_finish_it(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         ours = {"TUNER_HOME": f"{studied.root}", "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
-        waiting = subprocess.Popen(
-            [sys.executable, "-P", "-m", "tuner", "promote", "best", "small", "--unconfirmed"],
+        arguments = ["promote", "best", "small", "--unconfirmed"]
+        with subprocess.Popen(
+            [sys.executable, "-P", "-m", "tuner", *arguments],
             env={**os.environ, **ours},
             stderr=subprocess.PIPE,
             text=True,
-        )
-        assert waiting.stderr is not None
-        said = iter(waiting.stderr)
-        assert any("shipping what is left to MLflow" in line for line in said)
-        waiting.send_signal(signal.SIGINT)
-        last = [*said][-1]
-        assert waiting.wait(LONGEST_S) == 130
+        ) as waiting:
+            assert waiting.stderr is not None
+            said = iter(waiting.stderr)
+            assert any("shipping what is left to MLflow" in line for line in said)
+            waiting.send_signal(signal.SIGINT)
+            last = [*said][-1]
 
+    assert waiting.returncode == 130
     assert re.search(r"^stopped; finish it with: .*tuner promote best small --unconfirmed$", last)
 
 
