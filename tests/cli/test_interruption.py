@@ -1,5 +1,7 @@
+import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +11,7 @@ import pytest
 
 from tests.cli.conftest import Workshop
 from tests.waiting import LONGEST_S
+from tuner.home import Home
 
 
 @pytest.mark.slow
@@ -31,6 +34,31 @@ def test_ctrl_c_hands_trials_back_and_the_study_still_ends_exact(
 
     study = workshop.shown()
     assert study["counts"]["completed"] == len(study["trials"]) == 2
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_a_promotion_ships_what_was_left_tells_how_to_finish_it(
+    studied: Home,
+) -> None:
+    """MLflow is a server that takes the call and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        ours = {"TUNER_HOME": f"{studied.root}", "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
+        arguments = ["promote", "best", "small", "--unconfirmed"]
+        with subprocess.Popen(
+            [sys.executable, "-P", "-m", "tuner", *arguments],
+            env={**os.environ, **ours},
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as waiting:
+            assert waiting.stderr is not None
+            said = iter(waiting.stderr)
+            assert any("shipping what is left to MLflow" in line for line in said)
+            waiting.send_signal(signal.SIGINT)
+            last = [*said][-1]
+
+    assert waiting.returncode == 130
+    assert re.search(r"^stopped; finish it with: .*tuner promote best small --unconfirmed$", last)
 
 
 def _after_first_epoch(running: "subprocess.Popen[str]") -> list[psutil.Process]:

@@ -377,7 +377,9 @@ def test_show_marks_the_points_that_cannot_be_told_from_the_best_and_the_baselin
     assert told == {
         each.point: "".join(found.not_told_from(each.point) or ()) for each in found.points
     }
-    assert "may equal: whether the point may be as good as the point with the best mean" in text
+    assert (
+        "may equal: whether a point is as good as the best, the baseline, both or neither" in text
+    )
     assert "?" not in text
     assert "undecided until" not in text
     assert f"\nbest of the search: point {best.point}, " in text

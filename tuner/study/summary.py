@@ -55,7 +55,10 @@ class Standing(Tally):
     direction: str
     seeds: int
     best: PointSummary | None
-    """The point with the best mean, see `tuner.search.ranking`; None before a trial completed."""
+    """The point with the best mean over its seeds; None before a trial has completed.
+
+    A point that lacks trainings comes after those that lack fewer.
+    """
     claims: tuple[ClaimSummary, ...] = ()
     """What is known of the claims that the study races, if it is a race."""
 
@@ -93,7 +96,7 @@ class StudySummary(Standing):
     def best_single(self) -> TrialSummary | None:
         """The trial with the best single value, which was luck in part; None before one completed.
 
-        It need not be a training of the best point.
+        It may be of another point than the best one.
         """
         sign = 1 if self.direction == "maximize" else -1
         completed = (each for each in self.trials if each.state == Outcome.COMPLETED)

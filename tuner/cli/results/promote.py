@@ -18,7 +18,7 @@ from tuner.cli.terminal.options import (
     cluster_of,
     workers_of,
 )
-from tuner.cli.terminal.shell import next_command
+from tuner.cli.terminal.shell import next_command, same_command
 from tuner.cli.terminal.study_run import run_file
 from tuner.cli.terminal.terminal_tables import number, print_table, print_text, score
 from tuner.errors import RefusedError, UsageError
@@ -82,19 +82,23 @@ def promote(
     from tuner.api import promote as promote_study
 
     cluster = cluster_of(on, address, num_cpus, num_gpus)
-    report = promote_study(
-        _study(which, study, is_stated=trial is not None or point is not None),
-        trial=trial,
-        point=point,
-        unconfirmed=unconfirmed,
-        dry_run=dry_run,
-        replace=replace,
-        challenger=alias == "challenger",
-        file=file,
-        workers=workers_of(workers),
-        train=lambda begun: run_file(begun, cluster),
-        say=lambda text: typer.echo(text, err=True),
-    )
+    try:
+        report = promote_study(
+            _study(which, study, is_stated=trial is not None or point is not None),
+            trial=trial,
+            point=point,
+            unconfirmed=unconfirmed,
+            dry_run=dry_run,
+            replace=replace,
+            challenger=alias == "challenger",
+            file=file,
+            workers=workers_of(workers),
+            train=lambda begun: run_file(begun, cluster),
+            say=lambda text: typer.echo(text, err=True),
+        )
+    except KeyboardInterrupt:  # while nothing trains
+        typer.echo(f"stopped; finish it with: {same_command()}", err=True)
+        raise
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
     else:

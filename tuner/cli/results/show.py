@@ -35,7 +35,7 @@ _MAY_EQUAL = "may equal"
 
 
 def show(study: StudyName, as_json: AsJson = False) -> None:
-    """Show a study: its trials and points, the best one, and the importance of parameters."""
+    """Show a study: its trials and points, the best point, and the importance of parameters."""
     from tuner.study.confirmation.race_study import find_confirmation
     from tuner.study.confirmation.refit import find_refits
     from tuner.study.confirmation.report import find_report
@@ -80,7 +80,7 @@ def print_summary(summary: "StudySummary", *, confirmed: bool = False) -> None:
 
     Args:
         summary: the study.
-        confirmed: whether a confirmation follows, which knows better what is best.
+        confirmed: whether a confirmation follows, which says what is best with fresh seeds.
     """
     from tuner.tracking.runs.exports import column
 
@@ -246,8 +246,8 @@ def _print_raced(found: "ConfirmationReport") -> None:
     head = ["point", "parameters", "seeds", f"mean {found.metric}", "standard deviation"]
     print_table([*head, "beside the baseline", _MAY_EQUAL], rows)
     print_text(
-        f"{_MAY_EQUAL}: whether the point may be as good as the point with the best mean, as the "
-        "baseline, as both or as neither, by what the confirmation has seen"
+        f"{_MAY_EQUAL}: whether a point is as good as the best, the baseline, both or neither, as "
+        "far as the race can tell"
     )
 
 
