@@ -161,6 +161,8 @@ def test_a_confirmation_says_what_it_costs(
     assert (cost.fewest, cost.most) == (9, 15)
     assert cost.training_s == pytest.approx(1.2 / 5 * 2)
     assert str(cost) == "9 to 15 trainings of about 0.48 s each, on one trainer"
+    certain = cost.model_copy(update={"fewest": 15})
+    assert str(certain) == "15 trainings of about 0.48 s each, on one trainer"
 
 
 @pytest.mark.parametrize(

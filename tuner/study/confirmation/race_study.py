@@ -49,10 +49,9 @@ class Forecast(Frozen):
     """Seconds of one training."""
 
     def __str__(self) -> str:
-        return (
-            f"{self.fewest} to {count(self.most, 'training')} of about {seconds(self.training_s)} "
-            "each, on one trainer"
-        )
+        least = f"{self.fewest} to " * (self.fewest < self.most)
+        trainings = f"{least}{count(self.most, 'training')}"
+        return f"{trainings} of about {seconds(self.training_s)} each, on one trainer"
 
 
 def confirmation_name(study: str) -> str:
