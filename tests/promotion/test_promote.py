@@ -98,9 +98,8 @@ def test_a_passing_candidate_becomes_the_champion(
     assert document["metrics"] == report.metrics
     assert document["test_set_use"] == use.model_dump()
     assert load_champion(settings, report.model, Home(tmp_path)).run_id == candidate.run_id
-    assert f"**Promoted:** trial 3 of digits-study as {report.model} version 1" in note(
-        settings, study
-    )
+    told = "**Promoted:** trial 3 of digits-study, as version 1 of the registered model"
+    assert f"{told} {report.model}, which became its champion" in note(settings, study)
     with connected(settings) as client:
         about = client.get_registered_model(report.model).description
         assert about.startswith("Classifies images of 8 x 8 pixels into the 10 classes of digits.")

@@ -161,9 +161,10 @@ def test_a_confirmation_says_what_it_costs(
     assert cost is not None
     assert (cost.fewest, cost.most) == (9, 15)
     assert cost.training_s == pytest.approx(1.2 / 5 * 2)
-    assert str(cost) == (
-        "9 to 15 trainings of about 0.48 s each, as many at a time as trainers start"
-    )
+    each = "of about 0.48 s each, as many at a time as trainers start"
+    assert str(cost) == f"9 to 15 trainings {each}"
+    certain = cost.model_copy(update={"fewest": 15})
+    assert str(certain) == f"15 trainings {each}"
 
 
 @pytest.mark.parametrize(

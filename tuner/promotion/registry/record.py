@@ -141,10 +141,10 @@ def _promotion(candidate: Candidate, report: PromotionReport) -> str:
         again = ", trained again on all training images" * grounds.refit
         what = f"point {grounds.point}{again} ({what})"
     return (
-        f"**Promoted:** {what} as {plain(report.model)} version {report.version}, which became the "
-        f"{report.alias}. Its test accuracy is {test.accuracy:.4f} (95% interval "
-        f"{interval.low:.4f} to {interval.high:.4f}); its model card is among the artifacts of its "
-        f"run, {candidate.run_id}."
+        f"**Promoted:** {what}, as version {report.version} of the registered model "
+        f"{plain(report.model)}, which became its {report.alias}. Its test accuracy is "
+        f"{test.accuracy:.4f} (95% interval {interval.low:.4f} to {interval.high:.4f}); its model "
+        f"card is among the artifacts of its run, {candidate.run_id}."
     )
 
 

@@ -48,9 +48,11 @@ class Forecast(Frozen):
     """Seconds of one training."""
 
     def __str__(self) -> str:
+        least = f"{self.fewest} to " * (self.fewest < self.most)
+        trainings = f"{least}{count(self.most, 'training')}"
         return (
-            f"{self.fewest} to {count(self.most, 'training')} of about {seconds(self.training_s)} "
-            "each, as many at a time as trainers start"
+            f"{trainings} of about {seconds(self.training_s)} each, "
+            "as many at a time as trainers start"
         )
 
 
