@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tuner.errors import SpecError, check_text, unknown
 from tuner.models import known_models
@@ -11,11 +10,8 @@ from tuner.search import optuna_samplers
 from tuner.spec.recipe import Recipe
 from tuner.spec.search_space import Scalar
 from tuner.spec.study_spec import StudySpec
+from tuner.storage.studies import StudyRecord
 from tuner.study.code_folders import folders_here
-
-if TYPE_CHECKING:
-    from tuner.storage.studies import StudyRecord
-    from tuner.study.submissions import Submission
 
 
 @dataclass(frozen=True)
@@ -31,9 +27,9 @@ class StudyFile:
     """The overrides of the file (`--set`), such as `epochs=3`."""
 
     @classmethod
-    def stored(cls, spec: StudySpec, stored: "StudyRecord | Submission") -> "StudyFile":
+    def stored(cls, spec: StudySpec, record: StudyRecord) -> "StudyFile":
         """A study whose file, folders and overrides are those that the database has."""
-        return cls(spec, stored.source, folders_here(stored.code_path), stored.overrides)
+        return cls(spec, record.source, folders_here(record.code_path), record.overrides)
 
     @property
     def code_path(self) -> tuple[Path, ...]:
