@@ -27,6 +27,7 @@ from tuner.storage.code_versions import CodeVersions
 from tuner.storage.database import Database
 from tuner.storage.opening import open_database
 from tuner.storage.studies import Catalog, DesiredState, StudyRecord
+from tuner.study.code_folders import folders_here
 from tuner.study.driver_events import Notify, SetupStep, ignore
 from tuner.study.driver_lock import only_driver
 from tuner.study.study_file import StudyFile, check_parameters
@@ -129,7 +130,12 @@ def begin_study(
     Raises:
         TunerError: as `run_study`; a `RefusedError` also when the submission was withdrawn.
     """
-    file = StudyFile.stored(submission.read(), submission)
+    file = StudyFile(
+        submission.read(),
+        submission.source,
+        folders_here(submission.code_path),
+        submission.overrides,
+    )
     file.check()
     with open_database(home) as database, only_driver(home, submission.name):
         return _Run(file, home, database, terms, notify, stopped, submission=submission).drive()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from tuner.errors import SpecError, check_text, unknown
 from tuner.models import known_models
@@ -12,11 +12,8 @@ from tuner.spec.names import new_name_problem
 from tuner.spec.recipe import Recipe
 from tuner.spec.search_space import Scalar
 from tuner.spec.study_spec import AutoOrCount, StudySpec
+from tuner.storage.studies import StudyRecord
 from tuner.study.code_folders import folders_here
-
-if TYPE_CHECKING:
-    from tuner.storage.studies import StudyRecord
-    from tuner.study.submissions import Submission
 
 
 @dataclass(frozen=True)
@@ -32,9 +29,9 @@ class StudyFile:
     """The overrides of the file (`--set`), such as `epochs=3`."""
 
     @classmethod
-    def stored(cls, spec: StudySpec, stored: "StudyRecord | Submission") -> "StudyFile":
+    def stored(cls, spec: StudySpec, record: StudyRecord) -> "StudyFile":
         """A study whose file, folders and overrides are those that the database has."""
-        return cls(spec, stored.source, folders_here(stored.code_path), stored.overrides)
+        return cls(spec, record.source, folders_here(record.code_path), record.overrides)
 
     @property
     def code_path(self) -> tuple[Path, ...]:
