@@ -12,7 +12,7 @@ study: $(VENV)/study   ## set up, and run a small study on MNIST
 	@echo "== running studies/quickstart.yaml"
 	@$(BIN)/tuner run-study studies/quickstart.yaml
 
-test: $(VENV)/test     ## set up, and pass the quick tests, about eight minutes
+test: $(VENV)/test     ## set up, and pass the quick tests, five to ten minutes on two cores
 	@echo "== running the quick tests"
 	@$(BIN)/pytest
 	@echo "== passed; next: make study, or $(BIN)/tuner --help"
