@@ -265,7 +265,7 @@ def _about(candidate: Candidate) -> str:
         f"{plain(data.name)}. Each version is a network that `tuner promote` has tested and "
         f"registered; its description is its model card. The alias `{ALIAS}` names the version in "
         f"use, `{PREVIOUS}` the one before. The tags `tuner.act...` are the record of who moved "
-        f"them and why; `{command('registry', 'history', name)}` shows it."
+        f"them and why; `{command('registry history', name)}` shows it."
     )
 
 
