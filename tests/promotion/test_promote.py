@@ -25,11 +25,17 @@ def registered(settings: TrackingSettings) -> list[str]:
 
 
 def lead_to_a_study(client: Any, run_id: str) -> str:
-    """Puts the run below a refit's, and that one below a study's, whose id is returned."""
+    """Puts the run below a refit's, that one below a study's, whose id is returned.
+
+    A person has put the study's below a run of their own.
+    """
     experiment_id = client.get_run(run_id).info.experiment_id
-    study, refit = (client.create_run(experiment_id).info.run_id for _ in range(2))
-    client.set_tag(refit, "mlflow.parentRunId", study)
-    client.set_tag(run_id, "mlflow.parentRunId", refit)
+    theirs, study, refit = (client.create_run(experiment_id).info.run_id for _ in range(3))
+    for run, role in ((study, "study"), (refit, "refit")):
+        client.set_tag(run, "tuner.kind", "study")
+        client.set_tag(run, "tuner.role", role)
+    for below, above in ((study, theirs), (refit, study), (run_id, refit)):
+        client.set_tag(below, "mlflow.parentRunId", above)
     return str(study)
 
 
