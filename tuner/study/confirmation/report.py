@@ -215,8 +215,10 @@ def find_report(study: Study) -> ConfirmationReport | None:
     spec, rows = confirmation.spec, confirmation.trials.all()
     assert spec.race is not None
     state = race_state(spec, values_of(spec, rows))
-    numbers, best_single = _numbers(study, spec), study.summary().best_single
-    assert best_single is not None, "its points were compared"
+    summary = study.summary()
+    summary.best_point()  # refuses a study of that name that has none yet
+    numbers, best_single = _numbers(study, spec), summary.best_single
+    assert best_single is not None, "a trial has completed"
     results = [(point_of(spec, row.user_attrs[SLOT]), row) for row in rows]
     values = {
         point: [float(row.value or 0) for own, row in results if own == point and has_value(row)]
