@@ -110,12 +110,14 @@ def test_a_passing_candidate_becomes_the_champion(
         about = client.get_registered_model(report.model).description
         assert about.startswith("Classifies images of 8 x 8 pixels into the 10 classes of digits.")
         client.update_registered_model(report.model, "ours")
+        client.update_model_version(report.model, 1, "ours too")
         client.set_tag(study, "mlflow.note.content", "typed by hand")
 
     again = run_promotion(candidate)
     assert note(settings, study) == "typed by hand"
     with connected(settings) as client:
         assert client.get_registered_model(report.model).description == "ours"
+        assert client.get_model_version(report.model, 1).description == "ours too"
     assert (again.promoted, again.version, again.reigning) == (True, 1, True)
     assert again.test_set_use == use.model_copy(update={"access": 2})
 
