@@ -24,14 +24,14 @@ def command(name: str, *arguments: str, options: Sequence[str] = (), program: st
     Arguments that begin with a dash stand behind `--`, or else they would be read as options.
 
     Args:
-        name: its name.
+        name: its name, of one word or two.
         arguments: its arguments.
         options: its options, each followed by its value if it takes one.
         program: the program, quoted already.
     """
-    words = [name, *arguments, *options]
+    words = [*name.split(), *arguments, *options]
     if any(argument.startswith("-") for argument in arguments):
-        words = [name, *options, "--", *arguments]
+        words = [*name.split(), *options, "--", *arguments]
     return f"{program} {shlex.join(words)}"
 
 

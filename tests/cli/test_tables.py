@@ -148,8 +148,19 @@ def test_a_row_longer_than_any_terminal_is_one_line_in_a_pipe(
 
 
 def test_what_moves_a_cursor_is_written_out(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table(["a"], [["two\nlines \x1b[2J"]])
-    assert r"two\nlines \x1b[2J" in capsys.readouterr().out
+    moving, written = "two\nlines \x1b[2J", r"two\nlines \x1b[2J"
+    print_table([f"a {moving}"], [[f"b {moving}"]])
+    shown = capsys.readouterr().out
+    assert f"a {written}" in shown
+    assert f"b {written}" in shown
+
+
+@pytest.mark.parametrize("width", [1, 5, 12, 40])
+def test_no_character_is_lost_that_is_two_columns_wide(width: int) -> None:
+    texts = ["漢字", "名前", "長い値です", "7"]
+    with terminal(width) as screen:
+        print_table(texts[:2], [texts[2:]])
+    assert marks(screen.text) == marks("".join(texts))
 
 
 @pytest.mark.parametrize("width", [40, 80])

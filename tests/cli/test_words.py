@@ -72,6 +72,10 @@ def test_an_advised_command_names_the_study_to_the_shell_as_it_is_called() -> No
     assert command("promote", "best", "paper-sweep") == "tuner promote best paper-sweep"
 
 
+def test_an_advised_command_of_a_group_is_read_as_it_was_meant_too() -> None:
+    assert command("registry history", "-m") == "tuner registry history -- -m"
+
+
 @pytest.mark.parametrize("name", ["-1", "--fix", "--", "it's -mine", "small"])
 @pytest.mark.parametrize(
     ("arguments", "options", "read"),

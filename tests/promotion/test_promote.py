@@ -25,11 +25,17 @@ def registered(settings: TrackingSettings) -> list[str]:
 
 
 def lead_to_a_study(client: Any, run_id: str) -> str:
-    """Puts the run below a refit's, and that one below a study's, whose id is returned."""
+    """Puts the run below a refit's, that one below a study's, whose id is returned.
+
+    A person has put the study's below a run of their own.
+    """
     experiment_id = client.get_run(run_id).info.experiment_id
-    study, refit = (client.create_run(experiment_id).info.run_id for _ in range(2))
-    client.set_tag(refit, "mlflow.parentRunId", study)
-    client.set_tag(run_id, "mlflow.parentRunId", refit)
+    theirs, study, refit = (client.create_run(experiment_id).info.run_id for _ in range(3))
+    for run, role in ((study, "study"), (refit, "refit")):
+        client.set_tag(run, "tuner.kind", "study")
+        client.set_tag(run, "tuner.role", role)
+    for below, above in ((study, theirs), (refit, study), (run_id, refit)):
+        client.set_tag(below, "mlflow.parentRunId", above)
     return str(study)
 
 
@@ -104,12 +110,14 @@ def test_a_passing_candidate_becomes_the_champion(
         about = client.get_registered_model(report.model).description
         assert about.startswith("Classifies images of 8 x 8 pixels into the 10 classes of digits.")
         client.update_registered_model(report.model, "ours")
+        client.update_model_version(report.model, 1, "ours too")
         client.set_tag(study, "mlflow.note.content", "typed by hand")
 
     again = run_promotion(candidate)
     assert note(settings, study) == "typed by hand"
     with connected(settings) as client:
         assert client.get_registered_model(report.model).description == "ours"
+        assert client.get_model_version(report.model, 1).description == "ours too"
     assert (again.promoted, again.version, again.reigning) == (True, 1, True)
     assert again.test_set_use == use.model_copy(update={"access": 2})
 

@@ -20,7 +20,12 @@ from tuner.promotion.judging.kept_model import load_kept
 from tuner.promotion.registry.champion import load_champion
 from tuner.promotion.registry.package import log_package
 from tuner.promotion.registry.publication import check_unmoved, pack
-from tuner.promotion.registry.versions import create_version, crown, version_tags
+from tuner.promotion.registry.versions import (
+    create_version,
+    crown,
+    describe_again,
+    version_tags,
+)
 from tuner.spec.recipe import Pixels
 from tuner.spec.study_spec import Promotion
 from tuner.tracking.mlflow.connection import connected
@@ -55,6 +60,21 @@ def test_a_version_leads_back_to_its_trial(
     assert version.tags["tuner.trial"] == "3"
     assert version.tags["tuner.trial.model.sha256"] == published.model_sha256
     assert version.tags["tuner.dataset.digest"] == published.dataset.digest
+
+
+@pytest.mark.slow
+def test_a_version_is_described_again_until_a_person_describes_it(
+    published: Candidate, settings: TrackingSettings
+) -> None:
+    with connected(settings) as client:
+        version = client.get_model_version_by_alias(published.promotion.model, "champion")
+        for text in ("a card", "a newer card", "a newer card"):
+            describe_again(client, version, text)
+            assert client.get_model_version(version.name, version.version).description == text
+        client.update_model_version(version.name, version.version, "a newer card, and I say: good")
+        describe_again(client, version, "the newest card")
+        left = client.get_model_version(version.name, version.version).description
+        assert left == "a newer card, and I say: good"
 
 
 @pytest.mark.slow_variants

@@ -143,6 +143,8 @@ def test_the_point_that_the_confirmation_chose_is_trained_again_on_all_rows(
     assert grounds.mean == pytest.approx(0.92, abs=0.002)
     assert "is better than the baseline: val_accuracy +0.0" in "".join(grounds.lines)
     assert candidate.run_id == "small-refit-0"
+    mean = f"(mean val_accuracy {grounds.mean:.4f}, standard deviation {grounds.std:.4f}, n = "
+    assert f"trial 0 of small-refit is point {grounds.point} {mean}" in shop.said[-1]
 
 
 def test_what_is_there_is_not_trained_again(workshop: Callable[..., Workshop]) -> None:

@@ -3,10 +3,12 @@
 from contextlib import closing
 
 import pytest
+from sqlalchemy import update
 
 from tests.bench import Bench, ScriptedPool, small_study
 from tuner.recovery.takeover import recover_study
 from tuner.spec.study_spec import Confirmation, Race
+from tuner.storage.tables import studies
 from tuner.study.confirmation.race_study import confirmation_of
 from tuner.study.confirmation.refit import refit_study
 from tuner.study.confirmation.report import find_report
@@ -96,6 +98,19 @@ def test_a_confirmation_and_a_refit_name_their_study_and_what_they_train(bench: 
     for name in ("small", "small-refit"):
         others, _ = read_events(bench.home.parent(name))
         assert not any(event.verdict for event in others if isinstance(event, StudyProgressed))
+
+
+def test_a_confirmation_ends_beside_a_study_whose_row_is_damaged(bench: Bench) -> None:
+    spec = small_study(trials=3, validation=10_000, baseline=[{"learning_rate": 0.002}])
+    bench.run(spec, ScriptedPool())
+    study = Study(bench.home, bench.database, bench.record(spec))
+    race = confirmation_of(study, {"finalists": 1, "max_seeds": 5}).spec
+    with bench.database.engine.begin() as connection:
+        connection.execute(update(studies).where(studies.c.name == "small").values(uid="damaged"))
+    assert bench.run(race, ScriptedPool()).done
+    (_, tags), *trainings = runs_of(bench, race.name)
+    assert "tuner.origin_uid" not in tags
+    assert trainings
 
 
 def test_the_trainings_for_claims_alone_and_those_of_earlier_confirmations_have_names(

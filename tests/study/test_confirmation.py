@@ -405,6 +405,27 @@ def test_there_is_no_choice_before_the_race_is_over(
     assert "NaN" not in found.model_dump_json()
 
 
+def test_a_race_that_goes_on_has_as_many_trainers_as_its_study_again(
+    bench: Bench, spec: StudySpec, opened: Callable[[StudySpec], Study]
+) -> None:
+    bench.run(spec, ScriptedPool(curve=curve({}, {})))
+    begun = confirmation_of(opened(spec), {})
+    bench.record(begun.with_workers(3).spec)
+    assert confirmation_of(opened(spec), {}).spec.workers == spec.workers != 3
+
+
+def test_a_confirmation_outlives_its_study_and_waits_for_one_that_has_a_result(
+    bench: Bench, spec: StudySpec, opened: Callable[[StudySpec], Study]
+) -> None:
+    bench.run(spec, ScriptedPool(curve=curve({}, {})))
+    race = confirmation_of(opened(spec), {"max_seeds": 5}).spec
+    Catalog(bench.database).delete(spec.name)
+    bench.run(spec, ScriptedPool(fails=lambda _plan: True))
+    with pytest.raises(RefusedError, match="no trial of small has completed"):
+        find_report(opened(spec))
+    bench.run(race, ScriptedPool(size=2, curve=curve({}, {})))  # its end tells no verdict
+
+
 def test_another_study_of_that_name_is_no_confirmation(
     bench: Bench, spec: StudySpec, opened: Callable[[StudySpec], Study]
 ) -> None:

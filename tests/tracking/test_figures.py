@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from tests.tracking.recorder import evaluation, report, summary
-from tuner.tracking.runs.exports import optimization_history, points_csv, summary_csv
+from tuner.tracking.runs.exports import optimization_history, point_figures, points_csv, summary_csv
 from tuner.tracking.runs.figures import (
     ConfusionFigure,
     CurvesFigure,
@@ -89,6 +89,12 @@ def test_the_history_of_several_seeds_is_of_means() -> None:
     ]
     assert float(points[1][-3]) == pytest.approx(statistics.stdev(values[4:]))
     assert points[3][-3] == "", "one training has no spread"
+
+
+def test_of_equal_points_the_one_tried_first_is_best_as_in_the_database() -> None:
+    second, first = summary(0, value=0.9), summary(1, value=0.9)
+    trials = [first.model_copy(update={"number": 0}), second.model_copy(update={"number": 1})]
+    assert [each.point for each in point_figures(trials, "maximize", seeds=1)] == [1, 0]
 
 
 def test_one_bar_a_parameter() -> None:

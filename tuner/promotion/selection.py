@@ -98,7 +98,7 @@ def select(
         twin = nominate(choice.owner, choice.trial, say) if kept else None
         choice = _refitted(study, choice, train, say)
     candidate = nominate(choice.owner, choice.trial, say)
-    say(_described(candidate, choice.grounds))
+    say(_described(candidate, choice.grounds, study.spec.objective.metric))
     stated = candidate.model_copy(update={"grounds": choice.grounds})
     return Selection(choice.owner, stated, twin)
 
@@ -227,10 +227,10 @@ def _refitted(study: Study, choice: _Choice, train: Train, say: Say) -> _Choice:
     return replace(choice, owner=owner, trial=0, grounds=grounds)
 
 
-def _described(candidate: Candidate, grounds: Grounds) -> str:
-    """Which training it is, and of which point."""
+def _described(candidate: Candidate, grounds: Grounds, metric: str) -> str:
+    """Which training it is, and of which point, which was chosen by `metric`."""
     trial = f"trial {candidate.number} of {candidate.study}"
-    mean = "" if grounds.mean is None else f"mean {candidate.metric} {grounds.mean:.4f}, "
+    mean = "" if grounds.mean is None else f"mean {metric} {grounds.mean:.4f}, "
     std = "" if grounds.std is None else f"standard deviation {grounds.std:.4f}, "
     point = f"point {grounds.point} ({mean}{std}n = {grounds.seeds})"
     if grounds.refit:  # its value is of images that it was trained on

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 from pydantic import ValidationError
 
 from tuner.clock import now_ms
+from tuner.errors import UsageError
 from tuner.home import Home
 from tuner.recording.provenance import Provenance
 from tuner.search.importance import Importance
@@ -341,7 +342,10 @@ class Journal:
     def _origin(self) -> dict[str, str]:
         """The tag that names the run of the study that a confirmation or refit belongs to."""
         origin = self._record.spec.origin
-        record = None if origin is None else Catalog(self._database).find(origin)
+        try:
+            record = None if origin is None else Catalog(self._database).find(origin)
+        except UsageError:  # a damaged row, or one of a newer version, stops no other study
+            record = None
         return {} if record is None else {ORIGIN_TAG: record.uid}
 
     def _begin(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NOTE_TAG = "mlflow.note.content"
 """MLflow's tag with the description of an experiment or a run, in Markdown."""
 DIGEST_TAG = "tuner.description"
-"""Tag of a run that tuner has described: a digest of that text."""
+"""Tag of a run or version that tuner has described: digests of what it may have written last."""
 EXPERIMENT = (
     "Studies of tuner: a run for each study, with its result, and the runs of its trials below."
 )
@@ -43,11 +43,11 @@ def describe(client: "MlflowClient", run_id: str, title: Title, text: str) -> No
 
     tags = client.get_run(run_id).data.tags
     page = tags.get(NOTE_TAG, "")
-    if page.strip() and tags.get(DIGEST_TAG) != _digest(page):
+    if page.strip() and tags.get(DIGEST_TAG) != digest_of(page):
         return
     new = encodable(with_section(page, title, text))[:_LONGEST]
     if new != page:
-        written = {NOTE_TAG: new, DIGEST_TAG: _digest(new)}
+        written = {NOTE_TAG: new, DIGEST_TAG: digest_of(new)}
         client.log_batch(run_id, tags=[RunTag(*pair) for pair in written.items()])
 
 
@@ -59,5 +59,6 @@ def with_section(page: str, title: Title, text: str) -> str:
     return "\n\n".join(f"## {each}\n\n{own}" for each, own in known)
 
 
-def _digest(page: str) -> str:
+def digest_of(page: str) -> str:
+    """A digest of a description, for `DIGEST_TAG`."""
     return sha256(page.encode()).hexdigest()[:16]

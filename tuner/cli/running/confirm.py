@@ -45,11 +45,11 @@ def confirm(
 
     Decides the claims of the study file too.
     """
-    stated = {"finalists": finalists, "max_seeds": max_seeds, "margin": margin, "level": level}
-    changes = {name: value for name, value in stated.items() if value is not None}
     from tuner.driver.confirmation import run_confirmation
     from tuner.study.study import load_study
 
+    stated = {"finalists": finalists, "max_seeds": max_seeds, "margin": margin, "level": level}
+    changes = {name: value for name, value in stated.items() if value is not None}
     run = partial(run_file, cluster=cluster_of(on, address, num_cpus, num_gpus))
     with load_study(study) as opened:
         raced = run_confirmation(

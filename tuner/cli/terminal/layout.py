@@ -36,6 +36,8 @@ def words(text: str) -> list[str]:
 
 def folded_cell(cell: str, width: int) -> str:
     """Folds a cell between words, and longer words within."""
+    if cell_len(cell) <= width:
+        return cell
     pieces = ([word] if _length([word]) <= width else _PART.findall(word) for word in words(cell))
     return "\n".join(folded(chain.from_iterable(pieces), width))
 
@@ -89,7 +91,10 @@ def columns(heads: Sequence[str], rows: Sequence[Sequence[str]], room: int | Non
 
 
 def _narrowed(whole: Sequence[int], texts: Sequence[Sequence[str]], room: int) -> list[int]:
-    """The widths of columns in `room`, where `whole` are those of columns that are not folded."""
+    """The widths of columns in `room`, where `whole` are those of columns that are not folded.
+
+    Each has room for its widest character.
+    """
     widths = list(whole)
     cells = [[words(cell) for cell in cells] for _, *cells in texts]
     heads = [_PART.findall(head) for head, *_ in texts]
@@ -100,7 +105,7 @@ def _narrowed(whole: Sequence[int], texts: Sequence[Sequence[str]], room: int) -
         [_longest(*own) for own in both],
         [_longest(*map(_parts, own)) for own in both],
         [max(_longest(*map(_numbers, own)), _LEAST) for own in cells],
-        [1] * len(texts),
+        [max(map(cell_len, {" ", *"".join(text)})) for text in texts],
     ):
         _narrow(widths, least, room)
     return widths

@@ -28,12 +28,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
 
     from tuner.cli.terminal import layout
 
-    cells = [tuple(map(_printable, row)) for row in rows]
-    fitted = layout.columns(columns, cells, _room())
+    heads, *cells = (tuple(map(_printable, row)) for row in (columns, *rows))
+    fitted = layout.columns(heads, cells, _room())
     if title:
         print_text(title)
     drawn = Console(width=fitted.width, height=len(cells))  # both, or Rich may assume 80 columns
-    drawn.print(_table(columns, cells, fitted))
+    drawn.print(_table(heads, cells, fitted))
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], fitted: "Columns") -> "Group":
@@ -83,6 +83,8 @@ def _room() -> int | None:
 
 def _printable(cell: str) -> str:
     """Writes line ends and other marks that a terminal obeys as Python does."""
+    if cell.isprintable():
+        return cell
     return "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in cell)
 
 

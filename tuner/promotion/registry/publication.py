@@ -25,6 +25,7 @@ from tuner.promotion.registry.versions import (
     champion_version,
     check_kept,
     create_version,
+    describe_again,
     digest,
     discard,
     find_version,
@@ -109,7 +110,8 @@ def publish(
     """Registers the packed model, or finds its version, and moves the alias to it.
 
     The caller holds the promotion lock. The version's tags have the `figures`, its `description`
-    is in Markdown; both are those of the newest promotion. The tags that a prediction depends on
+    is in Markdown; both are those of the newest promotion, but a description that a person has
+    written stays. The tags that a prediction depends on
     are written into `registrations` before the registry has them; a version that is not there does
     not count. `check` is called last before the alias moves.
 
@@ -156,7 +158,7 @@ def _renew(
     client: "MlflowClient", version: "ModelVersion", tags: Mapping[str, str], description: str
 ) -> None:
     """Writes the findings of a newer promotion to a version, but nothing that identifies it."""
-    client.update_model_version(version.name, version.version, description)
+    describe_again(client, version, description)
     for key, value in tags.items():
         if not is_identifying(key) and version.tags.get(key) != value:
             client.set_model_version_tag(version.name, version.version, key, value)

@@ -16,6 +16,7 @@ from tuner.promotion.registry.versions import is_missing
 from tuner.promotion.report import PromotionReport
 from tuner.tracking.descriptions import describe
 from tuner.tracking.runs.figures import ConfusionFigure, ImageGroup, ImagesFigure
+from tuner.tracking.runs.study_run import KIND_TAG, ROLE_TAG
 from tuner.words import count, plain
 
 if TYPE_CHECKING:
@@ -119,7 +120,10 @@ def describe_promotion(
 
 
 def _study_run(client: "MlflowClient", run_id: str) -> "Run | None":
-    """The run above a trial's, and above that of its confirmation or refit; None if it is gone."""
+    """The run above a trial's, and above that of its confirmation or refit; None if it is gone.
+
+    A run that a person has put above the study's stays out of it.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
@@ -128,7 +132,9 @@ def _study_run(client: "MlflowClient", run_id: str) -> "Run | None":
         if not is_missing(error):
             raise
         return None
-    above = run.data.tags.get("mlflow.parentRunId")
+    tags = run.data.tags
+    is_study = tags.get(KIND_TAG) == "study" == tags.get(ROLE_TAG, "study")
+    above = None if is_study else tags.get("mlflow.parentRunId")
     return run if above is None else _study_run(client, above)
 
 

@@ -18,6 +18,7 @@ from tuner.models.model_file import check_hash
 from tuner.promotion.candidate import Candidate, Grounds
 from tuner.promotion.registry.package import PACKED_FILE
 from tuner.storage.studies import Registrations
+from tuner.tracking.descriptions import DIGEST_TAG, digest_of
 from tuner.tracking.runs.attempt_run import MODEL_SHA256_TAG
 from tuner.tracking.runs.study_run import STUDY_UID_TAG
 from tuner.words import command, plain
@@ -140,7 +141,7 @@ def create_version(
         name,
         source=f"models:/{model_id}",
         run_id=candidate.run_id,
-        tags=dict(tags),
+        tags={**tags, DIGEST_TAG: digest_of(description)},
         model_id=model_id,
         description=description,
         await_creation_for=_READY_WITHIN_S,
@@ -247,6 +248,18 @@ def crown(client: "MlflowClient", version: "ModelVersion", alias: Alias = ALIAS)
         )
 
 
+def describe_again(client: "MlflowClient", version: "ModelVersion", description: str) -> None:
+    """Replaces a version's description, unless a person has written or changed it."""
+    before = client.get_model_version(version.name, version.version)
+    present = before.description or ""
+    if present and digest_of(present) not in before.tags.get(DIGEST_TAG, "").split():
+        return
+    # The tag comes first and names both, since this process may be killed between the two calls.
+    digests = f"{digest_of(present)} {digest_of(description)}"
+    client.set_model_version_tag(version.name, version.version, DIGEST_TAG, digests)
+    client.update_model_version(version.name, version.version, description)
+
+
 def discard(client: "MlflowClient", version: "ModelVersion") -> None:
     """Deletes a version that cannot be trusted, or marks it if an alias names it."""
     current = client.get_model_version(version.name, version.version)
@@ -265,7 +278,7 @@ def _about(candidate: Candidate) -> str:
         f"{plain(data.name)}. Each version is a network that `tuner promote` has tested and "
         f"registered; its description is its model card. The alias `{ALIAS}` names the version in "
         f"use, `{PREVIOUS}` the one before. The tags `tuner.act...` are the record of who moved "
-        f"them and why; `{command('registry', 'history', name)}` shows it."
+        f"them and why; `{command('registry history', name)}` shows it."
     )
 
 

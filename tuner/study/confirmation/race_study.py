@@ -127,7 +127,7 @@ def confirmation_of(study: Study, changes: Mapping[str, Any]) -> StudyFile:
         _check_same_claims(study, begun.spec)
         rules = rules_of(begun.spec.race.rules, changes)
         race = begun.spec.race.model_copy(update={"rules": rules})
-        spec = begun.spec.model_copy(update={"race": race})
+        spec = begun.spec.model_copy(update={"race": race, "workers": study.spec.workers})
     else:
         spec = _new_confirmation(
             study, rules_of(study.spec.confirmation or Confirmation(), changes)

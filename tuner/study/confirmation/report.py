@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from statistics import fmean, stdev
 from typing import Literal
 
-from tuner.errors import RefusedError
+from tuner.errors import RefusedError, UsageError
 from tuner.search.claims import claims_of
 from tuner.search.points import point_of
 from tuner.search.race import Comparison, Verdict, more_blocks
@@ -207,7 +207,7 @@ def find_report(study: Study) -> ConfirmationReport | None:
     """What the confirmation of a study has found so far; None if there is none.
 
     Raises:
-        RefusedError: the study no longer has the points that were confirmed.
+        RefusedError: the study no longer has the points that were confirmed, or has no result.
     """
     confirmation = find_confirmation(study)
     if confirmation is None:
@@ -215,8 +215,10 @@ def find_report(study: Study) -> ConfirmationReport | None:
     spec, rows = confirmation.spec, confirmation.trials.all()
     assert spec.race is not None
     state = race_state(spec, values_of(spec, rows))
-    numbers, best_single = _numbers(study, spec), study.summary().best_single
-    assert best_single is not None, "its points were compared"
+    summary = study.summary()
+    summary.best_point()  # refuses a study of that name that has none yet
+    numbers, best_single = _numbers(study, spec), summary.best_single
+    assert best_single is not None, "a trial has completed"
     results = [(point_of(spec, row.user_attrs[SLOT]), row) for row in rows]
     values = {
         point: [float(row.value or 0) for own, row in results if own == point and has_value(row)]
@@ -265,12 +267,10 @@ def verdict_of(confirmation: Study) -> tuple[str, ...]:
     Empty if the study is no race, or is not over, or if its study or the points are gone.
     """
     race = confirmation.spec.race
-    origin = None if race is None else confirmation.sibling(race.study)
-    if origin is None:
-        return ()
     try:
-        found = find_report(origin)
-    except RefusedError:  # another study has that name now
+        origin = None if race is None else confirmation.sibling(race.study)
+        found = None if origin is None else find_report(origin)
+    except (RefusedError, UsageError):  # another study has that name now, or its row is damaged
         return ()
     if found is None or not found.over or found.study != confirmation.name:
         return ()

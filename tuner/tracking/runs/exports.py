@@ -77,14 +77,14 @@ class PointFigures(Frozen):
 def point_figures(
     trials: Sequence[TrialSummary], direction: str, seeds: int
 ) -> tuple[PointFigures, ...]:
-    """The points with a completed training: those with the most first, then the better mean."""
+    """The points with a completed training, in the order of `tuner.search.ranking.rank`."""
     points: dict[int, list[TrialSummary]] = defaultdict(list)
     for trial in trials:
         if trial.state == Outcome.COMPLETED and trial.value is not None:
             points[_point(trial, seeds)].append(trial)
     sign = -1 if direction == "maximize" else 1
     found = [_figures(point, own) for point, own in points.items()]
-    return tuple(sorted(found, key=lambda each: (-each.n, sign * each.mean, each.point)))
+    return tuple(sorted(found, key=lambda each: (-each.n, sign * each.mean, min(each.trials))))
 
 
 def _figures(point: int, trials: Sequence[TrialSummary]) -> PointFigures:
