@@ -37,6 +37,7 @@ def test_each_command_that_starts_trainers_has_the_option_of_run_study(command: 
     [
         lambda: confirm("small", workers="0"),
         lambda: promote("best", "small", workers="two"),
+        lambda: promote("best", "small", workers="9" * 5000),
         lambda: api.confirm("small", workers=0),
         lambda: api.promote("small", workers=-1),
     ],

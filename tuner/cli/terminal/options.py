@@ -44,7 +44,10 @@ def workers_of(stated: str | None) -> "AutoOrCount | None":
         return None
     from tuner.spec.study_spec import checked_workers
 
-    return checked_workers(int(stated) if stated.isdecimal() else stated)
+    try:
+        return checked_workers(int(stated))
+    except ValueError:  # no number, or one of too many digits for Python
+        return checked_workers(stated)
 
 
 def cluster_of(
