@@ -445,7 +445,7 @@ def close_attempt(driver: Driver, trying: Trying, outcome: Outcome | None) -> No
     ("storage", "histories"),
     [
         pytest.param("sqlite", 12, id="sqlite"),
-        pytest.param("sqlite", 400, id="sqlite-many", marks=pytest.mark.slow),
+        pytest.param("sqlite", 200, id="sqlite-many", marks=pytest.mark.slow),
         pytest.param("postgresql", 200, id="postgresql-many", marks=pytest.mark.slow),
     ],
     indirect=["storage"],

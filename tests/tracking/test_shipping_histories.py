@@ -259,7 +259,7 @@ class ShippingHistories(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize(
-    "histories", [pytest.param(6, id="few"), pytest.param(100, id="many", marks=pytest.mark.slow)]
+    "histories", [pytest.param(6, id="few"), pytest.param(40, id="many", marks=pytest.mark.slow)]
 )
 def test_every_history_of_shipping_ends_with_each_run_and_each_epoch_once(
     local: TrackingSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, histories: int
